@@ -1,0 +1,5 @@
+"""The waist of the server: what a backend is, what a format is, and what flows between them."""
+
+from maskrcnn_server.hookspecs import hookimpl
+
+__all__ = ["hookimpl"]

@@ -1,0 +1,115 @@
+"""What a backend is: a framework that can load models, and the models it loads."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from maskrcnn_server.categories import Category
+from maskrcnn_server.detections import Detections
+
+Image: TypeAlias = NDArray[np.uint8]
+"""Pixels uint8 (height, width, 3): RGB, C-contiguous, upright, at least 1 x 1."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictOptions:
+    """What a request may ask of a prediction."""
+
+    score_threshold: float | None = None
+    """Keep detections that score this (0 to 1) or more. None: the model's own default."""
+    mask_threshold: float = 0.5
+    """A pixel belongs to a mask at this probability (more than 0, to 1) or more."""
+    max_detections: int | None = None
+    """Keep this many, the best, at most. None: as many as the model gives."""
+    masks: bool = True
+    """False: boxes only."""
+    proposals: bool = False
+    """True: also the regions the network looked at, from models that have them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelMetadata:
+    """What a model says of itself."""
+
+    name: str
+    backend: str
+    categories: tuple[Category, ...]
+    """The categories it detects; their ids are the ones in `Detections`."""
+    score_threshold: float
+    """The default of `PredictOptions.score_threshold`."""
+    has_masks: bool = True
+    facts: Mapping[str, str] = field(default_factory=dict)
+    """Anything else worth showing to the operator, such as architecture and training step."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """What to load, and how the operator wants it set up."""
+
+    model_dir: Path
+    resnet_arch: str | None = None
+    """The architecture that the operator expects, such as `resnet50`; checked, never trusted."""
+    overrides: Mapping[str, str] = field(default_factory=dict)
+    """The framework's own configuration: dotted key to YAML literal, from `CONFIG__A__B`."""
+    score_threshold: float | None = None
+    """The operator's default score threshold. None: the backend's."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probe:
+    """What a backend found in a model folder, without loading it."""
+
+    facts: Mapping[str, str]
+    """What is there, in the order to show it."""
+    problems: Sequence[str] = ()
+    """Why `load` would fail: what is wrong, where, and what would be right."""
+    notes: Sequence[str] = ()
+    """What `load` would accept but the operator should know, such as assumed defaults."""
+
+
+class Model(Protocol):
+    """A model in memory. One that exists can predict."""
+
+    @property
+    def metadata(self) -> ModelMetadata: ...
+
+    def predict(self, images: Sequence[Image], options: PredictOptions, /) -> list[Detections]:
+        """Detections of each image, in the order given, the same as if it came alone.
+
+        May be called from any thread, by one at a time. Leaves the images as they are.
+        """
+
+    def close(self) -> None:
+        """Free what the model holds. May be called twice; `predict` is not called after it."""
+
+
+class Backend(Protocol):
+    """A framework that can load models. Importing and making one imports no framework."""
+
+    @property
+    def name(self) -> str:
+        """What `MASKRCNN_BACKEND` selects it by: lower-case letters, digits and underscores."""
+
+    def probe(self, model_dir: Path, /) -> Probe | None:
+        """What is in the folder; None if nothing is there that this backend knows of.
+
+        Quick (a second at most), without the framework, and without side effects.
+        """
+
+    def load(self, config: ModelConfig, /) -> Model:
+        """Load the model, or raise `InvalidModel` or `InvalidSetting` with everything wrong."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Demo:
+    """A model that a plugin brings along, for people to try."""
+
+    name: str
+    backend: str
+    model_dir: Path
+    images: Sequence[Path]
+    """Pictures it does well on, at least one."""

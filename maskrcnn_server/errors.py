@@ -1,0 +1,116 @@
+"""Everything that can go wrong, by the name a client or an operator reads.
+
+Errors know no HTTP: `maskrcnn_handlers.status` gives each its status code.
+"""
+
+from typing import ClassVar
+
+
+class MaskRCNNError(Exception):
+    """The base of every error that this project raises on purpose.
+
+    `code` is stable and machine-readable; `detail` holds JSON values about this one occurrence.
+    """
+
+    code: ClassVar[str] = "internal_error"
+
+    def __init__(self, message: str, /, **detail: object) -> None:
+        super().__init__(message)
+        self.message = message
+        self.detail = detail
+
+
+class RequestError(MaskRCNNError):
+    """The client sent something that cannot be answered."""
+
+    code = "invalid_request"
+
+
+class InvalidImage(RequestError):
+    """The bytes are no image that can be decoded."""
+
+    code = "invalid_image"
+
+
+class ImageTooLarge(InvalidImage):
+    """The image has more pixels than the server decodes."""
+
+    code = "image_too_large"
+
+
+class PayloadTooLarge(RequestError):
+    """The request's body is larger than the server reads."""
+
+    code = "payload_too_large"
+
+
+class UnsupportedContentType(RequestError):
+    """No decoder for the request's content type."""
+
+    code = "unsupported_content_type"
+
+
+class NotAcceptable(RequestError):
+    """No response format that the client accepts, or none of that name."""
+
+    code = "not_acceptable"
+
+
+class UnavailableError(MaskRCNNError):
+    """The request is fine, but the server cannot serve it now."""
+
+    code = "unavailable"
+
+
+class NotReady(UnavailableError):
+    """The model is still loading, or the server is shutting down."""
+
+    code = "not_ready"
+
+
+class QueueFull(UnavailableError):
+    """As many requests as the server admits are waiting already."""
+
+    code = "queue_full"
+
+
+class DeadlineExceeded(UnavailableError):
+    """The request waited for longer than the time-out before the model could run."""
+
+    code = "deadline_exceeded"
+
+
+class BackendFailed(MaskRCNNError):
+    """A backend raised something that is not one of these errors, or broke its promises."""
+
+    code = "backend_failed"
+
+
+class StartupError(MaskRCNNError):
+    """The server cannot start as it is set up."""
+
+    code = "startup_failed"
+
+
+class InvalidSetting(StartupError):
+    """An environment variable or a configuration key has a value that is not allowed."""
+
+    code = "invalid_setting"
+
+
+class PluginError(StartupError):
+    """A plugin breaks the rules of registration."""
+
+    code = "invalid_plugin"
+
+
+class BackendNotSelected(StartupError):
+    """It is not clear which backend should serve the model."""
+
+    code = "backend_not_selected"
+
+
+class InvalidModel(StartupError):
+    """The model folder holds nothing that the backend can serve, and this is why."""
+
+    code = "invalid_model"

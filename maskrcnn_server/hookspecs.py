@@ -1,0 +1,29 @@
+"""The hooks of the server. A plugin implements any of them in the module its entry point names."""
+
+from collections.abc import Callable
+
+from pluggy import HookimplMarker, HookspecMarker
+
+from maskrcnn_server.backend import Backend, Demo
+from maskrcnn_server.formats import Format
+
+PROJECT = "maskrcnn_server"
+"""The name of pluggy's project, and of the entry point group that plugins declare."""
+
+hookspec = HookspecMarker(PROJECT)
+hookimpl = HookimplMarker(PROJECT)
+
+
+@hookspec
+def register_backends(register: Callable[[Backend], None]) -> None:
+    """Called once at start-up: call `register` with each framework that can load models."""
+
+
+@hookspec
+def register_formats(register: Callable[[Format], None]) -> None:
+    """Called once at start-up: call `register` with each way to write a response."""
+
+
+@hookspec
+def register_demos(register: Callable[[Demo], None]) -> None:
+    """Called by `maskrcnn-server demo`: call `register` with each model you bring to try out."""

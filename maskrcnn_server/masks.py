@@ -1,0 +1,128 @@
+"""Masks of instances: a type for each representation, and run lengths from either."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from maskrcnn_server.rle import RLE, Order, Size, edges, encode, from_edges
+from maskrcnn_server.stopwatch import stage
+
+STRIP_PIXELS = 1 << 19
+"""Masks are pasted in strips of about so many pixels: memory does not grow with the image."""
+
+
+class Masks(Protocol):
+    """The masks of N instances in one image."""
+
+    @property
+    def size(self) -> Size:
+        """Height and width of the image."""
+
+    def __len__(self) -> int: ...
+
+    def rle(self, order: Order) -> list[RLE]:
+        """Each mask's run lengths."""
+
+
+@dataclass(frozen=True)
+class BitMasks:
+    """Masks as bitmaps: `bitmaps` bool (N, height, width)."""
+
+    bitmaps: NDArray[np.bool_]
+
+    @property
+    def size(self) -> Size:
+        return self.bitmaps.shape[1], self.bitmaps.shape[2]
+
+    def __len__(self) -> int:
+        return len(self.bitmaps)
+
+    def rle(self, order: Order) -> list[RLE]:
+        return [encode(bitmap, order) for bitmap in self.bitmaps]
+
+
+@dataclass(frozen=True)
+class RoiMasks:
+    """Soft masks in their boxes: bitmaps only together with boxes, image size and a threshold.
+
+    `probabilities` float32 (N, M, M) in 0..1, row-major over the box; `boxes` float32 (N, 4)
+    absolute x1, y1, x2, y2; a pixel belongs to the instance where the probability at its centre is
+    `threshold` (0 to 1, not 0) or more.
+
+    Pasting follows TensorPack's accurate paste (FasterRCNN/eval.py, `_paste_mask`): one mask pixel
+    of zeros is added on each side, the box scaled to match, and the mask sampled bilinearly at the
+    centres of the image's pixels. A box without area has an empty mask.
+    """
+
+    probabilities: NDArray[np.float32]
+    boxes: NDArray[np.float32]
+    size: Size
+    threshold: float = 0.5
+
+    def __post_init__(self) -> None:
+        n, m = len(self.boxes), self.probabilities.shape[-1]
+        if self.probabilities.shape != (n, m, m):
+            raise ValueError(
+                f"masks of shape {self.probabilities.shape} for {n} boxes: not (N, M, M)"
+            )
+        if not 0 < self.threshold <= 1:
+            raise ValueError(f"mask threshold {self.threshold}: more than 0, at most 1")
+
+    def __len__(self) -> int:
+        return len(self.probabilities)
+
+    def rle(self, order: Order) -> list[RLE]:
+        with stage("paste"):
+            return [self._encode(i, order) for i in range(len(self))]
+
+    def _encode(self, i: int, order: Order) -> RLE:
+        x1, y1, x2, y2 = self.boxes[i].tolist()
+        height, width = self.size
+        # Columns are the rows of the transposed image.
+        if order == "rows":
+            mask, along, across, length = self.probabilities[i], (y1, y2), (x1, x2), width
+            lines = height
+        else:
+            mask, along, across, length = self.probabilities[i].T, (x1, x2), (y1, y2), height
+            lines = width
+        m = len(mask)
+        first_line, line_weights = _interpolation(*along, lines, m)
+        first, weights = _interpolation(*across, length, m)
+        half = mask @ weights.T
+        pieces = [
+            edges(
+                line_weights[rows] @ half >= self.threshold,
+                (first_line + rows.start, first),
+                length,
+            )
+            for rows in _strips(len(line_weights), len(weights))
+        ]
+        return from_edges(pieces, self.size, order)
+
+
+def _strips(lines: int, length: int) -> Iterator[slice]:
+    step = max(1, STRIP_PIXELS // max(1, length))
+    for start in range(0, lines, step):
+        yield slice(start, min(start + step, lines))
+
+
+def _interpolation(low: float, high: float, pixels: int, m: int) -> tuple[int, NDArray[np.float32]]:
+    """Along one axis: the first pixel that sees the mask, and the weights (seen, m) of its samples.
+
+    The `m` samples span `low` to `high`. Zeros lie at -1 and m, in units of samples counted from
+    the centre of the first; whatever is beyond them sees nothing.
+    """
+    spacing = (high - low) / m
+    if not spacing > 0:
+        return 0, np.zeros((0, m), np.float32)
+    first = max(0, int(np.floor(low - spacing)))
+    last = min(pixels, int(np.ceil(high + spacing)) + 1)
+    place = (np.arange(first, last) + 0.5 - low) / spacing - 0.5
+    seen = np.flatnonzero((place > -1) & (place < m))
+    if not len(seen):
+        return 0, np.zeros((0, m), np.float32)
+    distance = np.abs(place[seen, None] - np.arange(m))
+    return first + int(seen[0]), np.maximum(1 - distance, 0).astype(np.float32)

@@ -1,0 +1,157 @@
+"""Finding plugins, and asking them what they bring."""
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from typing import Protocol, TypeVar
+
+import pluggy
+
+from maskrcnn_server import hookspecs
+from maskrcnn_server.backend import Backend, Demo
+from maskrcnn_server.errors import BackendNotSelected, PluginError
+from maskrcnn_server.formats import Format
+
+NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
+
+
+class _Named(Protocol):
+    @property
+    def name(self) -> str: ...
+
+
+_T = TypeVar("_T", bound=_Named)
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """An installed plugin that loaded."""
+
+    name: str
+    distribution: str
+    version: str
+    hooks: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class BrokenPlugin:
+    """An installed plugin that did not load, and why. It costs the others nothing."""
+
+    name: str
+    distribution: str
+    reason: str
+
+
+class Plugins:
+    """The plugins of this installation, each loaded by itself.
+
+    `found` are the entry points to load; by default those that installed distributions declare in
+    the group `maskrcnn_server`. Plugins are called in the order of their names.
+    """
+
+    def __init__(self, found: Iterable[EntryPoint] | None = None) -> None:
+        if found is None:
+            found = entry_points(group=hookspecs.PROJECT)
+        self.loaded: list[Plugin] = []
+        self.broken: list[BrokenPlugin] = []
+        self._modules: dict[str, object] = {}
+        for entry in sorted(found, key=lambda e: e.name):
+            distribution = entry.dist.name if entry.dist else "unknown"
+            version = entry.dist.version if entry.dist else "unknown"
+            try:
+                module, hooks = _load(entry)
+            # A stranger's module may raise anything on import, SystemExit included.
+            except (Exception, SystemExit) as error:
+                reason = f"{type(error).__name__}: {error}"
+                self.broken.append(BrokenPlugin(entry.name, distribution, reason))
+            else:
+                self._modules[entry.name] = module
+                self.loaded.append(Plugin(entry.name, distribution, version, hooks))
+
+    def backends(self) -> dict[str, Backend]:
+        """Every registered backend by name."""
+        return self._registered("register_backends")
+
+    def formats(self) -> dict[str, Format]:
+        """Every registered format by name, in the order of registration."""
+        return self._registered("register_formats")
+
+    def demos(self) -> dict[str, Demo]:
+        """Every registered demonstration by name."""
+        return self._registered("register_demos")
+
+    def _registered(self, hook: str) -> dict[str, _T]:
+        """Call one plugin's hook at a time; one that fails is reported as broken, and left out."""
+        things: dict[str, _T] = {}
+        for plugin in list(self.loaded):
+            own: dict[str, _T] = {}
+            manager = _manager()
+            manager.register(self._modules[plugin.name])
+            try:
+                getattr(manager.hook, hook)(register=_collector(own, taken=things))
+            except (Exception, SystemExit) as error:
+                reason = f"{hook}: {type(error).__name__}: {error}"
+                self.broken.append(BrokenPlugin(plugin.name, plugin.distribution, reason))
+                self.loaded.remove(plugin)
+            else:
+                things |= own
+        return things
+
+
+def select_backend(
+    backends: dict[str, Backend], name: str | None, accepts: Callable[[Backend], bool]
+) -> Backend:
+    """The backend called `name`; without a name the only one, or else the only one that `accepts`.
+
+    Raises BackendNotSelected, with the choices, when that leaves none or several.
+    """
+    choices = ", ".join(sorted(backends)) or "none is installed"
+    if name is not None:
+        if name not in backends:
+            raise BackendNotSelected(
+                f"MASKRCNN_BACKEND={name}: no such backend is installed (installed: {choices})"
+            )
+        return backends[name]
+    candidates = list(backends.values())
+    if len(candidates) > 1:
+        candidates = [backend for backend in candidates if accepts(backend)]
+    if len(candidates) == 1:
+        return candidates[0]
+    if not backends:
+        raise BackendNotSelected(
+            "no backend is installed: pip install maskrcnn-tensorpack, or another plugin"
+        )
+    known = ", ".join(sorted(b.name for b in candidates))
+    found = f"could be served by {known}" if candidates else "is recognised by no backend"
+    raise BackendNotSelected(f"the model folder {found}: set MASKRCNN_BACKEND to one of: {choices}")
+
+
+def _manager() -> pluggy.PluginManager:
+    manager = pluggy.PluginManager(hookspecs.PROJECT)
+    manager.add_hookspecs(hookspecs)
+    return manager
+
+
+def _load(entry: EntryPoint) -> tuple[object, tuple[str, ...]]:
+    module = entry.load()
+    manager = _manager()
+    manager.register(module)
+    manager.check_pending()
+    hooks = tuple(caller.name for caller in manager.get_hookcallers(module) or ())
+    if not hooks:
+        raise PluginError(f"{entry.value} implements no hook of {hookspecs.PROJECT}")
+    return module, hooks
+
+
+def _collector(own: dict[str, _T], taken: dict[str, _T]) -> Callable[[_T], None]:
+    def register(thing: _T) -> None:
+        if not NAME.fullmatch(thing.name):
+            raise PluginError(
+                f"name {thing.name!r}: lower-case letters, digits, - and _ are allowed"
+            )
+        if thing.name in own or thing.name in taken:
+            raise PluginError(f"name {thing.name!r} is taken already")
+        own[thing.name] = thing
+
+    return register

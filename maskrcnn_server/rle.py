@@ -1,0 +1,97 @@
+"""Run-length encoding of binary masks: rows for the old containers' clients, columns for COCO."""
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Order: TypeAlias = Literal["rows", "columns"]
+"""What comes after pixel (0, 0): (0, 1) in `rows` (C order), (1, 0) in `columns` (COCO's)."""
+
+Size: TypeAlias = tuple[int, int]
+"""Height and width in pixels."""
+
+
+@dataclass(frozen=True)
+class RLE:
+    """A binary mask as alternating run lengths of 0s and 1s, beginning with a run of 0s.
+
+    Only the first run may be of length zero. The runs sum to height * width.
+    """
+
+    counts: NDArray[np.int64]
+    size: Size
+    order: Order
+
+    @property
+    def area(self) -> int:
+        """The number of pixels that are 1."""
+        return int(self.counts[1::2].sum())
+
+    def bitmap(self) -> NDArray[np.bool_]:
+        """The mask itself, bool (height, width)."""
+        values = np.arange(len(self.counts)) % 2 == 1
+        flat = np.repeat(values, self.counts)
+        if self.order == "rows":
+            return flat.reshape(self.size)
+        return flat.reshape(self.size[::-1]).T
+
+    def compressed(self) -> str:
+        """COCO's text for the runs.
+
+        Source: `rleToString` of cocoapi (common/maskApi.c): each run but the first three as the
+        difference to the last run of the same value, in groups of five bits, least significant
+        first, offset by 48; bit 5 says that another group follows.
+        """
+        deltas = self.counts.copy()
+        deltas[3:] -= self.counts[1:-2]
+        # A group of n digits holds the signed range of 5n bits.
+        magnitude = np.where(deltas < 0, ~deltas, deltas)
+        digits = np.ones(len(deltas), np.int64)
+        while (rest := magnitude >> (5 * digits - 1)).any():
+            digits += rest > 0
+        shifts = 5 * np.arange(digits.max(initial=1))
+        characters = (deltas[:, None] >> shifts) & 31
+        place = np.arange(len(shifts))
+        characters |= np.where(place < digits[:, None] - 1, 32, 0)
+        used = place < digits[:, None]
+        return bytes((characters[used] + 48).astype(np.uint8)).decode("ascii")
+
+
+def encode(bitmap: NDArray[np.bool_], order: Order) -> RLE:
+    """Encode a mask (height, width) of bools."""
+    size = (bitmap.shape[0], bitmap.shape[1])
+    lines = bitmap if order == "rows" else bitmap.T
+    return from_edges([edges(lines, (0, 0), lines.shape[1])], size, order)
+
+
+def edges(lines: NDArray[np.bool_], offset: Size, length: int) -> NDArray[np.int64]:
+    """Where runs of 1s begin and end, as pairs (runs, 2) of positions in the whole mask.
+
+    `lines` (height, width) is a window of the mask at `offset` (line, column); the mask's lines
+    are `length` long. A run that goes on in the next line is returned in two pieces.
+    """
+    height, width = lines.shape
+    # A column of 0s behind each line ends every run inside its line.
+    framed = np.zeros((height, width + 1), np.bool_)
+    framed[:, :width] = lines
+    flat = framed.ravel()
+    changes = np.flatnonzero(flat[1:] != flat[:-1]) + 1
+    if flat[:1].any():
+        changes = np.concatenate([[0], changes])
+    line, column = np.divmod(changes, width + 1)
+    return ((line + offset[0]) * length + column + offset[1]).reshape(-1, 2)
+
+
+def from_edges(pieces: list[NDArray[np.int64]], size: Size, order: Order) -> RLE:
+    """The mask of `size` whose runs of 1s are `pieces` (see `edges`), in ascending order."""
+    total = size[0] * size[1]
+    flat = np.concatenate([np.zeros((0, 2), np.int64), *pieces]).ravel()
+    # Where one run ends and the next begins at the same position, they are one run.
+    touching = np.flatnonzero(flat[1:-1:2] == flat[2::2])
+    flat = np.delete(flat, np.concatenate([2 * touching + 1, 2 * touching + 2]))
+    bounds = np.concatenate([[0], flat, [total]])
+    if len(flat) and flat[-1] == total:
+        bounds = bounds[:-1]
+    return RLE(np.diff(bounds), size, order)

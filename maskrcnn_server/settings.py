@@ -1,0 +1,166 @@
+"""The environment: every variable the server reads, its type, its default and what it means."""
+
+import difflib
+import os
+from pathlib import Path
+from typing import Annotated, Literal, cast
+
+from pydantic import AliasChoices, Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from maskrcnn_server.errors import InvalidSetting
+
+OVERRIDE_PREFIX = "CONFIG__"
+"""`CONFIG__A__B=value` overrides key A.B of the framework's own configuration."""
+
+OWN_PREFIX = "MASKRCNN_"
+
+IGNORED = {
+    "PRETRAINED_MODEL": "backbone weights are part of the checkpoint",
+    "MODEL_SERVER_WORKERS": "one process serves all requests",
+}
+"""Variables of the containers this server replaces that have no meaning any more, and why."""
+
+
+def _names(*names: str) -> AliasChoices:
+    """The first name is the documented one; the others are older containers' and SageMaker's."""
+    return AliasChoices(*names)
+
+
+class Settings(BaseSettings):
+    """Settings of the server, from the environment. Empty variables count as unset."""
+
+    model_config = SettingsConfigDict(
+        env_ignore_empty=True, extra="ignore", frozen=True, hide_input_in_errors=True
+    )
+
+    backend: str | None = Field(
+        None,
+        validation_alias=_names("MASKRCNN_BACKEND", "BACKEND"),
+        description="Name of the backend. Unset: the only one installed, or the only one that "
+        "recognises the model folder.",
+    )
+    model_dir: Path = Field(
+        Path("/opt/ml/model"),
+        validation_alias=_names("MASKRCNN_MODEL_DIR", "SM_MODEL_DIR"),
+        description="Folder that holds the checkpoint.",
+    )
+    resnet_arch: str | None = Field(
+        None,
+        validation_alias=_names("RESNET_ARCH"),
+        description="Architecture you expect, such as `resnet50` or `resnet101`. The checkpoint "
+        "decides; a mismatch is an error at start.",
+    )
+    score_threshold: Annotated[float, Field(ge=0, le=1)] | None = Field(
+        None,
+        validation_alias=_names("MASKRCNN_SCORE_THRESHOLD"),
+        description="Default score threshold, 0 to 1. Unset: the backend's own.",
+    )
+    mask_threshold: float = Field(
+        0.5,
+        gt=0,
+        le=1,
+        validation_alias=_names("MASKRCNN_MASK_THRESHOLD"),
+        description="Default mask threshold, more than 0, to 1.",
+    )
+    response_format: str = Field(
+        "sagemaker",
+        validation_alias=_names("MASKRCNN_FORMAT"),
+        description="Response format of requests that ask for none.",
+    )
+    host: str = Field(
+        "0.0.0.0",  # noqa: S104 (a container's server is reached from outside it)
+        validation_alias=_names("MASKRCNN_HOST"),
+        description="Address to listen on.",
+    )
+    port: int = Field(
+        8080,
+        ge=0,
+        le=65535,
+        validation_alias=_names("MASKRCNN_PORT", "SAGEMAKER_BIND_TO_PORT"),
+        description="Port to listen on; 0 takes a free one and prints it.",
+    )
+    timeout_s: float = Field(
+        60,
+        gt=0,
+        validation_alias=_names("MASKRCNN_TIMEOUT", "MODEL_SERVER_TIMEOUT"),
+        description="Seconds a request may wait for the model before it is answered 504.",
+    )
+    drain_timeout_s: int = Field(
+        20,
+        ge=0,
+        validation_alias=_names("MASKRCNN_DRAIN_TIMEOUT"),
+        description="Seconds that running requests get to finish after SIGTERM.",
+    )
+    max_waiting: int = Field(
+        32,
+        ge=0,
+        validation_alias=_names("MASKRCNN_MAX_WAITING"),
+        description="Requests that may wait for the model; more are answered 429.",
+    )
+    max_payload_mb: float = Field(
+        20,
+        gt=0,
+        validation_alias=_names("MASKRCNN_MAX_PAYLOAD_MB", "SAGEMAKER_MAX_PAYLOAD_IN_MB"),
+        description="Largest request body in MiB; larger ones are answered 413.",
+    )
+    max_image_pixels: int = Field(
+        50_000_000,
+        gt=0,
+        validation_alias=_names("MASKRCNN_MAX_IMAGE_PIXELS"),
+        description="Largest image in pixels; larger ones are refused before they are decoded.",
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info",
+        validation_alias=_names("MASKRCNN_LOG_LEVEL"),
+        description="How much to log.",
+    )
+
+
+def read(**given: object) -> Settings:
+    """Settings from the environment, with those `given` by field name on top (None: not given).
+
+    Raises InvalidSetting, naming the first bad variable and its rule.
+    """
+    variables = variable_names()
+    _refuse_unknown({name for names in variables.values() for name in names})
+    values = {variables[field][0]: value for field, value in given.items() if value is not None}
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        names = next(names for names in variables.values() if first["loc"][0] in names)
+        name = next(name for name in names if name in values or os.environ.get(name))
+        raise InvalidSetting(
+            f"{name}={values.get(name, os.environ.get(name))}: {first['msg']}"
+        ) from None
+
+
+def overrides() -> dict[str, str]:
+    """The framework's configuration from `CONFIG__A__B` variables: dotted key to literal."""
+    return {
+        name.removeprefix(OVERRIDE_PREFIX).replace("__", "."): value
+        for name, value in os.environ.items()
+        if name.startswith(OVERRIDE_PREFIX)
+    }
+
+
+def ignored() -> dict[str, str]:
+    """The variables that are set and have no meaning any more, and why."""
+    return {name: reason for name, reason in IGNORED.items() if name in os.environ}
+
+
+def variable_names() -> dict[str, tuple[str, ...]]:
+    """The environment variables of each field, the documented one first."""
+    names = {}
+    for field, info in Settings.model_fields.items():
+        alias = cast(AliasChoices, info.validation_alias)
+        names[field] = tuple(str(choice) for choice in alias.choices)
+    return names
+
+
+def _refuse_unknown(known: set[str]) -> None:
+    for name in os.environ:
+        if name.startswith(OWN_PREFIX) and name not in known:
+            nearest = difflib.get_close_matches(name, known, n=1, cutoff=0)[0]
+            raise InvalidSetting(f"{name}: no such setting; the nearest is {nearest}")
