@@ -1,0 +1,134 @@
+"""What a network needs to know that its weights do not say, by TensorPack's configuration keys."""
+
+import difflib
+import math
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from maskrcnn_server.errors import InvalidSetting
+from maskrcnn_tensorflow.architecture import Architecture
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[int, Field(gt=0)]
+Triple = tuple[float, float, float]
+
+
+class NetworkConfig(BaseModel):
+    """Constants of inference: field, TensorPack's key (FasterRCNN/config.py) and its default."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    short_edge: Positive = Field(800, alias="PREPROC.TEST_SHORT_EDGE_SIZE")
+    """Pixels of the resized image's short edge."""
+    max_size: Positive = Field(1333, alias="PREPROC.MAX_SIZE")
+    """Pixels of its long edge at most, before rounding: see `long_edge`."""
+    pixel_mean: Triple = Field((123.675, 116.28, 103.53), alias="PREPROC.PIXEL_MEAN")
+    """RGB, 0 to 255."""
+    pixel_std: Triple = Field((58.395, 57.12, 57.375), alias="PREPROC.PIXEL_STD")
+    anchor_sizes: tuple[float, float, float, float, float] = Field(
+        (32, 64, 128, 256, 512), alias="RPN.ANCHOR_SIZES"
+    )
+    anchor_ratios: tuple[float, ...] = Field((0.5, 1.0, 2.0), alias="RPN.ANCHOR_RATIOS")
+    anchor_strides: tuple[Literal[4], Literal[8], Literal[16], Literal[32], Literal[64]] = Field(
+        (4, 8, 16, 32, 64), alias="FPN.ANCHOR_STRIDES"
+    )
+    proposals: Positive = Field(1000, alias="RPN.TEST_PER_LEVEL_NMS_TOPK")
+    """Of each level before and after suppression, and of all levels together."""
+    proposal_nms_threshold: Fraction = Field(0.7, alias="RPN.PROPOSAL_NMS_THRESH")
+    box_regression_weights: tuple[float, float, float, float] = Field(
+        (10.0, 10.0, 5.0, 5.0), alias="FRCNN.BBOX_REG_WEIGHTS"
+    )
+    detection_nms_threshold: Fraction = Field(0.5, alias="TEST.FRCNN_NMS_THRESH")
+    detections: Positive = Field(100, alias="TEST.RESULTS_PER_IM")
+    score_floor: Fraction = Field(0.05, alias="TEST.RESULT_SCORE_THRESH")
+    score_threshold: Fraction | None = Field(None, alias="TEST.RESULT_SCORE_THRESH_VIS")
+    """None: the framework's own default."""
+    class_names: tuple[str, ...] | None = Field(None, alias="DATA.CLASS_NAMES")
+    """With or without the background in front."""
+
+    blocks: tuple[int, int, int, int] | None = Field(None, alias="BACKBONE.RESNET_NUM_BLOCKS")
+    """This and what follows can be read off the weights, and is only checked against them."""
+    pyramid: int | None = Field(None, alias="FPN.NUM_CHANNEL")
+    fc: int | None = Field(None, alias="FPN.FRCNN_FC_HEAD_DIM")
+    mask: int | None = Field(None, alias="MRCNN.HEAD_DIM")
+    classes: int | None = Field(None, alias="DATA.NUM_CATEGORY")
+    has_masks: bool | None = Field(None, alias="MODE_MASK")
+
+    # What other networks of the family do, and this library does not yet.
+    mode_fpn: Literal[True] = Field(True, alias="MODE_FPN")
+    norm: Literal["FreezeBN", "SyncBN"] = Field("FreezeBN", alias="BACKBONE.NORM")
+    tf_pad_mode: Literal[False] = Field(False, alias="BACKBONE.TF_PAD_MODE")
+    stride_1x1: Literal[False] = Field(False, alias="BACKBONE.STRIDE_1X1")
+    pyramid_norm: Literal["None"] = Field("None", alias="FPN.NORM")
+    proposal_mode: Literal["Level"] = Field("Level", alias="FPN.PROPOSAL_MODE")
+    cascade: Literal[False] = Field(False, alias="FPN.CASCADE")
+    box_head: Literal["fastrcnn_2fc_head"] = Field("fastrcnn_2fc_head", alias="FPN.FRCNN_HEAD_FUNC")
+    mask_head: Literal["maskrcnn_up4conv_head"] = Field(
+        "maskrcnn_up4conv_head", alias="FPN.MRCNN_HEAD_FUNC"
+    )
+    min_size: Literal[0] = Field(0, alias="RPN.MIN_SIZE")
+
+    @property
+    def long_edge(self) -> int:
+        """`max_size` as `finalize_configs` rounds it in FPN mode: up to a multiple of 32."""
+        return math.ceil(self.max_size / 32) * 32
+
+    @property
+    def delta_clip(self) -> float:
+        """Largest dw, dh of a box regression (natural logarithm)."""
+        return math.log(self.long_edge / 16)
+
+    def contradictions(self, architecture: Architecture) -> list[str]:
+        """Where this says something else than the weights do."""
+        says: dict[str, tuple[object, object]] = {
+            "BACKBONE.RESNET_NUM_BLOCKS": (self.blocks, architecture.blocks),
+            "FPN.NUM_CHANNEL": (self.pyramid, architecture.pyramid),
+            "FPN.FRCNN_FC_HEAD_DIM": (self.fc, architecture.fc[0]),
+            "MRCNN.HEAD_DIM": (self.mask, architecture.mask),
+            "DATA.NUM_CATEGORY": (self.classes, architecture.classes),
+            "MODE_MASK": (self.has_masks, architecture.has_masks),
+            "RPN.ANCHOR_RATIOS": (len(self.anchor_ratios), architecture.anchors),
+        }
+        return [
+            f"{key} is configured as {ours}, the weights say {theirs}"
+            for key, (ours, theirs) in says.items()
+            if ours is not None and ours != theirs
+        ]
+
+
+WITHOUT_EFFECT = frozenset(
+    "TRAINER DATA.BASEDIR DATA.TRAIN DATA.VAL DATA.ABSOLUTE_COORD DATA.FILTER_EMPTY_ANNOTATIONS "
+    "DATA.NUM_WORKERS BACKBONE.WEIGHTS BACKBONE.FREEZE_AFFINE BACKBONE.FREEZE_AT TRAIN.NUM_GPUS "
+    "TRAIN.WEIGHT_DECAY TRAIN.BASE_LR TRAIN.WARMUP TRAIN.WARMUP_INIT_LR TRAIN.STEPS_PER_EPOCH "
+    "TRAIN.STARTING_EPOCH TRAIN.LR_SCHEDULE TRAIN.EVAL_PERIOD TRAIN.CHECKPOINT_PERIOD "
+    "PREPROC.TRAIN_SHORT_EDGE_SIZE RPN.ANCHOR_STRIDE RPN.POSITIVE_ANCHOR_THRESH "
+    "RPN.NEGATIVE_ANCHOR_THRESH RPN.FG_RATIO RPN.BATCH_PER_IM RPN.CROWD_OVERLAP_THRESH "
+    "RPN.HEAD_DIM RPN.TRAIN_PRE_NMS_TOPK RPN.TRAIN_POST_NMS_TOPK RPN.TEST_PRE_NMS_TOPK "
+    "RPN.TEST_POST_NMS_TOPK RPN.TRAIN_PER_LEVEL_NMS_TOPK RPN.NUM_ANCHOR FRCNN.BATCH_PER_IM "
+    "FRCNN.FG_THRESH FRCNN.FG_RATIO FPN.FRCNN_CONV_HEAD_DIM FPN.RESOLUTION_REQUIREMENT "
+    "MRCNN.ACCURATE_PASTE CASCADE.IOUS CASCADE.BBOX_REG_WEIGHTS".split()
+)
+"""Keys of the framework that training needs, or networks of another kind. Masks are always pasted
+accurately."""
+
+
+def network_config(values: Mapping[str, Any], source: str) -> NetworkConfig:
+    """The configuration of dotted keys and their values, which came from `source`.
+
+    Raises InvalidSetting for the first key that does not exist, with the nearest that does, or
+    whose value is not allowed.
+    """
+    known = {str(info.alias) for info in NetworkConfig.model_fields.values()}
+    for key in values:
+        if key not in known | WITHOUT_EFFECT:
+            nearest = difflib.get_close_matches(key, known | WITHOUT_EFFECT, n=1, cutoff=0)[0]
+            raise InvalidSetting(f"{source}: no such key: {key}; the nearest is {nearest}")
+    try:
+        return NetworkConfig.model_validate({k: v for k, v in values.items() if k in known})
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise InvalidSetting(
+            f"{source}: {first['loc'][0]}={first['input']!r}: {first['msg']}"
+        ) from None

@@ -1,0 +1,156 @@
+"""A model folder: the checkpoint in it, how it is configured, and whether it can be served."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from maskrcnn_server.backend import Probe
+from maskrcnn_server.categories import Category, coco, named, numbered
+from maskrcnn_server.errors import InvalidModel, InvalidSetting
+from maskrcnn_tensorflow import architecture as architectures
+from maskrcnn_tensorflow import checkpoint as checkpoints
+from maskrcnn_tensorflow.architecture import Architecture
+from maskrcnn_tensorflow.checkpoint import Checkpoint
+from maskrcnn_tensorflow.config import NetworkConfig, network_config
+
+BACKGROUND_NAMES = ("BG", "background", "__background__")
+COCO_CLASSES = 80
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelFolder:
+    """Everything about a model but its weights' values. It can be served if it has no problems."""
+
+    checkpoint: Checkpoint
+    architecture: Architecture
+    config: NetworkConfig
+    categories: tuple[Category, ...]
+    facts: Mapping[str, str]
+    problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def probe(self) -> Probe:
+        return Probe(facts=self.facts, problems=self.problems, notes=self.notes)
+
+
+def read_folder(
+    model_dir: Path, overrides: Mapping[str, str], resnet_arch: str | None = None
+) -> ModelFolder:
+    """Read `model_dir` without TensorFlow and without the weights' values.
+
+    Raises InvalidModel if there is no checkpoint to speak of, InvalidSetting for a bad override.
+    """
+    found = checkpoints.newest(model_dir)
+    checkpoint = checkpoints.open_checkpoint(found.path)
+    architecture = architectures.read_off(checkpoint.shapes)
+    if architecture is None:
+        some = ", ".join(list(checkpoint.shapes)[:5]) or "none"
+        raise InvalidModel(f"{found.path}: no variable of a Mask R-CNN is in it (it has: {some})")
+    config = _config(model_dir, overrides)
+    problems = architectures.problems(checkpoint.shapes, architecture)
+    problems += config.contradictions(architecture)
+    if resnet_arch not in (None, architecture.name):
+        problems.append(
+            f"RESNET_ARCH is {resnet_arch}, but the weights are of a {architecture.name}: "
+            "unset RESNET_ARCH, or use the checkpoint you meant"
+        )
+    categories, origin = _categories(model_dir, architecture.classes, config, problems)
+    step = "unknown" if found.step is None else str(found.step)
+    facts = {
+        "checkpoint": found.path.name,
+        "step": step,
+        "size": f"{found.size / 1e6:.1f} MB",
+        "architecture": f"{architecture.name}, FPN of {architecture.pyramid} channels",
+        "heads": "boxes and masks" if architecture.has_masks else "boxes only",
+        "classes": f"{architecture.classes}: {_abridged([c.name for c in categories])}",
+        "class names": origin,
+        "resize": f"short edge {config.short_edge}, long edge at most {config.long_edge} pixels",
+    }
+    notes = []
+    if origin.startswith(("assumed", "numbered")):
+        notes.append(f"class names are {origin}; put a classes.txt beside the checkpoint")
+    return ModelFolder(
+        checkpoint=checkpoint,
+        architecture=architecture,
+        config=config,
+        categories=categories,
+        facts=facts,
+        problems=[f"{found.path.name}: {problem}" for problem in problems],
+        notes=notes,
+    )
+
+
+def _config(model_dir: Path, overrides: Mapping[str, str]) -> NetworkConfig:
+    """`config.yaml` in the folder, with `overrides` (YAML literals) on top."""
+    path = model_dir / "config.yaml"
+    values = dict(_config_file(path)) if path.is_file() else {}
+    network_config(values, str(path))
+    for key, literal in overrides.items():
+        name = "CONFIG__" + key.replace(".", "__")
+        try:
+            values[key] = yaml.safe_load(literal)
+        except yaml.YAMLError:
+            raise InvalidSetting(f"{name}={literal}: not a YAML literal") from None
+        network_config({key: values[key]}, name)
+    return network_config(values, str(path))
+
+
+def _config_file(path: Path) -> Iterator[tuple[str, Any]]:
+    """Dotted keys and values of a file with TensorPack's keys, nested or dotted.
+
+    They stand at the top or below `config_inference`; `class_names` is DATA.CLASS_NAMES. Other
+    lower-case keys are the author's own.
+    """
+    try:
+        content = yaml.safe_load(path.read_text("utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InvalidModel(f"{path}: not YAML ({error})") from None
+    if not isinstance(content, dict):
+        raise InvalidModel(f"{path}: a mapping of configuration keys is needed")
+    keys = {str(key): value for key, value in content.items()}
+    if "class_names" in keys:
+        yield "DATA.CLASS_NAMES", keys["class_names"]
+    inference = keys.get("config_inference")
+    yield from _flat(inference if isinstance(inference, dict) else {}, "")
+    yield from _flat({key: value for key, value in keys.items() if key[:1].isupper()}, "")
+
+
+def _flat(tree: Mapping[Any, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _categories(
+    model_dir: Path, count: int, config: NetworkConfig, problems: list[str]
+) -> tuple[tuple[Category, ...], str]:
+    """The categories, and where their names come from."""
+    path = model_dir / "classes.txt"
+    if path.is_file():
+        lines = path.read_text("utf-8").splitlines()
+        names, origin = [line.strip() for line in lines if line.strip()], "classes.txt"
+    elif config.class_names is not None:
+        names, origin = list(config.class_names), "config.yaml or CONFIG__DATA__CLASS_NAMES"
+    elif count == COCO_CLASSES:
+        return coco(), "assumed to be COCO's, because there are 80"
+    else:
+        return numbered(count), "numbered, because none are given"
+    if len(names) == count + 1 and names[0] in BACKGROUND_NAMES:
+        names = names[1:]
+    if len(names) != count:
+        problems.append(
+            f"{origin} names {len(names)} classes, the weights have {count} (without background)"
+        )
+        return numbered(count), origin
+    is_coco = [c.name for c in coco()] == names
+    return (coco() if is_coco else named(names)), origin
+
+
+def _abridged(names: list[str]) -> str:
+    return ", ".join(names[:6]) + (", ..." if len(names) > 6 else "")

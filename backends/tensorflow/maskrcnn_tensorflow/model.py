@@ -1,0 +1,131 @@
+"""A Mask R-CNN in memory, as the server's `Model`."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from maskrcnn_server.backend import Image, ModelMetadata, PredictOptions
+from maskrcnn_server.detections import Detections, Proposals
+from maskrcnn_server.masks import RoiMasks
+from maskrcnn_server.rle import Size
+from maskrcnn_server.stopwatch import stage
+from maskrcnn_tensorflow import preprocess
+from maskrcnn_tensorflow.architecture import Architecture
+from maskrcnn_tensorflow.config import NetworkConfig
+from maskrcnn_tensorflow.graph import Graph, Stages
+from maskrcnn_tensorflow.layers import fold
+
+MAX_BATCH = 4
+"""Images in one run of the network at most: each takes about half a gigabyte on its way."""
+
+
+class TensorFlowModel:
+    """Runs images through the network, those of equal padded size together."""
+
+    def __init__(
+        self,
+        metadata: ModelMetadata,
+        architecture: Architecture,
+        config: NetworkConfig,
+        variables: dict[str, NDArray[np.float32]],
+    ) -> None:
+        """`variables` by their checkpoint names; the rows of `fastrcnn/fc6/W` run y, x, channel."""
+        self.metadata = metadata
+        self._config = config
+        layers = fold(variables, 1 / np.array(config.pixel_std))
+        self._graph: Graph | None = Graph(layers, architecture, config)
+
+    def predict(self, images: Sequence[Image], options: PredictOptions, /) -> list[Detections]:
+        with stage("preprocess"):
+            resized = [preprocess.resized(image, self._config) for image in images]
+        results: dict[int, Detections] = {}
+        for group in _groups([preprocess.padded_size(image) for image in resized]):
+            sizes = [_size(images[i]) for i in group]
+            found = self._run([resized[i] for i in group], sizes, options)
+            results.update(zip(group, found, strict=True))
+        return [results[i] for i in range(len(images))]
+
+    def close(self) -> None:
+        self._graph = None
+
+    def stages(self, images: list[Image], options: PredictOptions) -> Stages:
+        """What the network computes of resized images whose padded sizes are equal."""
+        graph = self._open()
+        threshold = options.score_threshold
+        if threshold is None:
+            threshold = self.metadata.score_threshold
+        limit = min(options.max_detections or self._config.detections, self._config.detections)
+        with stage("preprocess"):
+            pixels = preprocess.batch(images, self._config)
+        sizes = np.array([_size(image) for image in images], np.int32)
+        with stage("network"):
+            stages: Stages = graph.detect(pixels, sizes, np.float32(threshold), np.int32(limit))
+        return stages
+
+    def _run(
+        self, resized: list[Image], sizes: list[Size], options: PredictOptions
+    ) -> list[Detections]:
+        stages = self.stages(resized, options)
+        masks = self._masks(stages) if options.masks and self.metadata.has_masks else None
+        boxes, scores, labels, owners = (np.asarray(t) for t in stages.found)
+        results = []
+        for i, size in enumerate(sizes):
+            scale = preprocess.box_scale(size, _size(resized[i]))
+            own = owners == i
+            own_boxes = _clipped(boxes[own] / np.float32(scale), size)
+            results.append(
+                Detections(
+                    size=size,
+                    boxes=own_boxes,
+                    scores=scores[own],
+                    category_ids=labels[own].astype(np.int64),
+                    masks=None
+                    if masks is None
+                    else RoiMasks(masks[own], own_boxes, size, options.mask_threshold),
+                    proposals=_proposals(stages, i, scale, size) if options.proposals else None,
+                )
+            )
+        return results
+
+    def _masks(self, stages: Stages) -> NDArray[np.float32]:
+        graph = self._open()
+        with stage("network"):
+            return np.asarray(graph.masks(stages.features[:4], stages.found), np.float32)
+
+    def _open(self) -> Graph:
+        if self._graph is None:
+            raise RuntimeError("the model is closed")
+        return self._graph
+
+
+def _groups(sizes: list[Size]) -> list[list[int]]:
+    """Indices of equal sizes together, at most `MAX_BATCH` of them."""
+    by_size: dict[Size, list[int]] = {}
+    for i, size in enumerate(sizes):
+        by_size.setdefault(size, []).append(i)
+    return [
+        indices[start : start + MAX_BATCH]
+        for indices in by_size.values()
+        for start in range(0, len(indices), MAX_BATCH)
+    ]
+
+
+def _proposals(stages: Stages, image: int, scale: float, size: Size) -> Proposals:
+    own = np.asarray(stages.proposals.images) == image
+    boxes = np.asarray(stages.proposals.boxes)[own] / np.float32(scale)
+    return Proposals(
+        boxes=_clipped(boxes, size),
+        scores=np.asarray(stages.proposals.scores)[own],
+        class_scores=np.asarray(tf.nn.softmax(stages.logits))[own],
+    )
+
+
+def _clipped(boxes: NDArray[np.float32], size: Size) -> NDArray[np.float32]:
+    height, width = size
+    return np.clip(boxes, 0, np.array([width, height, width, height], np.float32))
+
+
+def _size(image: Image) -> Size:
+    return image.shape[0], image.shape[1]

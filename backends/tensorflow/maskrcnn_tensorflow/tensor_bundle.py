@@ -1,0 +1,199 @@
+"""TensorFlow's V2 checkpoints (`.index` and `.data-*`) without TensorFlow.
+
+The index is an SSTable in LevelDB's format whose values are protocol buffers of type
+`BundleEntryProto`. Sources: tensorflow/core/util/tensor_bundle, tsl/lib/io/format.cc,
+tensorflow/core/protobuf/tensor_bundle.proto.
+"""
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import google_crc32c
+import numpy as np
+from numpy.typing import NDArray
+
+from maskrcnn_server.errors import InvalidModel
+
+MAGIC = 0xDB4775248B80FB57
+FOOTER_BYTES = 48
+FLOATS: dict[int, np.dtype[Any]] = {1: np.dtype("<f4"), 2: np.dtype("<f8"), 19: np.dtype("<f2")}
+"""Floating-point members of TensorFlow's `DataType`."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One tensor: where its bytes are, and what they mean."""
+
+    dtype: int
+    shape: tuple[int, ...]
+    shard: int
+    offset: int
+    size: int
+    checksum: int
+    """Masked CRC-32C of the bytes."""
+
+
+class TensorBundle:
+    """A V2 checkpoint by the path of its `.index` file.
+
+    Raises InvalidModel if the index is not one, or a data file is missing or too short.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._shards, self.entries = _read_index(path.read_bytes())
+        except (IndexError, ValueError, struct.error) as error:
+            raise InvalidModel(
+                f"{path}: not the index of a TensorFlow V2 checkpoint ({error})"
+            ) from error
+        self._check_data_files()
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of every variable by name."""
+        return {name: entry.shape for name, entry in self.entries.items()}
+
+    def read(self, name: str) -> NDArray[np.float32]:
+        """The variable's value, its checksum verified."""
+        entry = self.entries[name]
+        if entry.dtype not in FLOATS:
+            raise InvalidModel(f"{self.path}: {name} is not a floating-point variable")
+        with self._data_file(entry.shard).open("rb") as file:
+            file.seek(entry.offset)
+            data = file.read(entry.size)
+        if _masked(google_crc32c.value(data)) != entry.checksum:
+            raise InvalidModel(f"{self._data_file(entry.shard)}: {name} is damaged (checksum)")
+        values = np.frombuffer(data, FLOATS[entry.dtype])
+        return values.reshape(entry.shape).astype(np.float32)
+
+    def _data_file(self, shard: int) -> Path:
+        return self.path.with_suffix(f".data-{shard:05d}-of-{self._shards:05d}")
+
+    def _check_data_files(self) -> None:
+        needed: dict[int, int] = {}
+        for entry in self.entries.values():
+            end = entry.offset + entry.size
+            needed[entry.shard] = max(needed.get(entry.shard, 0), end)
+        for shard, size in needed.items():
+            file = self._data_file(shard)
+            if not file.is_file():
+                raise InvalidModel(f"{file}: missing; {self.path.name} says it is there")
+            if file.stat().st_size < size:
+                raise InvalidModel(
+                    f"{file}: truncated: {file.stat().st_size} bytes, {size} are needed"
+                )
+
+
+def _read_index(data: bytes) -> tuple[int, dict[str, Entry]]:
+    """The number of data files, and the entries by name."""
+    footer = data[-FOOTER_BYTES:]
+    if len(footer) < FOOTER_BYTES or struct.unpack("<Q", footer[-8:])[0] != MAGIC:
+        raise ValueError("no table footer: the file is truncated or of another kind")
+    _, at = _handle(footer, 0)
+    (start, size), _ = _handle(footer, at)
+    shards = 1
+    entries = {}
+    for _, value in _records(_block(data, start, size)):
+        (start, size), _ = _handle(value, 0)
+        for key, record in _records(_block(data, start, size)):
+            if key == b"":
+                shards = _single(record).get(1, 1)
+            else:
+                entries[key.decode()] = _entry(record)
+    return shards, entries
+
+
+def _block(data: bytes, start: int, size: int) -> bytes:
+    """A block's contents. Behind them stand a byte for the compression, and a checksum."""
+    if start + size + 5 > len(data):
+        raise ValueError("a block lies beyond the end of the file")
+    compression = data[start + size]
+    if compression != 0:
+        raise ValueError(f"compression {compression} is not supported")
+    (checksum,) = struct.unpack_from("<I", data, start + size + 1)
+    if _masked(google_crc32c.value(data[start : start + size + 1])) != checksum:
+        raise ValueError("a block is damaged (checksum)")
+    return data[start : start + size]
+
+
+def _records(block: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Keys and values; each key is stored as what differs from the one before."""
+    (restarts,) = struct.unpack_from("<I", block, len(block) - 4)
+    end, at, key = len(block) - 4 * (restarts + 1), 0, b""
+    while at < end:
+        shared, at = _varint(block, at)
+        unshared, at = _varint(block, at)
+        length, at = _varint(block, at)
+        key = key[:shared] + block[at : at + unshared]
+        at += unshared
+        yield key, block[at : at + length]
+        at += length
+
+
+def _handle(data: bytes, at: int) -> tuple[tuple[int, int], int]:
+    start, at = _varint(data, at)
+    size, at = _varint(data, at)
+    return (start, size), at
+
+
+def _entry(record: bytes) -> Entry:
+    single = _single(record)
+    shape: list[int] = []
+    for number, value in _fields(record):
+        if number == 2 and isinstance(value, bytes):
+            dims = (dim for n, dim in _fields(value) if n == 2 and isinstance(dim, bytes))
+            shape = [_single(dim).get(1, 0) for dim in dims]
+        if number == 7:
+            raise ValueError("partitioned variables are not supported")
+    return Entry(
+        dtype=single.get(1, 0),
+        shape=tuple(shape),
+        shard=single.get(3, 0),
+        offset=single.get(4, 0),
+        size=single.get(5, 0),
+        checksum=single.get(6, 0),
+    )
+
+
+def _single(record: bytes) -> dict[int, int]:
+    return {number: value for number, value in _fields(record) if isinstance(value, int)}
+
+
+def _fields(record: bytes) -> Iterator[tuple[int, int | bytes]]:
+    """Field numbers and values of a protocol buffer message."""
+    at = 0
+    while at < len(record):
+        tag, at = _varint(record, at)
+        number, kind = tag >> 3, tag & 7
+        if kind == 0:
+            value, at = _varint(record, at)
+            yield number, value
+        elif kind == 2:
+            length, at = _varint(record, at)
+            yield number, record[at : at + length]
+            at += length
+        elif kind == 5:
+            yield number, struct.unpack_from("<I", record, at)[0]
+            at += 4
+        else:
+            raise ValueError(f"wire type {kind} is not expected")
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = data[at]
+        at += 1
+        value |= (byte & 127) << shift
+        if byte < 128:
+            return value, at
+        shift += 7
+
+
+def _masked(crc: int) -> int:
+    """LevelDB's mask, so that checksums of data that hold checksums are not weak."""
+    return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF

@@ -1,0 +1,1 @@
+"""Serves checkpoints of TensorPack's FasterRCNN example."""

@@ -1,0 +1,29 @@
+"""What this distribution brings to the server."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from maskrcnn_server import hookimpl
+from maskrcnn_server.backend import Backend, Demo
+from maskrcnn_tensorpack.backend import TensorPackBackend
+
+DEMO = Path(__file__).parent / "demo"
+
+
+@hookimpl
+def register_backends(register: Callable[[Backend], None]) -> None:
+    """The TensorPack backend."""
+    register(TensorPackBackend())
+
+
+@hookimpl
+def register_demos(register: Callable[[Demo], None]) -> None:
+    """Drawn shapes over photographs."""
+    register(
+        Demo(
+            name="shapes",
+            backend=TensorPackBackend.name,
+            model_dir=DEMO / "model",
+            images=sorted((DEMO / "images").iterdir()),
+        )
+    )
