@@ -1,0 +1,1 @@
+"""Everything between a client and the waist: wire formats, front ends, the command line."""

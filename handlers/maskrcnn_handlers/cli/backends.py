@@ -1,0 +1,30 @@
+"""`maskrcnn-server backends`"""
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from maskrcnn_server.plugins import Plugins
+
+
+def backends() -> None:
+    """List the installed plugins, what they bring, and those that are broken (exit code 1)."""
+    console = Console(soft_wrap=True)
+    plugins = Plugins()
+    registered = plugins.backends()
+    formats = plugins.formats()
+    table = Table(title="plugins", title_justify="left")
+    for column in ("plugin", "distribution", "version", "hooks"):
+        table.add_column(column)
+    for plugin in plugins.loaded:
+        table.add_row(plugin.name, plugin.distribution, plugin.version, "\n".join(plugin.hooks))
+    console.print(table)
+    console.print(f"backends: {', '.join(registered) or 'none'}")
+    console.print(f"formats: {', '.join(formats)}")
+    for broken in plugins.broken:
+        console.print(
+            f"[red]broken:[/] {broken.name} of {broken.distribution}: {escape(broken.reason)}"
+        )
+    if plugins.broken:
+        raise typer.Exit(1)

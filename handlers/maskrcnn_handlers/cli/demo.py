@@ -1,0 +1,141 @@
+"""`maskrcnn-server demo`"""
+
+import base64
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from maskrcnn_handlers import images, pictures
+from maskrcnn_server import settings as environment
+from maskrcnn_server.categories import named
+from maskrcnn_server.detections import Detections
+from maskrcnn_server.errors import BackendNotSelected, StartupError
+from maskrcnn_server.masks import BitMasks
+from maskrcnn_server.plugins import Plugins
+from maskrcnn_server.rle import RLE
+
+START_TIMEOUT_S = 120
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="Where to write the picture.")] = Path("demo.png"),
+    image: Annotated[
+        Path | None, typer.Option(help="A picture of your own (default: one that comes along).")
+    ] = None,
+) -> None:
+    """Serve a model that comes along, send it a picture over HTTP, and show the answer."""
+    console = Console()
+    demos = Plugins().demos()
+    if not demos:
+        raise BackendNotSelected(
+            "no installed plugin brings a demo: pip install maskrcnn-tensorpack"
+        )
+    chosen = next(iter(demos.values()))
+    path = image or chosen.images[0]
+    data = path.read_bytes()
+    console.print(f"starting a server with the model [bold]{chosen.name}[/] ({chosen.backend}) ...")
+    with _server(chosen.model_dir, chosen.backend, console) as url:
+        body = json.dumps({"img_id": path.name, "img_data": base64.b64encode(data).decode()})
+        console.print(f"POST {url}/invocations  {path.name}, {len(data)} bytes")
+        start = time.monotonic()
+        answer = _post(f"{url}/invocations", body.encode())
+        console.print(f"200 after {1000 * (time.monotonic() - start):.0f} ms\n")
+    annotations = answer["annotations"]
+    console.print(_table(annotations))
+    pixels = images.decode(data, environment.read().max_image_pixels)
+    found, names = _detections(annotations, (pixels.shape[0], pixels.shape[1]))
+    pictures.overlay(pixels, found, named(names)).save(out)
+    console.print(f"{len(annotations)} instances drawn in [bold]{out}[/]")
+
+
+@contextmanager
+def _server(model_dir: Path, backend: str, console: Console) -> Iterator[str]:
+    """A server in a process of its own, on a free port, as any user would start it."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "maskrcnn_handlers", "serve", "--host", "127.0.0.1"]
+    command += ["--port", str(port), "--model", str(model_dir), "--backend", backend]
+    environ = {**os.environ, "MASKRCNN_LOG_LEVEL": "warning"}
+    log = tempfile.TemporaryFile()
+    process = subprocess.Popen(command, env=environ, stderr=log)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        start = time.monotonic()
+        while not _is_ready(url):
+            if process.poll() is not None:
+                log.seek(0)
+                console.print(log.read().decode(errors="replace"), markup=False)
+                raise StartupError(f"the server ended with exit code {process.returncode}")
+            if time.monotonic() - start > START_TIMEOUT_S:
+                raise StartupError(f"the server was not ready after {START_TIMEOUT_S} s")
+            time.sleep(0.1)
+        console.print(f"ready after {time.monotonic() - start:.1f} s")
+        yield url
+    finally:
+        process.terminate()
+        process.wait(30)
+        log.close()
+
+
+def _is_ready(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{url}/ping", timeout=2):
+            return True
+    except OSError:
+        return False
+
+
+def _post(url: str, body: bytes) -> Any:
+    request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=120) as reply:
+        return json.load(reply)
+
+
+def _table(annotations: list[Any]) -> Table:
+    table = Table()
+    for column in ("category", "score", "bbox (x, y, width, height)", "mask pixels"):
+        table.add_column(column, justify="left" if column == "category" else "right")
+    for annotation in annotations:
+        area = sum(annotation["segmentation"]["counts"][1::2])
+        table.add_row(
+            annotation["category_name"],
+            f"{annotation['score']:.3f}",
+            str(annotation["bbox"]),
+            str(area),
+        )
+    return table
+
+
+def _detections(annotations: list[Any], size: tuple[int, int]) -> tuple[Detections, list[str]]:
+    """What was found, from the reply alone, and the names of the categories."""
+    names = sorted({annotation["category_name"] for annotation in annotations})
+    boxes = np.array([a["bbox"] for a in annotations], np.float32).reshape(-1, 4)
+    boxes[:, 2:] += boxes[:, :2]
+    bitmaps = [
+        RLE(np.array(a["segmentation"]["counts"], np.int64), size, "rows").bitmap()
+        for a in annotations
+    ]
+    found = Detections(
+        size=size,
+        boxes=boxes,
+        scores=np.array([a["score"] for a in annotations], np.float32),
+        category_ids=np.array([1 + names.index(a["category_name"]) for a in annotations], np.int64),
+        masks=BitMasks(np.array(bitmaps, np.bool_).reshape(-1, *size)),
+    )
+    return found, names

@@ -1,0 +1,80 @@
+"""`maskrcnn-server predict`"""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import track
+
+from maskrcnn_handlers import images, pictures
+from maskrcnn_handlers.cli.serve import BackendName, ModelDir
+from maskrcnn_handlers.formats.coco_results import CocoResults
+from maskrcnn_server import settings as environment
+from maskrcnn_server.backend import PredictOptions
+from maskrcnn_server.errors import InvalidImage, RequestError
+from maskrcnn_server.formats import Prediction
+from maskrcnn_server.plugins import Plugins
+from maskrcnn_server.startup import choose_backend, load_model
+
+
+def predict(
+    pictures_in: Annotated[
+        list[Path], typer.Argument(metavar="IMAGE...", help="Pictures to look at.")
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for a picture of each answer (PNG).")
+    ] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="File for all answers, as COCO results.")
+    ] = None,
+    score_threshold: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Least score (default: the model's).")
+    ] = None,
+    model: ModelDir = None,
+    backend: BackendName = None,
+) -> None:
+    """Find the instances in pictures, without a server.
+
+    A picture that cannot be read is reported, the others are answered, and the exit code is 1.
+    """
+    console = Console()
+    settings = environment.read(model_dir=model, backend=backend)
+    chosen = choose_backend(Plugins(), settings)
+    with console.status(f"loading {settings.model_dir}"):
+        loaded = load_model(chosen, settings, environment.overrides())
+    options = PredictOptions(
+        score_threshold=score_threshold, mask_threshold=settings.mask_threshold
+    )
+    results: list[Any] = []
+    failed = 0
+    for path in track(pictures_in, description="predicting", console=console):
+        try:
+            image = images.decode(_bytes(path), settings.max_image_pixels)
+        except RequestError as error:
+            console.print(f"[red]{path}: {error.message}[/]")
+            failed += 1
+            continue
+        (found,) = loaded.predict([image], options)
+        prediction = Prediction(
+            image_id=path.name, image=image, detections=found, model=loaded.metadata
+        )
+        results += json.loads(CocoResults().render(prediction))
+        console.print(f"{path}: {len(found)} instances")
+        if out is not None:
+            out.mkdir(parents=True, exist_ok=True)
+            overlay = pictures.overlay(image, found, loaded.metadata.categories)
+            overlay.save(out / f"{path.stem}.png")
+    if json_file is not None:
+        json_file.write_text(json.dumps(results))
+    loaded.close()
+    if failed:
+        raise InvalidImage(f"{failed} of {len(pictures_in)} pictures could not be read")
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InvalidImage(str(error.strerror)) from error

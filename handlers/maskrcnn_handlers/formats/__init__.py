@@ -1,0 +1,1 @@
+"""The response formats that come with the server."""

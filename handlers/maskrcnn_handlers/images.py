@@ -1,0 +1,58 @@
+"""From the bytes of an image file to pixels."""
+
+from io import BytesIO
+
+import numpy as np
+import PIL.Image
+import PIL.ImageOps
+
+from maskrcnn_server.backend import Image
+from maskrcnn_server.errors import ImageTooLarge, InvalidImage
+
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
+"""Pillow's names; its JPEG includes the MPO that some telephones write."""
+
+
+def decode(data: bytes, max_pixels: int) -> Image:
+    """The picture in `data`, upright.
+
+    Gray, palette, CMYK, 1 bit and 16 bits a channel become RGB of 8 bits; transparency is dropped,
+    as `cv2.imread` drops it in training; of several frames the first is taken. The header is read
+    first: an image of more than `max_pixels` is refused before a pixel is decoded.
+
+    Raises ImageTooLarge, or InvalidImage for bytes that are no such image, or not all of one.
+    """
+    try:
+        with PIL.Image.open(BytesIO(data), formats=FORMATS) as picture:
+            width, height = picture.size
+            if width * height > max_pixels:
+                raise ImageTooLarge(
+                    f"the image has {width} x {height} pixels; at most {max_pixels} are allowed",
+                    width=width,
+                    height=height,
+                    max_pixels=max_pixels,
+                )
+            return _rgb(picture)
+    except InvalidImage:
+        raise
+    except PIL.Image.DecompressionBombError:
+        raise ImageTooLarge(
+            f"the image has more than the {max_pixels} pixels that are allowed",
+            max_pixels=max_pixels,
+        ) from None
+    except PIL.UnidentifiedImageError:
+        raise InvalidImage("the bytes are no JPEG, PNG, WebP, BMP or TIFF image") from None
+    # Decoders raise almost anything on broken bytes: OSError, SyntaxError, struct.error, ...
+    except Exception as error:
+        raise InvalidImage(f"the image cannot be decoded: {error}") from error
+
+
+def _rgb(picture: PIL.Image.Image) -> Image:
+    picture.load()
+    picture = PIL.ImageOps.exif_transpose(picture)
+    if picture.mode == "F":
+        raise InvalidImage("floating-point pixels have no agreed range; save 8 or 16 bits")
+    if picture.mode.startswith("I"):
+        gray = (np.asarray(picture).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)
+        return np.repeat(gray[:, :, None], 3, axis=2)
+    return np.array(picture.convert("RGB"))

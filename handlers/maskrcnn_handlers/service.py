@@ -1,0 +1,131 @@
+"""The heart of the handler layer: a request's bytes in, a reply's bytes out, over any transport."""
+
+import json
+import logging
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from maskrcnn_handlers import images, negotiation, requests
+from maskrcnn_handlers.status import status_of
+from maskrcnn_server.engine import Engine
+from maskrcnn_server.errors import (
+    BackendFailed,
+    InvalidSetting,
+    MaskRCNNError,
+    NotReady,
+    PayloadTooLarge,
+    QueueFull,
+)
+from maskrcnn_server.formats import Format, Prediction
+from maskrcnn_server.settings import Settings
+from maskrcnn_server.stopwatch import stage
+
+JSON = "application/json"
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a front end sends."""
+
+    status: int
+    body: bytes
+    content_type: str = JSON
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class Service:
+    """Answers requests; what it answers while it has no model is that it is not ready.
+
+    Raises InvalidSetting if the default format is not among `formats`.
+    """
+
+    def __init__(self, formats: Mapping[str, Format], settings: Settings) -> None:
+        if settings.response_format not in formats:
+            raise InvalidSetting(
+                f"MASKRCNN_FORMAT={settings.response_format}: no such format; "
+                f"installed are {', '.join(formats)}"
+            )
+        self._formats = formats
+        self._settings = settings
+        self._engine: Engine | None = None
+
+    def start(self, engine: Engine) -> None:
+        """Serve this model from now on."""
+        self._engine = engine
+
+    def ping(self) -> Reply:
+        """Whether requests are answered: 200, or 503 with the reason."""
+        if self._engine is None:
+            return refusal(NotReady("the model is loading"), "ping")
+        metadata = self._engine.metadata
+        return _json(200, {"status": "ready", "model": metadata.name, "backend": metadata.backend})
+
+    def invoke(self, body: bytes, content_type: str, accept: str, attributes: str) -> Reply:
+        """Answer one request. Never raises: every failure is a reply.
+
+        `attributes` are SageMaker's custom attributes.
+        """
+        request_id, start = uuid.uuid4().hex, time.perf_counter()
+        try:
+            reply = self._answer(body, content_type, accept, attributes)
+        except MaskRCNNError as error:
+            reply = refusal(error, request_id)
+        except Exception:
+            logger.exception("request %s failed", request_id)
+            reply = refusal(BackendFailed("the server failed on this request"), request_id)
+        logger.info(
+            "request %s: %d in %.0f ms, %d bytes in, %d out",
+            request_id,
+            reply.status,
+            1000 * (time.perf_counter() - start),
+            len(body),
+            len(reply.body),
+        )
+        return reply
+
+    def check_length(self, length: int) -> None:
+        """Raise PayloadTooLarge if a body of so many bytes is not read."""
+        limit = self._settings.max_payload_mb
+        if length > limit * 2**20:
+            raise PayloadTooLarge(f"the body is larger than {limit:g} MiB", max_payload_mb=limit)
+
+    def _answer(self, body: bytes, content_type: str, accept: str, attributes: str) -> Reply:
+        self.check_length(len(body))
+        engine = self._engine
+        if engine is None:
+            raise NotReady("the model is loading")
+        with stage("decode"):
+            request = requests.parse(body, content_type, attributes, self._settings.mask_threshold)
+            form = negotiation.choose(
+                self._formats, request.format, accept, self._settings.response_format
+            )
+            image = images.decode(request.image, self._settings.max_image_pixels)
+        (found,) = engine.predict([image], request.options)
+        with stage("encode"):
+            rendered = form.render(
+                Prediction(
+                    image_id=request.image_id,
+                    image=image,
+                    detections=found,
+                    model=engine.metadata,
+                )
+            )
+        return Reply(200, rendered, form.media_type)
+
+
+def refusal(error: MaskRCNNError, request_id: str) -> Reply:
+    """The reply that tells a client what went wrong; a fault of ours goes to the log as well."""
+    status = status_of(error)
+    if status == 500:
+        logger.error("request %s failed", request_id, exc_info=error)
+    headers = {"Retry-After": "1"} if isinstance(error, QueueFull) else {}
+    body = {"code": error.code, "message": error.message, "detail": error.detail}
+    return _json(status, {"error": body, "request_id": request_id}, headers)
+
+
+def _json(status: int, content: object, headers: Mapping[str, str] | None = None) -> Reply:
+    return Reply(status, json.dumps(content).encode(), JSON, headers or {})

@@ -1,0 +1,20 @@
+"""Which HTTP status says what. Nothing else in the project knows status codes."""
+
+from maskrcnn_server import errors
+
+STATUS: dict[type[Exception], int] = {
+    errors.RequestError: 400,
+    errors.PayloadTooLarge: 413,
+    errors.UnsupportedContentType: 415,
+    errors.NotAcceptable: 406,
+    errors.InvalidImage: 422,
+    errors.UnavailableError: 503,
+    errors.QueueFull: 429,
+    errors.DeadlineExceeded: 504,
+    errors.MaskRCNNError: 500,
+}
+
+
+def status_of(error: errors.MaskRCNNError) -> int:
+    """The status of the nearest class that has one."""
+    return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
