@@ -1,4 +1,4 @@
-"""What every backend promises, as tests: subclass, give two fixtures, and pytest runs them."""
+"""What every backend promises, as tests: subclass, define two fixtures, and pytest runs them."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,27 +19,21 @@ SIZES = [(1, 1), (300, 640), (640, 300), (33, 400), (200, 200)]
 
 
 class BackendConformance:
-    """Subclass this in a module of tests, and override the two fixtures.
+    """Subclass this in a module of tests with two fixtures, of scope module or wider.
 
-    >>> class TestMine(BackendConformance):
-    ...     @pytest.fixture(scope="class")
-    ...     def backend(self): return MyBackend()
-    ...     @pytest.fixture(scope="class")
-    ...     def model_dir(self): return Path("a folder that it loads")
+    `backend` is the backend under test; `model_dir` a folder with a small model that it loads.
+
+    >>> @pytest.fixture(scope="module")
+    ... def backend(): return MyBackend()
+    >>> @pytest.fixture(scope="module")
+    ... def model_dir(): return Path("a folder that it loads")
+    >>> class TestMine(BackendConformance): pass
     """
 
     @pytest.fixture(scope="class")
-    def backend(self) -> Backend:
-        """The backend under test."""
-        raise NotImplementedError("override the fixture `backend`")
-
-    @pytest.fixture(scope="class")
-    def model_dir(self) -> Path:
-        """A folder with a small model that the backend loads."""
-        raise NotImplementedError("override the fixture `model_dir`")
-
-    @pytest.fixture(scope="class")
-    def model(self, backend: Backend, model_dir: Path) -> Iterator[Model]:
+    @classmethod
+    def model(cls, backend: Backend, model_dir: Path) -> Iterator[Model]:
+        """The model that the tests of a class share."""
         model = backend.load(ModelConfig(model_dir=model_dir))
         yield model
         model.close()

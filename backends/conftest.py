@@ -1,0 +1,47 @@
+"""Test data that the backends share: photographs, golden outputs, seeded weights."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from maskrcnn_server.backend import Image
+
+TESTS = Path(__file__).parents[1] / "tests"
+
+
+@pytest.fixture(scope="session")
+def test_data() -> Path:
+    """The folder of photographs and golden outputs."""
+    return TESTS
+
+
+@pytest.fixture(scope="session")
+def photograph() -> Callable[[str], Image]:
+    """Reads a photograph by its path below the test data."""
+
+    def read(path: str) -> Image:
+        return np.array(PIL.Image.open(TESTS / path).convert("RGB"))
+
+    return read
+
+
+@pytest.fixture(scope="session")
+def seeded_weights(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Path]:
+    """Makes a model folder with the weights of an architecture and framework, once a session."""
+    made: dict[tuple[str, str], Path] = {}
+
+    def make(architecture: str, framework: str) -> Path:
+        if (architecture, framework) not in made:
+            folder = tmp_path_factory.mktemp(f"{framework}-{architecture}")
+            script = TESTS / "golden/make_weights.py"
+            arguments = [architecture, framework, str(folder / "model.npz")]
+            subprocess.run([sys.executable, str(script), *arguments], check=True)
+            made[architecture, framework] = folder
+        return made[architecture, framework]
+
+    return make

@@ -1,0 +1,67 @@
+"""Holding detections against those of another implementation of the same network."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from maskrcnn_server.detections import Detections
+from maskrcnn_server.masks import Masks
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Which detections are the same, and how far apart those are."""
+
+    pairs: list[tuple[int, int]]
+    """Indices of what was found and of its twin in the reference: same category, nearest box."""
+    surplus: list[int]
+    """What was found and has no twin."""
+    missing: list[int]
+    """What the reference has and was not found."""
+    box_distances: NDArray[np.float64]
+    """Of each pair, the largest difference of a coordinate, in pixels of the original image."""
+    score_differences: NDArray[np.float64]
+    mask_ious: NDArray[np.float64]
+    """Intersection over union of each pair's bitmaps; 1 where both are empty. Empty if unmasked."""
+
+
+def compare(found: Detections, reference: Detections, box_tolerance: float) -> Comparison:
+    """Match detections one to one: same category, boxes within `box_tolerance` pixels, nearest first."""
+    distances = np.abs(
+        found.boxes[:, None].astype(np.float64) - reference.boxes[None].astype(np.float64)
+    ).max(axis=2, initial=0)
+    distances[found.category_ids[:, None] != reference.category_ids[None]] = np.inf
+    distances[distances > box_tolerance] = np.inf
+    pairs = []
+    remaining = distances.copy()
+    while remaining.size and np.isfinite(remaining.min()):
+        i, j = divmod(int(remaining.argmin()), remaining.shape[1])
+        pairs.append((i, j))
+        remaining[i, :] = remaining[:, j] = np.inf
+    pairs.sort()
+    ours, theirs = [i for i, _ in pairs], [j for _, j in pairs]
+    return Comparison(
+        pairs=pairs,
+        surplus=sorted(set(range(len(found))) - set(ours)),
+        missing=sorted(set(range(len(reference))) - set(theirs)),
+        box_distances=distances[ours, theirs],
+        score_differences=np.abs(
+            found.scores[ours].astype(np.float64) - reference.scores[theirs].astype(np.float64)
+        ),
+        mask_ious=_mask_ious(found.masks, reference.masks, pairs),
+    )
+
+
+def _mask_ious(
+    found: Masks | None, reference: Masks | None, pairs: list[tuple[int, int]]
+) -> NDArray[np.float64]:
+    if found is None or reference is None:
+        return np.zeros(0)
+    ours, theirs = found.rle("rows"), reference.rle("rows")
+    ious = []
+    for i, j in pairs:
+        one, other = ours[i].bitmap(), theirs[j].bitmap()
+        union = int((one | other).sum())
+        ious.append(1.0 if union == 0 else int((one & other).sum()) / union)
+    return np.array(ious)
