@@ -27,7 +27,7 @@ class Comparison:
 
 
 def compare(found: Detections, reference: Detections, box_tolerance: float) -> Comparison:
-    """Match detections one to one: same category, boxes within `box_tolerance` pixels, nearest first."""
+    """Match one to one what has the same category and boxes within `box_tolerance` pixels."""
     distances = np.abs(
         found.boxes[:, None].astype(np.float64) - reference.boxes[None].astype(np.float64)
     ).max(axis=2, initial=0)

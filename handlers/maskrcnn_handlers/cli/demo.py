@@ -2,16 +2,8 @@
 
 import base64
 import json
-import os
-import socket
-import subprocess
-import sys
-import tempfile
 import time
-import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,15 +13,14 @@ from rich.console import Console
 from rich.table import Table
 
 from maskrcnn_handlers import images, pictures
+from maskrcnn_handlers.child import served
 from maskrcnn_server import settings as environment
 from maskrcnn_server.categories import named
 from maskrcnn_server.detections import Detections
-from maskrcnn_server.errors import BackendNotSelected, StartupError
+from maskrcnn_server.errors import BackendNotSelected
 from maskrcnn_server.masks import BitMasks
 from maskrcnn_server.plugins import Plugins
 from maskrcnn_server.rle import RLE
-
-START_TIMEOUT_S = 120
 
 
 def demo(
@@ -49,7 +40,9 @@ def demo(
     path = image or chosen.images[0]
     data = path.read_bytes()
     console.print(f"starting a server with the model [bold]{chosen.name}[/] ({chosen.backend}) ...")
-    with _server(chosen.model_dir, chosen.backend, console) as url:
+    begin = time.monotonic()
+    with served(chosen.model_dir, chosen.backend) as url:
+        console.print(f"ready after {time.monotonic() - begin:.1f} s")
         body = json.dumps({"img_id": path.name, "img_data": base64.b64encode(data).decode()})
         console.print(f"POST {url}/invocations  {path.name}, {len(data)} bytes")
         start = time.monotonic()
@@ -61,44 +54,6 @@ def demo(
     found, names = _detections(annotations, (pixels.shape[0], pixels.shape[1]))
     pictures.overlay(pixels, found, named(names)).save(out)
     console.print(f"{len(annotations)} instances drawn in [bold]{out}[/]")
-
-
-@contextmanager
-def _server(model_dir: Path, backend: str, console: Console) -> Iterator[str]:
-    """A server in a process of its own, on a free port, as any user would start it."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "maskrcnn_handlers", "serve", "--host", "127.0.0.1"]
-    command += ["--port", str(port), "--model", str(model_dir), "--backend", backend]
-    environ = {**os.environ, "MASKRCNN_LOG_LEVEL": "warning"}
-    log = tempfile.TemporaryFile()
-    process = subprocess.Popen(command, env=environ, stderr=log)
-    url = f"http://127.0.0.1:{port}"
-    try:
-        start = time.monotonic()
-        while not _is_ready(url):
-            if process.poll() is not None:
-                log.seek(0)
-                console.print(log.read().decode(errors="replace"), markup=False)
-                raise StartupError(f"the server ended with exit code {process.returncode}")
-            if time.monotonic() - start > START_TIMEOUT_S:
-                raise StartupError(f"the server was not ready after {START_TIMEOUT_S} s")
-            time.sleep(0.1)
-        console.print(f"ready after {time.monotonic() - start:.1f} s")
-        yield url
-    finally:
-        process.terminate()
-        process.wait(30)
-        log.close()
-
-
-def _is_ready(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(f"{url}/ping", timeout=2):
-            return True
-    except OSError:
-        return False
 
 
 def _post(url: str, body: bytes) -> Any:

@@ -1,0 +1,71 @@
+"""Who may import whom."""
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = {
+    "maskrcnn_server": ROOT / "maskrcnn_server",
+    "maskrcnn_handlers": ROOT / "handlers/maskrcnn_handlers",
+    "maskrcnn_tensorflow": ROOT / "backends/tensorflow/maskrcnn_tensorflow",
+    "maskrcnn_tensorpack": ROOT / "backends/tensorpack/maskrcnn_tensorpack",
+}
+MAY_IMPORT = {
+    "maskrcnn_server": set(),
+    "maskrcnn_handlers": {"maskrcnn_server"},
+    "maskrcnn_tensorflow": {"maskrcnn_server"},
+    "maskrcnn_tensorpack": {"maskrcnn_server", "maskrcnn_tensorflow"},
+}
+WAIST_NEEDS = {"numpy", "pluggy", "pydantic", "pydantic_settings"}
+HTTP = {"fastapi", "starlette", "uvicorn"}
+FRONT_ENDS = {"asgi.py", "server.py"}
+
+
+def modules(package: str) -> Iterator[tuple[Path, set[str]]]:
+    """Each file of the package, and the top-level names that it imports."""
+    for path in PACKAGES[package].rglob("*.py"):
+        names = set()
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                names |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                assert node.level == 0, f"{path}: imports are absolute"
+                names.add(str(node.module).partition(".")[0])
+        yield path, names
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_arrows_point_to_the_waist(package: str) -> None:
+    for path, names in modules(package):
+        foreign = names & set(PACKAGES) - MAY_IMPORT[package] - {package}
+        assert not foreign, f"{path} imports {foreign}"
+
+
+def test_waist_needs_no_http_and_no_framework() -> None:
+    for path, names in modules("maskrcnn_server"):
+        allowed = WAIST_NEEDS | set(sys.stdlib_module_names) | {"maskrcnn_server"}
+        if "testing" in path.parts:
+            allowed |= {"pytest"}
+        assert names <= allowed, path
+
+
+def test_only_front_ends_know_their_library() -> None:
+    for path, names in modules("maskrcnn_handlers"):
+        assert path.name in FRONT_ENDS or not names & HTTP, path
+
+
+def test_only_settings_read_the_environment() -> None:
+    for package in ("maskrcnn_server", "maskrcnn_handlers"):
+        for path in PACKAGES[package].rglob("*.py"):
+            if path.name not in ("settings.py", "child.py"):
+                assert "environ" not in path.read_text().replace("environment", ""), path
+
+
+def test_folders_of_the_owner_are_no_packages() -> None:
+    for folder in ("backends", "handlers", "build_tools", "tests"):
+        assert (ROOT / folder).is_dir()
+        assert not (ROOT / folder / "__init__.py").exists()

@@ -1,0 +1,48 @@
+"""The demo model's average precision, from what the server answers over HTTP."""
+
+import json
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+from maskrcnn_handlers.child import served
+from maskrcnn_tensorpack.plugin import DEMO
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+DATA = Path(__file__).parent / "demo/val200"
+TOLERANCE = 0.002
+
+
+@pytest.fixture(scope="module")
+def results() -> list[Any]:
+    """Every picture's answer in COCO's format, at the threshold the original was measured at."""
+    pictures = json.loads((DATA / "instances.json").read_text())["images"]
+    answers = []
+    with served(DEMO / "model", "tensorpack") as url:
+        for picture in pictures:
+            attributes = f"img_id={picture['id']}; format=coco; score_threshold=0.05"
+            request = urllib.request.Request(
+                f"{url}/invocations",
+                (DATA / "images" / picture["file_name"]).read_bytes(),
+                {
+                    "Content-Type": "image/jpeg",
+                    "X-Amzn-SageMaker-Custom-Attributes": attributes,
+                },
+            )
+            with urllib.request.urlopen(request) as reply:
+                answers += json.load(reply)
+    return answers
+
+
+@pytest.mark.parametrize("kind", ["bbox", "segm"])
+def test_average_precision_is_the_originals(kind: str, results: list[Any]) -> None:
+    original = json.loads((DATA / "fp16-accurate-ap.json").read_text())[kind]
+    truth = COCO(str(DATA / "instances.json"))
+    evaluation = COCOeval(truth, truth.loadRes(results), kind)
+    evaluation.evaluate()
+    evaluation.accumulate()
+    evaluation.summarize()
+    for index, name in enumerate(["AP", "AP50", "AP75", "APs", "APm", "APl"]):
+        assert evaluation.stats[index] == pytest.approx(original[name], abs=TOLERANCE), name

@@ -1,0 +1,64 @@
+"""What the documentation must mention."""
+
+import re
+from pathlib import Path
+
+import pytest
+from maskrcnn_handlers.cli.main import app
+from typer.main import get_command
+
+from maskrcnn_server import errors, hookspecs
+from maskrcnn_server.settings import IGNORED, Settings, variable_names
+
+ROOT = Path(__file__).parents[1]
+ERRORS = [
+    thing
+    for thing in vars(errors).values()
+    if isinstance(thing, type) and issubclass(thing, errors.MaskRCNNError)
+]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("backends/*/README.md")])
+
+
+def page(name: str) -> str:
+    return (ROOT / "docs" / name).read_text()
+
+
+@pytest.mark.parametrize("hook", [n for n in vars(hookspecs) if n.startswith("register_")])
+def test_hook_is_documented(hook: str) -> None:
+    assert f"| `{hook}` |" in page("plugins.md")
+
+
+@pytest.mark.parametrize("field", variable_names())
+def test_setting_is_documented_with_its_aliases_and_default(field: str) -> None:
+    first, *others = variable_names()[field]
+    info = Settings.model_fields[field]
+    default = "" if info.default is None else f"`{info.default}`"
+    aliases = ", ".join(f"`{name}`" for name in others)
+    assert f"| `{first}` | {aliases} | {default} | {info.description} |" in page("settings.md")
+
+
+@pytest.mark.parametrize("name", IGNORED)
+def test_ignored_variable_is_documented(name: str) -> None:
+    assert f"* `{name}`: {IGNORED[name]}." in page("settings.md")
+
+
+@pytest.mark.parametrize("command", get_command(app).commands)  # type: ignore[attr-defined]
+def test_command_is_documented(command: str) -> None:
+    assert re.search(rf"^\| `{command}[ `]", page("cli.md"), re.MULTILINE)
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda e: e.__name__)
+def test_error_is_documented(error: type[errors.MaskRCNNError]) -> None:
+    assert f"| `{error.code}` |" in page("contract.md")
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_links_between_pages_lead_somewhere(path: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", path.read_text()):
+        if not target.startswith("http"):
+            assert (path.parent / target).exists(), target
+
+
+def test_readme_begins_with_the_two_commands() -> None:
+    commands = re.findall(r"^make (\w+)$", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert commands[:2] == ["demo", "test"]
