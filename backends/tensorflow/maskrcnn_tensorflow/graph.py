@@ -1,5 +1,6 @@
 """The whole network, from a batch of images to detections and masks."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -10,11 +11,22 @@ from maskrcnn_tensorflow.backbone import resnet
 from maskrcnn_tensorflow.config import NetworkConfig
 from maskrcnn_tensorflow.fpn import pyramid
 from maskrcnn_tensorflow.layers import Layers
-from maskrcnn_tensorflow.roi import pyramid_roi_align
-from maskrcnn_tensorflow.rpn import Proposals, propose
+from maskrcnn_tensorflow.roi import RoiAlign, pyramid_roi_align
+from maskrcnn_tensorflow.rpn import Proposals
 
 BOX_RESOLUTION = 7
 MASK_RESOLUTION = 14
+
+
+class Operators(NamedTuple):
+    """What the frameworks compute each in their own way."""
+
+    propose: Callable[[list[tf.Tensor], tf.Tensor, Layers, NetworkConfig], Proposals]
+    """`propose(features, sizes, layers, config)`: proposals of a batch with features P2 to P6 and
+    int32 sizes (batch, 2: height, width), without padding."""
+    roi_align: RoiAlign
+    level_epsilon: float
+    """See `pyramid_roi_align`."""
 
 
 class Stages(NamedTuple):
@@ -40,10 +52,17 @@ class Graph:
     Neither is compiled anew for another batch size or image size.
     """
 
-    def __init__(self, layers: Layers, architecture: Architecture, config: NetworkConfig) -> None:
+    def __init__(
+        self,
+        layers: Layers,
+        architecture: Architecture,
+        config: NetworkConfig,
+        operators: Operators,
+    ) -> None:
         self._layers = layers
         self._architecture = architecture
         self._config = config
+        self._operators = operators
         self.detect = tf.function(
             self._detect,
             input_signature=[
@@ -71,8 +90,8 @@ class Graph:
     ) -> Stages:
         layers, config = self._layers, self._config
         features = pyramid(resnet(images, layers, self._architecture.blocks), layers)
-        proposals = propose(features, sizes, layers, config)
-        regions = pyramid_roi_align(features[:4], proposals.boxes, proposals.images, BOX_RESOLUTION)
+        proposals = self._operators.propose(features, sizes, layers, config)
+        regions = self._regions(features[:4], proposals.boxes, proposals.images, BOX_RESOLUTION)
         logits, class_boxes = heads.classify(regions, proposals, sizes, layers, config)
         found = heads.select(
             logits,
@@ -86,5 +105,11 @@ class Graph:
         return Stages(features, proposals, logits, found)
 
     def _masks(self, features: list[tf.Tensor], found: heads.Found) -> tf.Tensor:
-        regions = pyramid_roi_align(features, found.boxes, found.images, MASK_RESOLUTION)
+        regions = self._regions(features, found.boxes, found.images, MASK_RESOLUTION)
         return heads.masks(regions, found.labels, self._layers, self._architecture.mask_convs)
+
+    def _regions(
+        self, features: list[tf.Tensor], boxes: tf.Tensor, images: tf.Tensor, resolution: int
+    ) -> tf.Tensor:
+        _, roi_align, level_epsilon = self._operators
+        return pyramid_roi_align(features, boxes, images, resolution, roi_align, level_epsilon)

@@ -14,7 +14,7 @@ from maskrcnn_server.stopwatch import stage
 from maskrcnn_tensorflow import preprocess
 from maskrcnn_tensorflow.architecture import Architecture
 from maskrcnn_tensorflow.config import NetworkConfig
-from maskrcnn_tensorflow.graph import Graph, Stages
+from maskrcnn_tensorflow.graph import Graph, Operators, Stages
 from maskrcnn_tensorflow.layers import fold
 
 MAX_BATCH = 4
@@ -29,13 +29,14 @@ class TensorFlowModel:
         metadata: ModelMetadata,
         architecture: Architecture,
         config: NetworkConfig,
+        operators: Operators,
         variables: dict[str, NDArray[np.float32]],
     ) -> None:
         """`variables` by their checkpoint names; the rows of `fastrcnn/fc6/W` run y, x, channel."""
         self.metadata = metadata
         self._config = config
         layers = fold(variables, 1 / np.array(config.pixel_std))
-        self._graph: Graph | None = Graph(layers, architecture, config)
+        self._graph: Graph | None = Graph(layers, architecture, config, operators)
 
     def predict(self, images: Sequence[Image], options: PredictOptions, /) -> list[Detections]:
         with stage("preprocess"):

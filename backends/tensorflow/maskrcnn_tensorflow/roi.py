@@ -1,25 +1,36 @@
 """Regions of interest: which pyramid level serves a box, and what it looks like there."""
 
 import math
+from collections.abc import Callable
+from typing import TypeAlias
 
 import tensorflow as tf
 
 LEVELS = (2, 3, 4, 5)
 
+RoiAlign: TypeAlias = Callable[[tf.Tensor, tf.Tensor, tf.Tensor, int], tf.Tensor]
+"""`roi_align(feature, boxes, images, resolution)`: what boxes (R, 4), in the coordinates of
+`feature` (batch, height, width, channels), look like: (R, resolution, resolution, channels)."""
+
 
 def pyramid_roi_align(
-    features: list[tf.Tensor], boxes: tf.Tensor, images: tf.Tensor, resolution: int
+    features: list[tf.Tensor],
+    boxes: tf.Tensor,
+    images: tf.Tensor,
+    resolution: int,
+    roi_align: RoiAlign,
+    level_epsilon: float,
 ) -> tf.Tensor:
     """Features (R, resolution, resolution, channels) of `boxes` (R, 4), network coordinates.
 
     `features` are P2 to P5 of a batch, `images` (R,) says which image of it a box is in. A box is
-    served by level floor(4 + log2(sqrt(area) / 224 + 1e-6)), clamped to 2..5 (Lin et al. 2017,
-    equation 1; the epsilon is TensorPack's).
+    served by level floor(4 + log2(sqrt(area) / 224 + epsilon)), clamped to 2..5 (Lin et al. 2017,
+    equation 1; the epsilon is the frameworks').
     """
     extent = boxes[:, 2:] - boxes[:, :2]
     root_area = tf.sqrt(extent[:, 0] * extent[:, 1])
-    octaves = tf.math.log(root_area / 224 + 1e-6) / math.log(2)
-    level = tf.clip_by_value(tf.cast(tf.floor(4 + octaves), tf.int32), LEVELS[0], LEVELS[-1])
+    octaves = tf.floor(4 + tf.math.log(root_area / 224 + level_epsilon) / math.log(2))
+    level = tf.cast(tf.clip_by_value(octaves, LEVELS[0], LEVELS[-1]), tf.int32)
     members = [tf.where(level == i)[:, 0] for i in LEVELS]
     crops = [
         roi_align(feature, tf.gather(boxes, m) * (1 / 2**i), tf.gather(images, m), resolution)
@@ -29,23 +40,18 @@ def pyramid_roi_align(
     return tf.gather(tf.concat(crops, axis=0), order)
 
 
-def roi_align(
-    feature: tf.Tensor, boxes: tf.Tensor, images: tf.Tensor, resolution: int
+def sample_grid(
+    feature: tf.Tensor, boxes: tf.Tensor, images: tf.Tensor, samples: int, offset: float
 ) -> tf.Tensor:
-    """RoIAlign (He et al. 2017) with 2 x 2 bilinear samples a bin, half-pixel correct.
+    """Sample `feature` bilinearly, `samples` x `samples` times in each box.
 
-    `boxes` are in the coordinates of `feature` (batch, height, width, channels). Samples lie at
-    x1 + (i + 0.5) * width / (2 * resolution) - 0.5; beyond the border they see the border pixel
-    mirrored once, as in TensorPack's `crop_and_resize`.
+    Samples lie at x1 + (i + 0.5) * width / samples + offset. Beyond the border of `feature` there
+    are zeros: pad it by what boxes and offset reach over it.
     """
-    padded = tf.pad(feature, [[0, 0], [1, 1], [1, 1], [0, 0]], "SYMMETRIC")
-    samples = 2 * resolution
     spacing = (boxes[:, 2:] - boxes[:, :2]) / samples
-    first = boxes[:, :2] + 1.0 + spacing / 2 - 0.5
+    first = boxes[:, :2] + spacing / 2 + offset
     last = first + spacing * (samples - 1)
-    width_height = tf.cast(tf.reverse(tf.shape(padded)[1:3], axis=[0]), tf.float32) - 1
-    corners = tf.reverse(tf.stack([first / width_height, last / width_height], axis=1), axis=[2])
-    crops = tf.image.crop_and_resize(
-        padded, tf.reshape(corners, [-1, 4]), images, [samples, samples]
-    )
-    return tf.nn.avg_pool2d(crops, 2, 2, "VALID")
+    largest = tf.cast(tf.reverse(tf.shape(feature)[1:3], axis=[0]), tf.float32) - 1
+    corners = tf.reverse(tf.stack([first / largest, last / largest], axis=1), axis=[2])
+    corners = tf.reshape(corners, [-1, 4])
+    return tf.image.crop_and_resize(feature, corners, images, [samples, samples])

@@ -38,9 +38,10 @@ class TensorPackBackend:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         # TensorFlow takes seconds to import: only now, when it is certain to be needed.
         from maskrcnn_tensorflow.model import TensorFlowModel
+        from maskrcnn_tensorpack.operators import OPERATORS
 
         metadata = _metadata(folder, config)
-        return TensorFlowModel(metadata, folder.architecture, folder.config, variables)
+        return TensorFlowModel(metadata, folder.architecture, folder.config, OPERATORS, variables)
 
 
 def _channels_last(kernel: NDArray[np.float32]) -> NDArray[np.float32]:
