@@ -55,6 +55,8 @@ class ModelConfig:
     """The architecture that the operator expects, such as `resnet50`; checked, never trusted."""
     overrides: Mapping[str, str] = field(default_factory=dict)
     """The framework's own configuration: dotted key to YAML literal, from `CONFIG__A__B`."""
+    options: Mapping[str, str] = field(default_factory=dict)
+    """The backend's own options: `variant` to `tf1`, from `AWS_SAMPLES_VARIANT=tf1`."""
     score_threshold: float | None = None
     """The operator's default score threshold. None: the backend's."""
 
@@ -94,8 +96,10 @@ class Backend(Protocol):
     def name(self) -> str:
         """What `MASKRCNN_BACKEND` selects it by: lower-case letters, digits and underscores."""
 
-    def probe(self, model_dir: Path, /) -> Probe | None:
-        """What is in the folder; None if nothing is there that this backend knows of.
+    def probe(self, config: ModelConfig, /) -> Probe | None:
+        """What is in the model folder, and whether it would load as `config` says.
+
+        None if nothing is there that this backend knows of.
 
         Quick (a second at most), without the framework, and without side effects.
         """

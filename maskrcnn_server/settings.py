@@ -8,6 +8,7 @@ from typing import Annotated, Literal, cast
 from pydantic import AliasChoices, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from maskrcnn_server.backend import ModelConfig
 from maskrcnn_server.errors import InvalidSetting
 
 OVERRIDE_PREFIX = "CONFIG__"
@@ -143,6 +144,27 @@ def overrides() -> dict[str, str]:
         for name, value in os.environ.items()
         if name.startswith(OVERRIDE_PREFIX)
     }
+
+
+def backend_options(backend: str) -> dict[str, str]:
+    """The options of a backend, from variables that begin with its name: `NAME_OPTION=value`."""
+    prefix = backend.upper().replace("-", "_") + "_"
+    return {
+        name.removeprefix(prefix).lower(): value
+        for name, value in os.environ.items()
+        if name.startswith(prefix) and value
+    }
+
+
+def model_config(settings: Settings, backend: str) -> ModelConfig:
+    """What the environment says of the model, for one backend."""
+    return ModelConfig(
+        model_dir=settings.model_dir,
+        resnet_arch=settings.resnet_arch,
+        overrides=overrides(),
+        options=backend_options(backend),
+        score_threshold=settings.score_threshold,
+    )
 
 
 def ignored() -> dict[str, str]:

@@ -2,14 +2,13 @@
 
 import logging
 import time
-from collections.abc import Mapping
 
 import numpy as np
 
-from maskrcnn_server.backend import Backend, Model, ModelConfig, PredictOptions
+from maskrcnn_server.backend import Backend, Model, PredictOptions
 from maskrcnn_server.errors import InvalidModel, StartupError
 from maskrcnn_server.plugins import Plugins, select_backend
-from maskrcnn_server.settings import Settings
+from maskrcnn_server.settings import Settings, model_config
 
 WARM_UP_SIZE = (480, 640)
 
@@ -29,7 +28,7 @@ def choose_backend(plugins: Plugins, settings: Settings) -> Backend:
 
     def accepts(backend: Backend) -> bool:
         try:
-            probe = backend.probe(settings.model_dir)
+            probe = backend.probe(model_config(settings, backend.name))
         # A stranger's plugin may raise anything; it then does not accept the folder.
         except Exception:
             logger.warning("backend %s failed to probe", backend.name, exc_info=True)
@@ -39,20 +38,14 @@ def choose_backend(plugins: Plugins, settings: Settings) -> Backend:
     return select_backend(backends, settings.backend, accepts)
 
 
-def load_model(backend: Backend, settings: Settings, overrides: Mapping[str, str]) -> Model:
+def load_model(backend: Backend, settings: Settings) -> Model:
     """Load the model and run it once, so that the first request does not wait for compilation.
 
     Raises InvalidModel or InvalidSetting, also for whatever else the backend raised.
     """
     start = time.monotonic()
-    config = ModelConfig(
-        model_dir=settings.model_dir,
-        resnet_arch=settings.resnet_arch,
-        overrides=overrides,
-        score_threshold=settings.score_threshold,
-    )
     try:
-        model = backend.load(config)
+        model = backend.load(model_config(settings, backend.name))
         loaded = time.monotonic()
         warm_up(model)
     except StartupError:

@@ -4,7 +4,6 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Mapping
 
 import uvicorn
 
@@ -21,7 +20,7 @@ SPARE_THREADS = 8
 logger = logging.getLogger(__name__)
 
 
-def serve(plugins: Plugins, settings: Settings, overrides: Mapping[str, str]) -> None:
+def serve(plugins: Plugins, settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT; then finish what is running, and return.
 
     Raises StartupError if the model cannot be loaded.
@@ -44,7 +43,7 @@ def serve(plugins: Plugins, settings: Settings, overrides: Mapping[str, str]) ->
 
     def load() -> None:
         try:
-            model = load_model(backend, settings, overrides)
+            model = load_model(backend, settings)
         except Exception as error:
             failures.append(error)
             server.should_exit = True

@@ -45,13 +45,13 @@ class BackendConformance:
     def test_probe_finds_no_problem_in_a_good_folder(
         self, backend: Backend, model_dir: Path
     ) -> None:
-        probe = backend.probe(model_dir)
+        probe = backend.probe(ModelConfig(model_dir=model_dir))
         assert probe is not None, "probe must recognise a folder that load accepts"
         assert not probe.problems, "probe must not report problems that load does not have"
 
     def test_empty_folder_is_refused(self, backend: Backend, tmp_path: Path) -> None:
         """Random weights are never served."""
-        probe = backend.probe(tmp_path)
+        probe = backend.probe(ModelConfig(model_dir=tmp_path))
         if probe is None or probe.problems:
             with pytest.raises(InvalidModel):
                 backend.load(ModelConfig(model_dir=tmp_path))

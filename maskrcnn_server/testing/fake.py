@@ -1,7 +1,6 @@
 """A backend without a framework: it finds rectangles of colour, quickly and predictably."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
@@ -18,8 +17,8 @@ class FakeBackend:
 
     name = "fake"
 
-    def probe(self, model_dir: Path, /) -> Probe | None:
-        return Probe(facts={"framework": "none"}) if model_dir.is_dir() else None
+    def probe(self, config: ModelConfig, /) -> Probe | None:
+        return Probe(facts={"framework": "none"}) if config.model_dir.is_dir() else None
 
     def load(self, config: ModelConfig, /) -> Model:
         return FakeModel(0.5 if config.score_threshold is None else config.score_threshold)

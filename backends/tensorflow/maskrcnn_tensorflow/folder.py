@@ -5,9 +5,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
+from numpy.typing import NDArray
 
-from maskrcnn_server.backend import Probe
+from maskrcnn_server.backend import ModelConfig, ModelMetadata, Probe
 from maskrcnn_server.categories import Category, coco, named, numbered
 from maskrcnn_server.errors import InvalidModel, InvalidSetting
 from maskrcnn_tensorflow import architecture as architectures
@@ -34,31 +36,57 @@ class ModelFolder:
 
     @property
     def probe(self) -> Probe:
+        """What is here, for people."""
         return Probe(facts=self.facts, problems=self.problems, notes=self.notes)
 
+    def metadata(self, backend: str, score_threshold: float) -> ModelMetadata:
+        """What the model says of itself; `score_threshold` unless its configuration has one."""
+        configured = self.config.score_threshold
+        return ModelMetadata(
+            name=self.checkpoint.path.stem,
+            backend=backend,
+            categories=self.categories,
+            score_threshold=score_threshold if configured is None else configured,
+            has_masks=self.architecture.has_masks,
+            facts=self.facts,
+        )
 
-def read_folder(
-    model_dir: Path, overrides: Mapping[str, str], resnet_arch: str | None = None
-) -> ModelFolder:
-    """Read `model_dir` without TensorFlow and without the weights' values.
+    def variables(self) -> dict[str, NDArray[np.float32]]:
+        """The values of the network's variables. Raises InvalidModel if there are problems."""
+        if self.problems:
+            raise InvalidModel("; ".join(self.problems))
+        return {name: self.checkpoint.read(name) for name in self.architecture.variables()}
+
+
+def probe_folder(config: ModelConfig) -> Probe | None:
+    """What a backend of this library answers to `probe`."""
+    try:
+        return read_folder(config).probe if checkpoints.find(config.model_dir) else None
+    except (InvalidModel, InvalidSetting) as error:
+        return Probe(facts={}, problems=[error.message])
+
+
+def read_folder(config: ModelConfig) -> ModelFolder:
+    """Read the model folder, without TensorFlow and without the weights' values.
 
     Raises InvalidModel if there is no checkpoint to speak of, InvalidSetting for a bad override.
     """
+    model_dir, resnet_arch = config.model_dir, config.resnet_arch
     found = checkpoints.newest(model_dir)
     checkpoint = checkpoints.open_checkpoint(found.path)
     architecture = architectures.read_off(checkpoint.shapes)
     if architecture is None:
         some = ", ".join(list(checkpoint.shapes)[:5]) or "none"
         raise InvalidModel(f"{found.path}: no variable of a Mask R-CNN is in it (it has: {some})")
-    config = _config(model_dir, overrides)
+    network = _config(config)
     problems = architectures.problems(checkpoint.shapes, architecture)
-    problems += config.contradictions(architecture)
+    problems += network.contradictions(architecture)
     if resnet_arch not in (None, architecture.name):
         problems.append(
             f"RESNET_ARCH is {resnet_arch}, but the weights are of a {architecture.name}: "
             "unset RESNET_ARCH, or use the checkpoint you meant"
         )
-    categories, origin = _categories(model_dir, architecture.classes, config, problems)
+    categories, origin = _categories(model_dir, architecture.classes, network, problems)
     step = "unknown" if found.step is None else str(found.step)
     facts = {
         "checkpoint": found.path.name,
@@ -68,7 +96,7 @@ def read_folder(
         "heads": "boxes and masks" if architecture.has_masks else "boxes only",
         "classes": f"{architecture.classes}: {_abridged([c.name for c in categories])}",
         "class names": origin,
-        "resize": f"short edge {config.short_edge}, long edge at most {config.long_edge} pixels",
+        "resize": f"short edge {network.short_edge}, long edge at most {network.long_edge} pixels",
     }
     notes = []
     if origin.startswith(("assumed", "numbered")):
@@ -76,7 +104,7 @@ def read_folder(
     return ModelFolder(
         checkpoint=checkpoint,
         architecture=architecture,
-        config=config,
+        config=network,
         categories=categories,
         facts=facts,
         problems=[f"{found.path.name}: {problem}" for problem in problems],
@@ -84,18 +112,20 @@ def read_folder(
     )
 
 
-def _config(model_dir: Path, overrides: Mapping[str, str]) -> NetworkConfig:
-    """`config.yaml` in the folder, with `overrides` (YAML literals) on top."""
-    path = model_dir / "config.yaml"
+def _config(config: ModelConfig) -> NetworkConfig:
+    """`config.yaml` in the folder, with the operator's overrides and threshold on top."""
+    path = config.model_dir / "config.yaml"
     values = dict(_config_file(path)) if path.is_file() else {}
     network_config(values, str(path))
-    for key, literal in overrides.items():
+    for key, literal in config.overrides.items():
         name = "CONFIG__" + key.replace(".", "__")
         try:
             values[key] = yaml.safe_load(literal)
         except yaml.YAMLError:
             raise InvalidSetting(f"{name}={literal}: not a YAML literal") from None
         network_config({key: values[key]}, name)
+    if config.score_threshold is not None:
+        values["TEST.RESULT_SCORE_THRESH_VIS"] = config.score_threshold
     return network_config(values, str(path))
 
 

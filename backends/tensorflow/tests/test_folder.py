@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from maskrcnn_tensorflow.architecture import Architecture
-from maskrcnn_tensorflow.folder import read_folder
+from maskrcnn_tensorflow.folder import ModelFolder, read_folder
 
+from maskrcnn_server.backend import ModelConfig
 from maskrcnn_server.errors import InvalidModel, InvalidSetting
 
 TINY = Architecture(
@@ -33,8 +34,12 @@ def write(folder: Path, architecture: Architecture = TINY, change: Change | None
     return folder
 
 
+def read(model_dir: Path, overrides: dict[str, str]) -> ModelFolder:
+    return read_folder(ModelConfig(model_dir=model_dir, overrides=overrides))
+
+
 def test_every_number_is_read_off_the_weights(tmp_path: Path) -> None:
-    folder = read_folder(write(tmp_path), {})
+    folder = read(write(tmp_path), {})
     assert folder.architecture == TINY
     assert folder.problems == []
     assert folder.facts["step"] == "3"
@@ -42,7 +47,7 @@ def test_every_number_is_read_off_the_weights(tmp_path: Path) -> None:
 
 def test_model_without_mask_head_is_recognised(tmp_path: Path) -> None:
     boxes_only = Architecture(**{**TINY.__dict__, "mask_convs": 0})
-    folder = read_folder(write(tmp_path, boxes_only), {})
+    folder = read(write(tmp_path, boxes_only), {})
     assert not folder.architecture.has_masks
     assert folder.problems == []
     assert folder.facts["heads"] == "boxes only"
@@ -65,14 +70,14 @@ def test_model_without_mask_head_is_recognised(tmp_path: Path) -> None:
     ids=["missing", "missing classes", "misshapen", "surplus"],
 )
 def test_wrong_variables_are_listed(tmp_path: Path, change: Change, message: str) -> None:
-    (problem, *_) = read_folder(write(tmp_path, change=change), {}).problems
+    (problem, *_) = read(write(tmp_path, change=change), {}).problems
     assert re.search(message, problem)
     assert problem.startswith("model-3.npz: ")
 
 
 def test_what_an_optimizer_leaves_is_ignored(tmp_path: Path) -> None:
     leftovers = ("global_step", "learning_rate", "conv0/W/Momentum", "EMA/loss/biased")
-    folder = read_folder(
+    folder = read(
         write(tmp_path, change=lambda v: v.update({n: np.zeros(1) for n in leftovers})), {}
     )
     assert folder.problems == []
@@ -81,7 +86,7 @@ def test_what_an_optimizer_leaves_is_ignored(tmp_path: Path) -> None:
 def test_other_weights_are_no_mask_rcnn(tmp_path: Path) -> None:
     np.savez(tmp_path / "model.npz", allow_pickle=False, dense=np.zeros(3))
     with pytest.raises(InvalidModel, match=r"no variable of a Mask R-CNN .*it has: dense"):
-        read_folder(tmp_path, {})
+        read(tmp_path, {})
 
 
 @pytest.mark.parametrize(
@@ -97,7 +102,7 @@ def test_other_weights_are_no_mask_rcnn(tmp_path: Path) -> None:
 )
 def test_class_names_come_from_the_folder(tmp_path: Path, file: str, content: str) -> None:
     (write(tmp_path) / file).write_text(content)
-    folder = read_folder(tmp_path, {})
+    folder = read(tmp_path, {})
     assert [(c.id, c.name, c.dataset_id) for c in folder.categories] == [
         (1, "cat", 1),
         (2, "dog", 2),
@@ -106,37 +111,37 @@ def test_class_names_come_from_the_folder(tmp_path: Path, file: str, content: st
 
 
 def test_unnamed_classes_are_numbered_and_that_is_noted(tmp_path: Path) -> None:
-    folder = read_folder(write(tmp_path), {})
+    folder = read(write(tmp_path), {})
     assert [c.name for c in folder.categories] == ["class_1", "class_2"]
     assert "numbered" in folder.notes[0]
 
 
 def test_eighty_unnamed_classes_are_assumed_to_be_cocos(tmp_path: Path) -> None:
-    folder = read_folder(write(tmp_path, Architecture(**{**TINY.__dict__, "classes": 80})), {})
+    folder = read(write(tmp_path, Architecture(**{**TINY.__dict__, "classes": 80})), {})
     assert (folder.categories[-1].name, folder.categories[-1].dataset_id) == ("toothbrush", 90)
     assert "assumed to be COCO's" in folder.notes[0]
 
 
 def test_wrong_number_of_class_names_is_a_problem(tmp_path: Path) -> None:
     (write(tmp_path) / "classes.txt").write_text("cat\n")
-    (problem,) = read_folder(tmp_path, {}).problems
+    (problem,) = read(tmp_path, {}).problems
     assert "classes.txt names 1 classes, the weights have 2" in problem
 
 
 def test_override_wins_over_the_file(tmp_path: Path) -> None:
     (write(tmp_path) / "config.yaml").write_text("TEST: {RESULTS_PER_IM: 5, FRCNN_NMS_THRESH: 0.4}")
-    config = read_folder(tmp_path, {"TEST.RESULTS_PER_IM": "7"}).config
+    config = read(tmp_path, {"TEST.RESULTS_PER_IM": "7"}).config
     assert (config.detections, config.detection_nms_threshold) == (7, 0.4)
 
 
 def test_configuration_that_contradicts_the_weights_is_a_problem(tmp_path: Path) -> None:
-    folder = read_folder(write(tmp_path), {"FPN.NUM_CHANNEL": "256"})
+    folder = read(write(tmp_path), {"FPN.NUM_CHANNEL": "256"})
     assert "FPN.NUM_CHANNEL is configured as 256, the weights say 6" in folder.problems[0]
 
 
 def test_keys_of_training_are_accepted(tmp_path: Path) -> None:
     (write(tmp_path) / "config.yaml").write_text("TRAIN: {BASE_LR: 0.01}\nTRAINER: horovod")
-    assert read_folder(tmp_path, {}).problems == []
+    assert read(tmp_path, {}).problems == []
 
 
 @pytest.mark.parametrize(
@@ -155,15 +160,15 @@ def test_bad_override_is_named_with_its_rule(
     tmp_path: Path, overrides: dict[str, str], message: str
 ) -> None:
     with pytest.raises(InvalidSetting, match=message):
-        read_folder(write(tmp_path), overrides)
+        read(write(tmp_path), overrides)
 
 
 @pytest.mark.parametrize("content", ["[1, 2]", "a: [", "\x00"], ids=["list", "syntax", "binary"])
 def test_config_file_that_is_no_configuration_is_refused(tmp_path: Path, content: str) -> None:
     (write(tmp_path) / "config.yaml").write_text(content)
     with pytest.raises(InvalidModel, match=r"config\.yaml: "):
-        read_folder(tmp_path, {})
+        read(tmp_path, {})
 
 
 def test_long_edge_is_rounded_as_finalize_configs_does(tmp_path: Path) -> None:
-    assert read_folder(write(tmp_path), {}).config.long_edge == 1344
+    assert read(write(tmp_path), {}).config.long_edge == 1344

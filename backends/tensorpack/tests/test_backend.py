@@ -92,17 +92,21 @@ def test_unknown_key_is_refused_with_the_nearest(demo_dir: Path) -> None:
 
 
 def test_empty_folder_is_no_model(tmp_path: Path) -> None:
-    assert TensorPackBackend().probe(tmp_path) is None
+    assert TensorPackBackend().probe(ModelConfig(model_dir=tmp_path)) is None
     with pytest.raises(InvalidModel, match="the folder holds nothing"):
         TensorPackBackend().load(ModelConfig(model_dir=tmp_path))
 
 
 def test_probe_and_import_leave_tensorflow_alone(demo_dir: Path) -> None:
-    program = (
-        "import sys; from pathlib import Path; import maskrcnn_tensorpack.plugin as p; "
-        "assert p.TensorPackBackend().probe(Path(sys.argv[1])); "
-        "sys.exit('tensorflow' in sys.modules)"
-    )
+    program = """
+import sys
+from pathlib import Path
+from maskrcnn_server.backend import ModelConfig
+from maskrcnn_tensorpack.plugin import TensorPackBackend
+
+assert TensorPackBackend().probe(ModelConfig(model_dir=Path(sys.argv[1])))
+sys.exit("tensorflow" in sys.modules)
+"""
     subprocess.run([sys.executable, "-c", program, str(demo_dir)], check=True)
 
 

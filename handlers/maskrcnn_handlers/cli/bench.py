@@ -38,7 +38,7 @@ def bench(
     settings = environment.read(model_dir=model, backend=backend)
     plugins = Plugins()
     start = time.monotonic()
-    loaded = load_model(choose_backend(plugins, settings), settings, environment.overrides())
+    loaded = load_model(choose_backend(plugins, settings), settings)
     console.print(f"loaded and warmed up in {time.monotonic() - start:.1f} s")
     service = Service(plugins.formats(), settings)
     service.start(Engine(loaded, max_waiting=0, timeout_s=settings.timeout_s))

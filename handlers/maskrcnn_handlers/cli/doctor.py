@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from maskrcnn_server import settings as environment
 from maskrcnn_server.backend import Probe
 from maskrcnn_server.errors import BackendNotSelected
 from maskrcnn_server.plugins import Plugins
@@ -19,14 +20,21 @@ def doctor(
         str | None, typer.Option(help="Ask this backend only (default: every installed one).")
     ] = None,
 ) -> None:
-    """Say what is in a model folder, and whether it would be served: then the exit code is 0."""
+    """Say what is in a model folder, and whether it would be served: then the exit code is 0.
+
+    The environment counts, as it does for `serve`.
+    """
     console = Console(soft_wrap=True)
     backends = Plugins().backends()
     if backend is not None:
         if backend not in backends:
             raise BackendNotSelected(f"{backend}: installed are {', '.join(backends) or 'none'}")
         backends = {backend: backends[backend]}
-    probes = {name: found.probe(model_dir) for name, found in backends.items()}
+    settings = environment.read(model_dir=model_dir)
+    probes = {
+        name: found.probe(environment.model_config(settings, name))
+        for name, found in backends.items()
+    }
     recognised = {name: probe for name, probe in probes.items() if probe is not None}
     for name, probe in recognised.items():
         _show(console, name, probe)

@@ -43,7 +43,7 @@ def predict(
     settings = environment.read(model_dir=model, backend=backend)
     chosen = choose_backend(Plugins(), settings)
     with console.status(f"loading {settings.model_dir}"):
-        loaded = load_model(chosen, settings, environment.overrides())
+        loaded = load_model(chosen, settings)
     options = PredictOptions(
         score_threshold=score_threshold, mask_threshold=settings.mask_threshold
     )

@@ -33,4 +33,4 @@ def serve(
     logging.getLogger().setLevel(settings.log_level.upper())
     for name, reason in environment.ignored().items():
         logger.info("%s is set and has no effect: %s", name, reason)
-    server.serve(Plugins(), settings, environment.overrides())
+    server.serve(Plugins(), settings)
