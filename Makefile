@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
-MANIFESTS := setup.cfg backends/tensorflow/setup.cfg backends/tensorpack/setup.cfg
+BACKENDS := $(patsubst %/setup.cfg,%,$(wildcard backends/*/setup.cfg))
 
 .PHONY: demo test check bench clean
 
@@ -14,19 +14,21 @@ demo: $(READY)
 test: $(READY)
 	$(BIN)/python -m pytest --cov --cov-report=term
 
+# Backends are typed one by one: their tests have the same names.
 check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy .
+	$(BIN)/mypy maskrcnn_server handlers tests
+	set -e; for backend in $(BACKENDS); do $(BIN)/mypy backends/conftest.py $$backend; done
 
 bench: $(READY)
-	$(BIN)/maskrcnn-server bench tests/images/china.png \
+	$(BIN)/maskrcnn-server bench tests/images/china.png --backend tensorpack \
 		--model backends/tensorpack/maskrcnn_tensorpack/demo/model
 
-$(READY): $(MANIFESTS) Makefile build_tools/make_venv
+$(READY): setup.cfg $(addsuffix /setup.cfg,$(BACKENDS)) Makefile build_tools/make_venv
 	build_tools/make_venv $(PYTHON) $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet -e .[dev] -e backends/tensorflow -e backends/tensorpack
+	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet -e .[dev] $(addprefix -e ,$(BACKENDS))
 	touch $(READY)
 
 clean:

@@ -1,13 +1,12 @@
 """Test data that the backends share: photographs, golden outputs, seeded weights."""
 
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import PIL.Image
 import pytest
+from make_weights import weights
 
 from maskrcnn_server.backend import Image
 
@@ -38,10 +37,15 @@ def seeded_weights(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, s
     def make(architecture: str, framework: str) -> Path:
         if (architecture, framework) not in made:
             folder = tmp_path_factory.mktemp(f"{framework}-{architecture}")
-            script = TESTS / "golden/make_weights.py"
-            arguments = [architecture, framework, str(folder / "model.npz")]
-            subprocess.run([sys.executable, str(script), *arguments], check=True)
+            values = weights(architecture, framework)
+            np.savez(folder / "model.npz", allow_pickle=False, **values)
             made[architecture, framework] = folder
         return made[architecture, framework]
 
     return make
+
+
+@pytest.fixture(scope="session")
+def demo_dir() -> Path:
+    """The model folder of the bundled demo: a trained TensorPack checkpoint."""
+    return Path(__file__).parent / "tensorpack/maskrcnn_tensorpack/demo/model"

@@ -9,7 +9,7 @@ from maskrcnn_server.masks import Masks
 from maskrcnn_server.rle import Size
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Proposals:
     """The regions a two-stage detector looked at.
 
@@ -22,7 +22,7 @@ class Proposals:
     class_scores: NDArray[np.float32]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Detections:
     """N instances in an image of `size` (height, width), best first.
 

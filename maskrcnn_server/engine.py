@@ -1,58 +1,49 @@
 """Between many requests and one model: who may wait, for how long, and whose turn it is."""
 
 import threading
-import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from maskrcnn_server.backend import Image, Model, ModelMetadata, PredictOptions
 from maskrcnn_server.detections import Detections
-from maskrcnn_server.errors import BackendFailed, DeadlineExceeded, MaskRCNNError, QueueFull
+from maskrcnn_server.errors import (
+    BackendFailed,
+    DeadlineExceeded,
+    MaskRCNNError,
+    NotReady,
+    QueueFull,
+)
 
 
 class Engine:
-    """Runs a model for requests from many threads, one at a time.
+    """Runs a model for requests from many threads: one at a time, first come first served.
 
-    `max_waiting` requests may wait for their turn, each `timeout_s` seconds at most.
+    `max_waiting` requests may wait while one runs, each `timeout_s` seconds at most.
     """
 
     def __init__(self, model: Model, *, max_waiting: int, timeout_s: float) -> None:
         self._model = model
         self._max_waiting = max_waiting
         self._timeout_s = timeout_s
-        self._turn = threading.Lock()
-        self._counter = threading.Lock()
+        self._changed = threading.Condition()
         self._admitted = 0
+        self._queue: deque[object] = deque()
+        """Tickets of those that run or wait; the first one runs."""
+        self._refusing = False
 
     @property
     def metadata(self) -> ModelMetadata:
+        """What the model says of itself."""
         return self._model.metadata
 
-    def predict(self, images: Sequence[Image], options: PredictOptions) -> list[Detections]:
-        """Detections of each image.
-
-        Raises QueueFull at once, DeadlineExceeded when the turn did not come in time, and
-        BackendFailed when the model raised anything but an error of ours.
-        """
-        with self._admission(), self._in_turn():
-            try:
-                found = self._model.predict(images, options)
-            except MaskRCNNError:
-                raise
-            except Exception as error:
-                raise BackendFailed("the backend failed on this request") from error
-        if len(found) != len(images):
-            raise BackendFailed(f"the backend gave {len(found)} answers for {len(images)} images")
-        return found
-
-    def close(self) -> None:
-        """Close the model, after the request that is running."""
-        with self._turn:
-            self._model.close()
-
     @contextmanager
-    def _admission(self) -> Iterator[None]:
-        with self._counter:
+    def admission(self) -> Iterator[None]:
+        """A place among those that run or wait, for as long as a request is worked on.
+
+        Raises QueueFull if there is none.
+        """
+        with self._changed:
             if self._admitted > self._max_waiting:
                 raise QueueFull(
                     f"{self._max_waiting} requests are waiting already; try again in a second",
@@ -62,18 +53,69 @@ class Engine:
         try:
             yield
         finally:
-            with self._counter:
+            with self._changed:
                 self._admitted -= 1
 
+    def predict(self, images: Sequence[Image], options: PredictOptions) -> list[Detections]:
+        """Detections of each image, when it is this request's turn.
+
+        Raises DeadlineExceeded when the turn did not come in time, NotReady when `refuse_waiting`
+        was called before it came, and BackendFailed when the model raised anything but an error of
+        ours, or gave anything but an answer for each image.
+        """
+        with self._turn():
+            try:
+                found = self._model.predict(images, options)
+                answered = [detections.size for detections in found]
+            except MaskRCNNError:
+                raise
+            except Exception as error:
+                raise BackendFailed("the backend failed on this request") from error
+        asked = [image.shape[:2] for image in images]
+        if len(answered) != len(asked):
+            raise BackendFailed(f"the backend gave {len(answered)} answers for {len(asked)} images")
+        if answered != asked:
+            raise BackendFailed(f"the backend gave sizes {answered} for images of {asked}")
+        return found
+
+    def refuse_waiting(self) -> None:
+        """Start no more requests; the one that runs goes on."""
+        with self._changed:
+            self._refusing = True
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """Start no more requests, and close the model after the one that runs."""
+        self.refuse_waiting()
+        with self._changed:
+            self._changed.wait_for(lambda: not self._queue)
+            self._model.close()
+
     @contextmanager
-    def _in_turn(self) -> Iterator[None]:
-        start = time.monotonic()
-        if not self._turn.acquire(timeout=self._timeout_s):
-            raise DeadlineExceeded(
-                f"the model was busy for {self._timeout_s:g} s; the request did not run",
-                waited_s=round(time.monotonic() - start, 3),
-            )
+    def _turn(self) -> Iterator[None]:
+        ticket = object()
+        with self._changed:
+            self._queue.append(ticket)
+            try:
+                came = self._changed.wait_for(
+                    lambda: self._refusing or self._queue[0] is ticket, self._timeout_s
+                )
+                if self._refusing:
+                    raise NotReady("the server is shutting down; the request did not run")
+                if not came:
+                    raise DeadlineExceeded(
+                        f"the model was busy for {self._timeout_s:g} s; the request did not run",
+                        timeout_s=self._timeout_s,
+                    )
+            except BaseException:
+                self._leave(ticket)
+                raise
         try:
             yield
         finally:
-            self._turn.release()
+            with self._changed:
+                self._leave(ticket)
+
+    def _leave(self, ticket: object) -> None:
+        self._queue.remove(ticket)
+        self._changed.notify_all()

@@ -27,7 +27,7 @@ class Masks(Protocol):
         """Each mask's run lengths."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class BitMasks:
     """Masks as bitmaps: `bitmaps` bool (N, height, width)."""
 
@@ -44,7 +44,7 @@ class BitMasks:
         return [encode(bitmap, order) for bitmap in self.bitmaps]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class RoiMasks:
     """Soft masks in their boxes: bitmaps only together with boxes, image size and a threshold.
 
@@ -54,7 +54,7 @@ class RoiMasks:
 
     Pasting follows TensorPack's accurate paste (FasterRCNN/eval.py, `_paste_mask`): one mask pixel
     of zeros is added on each side, the box scaled to match, and the mask sampled bilinearly at the
-    centres of the image's pixels. A box without area has an empty mask.
+    centres of the image's pixels, in float32. A box without area has an empty mask.
     """
 
     probabilities: NDArray[np.float32]
@@ -64,7 +64,9 @@ class RoiMasks:
 
     def __post_init__(self) -> None:
         n, m = len(self.boxes), self.probabilities.shape[-1]
-        if self.probabilities.shape != (n, m, m):
+        if self.boxes.shape != (n, 4):
+            raise ValueError(f"boxes of shape {self.boxes.shape}: not (N, 4)")
+        if self.probabilities.shape != (n, m, m) or m == 0:
             raise ValueError(
                 f"masks of shape {self.probabilities.shape} for {n} boxes: not (N, M, M)"
             )

@@ -55,7 +55,7 @@ class Plugins:
             found = entry_points(group=hookspecs.PROJECT)
         self.loaded: list[Plugin] = []
         self.broken: list[BrokenPlugin] = []
-        self._modules: dict[str, object] = {}
+        self._modules: list[tuple[Plugin, object]] = []
         for entry in sorted(found, key=lambda e: e.name):
             distribution = entry.dist.name if entry.dist else "unknown"
             version = entry.dist.version if entry.dist else "unknown"
@@ -66,8 +66,9 @@ class Plugins:
                 reason = f"{type(error).__name__}: {error}"
                 self.broken.append(BrokenPlugin(entry.name, distribution, reason))
             else:
-                self._modules[entry.name] = module
-                self.loaded.append(Plugin(entry.name, distribution, version, hooks))
+                plugin = Plugin(entry.name, distribution, version, hooks)
+                self.loaded.append(plugin)
+                self._modules.append((plugin, module))
 
     def backends(self) -> dict[str, Backend]:
         """Every registered backend by name."""
@@ -84,16 +85,17 @@ class Plugins:
     def _registered(self, hook: str) -> dict[str, _T]:
         """Call one plugin's hook at a time; one that fails is reported as broken, and left out."""
         things: dict[str, _T] = {}
-        for plugin in list(self.loaded):
+        for plugin, module in list(self._modules):
             own: dict[str, _T] = {}
             manager = _manager()
-            manager.register(self._modules[plugin.name])
+            manager.register(module)
             try:
                 getattr(manager.hook, hook)(register=_collector(own, taken=things))
             except (Exception, SystemExit) as error:
                 reason = f"{hook}: {type(error).__name__}: {error}"
                 self.broken.append(BrokenPlugin(plugin.name, plugin.distribution, reason))
                 self.loaded.remove(plugin)
+                self._modules.remove((plugin, module))
             else:
                 things |= own
         return things
@@ -106,7 +108,7 @@ def select_backend(
 
     Raises BackendNotSelected, with the choices, when that leaves none or several.
     """
-    choices = ", ".join(sorted(backends)) or "none is installed"
+    choices = ", ".join(sorted(backends)) or "none"
     if name is not None:
         if name not in backends:
             raise BackendNotSelected(
@@ -148,7 +150,7 @@ def _collector(own: dict[str, _T], taken: dict[str, _T]) -> Callable[[_T], None]
     def register(thing: _T) -> None:
         if not NAME.fullmatch(thing.name):
             raise PluginError(
-                f"name {thing.name!r}: lower-case letters, digits, - and _ are allowed"
+                f"name {thing.name!r}: lower-case letters, digits, then - and _ are allowed"
             )
         if thing.name in own or thing.name in taken:
             raise PluginError(f"name {thing.name!r} is taken already")

@@ -13,7 +13,7 @@ Size: TypeAlias = tuple[int, int]
 """Height and width in pixels."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class RLE:
     """A binary mask as alternating run lengths of 0s and 1s, beginning with a run of 0s.
 

@@ -32,7 +32,11 @@ class Settings(BaseSettings):
     """Settings of the server, from the environment. Empty variables count as unset."""
 
     model_config = SettingsConfigDict(
-        env_ignore_empty=True, extra="ignore", frozen=True, hide_input_in_errors=True
+        case_sensitive=True,
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
     )
 
     backend: str | None = Field(
@@ -84,8 +88,9 @@ class Settings(BaseSettings):
     timeout_s: float = Field(
         60,
         gt=0,
+        le=3600,
         validation_alias=_names("MASKRCNN_TIMEOUT", "MODEL_SERVER_TIMEOUT"),
-        description="Seconds a request may wait for the model before it is answered 504.",
+        description="Seconds, up to 3600, that a request may wait before it is answered 504.",
     )
     drain_timeout_s: int = Field(
         20,
@@ -102,8 +107,9 @@ class Settings(BaseSettings):
     max_payload_mb: float = Field(
         20,
         gt=0,
+        le=1024,
         validation_alias=_names("MASKRCNN_MAX_PAYLOAD_MB", "SAGEMAKER_MAX_PAYLOAD_IN_MB"),
-        description="Largest request body in MiB; larger ones are answered 413.",
+        description="Largest request body in MiB, up to 1024; larger ones are answered 413.",
     )
     max_image_pixels: int = Field(
         50_000_000,

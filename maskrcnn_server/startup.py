@@ -5,8 +5,8 @@ import time
 
 import numpy as np
 
-from maskrcnn_server.backend import Backend, Model, PredictOptions
-from maskrcnn_server.errors import InvalidModel, StartupError
+from maskrcnn_server.backend import Backend, Model, PredictOptions, Probe
+from maskrcnn_server.errors import BackendNotSelected, InvalidModel, StartupError
 from maskrcnn_server.plugins import Plugins, select_backend
 from maskrcnn_server.settings import Settings, model_config
 
@@ -26,16 +26,29 @@ def choose_backend(plugins: Plugins, settings: Settings) -> Backend:
             "plugin %s of %s is broken: %s", broken.name, broken.distribution, broken.reason
         )
 
-    def accepts(backend: Backend) -> bool:
-        try:
-            probe = backend.probe(model_config(settings, backend.name))
-        # A stranger's plugin may raise anything; it then does not accept the folder.
-        except Exception:
-            logger.warning("backend %s failed to probe", backend.name, exc_info=True)
-            return False
-        return probe is not None and not probe.problems
+    problems: list[str] = []
 
-    return select_backend(backends, settings.backend, accepts)
+    def accepts(backend: Backend) -> bool:
+        found = probe(backend, settings)
+        if found is not None:
+            problems.extend(f"{backend.name}: {problem}" for problem in found.problems)
+        return found is not None and not found.problems
+
+    try:
+        return select_backend(backends, settings.backend, accepts)
+    except BackendNotSelected as error:
+        raise BackendNotSelected("; ".join([error.message, *problems])) from None
+
+
+def probe(backend: Backend, settings: Settings) -> Probe | None:
+    """What the backend says of the model folder; that it failed, if it raised anything."""
+    try:
+        return backend.probe(model_config(settings, backend.name))
+    except (Exception, SystemExit) as error:
+        reason = f"backend {backend.name} failed to probe: {type(error).__name__}: {error}"
+        logger.warning(reason)
+        logger.debug("this is where", exc_info=True)
+        return Probe(facts={}, problems=[reason])
 
 
 def load_model(backend: Backend, settings: Settings) -> Model:
@@ -47,10 +60,15 @@ def load_model(backend: Backend, settings: Settings) -> Model:
     try:
         model = backend.load(model_config(settings, backend.name))
         loaded = time.monotonic()
-        warm_up(model)
+        try:
+            warm_up(model)
+        except BaseException:
+            model.close()
+            raise
     except StartupError:
         raise
-    except Exception as error:
+    # A stranger's plugin may raise anything, SystemExit included.
+    except (Exception, SystemExit) as error:
         raise InvalidModel(
             f"backend {backend.name} failed to load {settings.model_dir}: "
             f"{type(error).__name__}: {error}"

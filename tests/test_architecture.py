@@ -13,12 +13,14 @@ PACKAGES = {
     "maskrcnn_handlers": ROOT / "handlers/maskrcnn_handlers",
     "maskrcnn_tensorflow": ROOT / "backends/tensorflow/maskrcnn_tensorflow",
     "maskrcnn_tensorpack": ROOT / "backends/tensorpack/maskrcnn_tensorpack",
+    "maskrcnn_aws_samples": ROOT / "backends/aws_samples/maskrcnn_aws_samples",
 }
 MAY_IMPORT = {
     "maskrcnn_server": set(),
     "maskrcnn_handlers": {"maskrcnn_server"},
     "maskrcnn_tensorflow": {"maskrcnn_server"},
     "maskrcnn_tensorpack": {"maskrcnn_server", "maskrcnn_tensorflow"},
+    "maskrcnn_aws_samples": {"maskrcnn_server", "maskrcnn_tensorflow"},
 }
 WAIST_NEEDS = {"numpy", "pluggy", "pydantic", "pydantic_settings"}
 HTTP = {"fastapi", "starlette", "uvicorn"}

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from maskrcnn_handlers.child import served
-from maskrcnn_tensorpack.plugin import DEMO
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
+
+from maskrcnn_handlers.child import served
+from maskrcnn_tensorpack.plugin import DEMO
 
 DATA = Path(__file__).parent / "demo/val200"
 TOLERANCE = 0.002

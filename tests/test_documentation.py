@@ -4,9 +4,9 @@ import re
 from pathlib import Path
 
 import pytest
-from maskrcnn_handlers.cli.main import app
 from typer.main import get_command
 
+from maskrcnn_handlers.cli.main import app
 from maskrcnn_server import errors, hookspecs
 from maskrcnn_server.settings import IGNORED, Settings, variable_names
 

@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[1]
 DISTRIBUTIONS = {
     ".": ("maskrcnn_server", {"maskrcnn_server", "maskrcnn_handlers"}),
     "backends/tensorflow": ("maskrcnn_tensorflow", {"maskrcnn_tensorflow"}),
+    "backends/aws_samples": ("maskrcnn_aws_samples", {"maskrcnn_aws_samples"}),
     "backends/tensorpack": ("maskrcnn_tensorpack", {"maskrcnn_tensorpack"}),
 }
 LEFT_OUT = shutil.ignore_patterns(".*", "build", "dist", "*.egg-info", "__pycache__", "demo")

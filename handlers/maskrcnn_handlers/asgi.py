@@ -3,15 +3,18 @@
 import uuid
 from typing import Any
 
-from anyio import CapacityLimiter, to_thread
+from anyio import CancelScope, CapacityLimiter, to_thread
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from maskrcnn_handlers.requests import JsonRequest
 from maskrcnn_handlers.service import Reply, Service, refusal
-from maskrcnn_server.errors import MaskRCNNError, RequestError
+from maskrcnn_server.errors import MaskRCNNError, NotReady, RequestError
 
 ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
+LONGEST_LENGTH = 18
+"""Digits of a Content-Length that is looked at before the body is read."""
 
 INVOCATION: dict[str, Any] = {
     "requestBody": {
@@ -26,57 +29,77 @@ INVOCATION: dict[str, Any] = {
 """What OpenAPI says of a body that the routes take as bytes."""
 
 
-def app(service: Service, threads: int) -> FastAPI:
+class App:
     """The application; `threads` requests are decoded, answered or refused at a time."""
-    application = FastAPI(
-        title="maskrcnn_server",
-        description="Instance segmentation: boxes, classes, scores and masks.",
-    )
-    limiter = CapacityLimiter(threads)
 
-    @application.get("/ping")
-    async def ping() -> Response:
+    def __init__(self, service: Service, threads: int) -> None:
+        self._service = service
+        self._limiter = CapacityLimiter(threads)
+        self._reading: set[CancelScope] = set()
+        self.asgi = FastAPI(
+            title="maskrcnn_server",
+            description="Instance segmentation: boxes, classes, scores and masks.",
+            redirect_slashes=False,
+        )
+        self.asgi.get("/ping")(self._ping)
+        self.asgi.head("/ping", include_in_schema=False)(self._ping)
+        for path in ("/invocations", "/endpoints/{name}/invocations"):
+            self.asgi.post(path, openapi_extra=INVOCATION)(self._invocations)
+        self.asgi.exception_handler(HTTPException)(_no_such_route)
+
+    def stop_reading(self) -> None:
+        """Answer requests whose bodies are still on their way without them."""
+        for scope in self._reading:
+            scope.cancel()
+
+    async def _ping(self) -> Response:
         """200 once the model answers requests, 503 until then."""
-        return _response(service.ping())
+        return _response(self._service.ping())
 
-    @application.post("/invocations", openapi_extra=INVOCATION)
-    @application.post("/endpoints/{name}/invocations", openapi_extra=INVOCATION)
-    async def invocations(request: Request) -> Response:
-        """Find the instances in an image. The second path is the one that boto3 calls."""
+    async def _invocations(self, request: Request) -> Response:
+        """Find the instances in an image. The path of `/endpoints` is the one that boto3 calls."""
         try:
-            body = await _body(request, service)
+            body = await self._body(request)
+        except ClientDisconnect:
+            return Response()
         except MaskRCNNError as error:
             return _response(refusal(error, uuid.uuid4().hex))
         headers = request.headers
         reply = await to_thread.run_sync(
-            service.invoke,
+            self._service.invoke,
             body,
             headers.get("content-type", ""),
             headers.get("accept", ""),
             headers.get(ATTRIBUTES, ""),
-            limiter=limiter,
+            limiter=self._limiter,
         )
         return _response(reply)
 
-    @application.exception_handler(HTTPException)
-    async def no_such_route(_: Request, error: HTTPException) -> Response:
-        reply = refusal(RequestError(str(error.detail)), uuid.uuid4().hex)
-        return Response(reply.body, error.status_code, error.headers, reply.content_type)
+    async def _body(self, request: Request) -> bytes:
+        """The request's body; it is not read further than its size is allowed."""
+        declared = request.headers.get("content-length", "")
+        if declared.isascii() and declared.isdigit() and len(declared) <= LONGEST_LENGTH:
+            self._service.check_length(int(declared))
+        chunks, length = [], 0
+        with CancelScope() as scope:
+            self._reading.add(scope)
+            try:
+                async for chunk in request.stream():
+                    length += len(chunk)
+                    self._service.check_length(length)
+                    chunks.append(chunk)
+            finally:
+                self._reading.discard(scope)
+        if scope.cancelled_caught:
+            raise NotReady("the server is shutting down; the body came too late")
+        return b"".join(chunks)
 
-    return application
 
-
-async def _body(request: Request, service: Service) -> bytes:
-    """The request's body; it is not read further than its size is allowed."""
-    declared = request.headers.get("content-length", "")
-    if declared.isdigit():
-        service.check_length(int(declared))
-    chunks, length = [], 0
-    async for chunk in request.stream():
-        length += len(chunk)
-        service.check_length(length)
-        chunks.append(chunk)
-    return b"".join(chunks)
+async def _no_such_route(_: Request, error: Exception) -> Response:
+    if not isinstance(error, HTTPException):
+        raise error
+    reply = refusal(RequestError(str(error.detail)), uuid.uuid4().hex)
+    return Response(reply.body, error.status_code, error.headers, reply.content_type)
 
 
 def _response(reply: Reply) -> Response:

@@ -22,6 +22,8 @@ def decode(data: bytes, max_pixels: int) -> Image:
 
     Raises ImageTooLarge, or InvalidImage for bytes that are no such image, or not all of one.
     """
+    # Pillow has a limit of its own, below which it warns and above which ours would not count.
+    PIL.Image.MAX_IMAGE_PIXELS = None
     try:
         with PIL.Image.open(BytesIO(data), formats=FORMATS) as picture:
             width, height = picture.size
@@ -35,11 +37,6 @@ def decode(data: bytes, max_pixels: int) -> Image:
             return _rgb(picture)
     except InvalidImage:
         raise
-    except PIL.Image.DecompressionBombError:
-        raise ImageTooLarge(
-            f"the image has more than the {max_pixels} pixels that are allowed",
-            max_pixels=max_pixels,
-        ) from None
     except PIL.UnidentifiedImageError:
         raise InvalidImage("the bytes are no JPEG, PNG, WebP, BMP or TIFF image") from None
     # Decoders raise almost anything on broken bytes: OSError, SyntaxError, struct.error, ...
@@ -55,4 +52,6 @@ def _rgb(picture: PIL.Image.Image) -> Image:
     if picture.mode.startswith("I"):
         gray = (np.asarray(picture).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)
         return np.repeat(gray[:, :, None], 3, axis=2)
+    # Pillow warns of transparency that a palette cannot lose; it is dropped here in any case.
+    picture.info.pop("transparency", None)
     return np.array(picture.convert("RGB"))

@@ -11,8 +11,10 @@ from maskrcnn_server.formats import Format
 def choose(formats: Mapping[str, Format], asked: str | None, accept: str, default: str) -> Format:
     """The format called `asked`, or the one that an `Accept` header prefers, or `default`.
 
-    A range such as `application/json; format=coco` names a format; one without a name matches
-    formats by their media type, the default first (RFC 9110, section 12.5.1).
+    A range such as `application/json; format=coco` names a format; one without a name is meant for
+    all formats of its media type. Of the ranges that match a format the most specific one says how
+    much it is wanted; the most wanted format wins, the default one among equals (RFC 9110, section
+    12.5.1).
 
     Raises NotAcceptable, with the choices.
     """
@@ -20,16 +22,13 @@ def choose(formats: Mapping[str, Format], asked: str | None, accept: str, defaul
         if asked not in formats:
             raise NotAcceptable(f"no format {asked!r}", formats=list(formats))
         return formats[asked]
-    ordered = [formats[default], *(f for name, f in formats.items() if name != default)]
-    ranges = sorted(
-        (_range(part) for part in accept.split(",") if part.strip()), key=lambda r: -r.q
-    )
+    ranges = [_range(part) for part in accept.split(",") if part.strip()]
     if not ranges:
         return formats[default]
-    for wanted in ranges:
-        for candidate in ordered:
-            if wanted.q > 0 and wanted.matches(candidate):
-                return candidate
+    ordered = [formats[default], *(f for name, f in formats.items() if name != default)]
+    best = max(ordered, key=lambda candidate: _quality(candidate, ranges))
+    if _quality(best, ranges) > 0:
+        return best
     raise NotAcceptable(
         "none of the accepted types can be written",
         formats={name: f.media_type for name, f in formats.items()},
@@ -41,12 +40,18 @@ class _Range(NamedTuple):
     format: str | None
     q: float
 
-    def matches(self, candidate: Format) -> bool:
-        if self.format is not None and self.format != candidate.name:
-            return False
-        kind, _, subtype = self.media_type.partition("/")
-        own_kind, _, own_subtype = candidate.media_type.partition("/")
-        return kind in ("*", own_kind) and subtype in ("*", own_subtype)
+    def specificity(self, candidate: Format) -> int:
+        """0: does not match; else the more, the narrower the range is."""
+        kind = candidate.media_type.partition("/")[0]
+        matching = ["*/*", f"{kind}/*", candidate.media_type]
+        if self.media_type not in matching or self.format not in (None, candidate.name):
+            return 0
+        return 1 + matching.index(self.media_type) + 3 * (self.format is not None)
+
+
+def _quality(candidate: Format, ranges: list[_Range]) -> float:
+    narrowest = max(ranges, key=lambda r: r.specificity(candidate))
+    return narrowest.q if narrowest.specificity(candidate) else 0.0
 
 
 def _range(text: str) -> _Range:

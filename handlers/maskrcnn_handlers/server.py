@@ -1,21 +1,26 @@
 """The native server: a process that loads a model in the background and serves it over HTTP."""
 
+import asyncio
 import logging
 import signal
+import socket
 import threading
 import time
 
 import uvicorn
 
-from maskrcnn_handlers.asgi import app
+from maskrcnn_handlers.asgi import App
 from maskrcnn_handlers.service import Service
 from maskrcnn_server.engine import Engine
+from maskrcnn_server.errors import StartupError
 from maskrcnn_server.plugins import Plugins
 from maskrcnn_server.settings import Settings
 from maskrcnn_server.startup import choose_backend, load_model
 
 SPARE_THREADS = 8
 """Beside the requests that may wait: to run one, and to refuse the others without delay."""
+LAST_REPLIES_S = 4
+"""After the drain timeout: for the request that runs, and to tell the others that they won't."""
 
 logger = logging.getLogger(__name__)
 
@@ -23,22 +28,12 @@ logger = logging.getLogger(__name__)
 def serve(plugins: Plugins, settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT; then finish what is running, and return.
 
-    Raises StartupError if the model cannot be loaded.
+    Raises StartupError if the model cannot be loaded, or the port cannot be listened on.
     """
     start = time.monotonic()
     service = Service(plugins.formats(), settings)
     backend = choose_backend(plugins, settings)
-    server = uvicorn.Server(
-        uvicorn.Config(
-            app(service, settings.max_waiting + SPARE_THREADS),
-            host=settings.host,
-            port=settings.port,
-            log_config=None,
-            access_log=False,
-            timeout_graceful_shutdown=settings.drain_timeout_s,
-        )
-    )
-    engines: list[Engine] = []
+    server = _Server(service, settings)
     failures: list[Exception] = []
 
     def load() -> None:
@@ -48,17 +43,49 @@ def serve(plugins: Plugins, settings: Settings) -> None:
             failures.append(error)
             server.should_exit = True
         else:
-            engine = Engine(model, max_waiting=settings.max_waiting, timeout_s=settings.timeout_s)
-            engines.append(engine)
-            service.start(engine)
+            service.start(
+                Engine(model, max_waiting=settings.max_waiting, timeout_s=settings.timeout_s)
+            )
             logger.info("ready after %.1f s", time.monotonic() - start)
 
-    # uvicorn raises the signal again after its shutdown, to end as if it had none: ignore that one.
+    # uvicorn raises a signal again after its shutdown, to end as if it had handled none.
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: None)
+        signal.signal(number, lambda *_: setattr(server, "should_exit", True))
     threading.Thread(target=load, name="load", daemon=True).start()
-    server.run()
-    for engine in engines:
-        engine.close()
+    try:
+        server.run()
+    except SystemExit:
+        raise StartupError(
+            f"cannot listen on {settings.host}, port {settings.port}: is it taken?"
+        ) from None
+    service.close()
     if failures:
         raise failures[0]
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server, which after the drain timeout starts no more requests."""
+
+    def __init__(self, service: Service, settings: Settings) -> None:
+        self._service = service
+        self._app = App(service, settings.max_waiting + SPARE_THREADS)
+        self._drain_timeout_s = settings.drain_timeout_s
+        super().__init__(
+            uvicorn.Config(
+                self._app.asgi,
+                host=settings.host,
+                port=settings.port,
+                log_config=None,
+                access_log=False,
+                timeout_graceful_shutdown=settings.drain_timeout_s + LAST_REPLIES_S,
+            )
+        )
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        timer = asyncio.get_running_loop().call_later(self._drain_timeout_s, self._end_waiting)
+        await super().shutdown(sockets)
+        timer.cancel()
+
+    def _end_waiting(self) -> None:
+        self._service.refuse_waiting()
+        self._app.stop_reading()

@@ -57,6 +57,16 @@ class Service:
         """Serve this model from now on."""
         self._engine = engine
 
+    def refuse_waiting(self) -> None:
+        """Start no more requests; the one that runs goes on."""
+        if self._engine is not None:
+            self._engine.refuse_waiting()
+
+    def close(self) -> None:
+        """Close the model after the request that runs."""
+        if self._engine is not None:
+            self._engine.close()
+
     def ping(self) -> Reply:
         """Whether requests are answered: 200, or 503 with the reason."""
         if self._engine is None:
@@ -74,9 +84,10 @@ class Service:
             reply = self._answer(body, content_type, accept, attributes)
         except MaskRCNNError as error:
             reply = refusal(error, request_id)
-        except Exception:
-            logger.exception("request %s failed", request_id)
-            reply = refusal(BackendFailed("the server failed on this request"), request_id)
+        except Exception as error:
+            failure = BackendFailed("the server failed on this request")
+            failure.__cause__ = error
+            reply = refusal(failure, request_id)
         logger.info(
             "request %s: %d in %.0f ms, %d bytes in, %d out",
             request_id,
@@ -98,13 +109,16 @@ class Service:
         engine = self._engine
         if engine is None:
             raise NotReady("the model is loading")
-        with stage("decode"):
-            request = requests.parse(body, content_type, attributes, self._settings.mask_threshold)
-            form = negotiation.choose(
-                self._formats, request.format, accept, self._settings.response_format
-            )
-            image = images.decode(request.image, self._settings.max_image_pixels)
-        (found,) = engine.predict([image], request.options)
+        with engine.admission():
+            with stage("decode"):
+                request = requests.parse(
+                    body, content_type, attributes, self._settings.mask_threshold
+                )
+                form = negotiation.choose(
+                    self._formats, request.format, accept, self._settings.response_format
+                )
+                image = images.decode(request.image, self._settings.max_image_pixels)
+            (found,) = engine.predict([image], request.options)
         with stage("encode"):
             rendered = form.render(
                 Prediction(

@@ -11,6 +11,7 @@ from maskrcnn_server.backend import Backend, Image, Model, ModelConfig, PredictO
 from maskrcnn_server.detections import Detections
 from maskrcnn_server.errors import InvalidModel
 from maskrcnn_server.plugins import NAME
+from maskrcnn_server.testing.fidelity import compare
 
 EVERYTHING = PredictOptions(score_threshold=0.0)
 
@@ -146,5 +147,10 @@ def _noise(height: int, width: int, seed: int = 0) -> Image:
 
 
 def _assert_same(one: Detections, other: Detections, message: str) -> None:
+    """Float noise aside: scores by 0.0001, boxes by 0.05 pixels, one mask pixel in a hundred."""
     assert len(one) == len(other), message
     np.testing.assert_allclose(one.scores, other.scores, atol=1e-4, err_msg=message)
+    result = compare(one, other, box_tolerance=0.05)
+    assert not result.surplus, message
+    assert not result.missing, message
+    assert result.mask_ious.min(initial=1) > 0.99, message

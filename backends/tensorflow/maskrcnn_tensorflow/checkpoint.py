@@ -82,13 +82,6 @@ def open_checkpoint(path: Path) -> Checkpoint:
     return TensorBundle(path) if path.suffix == ".index" else Npz(path)
 
 
-def channels_last(fc6: NDArray[np.float32]) -> NDArray[np.float32]:
-    """`fastrcnn/fc6/W` of a network in NCHW: rows that run channel, y, x run y, x, channel then."""
-    rows, units = fc6.shape
-    by_axis = fc6.reshape(rows // 49, 7, 7, units)
-    return np.ascontiguousarray(by_axis.transpose(1, 2, 0, 3)).reshape(rows, units)
-
-
 class Npz:
     """Variables as numpy saves them (`np.savez`), names with or without `:0`; never unpickles."""
 

@@ -20,8 +20,8 @@ class NetworkConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
-    short_edge: Positive = Field(800, alias="PREPROC.TEST_SHORT_EDGE_SIZE")
-    """Pixels of the resized image's short edge."""
+    short_edge: Positive | None = Field(800, alias="PREPROC.TEST_SHORT_EDGE_SIZE")
+    """Pixels of the resized image's short edge; None: images go in as they are."""
     max_size: Positive = Field(1333, alias="PREPROC.MAX_SIZE")
     """Pixels of its long edge at most, before rounding: see `long_edge`."""
     pixel_mean: Triple = Field((123.675, 116.28, 103.53), alias="PREPROC.PIXEL_MEAN")

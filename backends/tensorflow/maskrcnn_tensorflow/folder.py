@@ -17,9 +17,11 @@ from maskrcnn_tensorflow import checkpoint as checkpoints
 from maskrcnn_tensorflow.architecture import Architecture
 from maskrcnn_tensorflow.checkpoint import Checkpoint
 from maskrcnn_tensorflow.config import NetworkConfig, network_config
+from maskrcnn_tensorflow.rows import ORIGIN, RowOrder, channels_last, observed
 
 BACKGROUND_NAMES = ("BG", "background", "__background__")
 COCO_CLASSES = 80
+FC6 = "fastrcnn/fc6/W"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +32,8 @@ class ModelFolder:
     architecture: Architecture
     config: NetworkConfig
     categories: tuple[Category, ...]
+    rows: RowOrder
+    """How the backend reads the rows of fc6."""
     facts: Mapping[str, str]
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -52,22 +56,30 @@ class ModelFolder:
         )
 
     def variables(self) -> dict[str, NDArray[np.float32]]:
-        """The values of the network's variables. Raises InvalidModel if there are problems."""
+        """The values of the network's variables; the rows of fc6 run channel last.
+
+        Raises InvalidModel if there are problems.
+        """
         if self.problems:
             raise InvalidModel("; ".join(self.problems))
-        return {name: self.checkpoint.read(name) for name in self.architecture.variables()}
+        values = {name: self.checkpoint.read(name) for name in self.architecture.variables()}
+        if self.rows == "channel first":
+            values[FC6] = channels_last(values[FC6])
+        return values
 
 
-def probe_folder(config: ModelConfig) -> Probe | None:
+def probe_folder(config: ModelConfig, rows: RowOrder) -> Probe | None:
     """What a backend of this library answers to `probe`."""
     try:
-        return read_folder(config).probe if checkpoints.find(config.model_dir) else None
+        return read_folder(config, rows).probe if checkpoints.find(config.model_dir) else None
     except (InvalidModel, InvalidSetting) as error:
         return Probe(facts={}, problems=[error.message])
 
 
-def read_folder(config: ModelConfig) -> ModelFolder:
-    """Read the model folder, without TensorFlow and without the weights' values.
+def read_folder(config: ModelConfig, rows: RowOrder) -> ModelFolder:
+    """Read the model folder, without TensorFlow, and of the weights' values only what is needed.
+
+    `rows` is the order in which the backend reads the rows of fc6.
 
     Raises InvalidModel if there is no checkpoint to speak of, InvalidSetting for a bad override.
     """
@@ -87,6 +99,12 @@ def read_folder(config: ModelConfig) -> ModelFolder:
             "unset RESNET_ARCH, or use the checkpoint you meant"
         )
     categories, origin = _categories(model_dir, architecture.classes, network, problems)
+    found_rows = _row_order(checkpoint, problems)
+    if found_rows not in (None, rows):
+        problems.append(
+            f"the rows of {FC6} run {found_rows}: the checkpoint is {ORIGIN[found_rows]}, but this "
+            f"backend is set up to read them {rows}"
+        )
     step = "unknown" if found.step is None else str(found.step)
     facts = {
         "checkpoint": found.path.name,
@@ -96,7 +114,12 @@ def read_folder(config: ModelConfig) -> ModelFolder:
         "heads": "boxes and masks" if architecture.has_masks else "boxes only",
         "classes": f"{architecture.classes}: {_abridged([c.name for c in categories])}",
         "class names": origin,
-        "resize": f"short edge {network.short_edge}, long edge at most {network.long_edge} pixels",
+        "fc6 rows": "order does not show in the weights"
+        if found_rows is None
+        else f"{found_rows}: {ORIGIN[found_rows]}",
+        "resize": "none"
+        if network.short_edge is None
+        else f"short edge {network.short_edge}, long edge at most {network.long_edge} pixels",
     }
     notes = []
     if origin.startswith(("assumed", "numbered")):
@@ -106,10 +129,16 @@ def read_folder(config: ModelConfig) -> ModelFolder:
         architecture=architecture,
         config=network,
         categories=categories,
+        rows=rows,
         facts=facts,
         problems=[f"{found.path.name}: {problem}" for problem in problems],
         notes=notes,
     )
+
+
+def _row_order(checkpoint: Checkpoint, problems: list[str]) -> RowOrder | None:
+    """The order that the weights show, if they are there and whole."""
+    return None if problems else observed(checkpoint.read(FC6))
 
 
 def _config(config: ModelConfig) -> NetworkConfig:

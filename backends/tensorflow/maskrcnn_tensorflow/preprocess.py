@@ -18,8 +18,10 @@ def resized(image: Image, config: NetworkConfig) -> Image:
     """`image` with its short edge at `config.short_edge`, the long edge at most `long_edge`.
 
     As TensorPack's `CustomResize` does: bilinear on uint8, sizes rounded half up. A side never
-    gets shorter than one pixel.
+    gets shorter than one pixel. Without a `short_edge`, `image` itself.
     """
+    if config.short_edge is None:
+        return image
     height, width = image.shape[:2]
     scale = config.short_edge / min(height, width)
     edges = (

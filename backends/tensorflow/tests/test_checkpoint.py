@@ -3,11 +3,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from maskrcnn_tensorflow.checkpoint import Npz, find, newest, open_checkpoint
-from maskrcnn_tensorflow.tensor_bundle import TensorBundle
 from numpy.typing import NDArray
 
 from maskrcnn_server.errors import InvalidModel
+from maskrcnn_tensorflow.checkpoint import Npz, find, newest, open_checkpoint
+from maskrcnn_tensorflow.tensor_bundle import TensorBundle
 
 VALUES: dict[str, NDArray[Any]] = {
     "conv0/W": np.arange(24, dtype=np.float32).reshape(2, 3, 4),

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from maskrcnn_tensorflow.architecture import Architecture
-from maskrcnn_tensorflow.folder import ModelFolder, read_folder
 
 from maskrcnn_server.backend import ModelConfig
 from maskrcnn_server.errors import InvalidModel, InvalidSetting
+from maskrcnn_tensorflow.architecture import Architecture
+from maskrcnn_tensorflow.folder import ModelFolder, read_folder
 
 TINY = Architecture(
     blocks=(1, 2, 1, 1),
@@ -35,7 +35,7 @@ def write(folder: Path, architecture: Architecture = TINY, change: Change | None
 
 
 def read(model_dir: Path, overrides: dict[str, str]) -> ModelFolder:
-    return read_folder(ModelConfig(model_dir=model_dir, overrides=overrides))
+    return read_folder(ModelConfig(model_dir=model_dir, overrides=overrides), "channel last")
 
 
 def test_every_number_is_read_off_the_weights(tmp_path: Path) -> None:

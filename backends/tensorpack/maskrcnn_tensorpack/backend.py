@@ -1,13 +1,15 @@
 """The TensorPack backend: what sets its checkpoints apart from others of the same names."""
 
-from maskrcnn_tensorflow.checkpoint import channels_last
+from maskrcnn_server.backend import Model, ModelConfig, Probe
 from maskrcnn_tensorflow.folder import probe_folder, read_folder
 from maskrcnn_tensorflow.quiet import quiet
-
-from maskrcnn_server.backend import Model, ModelConfig, Probe
+from maskrcnn_tensorflow.rows import RowOrder
 
 SCORE_THRESHOLD = 0.5
 """`TEST.RESULT_SCORE_THRESH_VIS`, which the old container filtered by."""
+
+ROWS: RowOrder = "channel first"
+"""TensorPack computes in NCHW."""
 
 
 class TensorPackBackend:
@@ -16,16 +18,13 @@ class TensorPackBackend:
     name = "tensorpack"
 
     def probe(self, config: ModelConfig, /) -> Probe | None:
-        return probe_folder(config)
+        return probe_folder(config, ROWS)
 
     def load(self, config: ModelConfig, /) -> Model:
-        folder = read_folder(config)
+        folder = read_folder(config, ROWS)
         variables = folder.variables()
-        # TensorPack computes in NCHW.
-        variables["fastrcnn/fc6/W"] = channels_last(variables["fastrcnn/fc6/W"])
         quiet()
         from maskrcnn_tensorflow.model import TensorFlowModel
-
         from maskrcnn_tensorpack.operators import OPERATORS
 
         metadata = folder.metadata(self.name, SCORE_THRESHOLD)

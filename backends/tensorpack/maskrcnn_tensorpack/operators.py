@@ -4,6 +4,7 @@ Sources: FasterRCNN/modeling/model_fpn.py, model_rpn.py and model_box.py.
 """
 
 import tensorflow as tf
+
 from maskrcnn_tensorflow import boxes, rpn
 from maskrcnn_tensorflow.config import NetworkConfig
 from maskrcnn_tensorflow.graph import Operators

@@ -1,18 +1,12 @@
-"""The bundled model, as a folder and loaded."""
+"""The bundled model, loaded."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from maskrcnn_tensorpack.backend import TensorPackBackend
-from maskrcnn_tensorpack.plugin import DEMO
 
 from maskrcnn_server.backend import Model, ModelConfig
-
-
-@pytest.fixture(scope="session")
-def demo_dir() -> Path:
-    return DEMO / "model"
+from maskrcnn_tensorpack.backend import TensorPackBackend
 
 
 @pytest.fixture(scope="session")

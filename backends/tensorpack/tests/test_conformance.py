@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pytest
-from maskrcnn_tensorpack.backend import TensorPackBackend
 
 from maskrcnn_server.backend import Backend
 from maskrcnn_server.testing import BackendConformance
+from maskrcnn_tensorpack.backend import TensorPackBackend
 
 
 @pytest.fixture(scope="module")

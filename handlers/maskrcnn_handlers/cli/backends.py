@@ -23,8 +23,7 @@ def backends() -> None:
     console.print(f"backends: {', '.join(registered) or 'none'}")
     console.print(f"formats: {', '.join(formats)}")
     for broken in plugins.broken:
-        console.print(
-            f"[red]broken:[/] {broken.name} of {broken.distribution}: {escape(broken.reason)}"
-        )
+        report = f"{broken.name} of {broken.distribution}: {broken.reason}"
+        console.print(f"[red]broken:[/] {escape(report)}")
     if plugins.broken:
         raise typer.Exit(1)

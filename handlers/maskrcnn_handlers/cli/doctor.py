@@ -10,8 +10,8 @@ from rich.table import Table
 
 from maskrcnn_server import settings as environment
 from maskrcnn_server.backend import Probe
-from maskrcnn_server.errors import BackendNotSelected
-from maskrcnn_server.plugins import Plugins
+from maskrcnn_server.plugins import Plugins, select_backend
+from maskrcnn_server.startup import probe
 
 
 def doctor(
@@ -25,46 +25,38 @@ def doctor(
     The environment counts, as it does for `serve`.
     """
     console = Console(soft_wrap=True)
+    settings = environment.read(model_dir=model_dir, backend=backend)
     backends = Plugins().backends()
-    if backend is not None:
-        if backend not in backends:
-            raise BackendNotSelected(f"{backend}: installed are {', '.join(backends) or 'none'}")
-        backends = {backend: backends[backend]}
-    settings = environment.read(model_dir=model_dir)
-    probes = {
-        name: found.probe(environment.model_config(settings, name))
-        for name, found in backends.items()
-    }
-    recognised = {name: probe for name, probe in probes.items() if probe is not None}
-    for name, probe in recognised.items():
-        _show(console, name, probe)
-    servable = [name for name, probe in recognised.items() if not probe.problems]
-    if servable:
-        choice = "" if len(backends) == 1 else f" (MASKRCNN_BACKEND={servable[0]})"
-        console.print(
-            f"[green]{escape(str(model_dir))} can be served by {', '.join(servable)}[/]{choice}"
-        )
-        return
-    if not recognised:
-        asked = ", ".join(backends) or "no backend is installed"
-        console.print(
-            f"[red]{escape(str(model_dir))}: nothing that can be served (asked: {asked})[/]"
-        )
-        if not model_dir.is_dir():
-            console.print("there is no such folder")
-        else:
-            inside = ", ".join(sorted(p.name for p in model_dir.iterdir())[:10]) or "nothing"
-            console.print(f"it holds: {escape(inside)}")
-    raise typer.Exit(1)
+    asked = {name: b for name, b in backends.items() if settings.backend in (None, name)}
+    probes = {name: probe(asked[name], settings) for name in asked}
+    for name, found in probes.items():
+        if found is not None:
+            _show(console, name, found)
+    if not any(probes.values()):
+        console.print(_contents(model_dir))
+    servable = [name for name, found in probes.items() if found is not None and not found.problems]
+    chosen = select_backend(backends, settings.backend, lambda b: b.name in servable)
+    folder = escape(str(model_dir))
+    if chosen.name not in servable:
+        console.print(f"[red]{folder} would not be served[/] by {chosen.name}")
+        raise typer.Exit(1)
+    console.print(f"[green]{folder} would be served[/] by {chosen.name}")
 
 
-def _show(console: Console, name: str, probe: Probe) -> None:
+def _contents(folder: Path) -> str:
+    if not folder.is_dir():
+        return "there is no such folder"
+    inside = ", ".join(sorted(p.name for p in folder.iterdir())[:10]) or "nothing"
+    return f"it holds: {escape(inside)}"
+
+
+def _show(console: Console, name: str, found: Probe) -> None:
     table = Table(title=f"as {name} sees it", title_justify="left", show_header=False)
-    for fact, value in probe.facts.items():
+    for fact, value in found.facts.items():
         table.add_row(fact, escape(value))
-    if probe.facts:
+    if found.facts:
         console.print(table)
-    for problem in probe.problems:
+    for problem in found.problems:
         console.print(f"[red]problem:[/] {escape(problem)}")
-    for note in probe.notes:
+    for note in found.notes:
         console.print(f"[yellow]note:[/] {escape(note)}")

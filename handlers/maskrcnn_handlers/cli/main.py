@@ -41,3 +41,8 @@ def main() -> None:
         console = Console(stderr=True, soft_wrap=True)
         console.print(f"[bold red]error[/] ({error.code}): {escape(error.message)}")
         sys.exit(1)
+    except OSError as error:
+        if "--debug" in sys.argv:
+            raise
+        Console(stderr=True, soft_wrap=True).print(f"[bold red]error[/]: {escape(str(error))}")
+        sys.exit(1)

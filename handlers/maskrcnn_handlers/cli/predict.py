@@ -1,11 +1,13 @@
 """`maskrcnn-server predict`"""
 
+import itertools
 import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import track
 
 from maskrcnn_handlers import images, pictures
@@ -39,11 +41,12 @@ def predict(
 
     A picture that cannot be read is reported, the others are answered, and the exit code is 1.
     """
-    console = Console()
+    console = Console(soft_wrap=True)
     settings = environment.read(model_dir=model, backend=backend)
     chosen = choose_backend(Plugins(), settings)
     with console.status(f"loading {settings.model_dir}"):
         loaded = load_model(chosen, settings)
+    drawings = {} if out is None else _drawings(pictures_in, out)
     options = PredictOptions(
         score_threshold=score_threshold, mask_threshold=settings.mask_threshold
     )
@@ -53,7 +56,7 @@ def predict(
         try:
             image = images.decode(_bytes(path), settings.max_image_pixels)
         except RequestError as error:
-            console.print(f"[red]{path}: {error.message}[/]")
+            console.print(f"[red]{escape(f'{path}: {error.message}')}[/]")
             failed += 1
             continue
         (found,) = loaded.predict([image], options)
@@ -61,16 +64,29 @@ def predict(
             image_id=path.name, image=image, detections=found, model=loaded.metadata
         )
         results += json.loads(CocoResults().render(prediction))
-        console.print(f"{path}: {len(found)} instances")
+        console.print(f"{escape(str(path))}: {len(found)} instances")
         if out is not None:
-            out.mkdir(parents=True, exist_ok=True)
             overlay = pictures.overlay(image, found, loaded.metadata.categories)
-            overlay.save(out / f"{path.stem}.png")
+            overlay.save(drawings[path])
     if json_file is not None:
+        json_file.parent.mkdir(parents=True, exist_ok=True)
         json_file.write_text(json.dumps(results))
     loaded.close()
     if failed:
         raise InvalidImage(f"{failed} of {len(pictures_in)} pictures could not be read")
+
+
+def _drawings(paths: list[Path], folder: Path) -> dict[Path, Path]:
+    """Where each answer is drawn: pictures of one name in several folders get numbers."""
+    folder.mkdir(parents=True, exist_ok=True)
+    drawings: dict[Path, Path] = {}
+    taken: set[str] = set()
+    for path in dict.fromkeys(paths):
+        names = (path.stem if i == 1 else f"{path.stem}-{i}" for i in itertools.count(1))
+        name = next(name for name in names if name not in taken)
+        taken.add(name)
+        drawings[path] = folder / f"{name}.png"
+    return drawings
 
 
 def _bytes(path: Path) -> bytes:

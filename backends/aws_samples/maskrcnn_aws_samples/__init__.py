@@ -1,0 +1,1 @@
+"""Serves checkpoints of AWS Samples' mask-rcnn-tensorflow."""

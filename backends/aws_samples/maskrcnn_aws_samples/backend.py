@@ -1,0 +1,69 @@
+"""The AWS Samples backend: what sets its checkpoints apart from others of the same names."""
+
+from dataclasses import replace
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from maskrcnn_server.backend import Model, ModelConfig, Probe
+from maskrcnn_server.errors import InvalidSetting
+from maskrcnn_tensorflow.folder import probe_folder, read_folder
+from maskrcnn_tensorflow.quiet import quiet
+from maskrcnn_tensorflow.rows import RowOrder
+
+SCORE_THRESHOLD = 0.8
+"""What the old container filtered by, there after rounding to one digit; here it is exact."""
+
+ROWS: dict[str, RowOrder] = {"tf2": "channel last", "tf1": "channel first"}
+
+
+class Options(BaseModel):
+    """Options of this backend, as `AWS_SAMPLES_<OPTION>`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    variant: Literal["tf2", "tf1"] = "tf2"
+    """`tf1`: trained on branch `tf1.15-with-custom-ops`, which computes in NCHW."""
+    resize: bool = True
+    """False: images go into the network as they are, as in the old container."""
+
+
+class AwsSamplesBackend:
+    """Loads checkpoints of AWS Samples' mask-rcnn-tensorflow."""
+
+    name = "aws_samples"
+
+    def probe(self, config: ModelConfig, /) -> Probe | None:
+        try:
+            options = _options(config)
+        except InvalidSetting as error:
+            return Probe(facts={}, problems=[error.message])
+        return probe_folder(_configured(config, options), ROWS[options.variant])
+
+    def load(self, config: ModelConfig, /) -> Model:
+        options = _options(config)
+        folder = read_folder(_configured(config, options), ROWS[options.variant])
+        variables = folder.variables()
+        quiet()
+        from maskrcnn_aws_samples.operators import OPERATORS
+        from maskrcnn_tensorflow.model import TensorFlowModel
+
+        metadata = folder.metadata(self.name, SCORE_THRESHOLD)
+        return TensorFlowModel(metadata, folder.architecture, folder.config, OPERATORS, variables)
+
+
+def _configured(config: ModelConfig, options: Options) -> ModelConfig:
+    """`config` with the options that are configuration of the network."""
+    if options.resize:
+        return config
+    overrides = {**config.overrides, "PREPROC.TEST_SHORT_EDGE_SIZE": "null"}
+    return replace(config, overrides=overrides)
+
+
+def _options(config: ModelConfig) -> Options:
+    try:
+        return Options.model_validate(config.options)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name = f"AWS_SAMPLES_{str(first['loc'][0]).upper()}"
+        raise InvalidSetting(f"{name}={first['input']}: {first['msg']}") from None

@@ -1,0 +1,218 @@
+import json
+import logging
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from maskrcnn_handlers.service import Reply, Service
+from maskrcnn_server import settings as environment
+from maskrcnn_server.backend import Image, ModelMetadata, PredictOptions
+from maskrcnn_server.categories import named
+from maskrcnn_server.detections import Detections
+from maskrcnn_server.engine import Engine
+from maskrcnn_server.errors import InvalidSetting, PayloadTooLarge
+from maskrcnn_server.formats import Format, Prediction
+from maskrcnn_server.plugins import Plugins
+from maskrcnn_server.settings import Settings
+
+JSON = "application/json"
+
+
+class SlowModel:
+    """Finds nothing, once it is told to go on; `started` is set when it runs."""
+
+    def __init__(self) -> None:
+        self.metadata = ModelMetadata(
+            name="slow", backend="fake", categories=named(["a"]), score_threshold=0.5
+        )
+        self.started = threading.Event()
+        self.go_on = threading.Event()
+
+    def predict(self, images: Sequence[Image], _: PredictOptions, /) -> list[Detections]:
+        self.started.set()
+        assert self.go_on.wait(10)
+        empty = np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64)
+        return [Detections((image.shape[0], image.shape[1]), *empty) for image in images]
+
+    def close(self) -> None:
+        """Nothing to free."""
+
+
+class BrokenModel(SlowModel):
+    def predict(self, images: Sequence[Image], _: PredictOptions, /) -> list[Detections]:
+        raise RuntimeError(f"secret of the graph, {len(images)} images")
+
+
+class BrokenFormat:
+    name = "broken"
+    media_type = "text/plain"
+
+    def render(self, _: Prediction, /) -> bytes:
+        raise RuntimeError("secret of the format")
+
+
+def serving(model: SlowModel, **limits: Any) -> Service:
+    service = Service(Plugins().formats(), environment.read())
+    service.start(Engine(model, **{"max_waiting": 1, "timeout_s": 5} | limits))
+    return service
+
+
+def content(reply: Reply) -> Any:
+    assert reply.content_type == JSON
+    return json.loads(reply.body)
+
+
+def assert_refused(reply: Reply, status: int, code: str) -> None:
+    body = content(reply)
+    assert (reply.status, body["error"]["code"]) == (status, code)
+    assert set(body) == {"error", "request_id"}
+    assert set(body["error"]) == {"code", "message", "detail"}
+
+
+def test_the_notebooks_request_is_answered(service: Service, question: dict[str, Any]) -> None:
+    reply = service.invoke(json.dumps(question).encode(), JSON, "", "")
+    assert reply.status == 200
+    assert content(reply) == {
+        "img_id": "a.png",
+        "annotations": [
+            {
+                "bbox": [3, 2, 6, 3],
+                "category_id": 1,
+                "category_name": "red",
+                "score": 1.0,
+                "segmentation": {"counts": [23, 6, 4, 6, 4, 6, 31], "size": [8, 10]},
+            }
+        ],
+    }
+
+
+def test_a_bare_image_is_answered(service: Service, png: bytes) -> None:
+    answer = content(service.invoke(png, "image/png", "", "img_id=b.png"))
+    assert answer["img_id"] == "b.png"
+    assert len(answer["annotations"]) == 1
+
+
+def test_the_content_type_need_not_name_the_right_image_format(
+    service: Service, png: bytes
+) -> None:
+    assert service.invoke(png, "image/jpeg", "", "").status == 200
+
+
+@pytest.mark.parametrize(
+    ("accept", "attributes"),
+    [(f"{JSON}; format=coco", ""), ("", "format=coco"), ("text/html", "format=coco")],
+    ids=["accept", "attribute", "both"],
+)
+def test_a_format_may_be_asked_for(
+    service: Service, png: bytes, accept: str, attributes: str
+) -> None:
+    (result,) = content(service.invoke(png, "image/png", accept, attributes))
+    assert result["segmentation"]["size"] == [8, 10]
+
+
+def test_boxes_only(service: Service, question: dict[str, Any]) -> None:
+    body = json.dumps(question | {"masks": False}).encode()
+    (annotation,) = content(service.invoke(body, JSON, "", ""))["annotations"]
+    assert "segmentation" not in annotation
+
+
+def test_the_operators_default_format_is_used(engine: Engine, png: bytes) -> None:
+    service = Service(Plugins().formats(), environment.read(response_format="coco"))
+    service.start(engine)
+    assert isinstance(content(service.invoke(png, "image/png", "", "")), list)
+
+
+def test_a_default_format_that_is_not_installed_is_refused() -> None:
+    with pytest.raises(InvalidSetting, match=r"MASKRCNN_FORMAT=yolo.*sagemaker, coco"):
+        Service(Plugins().formats(), environment.read(response_format="yolo"))
+
+
+def test_ping_is_503_until_there_is_a_model(settings: Settings, engine: Engine) -> None:
+    service = Service(Plugins().formats(), settings)
+    assert_refused(service.ping(), 503, "not_ready")
+    service.start(engine)
+    assert service.ping().status == 200
+    assert content(service.ping())["backend"] == "fake"
+
+
+def test_requests_before_there_is_a_model_are_503(settings: Settings, png: bytes) -> None:
+    service = Service(Plugins().formats(), settings)
+    assert_refused(service.invoke(png, "image/png", "", ""), 503, "not_ready")
+
+
+def test_every_refusal_has_an_id_of_its_own(service: Service) -> None:
+    ids = {content(service.invoke(b"", JSON, "", ""))["request_id"] for _ in range(3)}
+    assert len(ids) == 3
+
+
+def test_the_id_of_a_refusal_is_in_the_log(
+    service: Service, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    request_id = content(service.invoke(b"", JSON, "", ""))["request_id"]
+    assert request_id in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("length", "refused"), [(2**20, False), (2**20 + 1, True)], ids=["at limit", "above"]
+)
+def test_the_limit_of_the_payload_is_exact(service: Service, length: int, refused: bool) -> None:
+    if refused:
+        with pytest.raises(PayloadTooLarge):
+            service.check_length(length)
+    else:
+        service.check_length(length)
+    reply = service.invoke(bytes(length), "image/png", "", "")
+    assert reply.status == (413 if refused else 422)
+
+
+def test_a_fault_of_the_backend_is_told_without_its_secrets(
+    png: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    reply = serving(BrokenModel()).invoke(png, "image/png", "", "")
+    assert_refused(reply, 500, "backend_failed")
+    assert b"secret" not in reply.body
+    assert "secret of the graph" in caplog.text
+    assert content(reply)["request_id"] in caplog.text
+
+
+def test_a_fault_of_a_format_is_told_without_its_secrets(
+    engine: Engine, settings: Settings, png: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    formats: Mapping[str, Format] = {**Plugins().formats(), "broken": BrokenFormat()}
+    service = Service(formats, settings)
+    service.start(engine)
+    reply = service.invoke(png, "image/png", "", "format=broken")
+    assert reply.status == 500
+    assert b"secret" not in reply.body
+    assert "secret of the format" in caplog.text
+    assert service.invoke(png, "image/png", "", "").status == 200
+
+
+def test_a_full_queue_is_429_with_retry_after(png: bytes) -> None:
+    model = SlowModel()
+    service = serving(model, max_waiting=0)
+    running = threading.Thread(target=service.invoke, args=(png, "image/png", "", ""))
+    running.start()
+    assert model.started.wait(10)
+    reply = service.invoke(png, "image/png", "", "")
+    model.go_on.set()
+    running.join()
+    assert_refused(reply, 429, "queue_full")
+    assert int(reply.headers["Retry-After"]) >= 1
+    assert service.invoke(png, "image/png", "", "").status == 200
+
+
+def test_a_request_that_waited_too_long_is_504(png: bytes) -> None:
+    model = SlowModel()
+    service = serving(model, timeout_s=0.05)
+    running = threading.Thread(target=service.invoke, args=(png, "image/png", "", ""))
+    running.start()
+    assert model.started.wait(10)
+    reply = service.invoke(png, "image/png", "", "")
+    model.go_on.set()
+    running.join()
+    assert_refused(reply, 504, "deadline_exceeded")

@@ -1,0 +1,152 @@
+"""pycocotools is the oracle: it is what reads our run lengths."""
+
+from typing import TypeAlias
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+from numpy.typing import NDArray
+from pycocotools import mask as coco
+
+from maskrcnn_server.rle import RLE, Order, edges, encode, from_edges
+
+Bitmap: TypeAlias = NDArray[np.bool_]
+
+ORDERS: list[Order] = ["rows", "columns"]
+
+
+def speckled(height: int, width: int, density: float, seed: int) -> Bitmap:
+    return np.random.RandomState(seed).random_sample((height, width)) < density
+
+
+bitmaps = st.one_of(
+    arrays(np.bool_, array_shapes(min_dims=2, max_dims=2, max_side=12)),
+    st.builds(
+        speckled,
+        st.integers(1, 70),
+        st.integers(1, 70),
+        st.sampled_from([0.0, 0.02, 0.5, 0.98, 1.0]),
+        st.integers(0, 2**32 - 1),
+    ),
+)
+
+quick = settings(deadline=None, max_examples=150)
+
+
+def block(height: int, width: int, top: int, left: int) -> Bitmap:
+    """Ones from (top, left) to the middle."""
+    bitmap = np.zeros((height, width), np.bool_)
+    bitmap[top : height // 2, left : width // 2] = True
+    return bitmap
+
+
+SHAPES = [
+    pytest.param(np.zeros((1, 1), np.bool_), id="one pixel of 0"),
+    pytest.param(np.ones((1, 1), np.bool_), id="one pixel of 1"),
+    pytest.param(np.zeros((7, 5), np.bool_), id="all zeros"),
+    pytest.param(np.ones((7, 5), np.bool_), id="all ones"),
+    pytest.param(speckled(1, 40, 0.5, 0), id="one row"),
+    pytest.param(speckled(40, 1, 0.5, 0), id="one column"),
+    pytest.param(np.zeros((3000, 4000), np.bool_), id="12 megapixels of zeros"),
+    pytest.param(block(1500, 2000, 0, 0), id="block in the corner"),
+    pytest.param(block(1500, 2000, 700, 990), id="long runs, then short ones"),
+]
+
+
+def assert_coco_agrees(bitmap: Bitmap) -> None:
+    height, width = bitmap.shape
+    expected = coco.encode(np.asfortranarray(bitmap.astype(np.uint8)))
+    rle = encode(bitmap, "columns")
+    plain = {"counts": rle.counts.tolist(), "size": [height, width]}
+    assert coco.frPyObjects(plain, height, width) == expected
+    assert rle.compressed() == expected["counts"].decode("ascii")
+    assert rle.area == coco.area(expected)
+
+
+@quick
+@given(bitmaps)
+def test_coco_agrees_on_any_mask(bitmap: Bitmap) -> None:
+    assert_coco_agrees(bitmap)
+
+
+@pytest.mark.parametrize("bitmap", SHAPES)
+def test_coco_agrees_on_extreme_masks(bitmap: Bitmap) -> None:
+    assert_coco_agrees(bitmap)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@quick
+@given(bitmap=bitmaps)
+def test_any_mask_survives_the_round_trip(order: Order, bitmap: Bitmap) -> None:
+    back = encode(bitmap, order).bitmap()
+    assert back.dtype == np.bool_
+    np.testing.assert_array_equal(back, bitmap)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("bitmap", SHAPES)
+def test_extreme_masks_survive_the_round_trip(order: Order, bitmap: Bitmap) -> None:
+    np.testing.assert_array_equal(encode(bitmap, order).bitmap(), bitmap)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@quick
+@given(bitmap=bitmaps)
+def test_runs_keep_their_promises(order: Order, bitmap: Bitmap) -> None:
+    rle = encode(bitmap, order)
+    assert rle.size == bitmap.shape
+    assert rle.order == order
+    assert rle.counts.dtype == np.int64
+    assert rle.counts.sum() == bitmap.size, "runs sum to height * width"
+    assert (rle.counts[1:] > 0).all(), "only the first run may be zero"
+    assert (rle.counts[0] == 0) == bitmap[0, 0], "runs begin with zeros"
+    assert rle.area == bitmap.sum()
+
+
+@quick
+@given(bitmaps)
+def test_columns_are_the_rows_of_the_transposed_mask(bitmap: Bitmap) -> None:
+    columns, rows = encode(bitmap, "columns"), encode(bitmap.T, "rows")
+    np.testing.assert_array_equal(columns.counts, rows.counts)
+
+
+@pytest.mark.parametrize(
+    ("order", "counts"),
+    [pytest.param("rows", [1, 2, 3], id="rows"), pytest.param("columns", [2, 1, 1, 1, 1], id="c")],
+)
+def test_orders_read_the_mask_differently(order: Order, counts: list[int]) -> None:
+    bitmap = np.array([[0, 1, 1], [0, 0, 0]], np.bool_)
+    assert encode(bitmap, order).counts.tolist() == counts
+
+
+@pytest.mark.parametrize(
+    ("counts", "text"),
+    [
+        pytest.param([15], "?", id="last run of one group"),
+        pytest.param([16], "`0", id="first run of two groups"),
+        pytest.param([0, 1, 1, 100, 2, 1], None, id="negative difference"),
+        pytest.param([5, 2**9, 2**14, 2**19, 2**24, 1, 2**9], None, id="groups of every length"),
+    ],
+)
+def test_compressed_text_is_cocos(counts: list[int], text: str | None) -> None:
+    size = (1, sum(counts))
+    rle = RLE(np.array(counts, np.int64), size, "columns")
+    oracle = coco.frPyObjects({"counts": counts, "size": list(size)}, *size)["counts"]
+    assert rle.compressed() == oracle.decode("ascii")
+    assert text is None or rle.compressed() == text
+
+
+def test_edges_of_a_window_are_positions_in_the_whole_mask() -> None:
+    window = np.array([[1, 0, 1], [0, 1, 1]], np.bool_)
+    assert edges(window, (2, 4), 10).tolist() == [[24, 25], [26, 27], [35, 37]]
+
+
+def test_runs_that_touch_become_one() -> None:
+    pieces = [np.array([[2, 4], [4, 8]], np.int64), np.array([[8, 9], [10, 12]], np.int64)]
+    assert from_edges(pieces, (3, 4), "rows").counts.tolist() == [2, 7, 1, 2]
+
+
+def test_no_runs_make_an_empty_mask() -> None:
+    assert from_edges([], (3, 4), "rows").counts.tolist() == [12]

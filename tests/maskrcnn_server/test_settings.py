@@ -1,0 +1,232 @@
+import os
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from maskrcnn_server import settings
+from maskrcnn_server.errors import InvalidSetting
+
+GOOD: dict[str, tuple[str, object]] = {
+    "backend": ("tensorpack", "tensorpack"),
+    "model_dir": ("/models/one", Path("/models/one")),
+    "resnet_arch": ("resnet50", "resnet50"),
+    "score_threshold": ("0.25", 0.25),
+    "mask_threshold": ("0.75", 0.75),
+    "response_format": ("coco", "coco"),
+    "host": ("127.0.0.1", "127.0.0.1"),
+    "port": ("9000", 9000),
+    "timeout_s": ("2.5", 2.5),
+    "drain_timeout_s": ("7", 7),
+    "max_waiting": ("0", 0),
+    "max_payload_mb": ("1.5", 1.5),
+    "max_image_pixels": ("1000", 1000),
+    "log_level": ("debug", "debug"),
+}
+"""A value that is not the default for each field, as text and as read."""
+
+DOCUMENTED = {
+    "MASKRCNN_BACKEND": "backend",
+    "MASKRCNN_MODEL_DIR": "model_dir",
+    "RESNET_ARCH": "resnet_arch",
+    "MASKRCNN_SCORE_THRESHOLD": "score_threshold",
+    "MASKRCNN_MASK_THRESHOLD": "mask_threshold",
+    "MASKRCNN_FORMAT": "response_format",
+    "MASKRCNN_HOST": "host",
+    "MASKRCNN_PORT": "port",
+    "MASKRCNN_TIMEOUT": "timeout_s",
+    "MASKRCNN_DRAIN_TIMEOUT": "drain_timeout_s",
+    "MASKRCNN_MAX_WAITING": "max_waiting",
+    "MASKRCNN_MAX_PAYLOAD_MB": "max_payload_mb",
+    "MASKRCNN_MAX_IMAGE_PIXELS": "max_image_pixels",
+    "MASKRCNN_LOG_LEVEL": "log_level",
+}
+
+OLDER = {
+    "BACKEND": "MASKRCNN_BACKEND",
+    "SM_MODEL_DIR": "MASKRCNN_MODEL_DIR",
+    "SAGEMAKER_BIND_TO_PORT": "MASKRCNN_PORT",
+    "MODEL_SERVER_TIMEOUT": "MASKRCNN_TIMEOUT",
+    "SAGEMAKER_MAX_PAYLOAD_IN_MB": "MASKRCNN_MAX_PAYLOAD_MB",
+}
+"""Older containers' and SageMaker's names for documented variables."""
+
+FIELDS = DOCUMENTED | {alias: DOCUMENTED[name] for alias, name in OLDER.items()}
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in os.environ:
+        if name in FIELDS or name in settings.IGNORED or name.startswith(("MASKRCNN_", "CONFIG__")):
+            monkeypatch.delenv(name)
+
+
+def test_every_variable_is_in_this_file() -> None:
+    names = {name: field for field, names in settings.variable_names().items() for name in names}
+    assert names == FIELDS
+
+
+def test_the_documented_name_comes_first() -> None:
+    assert [names[0] for names in settings.variable_names().values()] == list(DOCUMENTED)
+
+
+def test_every_setting_has_a_description() -> None:
+    assert all(info.description for info in settings.Settings.model_fields.values())
+
+
+def test_nothing_has_to_be_set() -> None:
+    default = settings.read()
+    assert default.backend is None
+    assert default.score_threshold is None
+    assert (default.model_dir, default.port) == (Path("/opt/ml/model"), 8080)
+    assert (default.mask_threshold, default.response_format) == (0.5, "sagemaker")
+
+
+@pytest.mark.parametrize(("name", "field"), FIELDS.items(), ids=FIELDS)
+def test_every_variable_is_read(name: str, field: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    text, value = GOOD[field]
+    assert getattr(settings.read(), field) != value
+    monkeypatch.setenv(name, text)
+    assert getattr(settings.read(), field) == value
+
+
+@pytest.mark.parametrize(("alias", "name"), OLDER.items(), ids=OLDER)
+def test_the_documented_variable_wins(
+    alias: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    default = settings.read()
+    text, value = GOOD[DOCUMENTED[name]]
+    monkeypatch.setenv(alias, str(getattr(default, DOCUMENTED[name]) or "other"))
+    monkeypatch.setenv(name, text)
+    assert getattr(settings.read(), DOCUMENTED[name]) == value
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_empty_counts_as_unset(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    default = settings.read()
+    monkeypatch.setenv(name, "")
+    assert settings.read() == default
+
+
+@pytest.mark.parametrize(("alias", "name"), OLDER.items(), ids=OLDER)
+def test_an_older_name_counts_where_the_documented_one_is_empty(
+    alias: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text, value = GOOD[DOCUMENTED[name]]
+    monkeypatch.setenv(alias, text)
+    monkeypatch.setenv(name, "")
+    assert getattr(settings.read(), DOCUMENTED[name]) == value
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("MASKRCNN_SCORE_THRESHOLD", "1.1"),
+        ("MASKRCNN_SCORE_THRESHOLD", "-0.1"),
+        ("MASKRCNN_SCORE_THRESHOLD", "nan"),
+        ("MASKRCNN_SCORE_THRESHOLD", "half"),
+        ("MASKRCNN_MASK_THRESHOLD", "0"),
+        ("MASKRCNN_PORT", "65536"),
+        ("MASKRCNN_PORT", "80.5"),
+        ("SAGEMAKER_BIND_TO_PORT", "-1"),
+        ("MASKRCNN_TIMEOUT", "0"),
+        ("MASKRCNN_TIMEOUT", "inf"),
+        ("MODEL_SERVER_TIMEOUT", "1m"),
+        ("MASKRCNN_DRAIN_TIMEOUT", "-1"),
+        ("MASKRCNN_MAX_WAITING", "-1"),
+        ("MASKRCNN_MAX_PAYLOAD_MB", "0"),
+        ("SAGEMAKER_MAX_PAYLOAD_IN_MB", "six"),
+        ("MASKRCNN_MAX_IMAGE_PIXELS", "0"),
+        ("MASKRCNN_LOG_LEVEL", "loud"),
+    ],
+)
+def test_a_bad_value_is_reported_by_the_variable_that_was_set(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(InvalidSetting, match=rf"^{name}={value}: \S+"):
+        settings.read()
+
+
+def test_a_bad_value_of_an_older_name_is_reported_where_the_documented_one_is_empty(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("MASKRCNN_PORT", "")
+    monkeypatch.setenv("SAGEMAKER_BIND_TO_PORT", "high")
+    with pytest.raises(InvalidSetting, match=r"^SAGEMAKER_BIND_TO_PORT=high: "):
+        settings.read()
+
+
+def test_a_bad_value_in_small_letters_is_ignored_or_reported(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("maskrcnn_port", "high")
+    with suppress(InvalidSetting):
+        settings.read()
+
+
+@pytest.mark.parametrize(
+    ("unknown", "nearest"),
+    [
+        ("MASKRCNN_BACKENDS", "MASKRCNN_BACKEND"),
+        ("MASKRCNN_MODELDIR", "MASKRCNN_MODEL_DIR"),
+        ("MASKRCNN_SCORE_TRESHOLD", "MASKRCNN_SCORE_THRESHOLD"),
+    ],
+)
+def test_an_unknown_name_suggests_the_nearest(
+    unknown: str, nearest: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(unknown, "1")
+    with pytest.raises(InvalidSetting, match=f"^{unknown}: no such setting.* {nearest}$"):
+        settings.read()
+
+
+def test_strangers_variables_are_none_of_our_business(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PORT", "high")
+    monkeypatch.setenv("MASK", "on")
+    assert settings.read().port == 8080
+
+
+def test_given_arguments_win(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MASKRCNN_PORT", "81")
+    monkeypatch.setenv("SM_MODEL_DIR", "/env")
+    given = settings.read(port=82, model_dir=Path("/given"), backend=None)
+    assert (given.port, given.model_dir, given.backend) == (82, Path("/given"), None)
+
+
+def test_arguments_of_none_are_not_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MASKRCNN_PORT", "81")
+    assert settings.read(port=None).port == 81
+
+
+def test_a_bad_argument_is_reported_with_its_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MASKRCNN_PORT", "81")
+    with pytest.raises(InvalidSetting, match=r"^MASKRCNN_PORT=-5: "):
+        settings.read(port=-5)
+
+
+def test_settings_do_not_change() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        settings.read().port = 1  # type: ignore[misc]
+
+
+def test_overrides_are_dotted_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CONFIG__FPN__ANCHOR_STRIDES", "[4, 8]")
+    monkeypatch.setenv("CONFIG__MODE_MASK", "False")
+    monkeypatch.setenv("CONFIG_FILE", "x")
+    assert settings.overrides() == {"FPN.ANCHOR_STRIDES": "[4, 8]", "MODE_MASK": "False"}
+
+
+def test_a_backend_has_options_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_SAMPLES_VARIANT", "tf1")
+    monkeypatch.setenv("AWS_SAMPLES_EMPTY", "")
+    monkeypatch.setenv("AWS_REGION", "eu-west-1")
+    assert settings.backend_options("aws-samples") == {"variant": "tf1"}
+    assert settings.backend_options("aws_samples") == {"variant": "tf1"}
+
+
+def test_variables_without_meaning_are_told_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert settings.ignored() == {}
+    monkeypatch.setenv("PRETRAINED_MODEL", "s3://bucket/resnet.npz")
+    assert settings.ignored() == {"PRETRAINED_MODEL": settings.IGNORED["PRETRAINED_MODEL"]}
