@@ -1,0 +1,138 @@
+"""Which backend serves, in virtual environments that hold one of them, the other, or both."""
+
+import json
+import subprocess
+import sys
+import sysconfig
+import venv
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from maskrcnn_tensorflow.rows import channels_last
+from maskrcnn_tensorpack.plugin import DEMO
+
+PICTURE = Path(__file__).parent / "demo/golden/shapes-9500003.png"
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(scope="module")
+def others(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What this environment has installed, but for this repository's distributions."""
+    folder = tmp_path_factory.mktemp("others")
+    for entry in Path(sysconfig.get_path("purelib")).iterdir():
+        if "maskrcnn" not in entry.name and entry.suffix != ".pth":
+            (folder / entry.name).symlink_to(entry)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def environment(
+    tmp_path_factory: pytest.TempPathFactory, others: Path, wheels: dict[str, Path]
+) -> Callable[..., Run]:
+    """Makes a virtual environment with some backends; gives what runs `maskrcnn-server` in it."""
+
+    def make(*backends: str) -> Run:
+        folder = tmp_path_factory.mktemp("-".join(backends))
+        venv.create(folder, with_pip=False, symlinks=True)
+        python = folder / "bin/python"
+        chosen = [
+            wheels[f] for f in (".", "backends/tensorflow", *(f"backends/{b}" for b in backends))
+        ]
+        pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet"]
+        subprocess.run([*pip, "--no-deps", "--no-index", *map(str, chosen)], check=True)
+        (site,) = folder.glob("lib/python*/site-packages")
+        (site / "others.pth").write_text(f"{others}\n")
+
+        def run(*arguments: object, **environ: str) -> "subprocess.CompletedProcess[str]":
+            command = [str(folder / "bin/maskrcnn-server"), *map(str, arguments)]
+            return subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
+
+        return run
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def only_tensorpack(environment: Callable[..., Run]) -> Run:
+    return environment("tensorpack")
+
+
+@pytest.fixture(scope="module")
+def only_aws_samples(environment: Callable[..., Run]) -> Run:
+    return environment("aws_samples")
+
+
+@pytest.fixture(scope="module")
+def both(environment: Callable[..., Run]) -> Run:
+    return environment("tensorpack", "aws_samples")
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The demo model as each framework saves it, and one whose rows of fc6 show no order."""
+    variables = dict(np.load(DEMO / "model/model-6770.npz"))
+    fc6 = variables["fastrcnn/fc6/W"]
+    unclear = np.random.RandomState(0).permutation(fc6)
+    made = {}
+    kinds = {"tensorpack": fc6, "aws_samples": channels_last(fc6), "unclear": unclear}
+    for kind, kernel in kinds.items():
+        made[kind] = tmp_path_factory.mktemp(kind)
+        values = {**variables, "fastrcnn/fc6/W": kernel}
+        np.savez(made[kind] / "model-1.npz", allow_pickle=False, **values)
+        config = (DEMO / "model/config.yaml").read_bytes()
+        (made[kind] / "config.yaml").write_bytes(config)
+    return made
+
+
+def test_only_backend_serves(
+    only_tensorpack: Run, only_aws_samples: Run, folders: dict[str, Path], tmp_path: Path
+) -> None:
+    for run, name in ((only_tensorpack, "tensorpack"), (only_aws_samples, "aws_samples")):
+        assert f"backends: {name}\n" in run("backends").stdout
+        arguments = ("--model", folders[name], "--json", tmp_path / f"{name}.json")
+        done = run("predict", PICTURE, *arguments, "--score-threshold", 0.5)
+        assert done.returncode == 0, done.stderr
+        assert len(json.loads((tmp_path / f"{name}.json").read_text())) >= 8
+
+
+def test_only_backend_refuses_the_others_checkpoint(
+    only_tensorpack: Run, only_aws_samples: Run, folders: dict[str, Path]
+) -> None:
+    for run, other in ((only_tensorpack, "aws_samples"), (only_aws_samples, "tensorpack")):
+        done = run("serve", "--model", folders[other], "--port", 0)
+        assert done.returncode == 1
+        assert "the rows of fastrcnn/fc6/W run channel" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["tensorpack", "aws_samples"])
+def test_of_both_the_one_serves_whose_checkpoint_it_is(
+    both: Run, folders: dict[str, Path], name: str
+) -> None:
+    done = both("doctor", folders[name])
+    assert done.returncode == 0
+    assert f"would be served by {name}" in done.stdout
+
+
+def test_unclear_checkpoint_is_served_by_the_backend_that_is_named(
+    both: Run, folders: dict[str, Path]
+) -> None:
+    unclear = both("doctor", folders["unclear"])
+    assert unclear.returncode == 1
+    assert "set MASKRCNN_BACKEND to one of: aws_samples, tensorpack" in unclear.stderr
+    for name in ("tensorpack", "aws_samples"):
+        done = both("doctor", folders["unclear"], MASKRCNN_BACKEND=name)
+        assert done.returncode == 0
+        assert f"would be served by {name}" in done.stdout
+
+
+def test_variant_makes_the_checkpoint_one_of_the_older_branch(
+    both: Run, folders: dict[str, Path], tmp_path: Path
+) -> None:
+    options = {"MASKRCNN_BACKEND": "aws_samples", "AWS_SAMPLES_VARIANT": "tf1"}
+    arguments = ("--model", folders["tensorpack"], "--json", tmp_path / "tf1.json")
+    done = both("predict", PICTURE, *arguments, **options)
+    assert done.returncode == 0, done.stderr
+    assert len(json.loads((tmp_path / "tf1.json").read_text())) >= 4
