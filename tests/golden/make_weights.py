@@ -2,12 +2,14 @@
 """Write the seeded checkpoint that a golden output was computed with.
 
     make_weights.py resnet50|resnet101 tensorpack|aws_samples OUT.npz
+    make_weights.py VARIANT tensorpack OUT.npz
 
 Most variables come from a formula (a numpy stream per variable name, so resnet50 and resnet101
 share what they have in common); a few head layers were calibrated once, so that detections are
 spread over classes and scores, and are stored in `calibrated-<architecture>.npz`. Names, shapes and
 layouts are those of the frameworks' own checkpoints (`variables-<architecture>.tsv`); convolution
 kernels are HWIO, and `fc6/W` rows run channel-first for TensorPack, channel-last for AWS Samples.
+VARIANT is a folder of `variants/`: another architecture of TensorPack's model zoo.
 """
 
 import sys
@@ -48,9 +50,15 @@ def seeded(name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
 
 def weights(architecture: str, framework: str) -> dict[str, NDArray[np.float32]]:
     """Every variable of the checkpoint, by name."""
-    calibrated = np.load(HERE / f"calibrated-{architecture}.npz")
+    variant = HERE / "variants" / architecture
+    variables, calibration = variant / "variables.tsv", variant / "calibrated.npz"
+    if not variables.exists():
+        variables = HERE / f"variables-{architecture.removeprefix('joint-')}.tsv"
+    if not calibration.exists():
+        calibration = HERE / f"calibrated-{architecture.rpartition('-')[2]}.npz"
+    calibrated = np.load(calibration)
     values = {}
-    for line in (HERE / f"variables-{architecture}.tsv").read_text().splitlines():
+    for line in variables.read_text().splitlines():
         name, shape = line.split("\t")[:2]
         size = tuple(int(n) for n in shape.strip("()").split(",") if n.strip())
         values[name] = calibrated[name] if name in calibrated else seeded(name, size)

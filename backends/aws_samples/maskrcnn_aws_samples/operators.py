@@ -9,6 +9,7 @@ import math
 import tensorflow as tf
 
 from maskrcnn_tensorflow import boxes, rpn
+from maskrcnn_tensorflow.body import AnchorMap
 from maskrcnn_tensorflow.config import NetworkConfig
 from maskrcnn_tensorflow.graph import Operators
 from maskrcnn_tensorflow.layers import Layers
@@ -22,25 +23,26 @@ MIN_SIZE = 0.1
 
 
 def propose(
-    features: list[tf.Tensor], sizes: tf.Tensor, layers: Layers, config: NetworkConfig
+    features: list[tf.Tensor],
+    anchors: list[AnchorMap],
+    sizes: tf.Tensor,
+    layers: Layers,
+    config: NetworkConfig,
 ) -> rpn.Proposals:
     """Ranked by sigmoid, which saturates: logits above about 17 tie, and the earlier anchor wins.
 
     Boxes with a side of less than 0.1 / stride pixels are dropped.
     """
+    pools = rpn.raw_boxes(features, anchors, layers, config)
     found = rpn.candidates(
-        features,
-        layers,
-        config,
-        count=PRE_SUPPRESSION,
-        delta_clip=DELTA_CLIP,
-        activation=tf.sigmoid,
+        pools, count=PRE_SUPPRESSION, delta_clip=DELTA_CLIP, activation=tf.sigmoid
     )
     clipped = boxes.clip_to(found.boxes, sizes[:, None, None])
     least = MIN_SIZE / tf.constant(config.anchor_strides, tf.float32)
     side = tf.reduce_min(clipped[..., 2:] - clipped[..., :2], axis=-1)
     scores = tf.where(side >= least[:, None], found.scores, rpn.DROPPED)
-    return rpn.best(rpn.Candidates(clipped, scores), config)
+    best = rpn.Candidates(clipped, scores)
+    return rpn.best(best, config.proposals, config.proposal_nms_threshold)
 
 
 def roi_align(

@@ -16,6 +16,19 @@ NETWORK = re.compile(r"(conv0|group\d|fpn|rpn|fastrcnn|maskrcnn|cascade_rcnn\w*)
 """Scopes of the network; variables outside (the optimizer's, the step) do not matter."""
 SLOT = re.compile(r"/(Momentum|Adam|Adam_1|AccumGrad\w*|ExponentialMovingAverage)$")
 """What optimizers keep beside a variable, inside the network's scopes."""
+CASCADE = tuple(f"cascade_rcnn_stage{i}" for i in (1, 2, 3))
+GRID = 7
+"""Height and width of the regions that fully connected layers see."""
+
+
+@dataclass(frozen=True)
+class Convs:
+    """The 3 x 3 convolutions a head begins with."""
+
+    count: int
+    width: int
+    norm: bool
+    """Whether group normalisation follows each."""
 
 
 @dataclass(frozen=True)
@@ -28,20 +41,27 @@ class Architecture:
     """Channels of conv0."""
     widths: tuple[tuple[int, int], ...]
     """Of each group: channels inside a block, and channels it puts out."""
-    pyramid: int
-    """Channels of the feature pyramid."""
+    group_norm: bool
+    """Whether the backbone has group normalisation, not batch normalisation."""
+    pyramid: int | None
+    """Channels of the feature pyramid; None: a C4 network, without one."""
+    pyramid_norm: bool
+    """Whether the feature pyramid has group normalisation."""
     rpn: int
     """Channels of the RPN's hidden layer."""
     anchors: int
-    """Anchors per cell of a level."""
-    fc: tuple[int, int]
-    """Units of fc6 and fc7."""
+    """Anchors per cell of a feature map."""
+    cascade: bool
+    """Whether three box heads refine each other's boxes."""
+    box_convs: Convs
+    fc: tuple[tuple[str, int], ...]
+    """Names and units of the box head's fully connected layers."""
     classes: int
     """Categories without the background."""
-    mask_convs: int
-    """3 x 3 convolutions of the mask head; 0: there is no mask head."""
+    has_masks: bool
+    mask_convs: Convs
     mask: int
-    """Channels of the mask head."""
+    """Channels of the mask head's last layer."""
 
     @property
     def name(self) -> str:
@@ -49,44 +69,86 @@ class Architecture:
         return RESNETS.get(self.blocks, "resnet-" + "-".join(map(str, self.blocks)))
 
     @property
-    def has_masks(self) -> bool:
-        return self.mask_convs > 0
+    def description(self) -> str:
+        """All of it in words."""
+        parts = [self.name]
+        parts.append("C4" if self.pyramid is None else f"FPN of {self.pyramid} channels")
+        if self.group_norm or self.pyramid_norm:
+            parts.append("group normalisation")
+        if self.cascade:
+            parts.append("cascade of three box heads")
+        if self.box_convs.count:
+            parts.append(f"box head of {self.box_convs.count} convolutions")
+        return ", ".join(parts)
+
+    @property
+    def heads(self) -> tuple[tuple[str, str], ...]:
+        """Of each box head, the scopes of its layers and of its outputs."""
+        if self.cascade:
+            return tuple((f"{stage}/head", f"{stage}/outputs") for stage in CASCADE)
+        return (("fastrcnn", "fastrcnn" if self.pyramid is None else "fastrcnn/outputs"),)
+
+    @property
+    def flattening(self) -> list[str]:
+        """The layers that see flattened regions, and so depend on the order of rows."""
+        return [f"{head}/{self.fc[0][0]}/W" for head, _ in self.heads if self.fc]
 
     def variables(self) -> dict[str, Shape]:
         """Every variable that such a network has, with its shape."""
         return dict(self._variables())
 
     def _variables(self) -> Iterator[tuple[str, Shape]]:
-        yield from _conv_bn("conv0", (7, 7, 3, self.stem))
+        yield from self._backbone()
+        if self.pyramid is None:
+            features = self.widths[2][1]
+        else:
+            features = self.pyramid
+            yield from self._fpn(self.pyramid)
+        yield from _biased("rpn/conv0", (3, 3, features, self.rpn))
+        yield from _biased("rpn/class", (1, 1, self.rpn, self.anchors))
+        yield from _biased("rpn/box", (1, 1, self.rpn, 4 * self.anchors))
+        regions = self.widths[3][1] if self.pyramid is None else self.pyramid
+        for head, outputs in self.heads:
+            yield from self._box_head(head, outputs, regions)
+        if self.has_masks:
+            yield from _convs("maskrcnn", "fcn", regions, self.mask_convs)
+            last = self.mask_convs.width if self.mask_convs.count else regions
+            yield "maskrcnn/deconv/W", (2, 2, self.mask, last)
+            yield "maskrcnn/deconv/b", (self.mask,)
+            yield from _biased("maskrcnn/conv", (1, 1, self.mask, self.classes))
+
+    def _backbone(self) -> Iterator[tuple[str, Shape]]:
+        norm = _group_norm if self.group_norm else _batch_norm
+        yield from norm("conv0", (7, 7, 3, self.stem))
         previous = self.stem
         for group, ((inner, outer), count) in enumerate(zip(self.widths, self.blocks, strict=True)):
             for i in range(count):
                 block = f"group{group}/block{i}"
-                yield from _conv_bn(f"{block}/conv1", (1, 1, previous, inner))
-                yield from _conv_bn(f"{block}/conv2", (3, 3, inner, inner))
-                yield from _conv_bn(f"{block}/conv3", (1, 1, inner, outer))
+                yield from norm(f"{block}/conv1", (1, 1, previous, inner))
+                yield from norm(f"{block}/conv2", (3, 3, inner, inner))
+                yield from norm(f"{block}/conv3", (1, 1, inner, outer))
                 if previous != outer:
-                    yield from _conv_bn(f"{block}/convshortcut", (1, 1, previous, outer))
+                    yield from norm(f"{block}/convshortcut", (1, 1, previous, outer))
                 previous = outer
+
+    def _fpn(self, channels: int) -> Iterator[tuple[str, Shape]]:
         for level, (_, outer) in enumerate(self.widths, start=2):
-            yield from _biased(f"fpn/lateral_1x1_c{level}", (1, 1, outer, self.pyramid))
-            yield from _biased(f"fpn/posthoc_3x3_p{level}", (3, 3, self.pyramid, self.pyramid))
-        yield from _biased("rpn/conv0", (3, 3, self.pyramid, self.rpn))
-        yield from _biased("rpn/class", (1, 1, self.rpn, self.anchors))
-        yield from _biased("rpn/box", (1, 1, self.rpn, 4 * self.anchors))
-        fc6, fc7 = self.fc
-        yield from _biased("fastrcnn/fc6", (self.pyramid * 7 * 7, fc6))
-        yield from _biased("fastrcnn/fc7", (fc6, fc7))
-        yield from _biased("fastrcnn/outputs/class", (fc7, self.classes + 1))
-        yield from _biased("fastrcnn/outputs/box", (fc7, 4 * (self.classes + 1)))
-        if self.has_masks:
-            previous = self.pyramid
-            for i in range(self.mask_convs):
-                yield from _biased(f"maskrcnn/fcn{i}", (3, 3, previous, self.mask))
-                previous = self.mask
-            yield "maskrcnn/deconv/W", (2, 2, self.mask, self.mask)
-            yield "maskrcnn/deconv/b", (self.mask,)
-            yield from _biased("maskrcnn/conv", (1, 1, self.mask, self.classes))
+            yield from _biased(f"fpn/lateral_1x1_c{level}", (1, 1, outer, channels))
+            yield from _biased(f"fpn/posthoc_3x3_p{level}", (3, 3, channels, channels))
+            if self.pyramid_norm:
+                yield from _scaled(f"fpn/gn_c{level}", channels)
+                yield from _scaled(f"fpn/gn_p{level}", channels)
+
+    def _box_head(self, head: str, outputs: str, regions: int) -> Iterator[tuple[str, Shape]]:
+        yield from _convs(head, "conv", regions, self.box_convs)
+        previous = (self.box_convs.width if self.box_convs.count else regions) * GRID**2
+        for name, units in self.fc:
+            yield from _biased(f"{head}/{name}", (previous, units))
+            previous = units
+        previous = previous if self.fc else regions
+        boxes = 1 if self.cascade else self.classes + 1
+        yield from _biased(f"{outputs}/class", (previous, self.classes + 1))
+        yield from _biased(f"{outputs}/box", (previous, 4 * boxes))
 
 
 def read_off(shapes: Shapes) -> Architecture | None:
@@ -97,25 +159,38 @@ def read_off(shapes: Shapes) -> Architecture | None:
     def out(name: str, default: int) -> int:
         return (shapes.get(name) or (default,))[-1]
 
-    blocks = tuple(_count(shapes, rf"group{g}/block(\d+)/conv1/W") for g in range(4))
-    widths = tuple(
-        (
-            out(f"group{g}/block0/conv1/W", 64 << g),
-            out(f"group{g}/block0/conv3/W", 256 << g),
-        )
-        for g in range(4)
-    )
+    def convs(scope: str, kind: str) -> Convs:
+        count = _count(shapes, rf"{scope}/{kind}(\d+)/W")
+        return Convs(count, out(f"{scope}/{kind}0/W", 256), f"{scope}/gn0/gamma" in shapes)
+
+    cascade = any(name.startswith("cascade_rcnn") for name in shapes)
+    c4 = not any(name.startswith("fpn/") for name in shapes)
+    head = f"{CASCADE[0]}/head" if cascade else "fastrcnn"
+    outputs = f"{CASCADE[0]}/outputs" if cascade else ("fastrcnn" if c4 else "fastrcnn/outputs")
+    box_convs = convs(head, "conv")
+    fc = () if c4 else (("fc",) if box_convs.count else ("fc6", "fc7"))
     return Architecture(
-        blocks=blocks,
+        blocks=tuple(_count(shapes, rf"group{g}/block(\d+)/conv1/W") for g in range(4)),
         stem=out("conv0/W", 64),
-        widths=widths,
-        pyramid=out("fpn/lateral_1x1_c2/W", 256),
-        rpn=out("rpn/conv0/W", 256),
-        anchors=out("rpn/class/W", 3),
-        fc=(out("fastrcnn/fc6/W", 1024), out("fastrcnn/fc7/W", 1024)),
-        classes=max(1, out("fastrcnn/outputs/class/W", 81) - 1),
-        mask_convs=_count(shapes, r"maskrcnn/fcn(\d+)/W"),
-        mask=out("maskrcnn/fcn0/W", 256),
+        widths=tuple(
+            (
+                out(f"group{g}/block0/conv1/W", 64 << g),
+                out(f"group{g}/block0/conv3/W", 256 << g),
+            )
+            for g in range(4)
+        ),
+        group_norm="conv0/gn/gamma" in shapes,
+        pyramid=None if c4 else out("fpn/lateral_1x1_c2/W", 256),
+        pyramid_norm="fpn/gn_c2/gamma" in shapes,
+        rpn=out("rpn/conv0/W", 1024 if c4 else 256),
+        anchors=out("rpn/class/W", 15 if c4 else 3),
+        cascade=cascade,
+        box_convs=box_convs,
+        fc=tuple((name, out(f"{head}/{name}/W", 1024)) for name in fc),
+        classes=max(1, out(f"{outputs}/class/W", 81) - 1),
+        has_masks=any(name.startswith("maskrcnn/") for name in shapes),
+        mask_convs=convs("maskrcnn", "fcn"),
+        mask=out("maskrcnn/deconv/b", 256),
     )
 
 
@@ -143,15 +218,34 @@ def problems(shapes: Shapes, architecture: Architecture) -> list[str]:
     return found
 
 
-def _conv_bn(name: str, kernel: Shape) -> Iterator[tuple[str, Shape]]:
+def _batch_norm(name: str, kernel: Shape) -> Iterator[tuple[str, Shape]]:
     yield f"{name}/W", kernel
-    for leaf in ("gamma", "beta", "mean/EMA", "variance/EMA"):
+    yield from _scaled(f"{name}/bn", kernel[-1])
+    for leaf in ("mean/EMA", "variance/EMA"):
         yield f"{name}/bn/{leaf}", (kernel[-1],)
+
+
+def _group_norm(name: str, kernel: Shape) -> Iterator[tuple[str, Shape]]:
+    yield f"{name}/W", kernel
+    yield from _scaled(f"{name}/gn", kernel[-1])
+
+
+def _scaled(name: str, channels: int) -> Iterator[tuple[str, Shape]]:
+    yield f"{name}/gamma", (channels,)
+    yield f"{name}/beta", (channels,)
 
 
 def _biased(name: str, kernel: Shape) -> Iterator[tuple[str, Shape]]:
     yield f"{name}/W", kernel
     yield f"{name}/b", (kernel[-1],)
+
+
+def _convs(scope: str, kind: str, channels: int, convs: Convs) -> Iterator[tuple[str, Shape]]:
+    for i in range(convs.count):
+        yield from _biased(f"{scope}/{kind}{i}", (3, 3, channels, convs.width))
+        if convs.norm:
+            yield from _scaled(f"{scope}/gn{i}", convs.width)
+        channels = convs.width
 
 
 def _count(shapes: Shapes, pattern: str) -> int:

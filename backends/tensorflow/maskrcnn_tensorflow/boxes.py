@@ -1,5 +1,6 @@
 """Boxes: absolute x1, y1, x2, y2 in float32, whatever their leading dimensions."""
 
+import itertools
 import math
 
 import tensorflow as tf
@@ -32,15 +33,19 @@ def swap_xy(boxes: tf.Tensor) -> tf.Tensor:
 
 
 def anchors(
-    size: float, stride: int, ratios: tuple[float, ...], height: tf.Tensor, width: tf.Tensor
+    sizes: tuple[float, ...],
+    stride: int,
+    ratios: tuple[float, ...],
+    height: tf.Tensor,
+    width: tf.Tensor,
 ) -> tf.Tensor:
-    """The anchors (height, width, len(ratios), 4) of one pyramid level.
+    """The anchors (height, width, len(sizes) * len(ratios), 4) of a feature map, size by size.
 
     A ratio is height over width at constant area. Anchors are centred on (x * stride, y * stride):
     no half-pixel offset and no rounding, as TensorPack's `get_all_anchors` makes them.
     """
     cell = []
-    for ratio in ratios:
+    for size, ratio in itertools.product(sizes, ratios):
         w = math.sqrt(size * size / ratio)
         h = ratio * w
         cell.append([-w / 2, -h / 2, w / 2, h / 2])

@@ -13,6 +13,7 @@ from maskrcnn_tensorflow.architecture import Architecture
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
 Triple = tuple[float, float, float]
+Weights = tuple[float, float, float, float]
 
 
 class NetworkConfig(BaseModel):
@@ -34,12 +35,24 @@ class NetworkConfig(BaseModel):
     anchor_strides: tuple[Literal[4], Literal[8], Literal[16], Literal[32], Literal[64]] = Field(
         (4, 8, 16, 32, 64), alias="FPN.ANCHOR_STRIDES"
     )
+    proposal_mode: Literal["Level", "Joint"] = Field("Level", alias="FPN.PROPOSAL_MODE")
+    """Whether overlaps are suppressed level by level, or in all levels together."""
     proposals: Positive = Field(1000, alias="RPN.TEST_PER_LEVEL_NMS_TOPK")
-    """Of each level before and after suppression, and of all levels together."""
+    """Level by level: of each level before and after suppression, and of all levels together."""
+    joint_candidates: Positive = Field(6000, alias="RPN.TEST_PRE_NMS_TOPK")
+    """In all levels together, and in C4 networks: before suppression."""
+    joint_proposals: Positive = Field(1000, alias="RPN.TEST_POST_NMS_TOPK")
+    """The same, after it."""
     proposal_nms_threshold: Fraction = Field(0.7, alias="RPN.PROPOSAL_NMS_THRESH")
-    box_regression_weights: tuple[float, float, float, float] = Field(
-        (10.0, 10.0, 5.0, 5.0), alias="FRCNN.BBOX_REG_WEIGHTS"
+    box_regression_weights: Weights = Field((10.0, 10.0, 5.0, 5.0), alias="FRCNN.BBOX_REG_WEIGHTS")
+    cascade_regression_weights: tuple[Weights, Weights, Weights] = Field(
+        ((10.0, 10.0, 5.0, 5.0), (20.0, 20.0, 10.0, 10.0), (30.0, 30.0, 15.0, 15.0)),
+        alias="CASCADE.BBOX_REG_WEIGHTS",
     )
+    tf_pad_mode: bool = Field(False, alias="BACKBONE.TF_PAD_MODE")
+    """Whether zeros are padded on the bottom and right first, as TensorFlow does."""
+    stride_1x1: bool = Field(False, alias="BACKBONE.STRIDE_1X1")
+    """Whether blocks stride in their first convolution, as in MSRA's models."""
     detection_nms_threshold: Fraction = Field(0.5, alias="TEST.FRCNN_NMS_THRESH")
     detections: Positive = Field(100, alias="TEST.RESULTS_PER_IM")
     score_floor: Fraction = Field(0.05, alias="TEST.RESULT_SCORE_THRESH")
@@ -56,46 +69,93 @@ class NetworkConfig(BaseModel):
     classes: int | None = Field(None, alias="DATA.NUM_CATEGORY")
     has_masks: bool | None = Field(None, alias="MODE_MASK")
 
-    # What other networks of the family do, and this library does not yet.
-    mode_fpn: Literal[True] = Field(True, alias="MODE_FPN")
-    norm: Literal["FreezeBN", "SyncBN"] = Field("FreezeBN", alias="BACKBONE.NORM")
-    tf_pad_mode: Literal[False] = Field(False, alias="BACKBONE.TF_PAD_MODE")
-    stride_1x1: Literal[False] = Field(False, alias="BACKBONE.STRIDE_1X1")
-    pyramid_norm: Literal["None"] = Field("None", alias="FPN.NORM")
-    proposal_mode: Literal["Level"] = Field("Level", alias="FPN.PROPOSAL_MODE")
-    cascade: Literal[False] = Field(False, alias="FPN.CASCADE")
-    box_head: Literal["fastrcnn_2fc_head"] = Field("fastrcnn_2fc_head", alias="FPN.FRCNN_HEAD_FUNC")
-    mask_head: Literal["maskrcnn_up4conv_head"] = Field(
-        "maskrcnn_up4conv_head", alias="FPN.MRCNN_HEAD_FUNC"
+    mode_fpn: bool | None = Field(None, alias="MODE_FPN")
+    norm: Literal["FreezeBN", "SyncBN", "GN", "None"] | None = Field(None, alias="BACKBONE.NORM")
+    pyramid_norm: Literal["None", "GN"] | None = Field(None, alias="FPN.NORM")
+    cascade: bool | None = Field(None, alias="FPN.CASCADE")
+    box_head: (
+        Literal["fastrcnn_2fc_head", "fastrcnn_4conv1fc_head", "fastrcnn_4conv1fc_gn_head"] | None
+    ) = Field(None, alias="FPN.FRCNN_HEAD_FUNC")
+    mask_head: Literal["maskrcnn_up4conv_head", "maskrcnn_up4conv_gn_head"] | None = Field(
+        None, alias="FPN.MRCNN_HEAD_FUNC"
     )
+    box_convs: int | None = Field(None, alias="FPN.FRCNN_CONV_HEAD_DIM")
+
     min_size: Literal[0] = Field(0, alias="RPN.MIN_SIZE")
+    """Of proposals; TensorPack's code knows others, none of its models does."""
 
     @property
     def long_edge(self) -> int:
-        """`max_size` as `finalize_configs` rounds it in FPN mode: up to a multiple of 32."""
-        return math.ceil(self.max_size / 32) * 32
+        """`max_size` as `finalize_configs` rounds it for a pyramid: up to a multiple of 32."""
+        return math.ceil(self.max_size / self.stride) * self.stride
+
+    @property
+    def stride(self) -> int:
+        """Images are padded to a multiple of this: a pyramid needs it, C4 takes any size."""
+        return 1 if self.mode_fpn is False else 32
+
+    @property
+    def regression_weights(self) -> tuple[Weights, ...]:
+        """What the box regressions of each box head are divided by."""
+        return self.cascade_regression_weights if self.cascade else (self.box_regression_weights,)
 
     @property
     def delta_clip(self) -> float:
         """Largest dw, dh of a box regression (natural logarithm)."""
         return math.log(self.long_edge / 16)
 
+    def settled(self, architecture: Architecture) -> "NetworkConfig":
+        """With what the weights say of the body and the heads, on which other properties depend."""
+        return self.model_copy(
+            update={
+                "mode_fpn": architecture.pyramid is not None,
+                "cascade": architecture.cascade,
+            }
+        )
+
     def contradictions(self, architecture: Architecture) -> list[str]:
         """Where this says something else than the weights do."""
+        has_pyramid = architecture.pyramid is not None
         says: dict[str, tuple[object, object]] = {
-            "BACKBONE.RESNET_NUM_BLOCKS": (self.blocks, architecture.blocks),
-            "FPN.NUM_CHANNEL": (self.pyramid, architecture.pyramid),
-            "FPN.FRCNN_FC_HEAD_DIM": (self.fc, architecture.fc[0]),
-            "MRCNN.HEAD_DIM": (self.mask, architecture.mask),
-            "DATA.NUM_CATEGORY": (self.classes, architecture.classes),
+            "MODE_FPN": (self.mode_fpn, has_pyramid),
             "MODE_MASK": (self.has_masks, architecture.has_masks),
-            "RPN.ANCHOR_RATIOS": (len(self.anchor_ratios), architecture.anchors),
+            "BACKBONE.RESNET_NUM_BLOCKS": (self.blocks, architecture.blocks),
+            "BACKBONE.NORM GN": (_is_gn(self.norm), architecture.group_norm),
+            "DATA.NUM_CATEGORY": (self.classes, architecture.classes),
+            "MRCNN.HEAD_DIM": (
+                self.mask if architecture.has_masks else None,
+                architecture.mask,
+            ),
         }
+        if has_pyramid:
+            convs = architecture.box_convs
+            box_head = "fastrcnn_4conv1fc" if convs.count else "fastrcnn_2fc"
+            mask_norm = "_gn" if architecture.mask_convs.norm else ""
+            says |= {
+                "RPN.ANCHOR_RATIOS": (len(self.anchor_ratios), architecture.anchors),
+                "FPN.CASCADE": (self.cascade, architecture.cascade),
+                "FPN.NUM_CHANNEL": (self.pyramid, architecture.pyramid),
+                "FPN.NORM GN": (_is_gn(self.pyramid_norm), architecture.pyramid_norm),
+                "FPN.FRCNN_FC_HEAD_DIM": (self.fc, architecture.fc[0][1]),
+                "FPN.FRCNN_CONV_HEAD_DIM": (self.box_convs if convs.count else None, convs.width),
+                "FPN.FRCNN_HEAD_FUNC": (
+                    self.box_head,
+                    f"{box_head}{'_gn' if convs.norm else ''}_head",
+                ),
+                "FPN.MRCNN_HEAD_FUNC": (
+                    self.mask_head if architecture.has_masks else None,
+                    f"maskrcnn_up4conv{mask_norm}_head",
+                ),
+            }
         return [
             f"{key} is configured as {ours}, the weights say {theirs}"
             for key, (ours, theirs) in says.items()
             if ours is not None and ours != theirs
         ]
+
+
+def _is_gn(norm: str | None) -> bool | None:
+    return None if norm is None else norm == "GN"
 
 
 WITHOUT_EFFECT = frozenset(
@@ -105,10 +165,10 @@ WITHOUT_EFFECT = frozenset(
     "TRAIN.STARTING_EPOCH TRAIN.LR_SCHEDULE TRAIN.EVAL_PERIOD TRAIN.CHECKPOINT_PERIOD "
     "PREPROC.TRAIN_SHORT_EDGE_SIZE RPN.ANCHOR_STRIDE RPN.POSITIVE_ANCHOR_THRESH "
     "RPN.NEGATIVE_ANCHOR_THRESH RPN.FG_RATIO RPN.BATCH_PER_IM RPN.CROWD_OVERLAP_THRESH "
-    "RPN.HEAD_DIM RPN.TRAIN_PRE_NMS_TOPK RPN.TRAIN_POST_NMS_TOPK RPN.TEST_PRE_NMS_TOPK "
-    "RPN.TEST_POST_NMS_TOPK RPN.TRAIN_PER_LEVEL_NMS_TOPK RPN.NUM_ANCHOR FRCNN.BATCH_PER_IM "
-    "FRCNN.FG_THRESH FRCNN.FG_RATIO FPN.FRCNN_CONV_HEAD_DIM FPN.RESOLUTION_REQUIREMENT "
-    "MRCNN.ACCURATE_PASTE CASCADE.IOUS CASCADE.BBOX_REG_WEIGHTS".split()
+    "RPN.HEAD_DIM RPN.TRAIN_PRE_NMS_TOPK RPN.TRAIN_POST_NMS_TOPK "
+    "RPN.TRAIN_PER_LEVEL_NMS_TOPK RPN.NUM_ANCHOR FRCNN.BATCH_PER_IM "
+    "FRCNN.FG_THRESH FRCNN.FG_RATIO FPN.RESOLUTION_REQUIREMENT "
+    "MRCNN.ACCURATE_PASTE CASCADE.IOUS".split()
 )
 """Keys of the framework that training needs, or networks of another kind. Masks are always pasted
 accurately."""

@@ -21,7 +21,6 @@ from maskrcnn_tensorflow.rows import ORIGIN, RowOrder, channels_last, observed
 
 BACKGROUND_NAMES = ("BG", "background", "__background__")
 COCO_CLASSES = 80
-FC6 = "fastrcnn/fc6/W"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +55,7 @@ class ModelFolder:
         )
 
     def variables(self) -> dict[str, NDArray[np.float32]]:
-        """The values of the network's variables; the rows of fc6 run channel last.
+        """The values of the network's variables; rows of flattened regions run channel last.
 
         Raises InvalidModel if there are problems.
         """
@@ -64,7 +63,8 @@ class ModelFolder:
             raise InvalidModel("; ".join(self.problems))
         values = {name: self.checkpoint.read(name) for name in self.architecture.variables()}
         if self.rows == "channel first":
-            values[FC6] = channels_last(values[FC6])
+            for name in self.architecture.flattening:
+                values[name] = channels_last(values[name])
         return values
 
 
@@ -90,27 +90,29 @@ def read_folder(config: ModelConfig, rows: RowOrder) -> ModelFolder:
     if architecture is None:
         some = ", ".join(list(checkpoint.shapes)[:5]) or "none"
         raise InvalidModel(f"{found.path}: no variable of a Mask R-CNN is in it (it has: {some})")
-    network = _config(config)
+    configured = _config(config)
+    network = configured.settled(architecture)
     problems = architectures.problems(checkpoint.shapes, architecture)
-    problems += network.contradictions(architecture)
+    problems += configured.contradictions(architecture)
     if resnet_arch not in (None, architecture.name):
         problems.append(
             f"RESNET_ARCH is {resnet_arch}, but the weights are of a {architecture.name}: "
             "unset RESNET_ARCH, or use the checkpoint you meant"
         )
     categories, origin = _categories(model_dir, architecture.classes, network, problems)
-    found_rows = _row_order(checkpoint, problems)
+    found_rows = _row_order(checkpoint, architecture, problems)
     if found_rows not in (None, rows):
         problems.append(
-            f"the rows of {FC6} run {found_rows}: the checkpoint is {ORIGIN[found_rows]}, but this "
-            f"backend is set up to read them {rows}"
+            f"the rows of {architecture.flattening[0]} run {found_rows}: "
+            f"the checkpoint is {ORIGIN[found_rows]}, "
+            f"but this backend is set up to read them {rows}"
         )
     step = "unknown" if found.step is None else str(found.step)
     facts = {
         "checkpoint": found.path.name,
         "step": step,
         "size": f"{found.size / 1e6:.1f} MB",
-        "architecture": f"{architecture.name}, FPN of {architecture.pyramid} channels",
+        "architecture": architecture.description,
         "heads": "boxes and masks" if architecture.has_masks else "boxes only",
         "classes": f"{architecture.classes}: {_abridged([c.name for c in categories])}",
         "class names": origin,
@@ -136,9 +138,13 @@ def read_folder(config: ModelConfig, rows: RowOrder) -> ModelFolder:
     )
 
 
-def _row_order(checkpoint: Checkpoint, problems: list[str]) -> RowOrder | None:
+def _row_order(
+    checkpoint: Checkpoint, architecture: Architecture, problems: list[str]
+) -> RowOrder | None:
     """The order that the weights show, if they are there and whole."""
-    return None if problems else observed(checkpoint.read(FC6))
+    if problems or not architecture.flattening:
+        return None
+    return observed(checkpoint.read(architecture.flattening[0]))
 
 
 def _config(config: ModelConfig) -> NetworkConfig:

@@ -1,29 +1,29 @@
 """The whole network, from a batch of images to detections and masks."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import tensorflow as tf
 
 from maskrcnn_tensorflow import heads
 from maskrcnn_tensorflow.architecture import Architecture
-from maskrcnn_tensorflow.backbone import resnet
+from maskrcnn_tensorflow.body import C4, AnchorMap, Body, Pyramid
 from maskrcnn_tensorflow.config import NetworkConfig
-from maskrcnn_tensorflow.fpn import pyramid
 from maskrcnn_tensorflow.layers import Layers
-from maskrcnn_tensorflow.roi import RoiAlign, pyramid_roi_align
+from maskrcnn_tensorflow.roi import RoiAlign
 from maskrcnn_tensorflow.rpn import Proposals
 
-BOX_RESOLUTION = 7
-MASK_RESOLUTION = 14
+Propose: TypeAlias = Callable[
+    [list[tf.Tensor], list[AnchorMap], tf.Tensor, Layers, NetworkConfig], Proposals
+]
+"""`propose(features, anchors, sizes, layers, config)`: proposals of a batch, from feature maps and
+their anchors, and int32 sizes (batch, 2: height, width) without padding."""
 
 
 class Operators(NamedTuple):
     """What the frameworks compute each in their own way."""
 
-    propose: Callable[[list[tf.Tensor], tf.Tensor, Layers, NetworkConfig], Proposals]
-    """`propose(features, sizes, layers, config)`: proposals of a batch with features P2 to P6 and
-    int32 sizes (batch, 2: height, width), without padding."""
+    propose: Propose
     roi_align: RoiAlign
     level_epsilon: float
     """See `pyramid_roi_align`."""
@@ -33,10 +33,10 @@ class Stages(NamedTuple):
     """What `Graph.detect` computed, stage by stage, in network coordinates."""
 
     features: list[tf.Tensor]
-    """P2 to P6, each float32 (batch, height, width, channels)."""
+    """Feature maps, each float32 (batch, height, width, channels)."""
     proposals: Proposals
-    logits: tf.Tensor
-    """Class logits of the proposals, float32 (P, 1 + classes)."""
+    probabilities: tf.Tensor
+    """Class probabilities of the proposals, float32 (P, 1 + classes)."""
     found: heads.Found
 
 
@@ -44,10 +44,11 @@ class Graph:
     """Two compiled functions: `detect`, and `masks` of what it found.
 
     `detect(images, sizes, score_threshold, limit) -> Stages` takes float32 images (batch, height,
-    width, 3), RGB minus the mean, zero-padded on the right and bottom to a multiple of 32; their
-    int32 `sizes` (batch, 2) without padding; the least score; the most detections per image.
+    width, 3), RGB minus the mean, zero-padded on the right and bottom to a multiple of 32 if the
+    network has a pyramid; their int32 `sizes` (batch, 2) without padding; the least score; the most
+    detections per image.
 
-    `masks(features, found) -> float32 (D, 28, 28)` takes P2 to P5 and any detections.
+    `masks(features, found) -> float32 (D, m, m)` takes all feature maps and any detections.
 
     Neither is compiled anew for another batch size or image size.
     """
@@ -62,7 +63,12 @@ class Graph:
         self._layers = layers
         self._architecture = architecture
         self._config = config
-        self._operators = operators
+        self._propose, roi_align, level_epsilon = operators
+        self._body: Body
+        if architecture.pyramid is None:
+            self._body = C4(layers, architecture, config, roi_align)
+        else:
+            self._body = Pyramid(layers, architecture, config, roi_align, level_epsilon)
         self.detect = tf.function(
             self._detect,
             input_signature=[
@@ -72,10 +78,12 @@ class Graph:
                 tf.TensorSpec([], tf.int32),
             ],
         )
+        channels = architecture.pyramid or architecture.widths[2][1]
+        feature = tf.TensorSpec([None, None, None, channels], tf.float32)
         self.masks = tf.function(
             self._masks,
             input_signature=[
-                [tf.TensorSpec([None, None, None, architecture.pyramid], tf.float32)] * 4,
+                [feature] * len(self._body.anchors),
                 heads.Found(
                     boxes=tf.TensorSpec([None, 4], tf.float32),
                     scores=tf.TensorSpec([None], tf.float32),
@@ -88,28 +96,45 @@ class Graph:
     def _detect(
         self, images: tf.Tensor, sizes: tf.Tensor, score_threshold: tf.Tensor, limit: tf.Tensor
     ) -> Stages:
-        layers, config = self._layers, self._config
-        features = pyramid(resnet(images, layers, self._architecture.blocks), layers)
-        proposals = self._operators.propose(features, sizes, layers, config)
-        regions = self._regions(features[:4], proposals.boxes, proposals.images, BOX_RESOLUTION)
-        logits, class_boxes = heads.classify(regions, proposals, sizes, layers, config)
+        features = self._body.features(images)
+        proposals = self._propose(features, self._body.anchors, sizes, self._layers, self._config)
+        probabilities, class_boxes = self._classify(features, proposals, sizes)
         found = heads.select(
-            logits,
+            probabilities,
             class_boxes,
             proposals.images,
             tf.shape(images)[0],
             score_threshold,
             limit,
-            config,
+            self._config,
         )
-        return Stages(features, proposals, logits, found)
+        return Stages(features, proposals, probabilities, found)
+
+    def _classify(
+        self, features: list[tf.Tensor], proposals: Proposals, sizes: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Each box head works on the boxes of the one before; their probabilities are averaged.
+
+        Most networks have one; Cascade R-CNN (Cai and Vasconcelos 2018) has three.
+        """
+        region_sizes = tf.gather(sizes, proposals.images)
+        boxes, probabilities = proposals.boxes, []
+        for (head, outputs), weights in zip(
+            self._architecture.heads, self._config.regression_weights, strict=False
+        ):
+            regions = self._body.regions(
+                features, boxes, proposals.images, self._body.box_resolution
+            )
+            hidden = heads.box_features(regions, head, self._layers)
+            of_head, class_boxes = heads.classify(
+                hidden, outputs, boxes, region_sizes, weights, self._layers, self._config
+            )
+            probabilities.append(of_head)
+            boxes = class_boxes[:, 0]
+        return tf.add_n(probabilities) / len(probabilities), class_boxes
 
     def _masks(self, features: list[tf.Tensor], found: heads.Found) -> tf.Tensor:
-        regions = self._regions(features, found.boxes, found.images, MASK_RESOLUTION)
-        return heads.masks(regions, found.labels, self._layers, self._architecture.mask_convs)
-
-    def _regions(
-        self, features: list[tf.Tensor], boxes: tf.Tensor, images: tf.Tensor, resolution: int
-    ) -> tf.Tensor:
-        _, roi_align, level_epsilon = self._operators
-        return pyramid_roi_align(features, boxes, images, resolution, roi_align, level_epsilon)
+        regions = self._body.regions(
+            features, found.boxes, found.images, self._body.mask_resolution
+        )
+        return heads.masks(regions, found.labels, self._layers)

@@ -1,5 +1,6 @@
 """What is in a region: its class and refined box (Girshick 2015), its mask (He et al. 2017)."""
 
+import itertools
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -7,7 +8,6 @@ import tensorflow as tf
 from maskrcnn_tensorflow import boxes
 from maskrcnn_tensorflow.config import NetworkConfig
 from maskrcnn_tensorflow.layers import Layers
-from maskrcnn_tensorflow.rpn import Proposals
 
 
 class Found(NamedTuple):
@@ -23,33 +23,45 @@ class Found(NamedTuple):
     """(D,) int32: index of the image in the batch."""
 
 
+def box_features(regions: tf.Tensor, head: str, layers: Layers) -> tf.Tensor:
+    """What the box head of this scope makes of `regions` (R, height, width, channels): (R, units).
+
+    Convolutions, where it has some, each with its ReLU before its norm; then fully connected layers
+    `fc6` and `fc7`, or `fc`, that see regions flattened in the order y, x, channel; or the mean
+    over all places, where it has none (C4, whose last ResNet group has done the work).
+    """
+    x = _convs(regions, head, "conv", layers)
+    dense = [name for name in (f"{head}/fc6", f"{head}/fc7", f"{head}/fc") if name in layers]
+    if not dense:
+        return tf.reduce_mean(x, axis=[1, 2])
+    x = tf.reshape(x, [-1, layers[dense[0]].kernel.shape[0]])
+    for name in dense:
+        x = tf.nn.relu(layers.dense(name, x))
+    return x
+
+
 def classify(
+    hidden: tf.Tensor,
+    outputs: str,
     regions: tf.Tensor,
-    proposals: Proposals,
     sizes: tf.Tensor,
+    weights: tuple[float, float, float, float],
     layers: Layers,
     config: NetworkConfig,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Class logits (P, 1 + classes) and the box of every class (P, 1 + classes, 4), clipped.
+    """Class probabilities (R, 1 + classes), boxes (R, 1 + classes, 4) of each class or (R, 1, 4).
 
-    `regions` (P, 7, 7, channels) are flattened in the order y, x, channel: that is the order of
-    `fastrcnn/fc6`'s rows here, whatever it was in the checkpoint.
+    `hidden` (R, units) are features of the boxes `regions` (R, 4), in images of `sizes` (R, 2), to
+    which boxes are clipped. Box regressions are divided by `weights`.
     """
-    flat = tf.reshape(regions, [-1, layers["fastrcnn/fc6"].kernel.shape[0]])
-    hidden = tf.nn.relu(layers.dense("fastrcnn/fc6", flat))
-    hidden = tf.nn.relu(layers.dense("fastrcnn/fc7", hidden))
-    logits = layers.dense("fastrcnn/outputs/class", hidden)
-    deltas = tf.reshape(layers.dense("fastrcnn/outputs/box", hidden), [tf.shape(hidden)[0], -1, 4])
-    decoded = boxes.decode(
-        deltas / tf.constant(config.box_regression_weights),
-        proposals.boxes[:, None],
-        config.delta_clip,
-    )
-    return logits, boxes.clip_to(decoded, tf.gather(sizes, proposals.images)[:, None])
+    logits = layers.dense(f"{outputs}/class", hidden)
+    deltas = tf.reshape(layers.dense(f"{outputs}/box", hidden), [tf.shape(hidden)[0], -1, 4])
+    decoded = boxes.decode(deltas / tf.constant(weights), regions[:, None], config.delta_clip)
+    return tf.nn.softmax(logits), boxes.clip_to(decoded, sizes[:, None])
 
 
 def select(
-    logits: tf.Tensor,
+    probabilities: tf.Tensor,
     class_boxes: tf.Tensor,
     images: tf.Tensor,
     batch: tf.Tensor,
@@ -59,10 +71,11 @@ def select(
 ) -> Found:
     """The best `limit` detections that score `score_threshold` or more, suppressed in each class.
 
+    `probabilities` and `class_boxes` as from `classify`, of regions in `images` (R,), 0 to `batch`.
     Classes are kept apart by shifting each one's boxes by class * (largest coordinate + 1), as
     TensorPack's `fastrcnn_predictions` does: float32 rounds a shifted box, and so its overlaps.
     """
-    probabilities = tf.nn.softmax(logits)
+    class_boxes = tf.broadcast_to(class_boxes, tf.concat([tf.shape(probabilities), [4]], axis=0))
 
     def one(image: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
         mine = tf.where(images == image)[:, 0]
@@ -102,16 +115,21 @@ def select(
     )
 
 
-def masks(regions: tf.Tensor, labels: tf.Tensor, layers: Layers, convs: int) -> tf.Tensor:
+def masks(regions: tf.Tensor, labels: tf.Tensor, layers: Layers) -> tf.Tensor:
     """Mask probabilities (D, 2m, 2m) of `regions` (D, m, m, channels), each for its own label.
 
     Of the last layer only the label's output channel is computed: class k is channel k - 1.
     """
-    x = regions
-    for i in range(convs):
-        x = tf.nn.relu(layers.conv(f"maskrcnn/fcn{i}", x))
+    x = _convs(regions, "maskrcnn", "fcn", layers)
     x = tf.nn.relu(layers.deconv("maskrcnn/deconv", x))
     kernel, bias = layers["maskrcnn/conv"]
     own_kernel = tf.gather(tf.transpose(kernel[0, 0]), labels - 1)
     own_bias = tf.gather(bias, labels - 1)
     return tf.sigmoid(tf.einsum("dhwc,dc->dhw", x, own_kernel) + own_bias[:, None, None])
+
+
+def _convs(x: tf.Tensor, head: str, kind: str, layers: Layers) -> tf.Tensor:
+    """The 3 x 3 convolutions that a head begins with, as many as it has."""
+    for i in itertools.takewhile(lambda i: f"{head}/{kind}{i}" in layers, itertools.count()):
+        x = layers.norm(f"{head}/gn{i}", tf.nn.relu(layers.conv(f"{head}/{kind}{i}", x)))
+    return x

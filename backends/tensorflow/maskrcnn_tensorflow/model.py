@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import numpy as np
-import tensorflow as tf
 from numpy.typing import NDArray
 
 from maskrcnn_server.backend import Image, ModelMetadata, PredictOptions
@@ -32,7 +31,7 @@ class TensorFlowModel:
         operators: Operators,
         variables: dict[str, NDArray[np.float32]],
     ) -> None:
-        """`variables` by their checkpoint names; the rows of `fastrcnn/fc6/W` run y, x, channel."""
+        """`variables` by their checkpoint names; rows of flattened regions run y, x, channel."""
         self.metadata = metadata
         self._config = config
         layers = fold(variables, 1 / np.array(config.pixel_std))
@@ -42,7 +41,7 @@ class TensorFlowModel:
         with stage("preprocess"):
             resized = [preprocess.resized(image, self._config) for image in images]
         results: dict[int, Detections] = {}
-        for group in _groups([preprocess.padded_size(image) for image in resized]):
+        for group in _groups([preprocess.padded_size(image, self._config) for image in resized]):
             sizes = [_size(images[i]) for i in group]
             found = self._run([resized[i] for i in group], sizes, options)
             results.update(zip(group, found, strict=True))
@@ -93,7 +92,7 @@ class TensorFlowModel:
     def _masks(self, stages: Stages) -> NDArray[np.float32]:
         graph = self._open()
         with stage("network"):
-            return np.asarray(graph.masks(stages.features[:4], stages.found), np.float32)
+            return np.asarray(graph.masks(stages.features, stages.found), np.float32)
 
     def _open(self) -> Graph:
         if self._graph is None:
@@ -119,7 +118,7 @@ def _proposals(stages: Stages, image: int, scale: float, size: Size) -> Proposal
     return Proposals(
         boxes=_clipped(boxes, size),
         scores=np.asarray(stages.proposals.scores)[own],
-        class_scores=np.asarray(tf.nn.softmax(stages.logits))[own],
+        class_scores=np.asarray(stages.probabilities)[own],
     )
 
 

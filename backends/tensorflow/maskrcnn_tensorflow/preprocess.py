@@ -10,9 +10,6 @@ from maskrcnn_server.backend import Image
 from maskrcnn_server.rle import Size
 from maskrcnn_tensorflow.config import NetworkConfig
 
-STRIDE = 32
-"""The network takes heights and widths that are multiples of this."""
-
 
 def resized(image: Image, config: NetworkConfig) -> Image:
     """`image` with its short edge at `config.short_edge`, the long edge at most `long_edge`.
@@ -43,9 +40,10 @@ def box_scale(original: Size, network: Size) -> float:
     return math.sqrt(network[0] / original[0] * network[1] / original[1])
 
 
-def padded_size(image: Image) -> Size:
+def padded_size(image: Image, config: NetworkConfig) -> Size:
     """Height and width of `image` with its padding."""
-    height, width = (math.ceil(n / STRIDE) * STRIDE for n in image.shape[:2])
+    stride = config.stride
+    height, width = (math.ceil(n / stride) * stride for n in image.shape[:2])
     return height, width
 
 
@@ -54,7 +52,7 @@ def batch(images: list[Image], config: NetworkConfig) -> NDArray[np.float32]:
 
     Padded with zeros after the mean is taken off, as TensorPack does.
     """
-    pixels = np.zeros((len(images), *padded_size(images[0]), 3), np.float32)
+    pixels = np.zeros((len(images), *padded_size(images[0], config), 3), np.float32)
     for target, image in zip(pixels, images, strict=True):
         height, width = image.shape[:2]
         np.subtract(image, config.pixel_mean, out=target[:height, :width], dtype=np.float32)

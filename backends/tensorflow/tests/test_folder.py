@@ -1,5 +1,6 @@
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 
 from maskrcnn_server.backend import ModelConfig
 from maskrcnn_server.errors import InvalidModel, InvalidSetting
-from maskrcnn_tensorflow.architecture import Architecture
+from maskrcnn_tensorflow.architecture import Architecture, Convs
 from maskrcnn_tensorflow.folder import ModelFolder, read_folder
 
 TINY = Architecture(
@@ -17,9 +18,14 @@ TINY = Architecture(
     pyramid=6,
     rpn=7,
     anchors=3,
-    fc=(9, 10),
+    group_norm=False,
+    pyramid_norm=False,
+    cascade=False,
+    box_convs=Convs(0, 256, norm=False),
+    fc=(("fc6", 9), ("fc7", 10)),
     classes=2,
-    mask_convs=4,
+    has_masks=True,
+    mask_convs=Convs(4, 8, norm=False),
     mask=8,
 )
 
@@ -46,7 +52,7 @@ def test_every_number_is_read_off_the_weights(tmp_path: Path) -> None:
 
 
 def test_model_without_mask_head_is_recognised(tmp_path: Path) -> None:
-    boxes_only = Architecture(**{**TINY.__dict__, "mask_convs": 0})
+    boxes_only = replace(TINY, has_masks=False, mask_convs=Convs(0, 256, norm=False), mask=256)
     folder = read(write(tmp_path, boxes_only), {})
     assert not folder.architecture.has_masks
     assert folder.problems == []
@@ -63,8 +69,8 @@ def test_model_without_mask_head_is_recognised(tmp_path: Path) -> None:
             r"rpn/box/W is \(1, 1, 7, 11\), should be \(1, 1, 7, 12\)",
         ),
         (
-            lambda v: v.update({"conv0/gn/gamma": np.zeros(4)}),
-            "that such a network does not have: conv0/gn/gamma",
+            lambda v: v.update({"conv1/W": np.zeros(4), "rpn/conv9/W": np.zeros(4)}),
+            "that such a network does not have: rpn/conv9/W",
         ),
     ],
     ids=["missing", "missing classes", "misshapen", "surplus"],
@@ -117,7 +123,7 @@ def test_unnamed_classes_are_numbered_and_that_is_noted(tmp_path: Path) -> None:
 
 
 def test_eighty_unnamed_classes_are_assumed_to_be_cocos(tmp_path: Path) -> None:
-    folder = read(write(tmp_path, Architecture(**{**TINY.__dict__, "classes": 80})), {})
+    folder = read(write(tmp_path, replace(TINY, classes=80)), {})
     assert (folder.categories[-1].name, folder.categories[-1].dataset_id) == ("toothbrush", 90)
     assert "assumed to be COCO's" in folder.notes[0]
 
@@ -150,7 +156,7 @@ def test_keys_of_training_are_accepted(tmp_path: Path) -> None:
         ({"TEST.RESULTS_PER_IM": "[1"}, "CONFIG__TEST__RESULTS_PER_IM=.*not a YAML literal"),
         ({"TEST.RESULTS_PER_IM": "many"}, "CONFIG__TEST__RESULTS_PER_IM: .*valid integer"),
         ({"TEST.RESULTS_PER_IM": "0"}, "greater than 0"),
-        ({"FPN.CASCADE": "true"}, r"CONFIG__FPN__CASCADE: FPN.CASCADE=True: Input should be False"),
+        ({"RPN.MIN_SIZE": "2"}, r"CONFIG__RPN__MIN_SIZE: RPN.MIN_SIZE=2: Input should be 0"),
         ({"PREPROC.MAXSIZE": "1"}, r"PREPROC.MAXSIZE; the nearest is PREPROC.MAX_SIZE"),
         ({"TEST.RESULTS_PER_IM": "__import__('os').system('x')"}, "valid integer"),
     ],

@@ -6,6 +6,7 @@ Sources: FasterRCNN/modeling/model_fpn.py, model_rpn.py and model_box.py.
 import tensorflow as tf
 
 from maskrcnn_tensorflow import boxes, rpn
+from maskrcnn_tensorflow.body import AnchorMap
 from maskrcnn_tensorflow.config import NetworkConfig
 from maskrcnn_tensorflow.graph import Operators
 from maskrcnn_tensorflow.layers import Layers
@@ -13,14 +14,20 @@ from maskrcnn_tensorflow.roi import sample_grid
 
 
 def propose(
-    features: list[tf.Tensor], sizes: tf.Tensor, layers: Layers, config: NetworkConfig
+    features: list[tf.Tensor],
+    anchors: list[AnchorMap],
+    sizes: tf.Tensor,
+    layers: Layers,
+    config: NetworkConfig,
 ) -> rpn.Proposals:
-    """`FPN.PROPOSAL_MODE=Level`: ranked by logit; boxes without area are kept."""
-    found = rpn.candidates(
-        features, layers, config, count=config.proposals, delta_clip=config.delta_clip
-    )
+    """Ranked by logit, level by level or all together; boxes without area are kept."""
+    pools = rpn.raw_boxes(features, anchors, layers, config)
+    count = keep = config.proposals
+    if config.proposal_mode == "Joint" or len(pools) == 1:
+        pools, count, keep = [rpn.joined(pools)], config.joint_candidates, config.joint_proposals
+    found = rpn.candidates(pools, count=count, delta_clip=config.delta_clip)
     clipped = boxes.clip_to(found.boxes, sizes[:, None, None])
-    return rpn.best(found._replace(boxes=clipped), config)
+    return rpn.best(found._replace(boxes=clipped), keep, config.proposal_nms_threshold)
 
 
 def roi_align(

@@ -14,6 +14,15 @@ from maskrcnn_tensorpack.backend import TensorPackBackend
 SCORE_TOLERANCE = 2e-4
 ALL = PredictOptions(score_threshold=0.05, proposals=True)
 DEMO = [f"demo/golden/shapes-{seed}" for seed in range(9500000, 9500008)]
+VARIANTS = [
+    "boxonly-resnet50",
+    "c4-resnet50",
+    "cascade-resnet50",
+    "gn-cascade-resnet50",
+    "gn-resnet50",
+    "joint-resnet50",
+    "tfpad-stride1x1-resnet50",
+]
 FULL_SIZE = [("resnet50", "astronaut"), ("resnet50", "chelsea"), ("resnet101", "chelsea")]
 
 
@@ -43,4 +52,23 @@ def test_full_size_network_finds_what_the_original_found(
     file = test_data / f"golden/tensorpack-{architecture}-{name}.npz"
     size = resized(image, NetworkConfig()).shape[:2]
     assert_reproduced(file, image, found, SCORE_TOLERANCE, size)
+    model.close()
+
+
+@pytest.mark.golden
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_architecture_of_the_zoo_finds_what_the_original_found(
+    variant: str,
+    seeded_weights: Callable[[str, str], Path],
+    photograph: Callable[[str], Image],
+    test_data: Path,
+) -> None:
+    model_dir = seeded_weights(variant, "tensorpack")
+    data = test_data / "golden/variants" / variant
+    (model_dir / "config.yaml").write_bytes((data / "config.yaml").read_bytes())
+    image = photograph("images/chelsea.png")
+    model = TensorPackBackend().load(ModelConfig(model_dir=model_dir))
+    (found,) = model.predict([image], ALL)
+    size = resized(image, NetworkConfig(mode_fpn=not variant.startswith("c4"))).shape[:2]
+    assert_reproduced(data / "golden-chelsea.npz", image, found, SCORE_TOLERANCE, size)
     model.close()
