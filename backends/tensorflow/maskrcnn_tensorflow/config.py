@@ -174,19 +174,26 @@ WITHOUT_EFFECT = frozenset(
 accurately."""
 
 
+def known_keys() -> frozenset[str]:
+    """Every key of the framework's configuration."""
+    return WITHOUT_EFFECT | {str(info.alias) for info in NetworkConfig.model_fields.values()}
+
+
 def network_config(values: Mapping[str, Any], source: str) -> NetworkConfig:
     """The configuration of dotted keys and their values, which came from `source`.
 
     Raises InvalidSetting for the first key that does not exist, with the nearest that does, or
     whose value is not allowed.
     """
-    known = {str(info.alias) for info in NetworkConfig.model_fields.values()}
+    known = known_keys()
     for key in values:
-        if key not in known | WITHOUT_EFFECT:
-            nearest = difflib.get_close_matches(key, known | WITHOUT_EFFECT, n=1, cutoff=0)[0]
+        if key not in known:
+            nearest = difflib.get_close_matches(key, known, n=1, cutoff=0)[0]
             raise InvalidSetting(f"{source}: no such key: {key}; the nearest is {nearest}")
     try:
-        return NetworkConfig.model_validate({k: v for k, v in values.items() if k in known})
+        return NetworkConfig.model_validate(
+            {k: v for k, v in values.items() if k not in WITHOUT_EFFECT}
+        )
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise InvalidSetting(

@@ -1,12 +1,10 @@
 """A model folder: the checkpoint in it, how it is configured, and whether it can be served."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
 from maskrcnn_server.backend import ModelConfig, ModelMetadata, Probe
@@ -14,13 +12,20 @@ from maskrcnn_server.categories import Category, coco, named, numbered
 from maskrcnn_server.errors import InvalidModel, InvalidSetting
 from maskrcnn_tensorflow import architecture as architectures
 from maskrcnn_tensorflow import checkpoint as checkpoints
+from maskrcnn_tensorflow import sources
 from maskrcnn_tensorflow.architecture import Architecture
 from maskrcnn_tensorflow.checkpoint import Checkpoint
-from maskrcnn_tensorflow.config import NetworkConfig, network_config
+from maskrcnn_tensorflow.config import NetworkConfig
 from maskrcnn_tensorflow.rows import ORIGIN, RowOrder, channels_last, observed
+from maskrcnn_tensorflow.sources import Configuration
 
 BACKGROUND_NAMES = ("BG", "background", "__background__")
 COCO_CLASSES = 80
+NOT_IN_WEIGHTS = frozenset(
+    "short_edge max_size proposal_mode proposals proposal_nms_threshold detections tf_pad_mode "
+    "detection_nms_threshold stride_1x1".split()
+)
+"""Fields of the configuration that answers depend on and weights do not say."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +95,8 @@ def read_folder(config: ModelConfig, rows: RowOrder) -> ModelFolder:
     if architecture is None:
         some = ", ".join(list(checkpoint.shapes)[:5]) or "none"
         raise InvalidModel(f"{found.path}: no variable of a Mask R-CNN is in it (it has: {some})")
-    configured = _config(config)
+    configuration = sources.read(config)
+    configured = configuration.network
     network = configured.settled(architecture)
     problems = architectures.problems(checkpoint.shapes, architecture)
     problems += configured.contradictions(architecture)
@@ -99,7 +105,7 @@ def read_folder(config: ModelConfig, rows: RowOrder) -> ModelFolder:
             f"RESNET_ARCH is {resnet_arch}, but the weights are of a {architecture.name}: "
             "unset RESNET_ARCH, or use the checkpoint you meant"
         )
-    categories, origin = _categories(model_dir, architecture.classes, network, problems)
+    categories, origin = _categories(model_dir, architecture.classes, configuration, problems)
     found_rows = _row_order(checkpoint, architecture, problems)
     if found_rows not in (None, rows):
         problems.append(
@@ -119,9 +125,8 @@ def read_folder(config: ModelConfig, rows: RowOrder) -> ModelFolder:
         "fc6 rows": "order does not show in the weights"
         if found_rows is None
         else f"{found_rows}: {ORIGIN[found_rows]}",
-        "resize": "none"
-        if network.short_edge is None
-        else f"short edge {network.short_edge}, long edge at most {network.long_edge} pixels",
+        "resize": _resize(network),
+        **_configuration_facts(configuration),
     }
     notes = []
     if origin.startswith(("assumed", "numbered")):
@@ -147,61 +152,34 @@ def _row_order(
     return observed(checkpoint.read(architecture.flattening[0]))
 
 
-def _config(config: ModelConfig) -> NetworkConfig:
-    """`config.yaml` in the folder, with the operator's overrides and threshold on top."""
-    path = config.model_dir / "config.yaml"
-    values = dict(_config_file(path)) if path.is_file() else {}
-    network_config(values, str(path))
-    for key, literal in config.overrides.items():
-        name = "CONFIG__" + key.replace(".", "__")
-        try:
-            values[key] = yaml.safe_load(literal)
-        except yaml.YAMLError:
-            raise InvalidSetting(f"{name}={literal}: not a YAML literal") from None
-        network_config({key: values[key]}, name)
-    if config.score_threshold is not None:
-        values["TEST.RESULT_SCORE_THRESH_VIS"] = config.score_threshold
-    return network_config(values, str(path))
+def _resize(network: NetworkConfig) -> str:
+    if network.short_edge is None:
+        return "none"
+    return f"short edge {network.short_edge}, long edge at most {network.long_edge} pixels"
 
 
-def _config_file(path: Path) -> Iterator[tuple[str, Any]]:
-    """Dotted keys and values of a file with TensorPack's keys, nested or dotted.
-
-    They stand at the top or below `config_inference`; `class_names` is DATA.CLASS_NAMES. Other
-    lower-case keys are the author's own.
-    """
-    try:
-        content = yaml.safe_load(path.read_text("utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InvalidModel(f"{path}: not YAML ({error})") from None
-    if not isinstance(content, dict):
-        raise InvalidModel(f"{path}: a mapping of configuration keys is needed")
-    keys = {str(key): value for key, value in content.items()}
-    if "class_names" in keys:
-        yield "DATA.CLASS_NAMES", keys["class_names"]
-    inference = keys.get("config_inference")
-    yield from _flat(inference if isinstance(inference, dict) else {}, "")
-    yield from _flat({key: value for key, value in keys.items() if key[:1].isupper()}, "")
-
-
-def _flat(tree: Mapping[Any, Any], prefix: str) -> Iterator[tuple[str, Any]]:
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
+def _configuration_facts(configuration: Configuration) -> dict[str, str]:
+    """What the weights do not say, by where it comes from."""
+    by_origin: dict[str, list[str]] = {}
+    for name, info in NetworkConfig.model_fields.items():
+        if name in NOT_IN_WEIGHTS:
+            key = str(info.alias)
+            value = getattr(configuration.network, name)
+            shown = list(value) if isinstance(value, tuple) else value
+            by_origin.setdefault(configuration.origin(key), []).append(f"{key}={shown}")
+    return {f"from {origin}": ", ".join(keys) for origin, keys in by_origin.items()}
 
 
 def _categories(
-    model_dir: Path, count: int, config: NetworkConfig, problems: list[str]
+    model_dir: Path, count: int, configuration: Configuration, problems: list[str]
 ) -> tuple[tuple[Category, ...], str]:
     """The categories, and where their names come from."""
     path = model_dir / "classes.txt"
     if path.is_file():
         lines = path.read_text("utf-8").splitlines()
         names, origin = [line.strip() for line in lines if line.strip()], "classes.txt"
-    elif config.class_names is not None:
-        names, origin = list(config.class_names), "config.yaml or CONFIG__DATA__CLASS_NAMES"
+    elif (given := configuration.network.class_names) is not None:
+        names, origin = list(given), configuration.origin("DATA.CLASS_NAMES")
     elif count == COCO_CLASSES:
         return coco(), "assumed to be COCO's, because there are 80"
     else:

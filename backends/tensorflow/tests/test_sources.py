@@ -1,0 +1,63 @@
+from pathlib import Path
+
+import pytest
+
+from maskrcnn_server.backend import ModelConfig
+from maskrcnn_server.errors import InvalidModel
+from maskrcnn_tensorflow.sources import read
+
+LOG = """\x1b[32m[1123 05:19:15 @logger.py:94]\x1b[0m Argv: train.py --config MODE_MASK=True
+\x1b[32m[1123 05:19:16 @config.py:303]\x1b[0m Config: ------------------------------------------
+{'BACKBONE': {'FREEZE_AFFINE': False, 'NORM': 'FreezeBN', 'RESNET_NUM_BLOCKS': [3, 4, 6, 3]},
+ 'DATA': {'BASEDIR': '/data', 'CLASS_NAMES': ['BG', "cat's", 'dog'], 'NUM_CATEGORY': 2},
+ 'MODE_FPN': True,
+ 'PREPROC': {'MAX_SIZE': %s, 'PIXEL_MEAN': [123.675, 116.28, 103.53],
+             'TEST_SHORT_EDGE_SIZE': 600},
+ 'RPN': {'A_KEY_OF_ANOTHER_VERSION': 7, 'ANCHOR_SIZES': (32, 64, 128, 256, 512)},
+ 'TEST': {'RESULTS_PER_IM': 50},
+ 'TRAINER': 'replicated'}
+\x1b[32m[1123 05:19:17 @train.py:50]\x1b[0m Warm Up Schedule (steps, value): [(0, 1e-05)]
+"""
+
+
+def log(folder: Path, max_size: str = "1344.0") -> Path:
+    (folder / "log.log").write_text(LOG % max_size)
+    return folder
+
+
+@pytest.mark.parametrize("printed", ["1344.0", "np.float64(1344.0)"], ids=["numpy 1", "numpy 2"])
+def test_training_log_is_read(tmp_path: Path, printed: str) -> None:
+    found = read(ModelConfig(model_dir=log(tmp_path, printed)))
+    assert found.network.short_edge == 600
+    assert found.network.max_size == 1344
+    assert found.network.class_names == ("BG", "cat's", "dog")
+    assert found.origin("PREPROC.MAX_SIZE") == "log.log"
+    assert "assumed" in found.origin("FPN.PROPOSAL_MODE")
+
+
+def test_environment_wins_over_the_file_and_the_file_over_the_log(tmp_path: Path) -> None:
+    (log(tmp_path) / "config.yaml").write_text(
+        "PREPROC: {TEST_SHORT_EDGE_SIZE: 700}\nTEST: {RESULTS_PER_IM: 60}"
+    )
+    found = read(ModelConfig(model_dir=tmp_path, overrides={"TEST.RESULTS_PER_IM": "70"}))
+    assert (found.network.short_edge, found.network.detections) == (700, 70)
+    assert found.origin("PREPROC.MAX_SIZE") == "log.log"
+    assert found.origin("PREPROC.TEST_SHORT_EDGE_SIZE") == "config.yaml"
+    assert found.origin("TEST.RESULTS_PER_IM") == "the environment"
+
+
+def test_of_several_trainings_in_a_log_the_last_one_counts(tmp_path: Path) -> None:
+    text = LOG % "1344.0"
+    (tmp_path / "log.log").write_text(text + text.replace("_SIZE': 600", "_SIZE': 640"))
+    assert read(ModelConfig(model_dir=tmp_path)).network.short_edge == 640
+
+
+def test_log_without_a_configuration_says_nothing(tmp_path: Path) -> None:
+    (tmp_path / "log.log").write_text("Epoch 1 (global_step 500) finished")
+    assert read(ModelConfig(model_dir=tmp_path)).origins == {}
+
+
+@pytest.mark.parametrize("value", ["__import__('os').system('touch /tmp/x')", "f(1)", "["])
+def test_nothing_in_a_log_is_evaluated(tmp_path: Path, value: str) -> None:
+    with pytest.raises(InvalidModel, match=r"log\.log: the configuration in it cannot be read"):
+        read(ModelConfig(model_dir=log(tmp_path, value)))
