@@ -109,6 +109,22 @@ class Backend(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ZooModel:
+    """A published model that a backend can load."""
+
+    name: str
+    """As it is asked for: the backend's name, a colon, the model's: `tensorpack:R50FPN2x`."""
+    base_url: str
+    """Where it is published; the operator may name another place."""
+    file: str
+    """Path below the address: an archive or `.npz`."""
+    box_ap: float
+    """COCO's box AP (IoU 0.50 to 0.95, val2017), in percent, as published."""
+    mask_ap: float | None
+    description: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Demo:
     """A model that a plugin brings along, for people to try."""
 

@@ -110,6 +110,12 @@ class BackendNotSelected(StartupError):
     code = "backend_not_selected"
 
 
+class DownloadFailed(StartupError):
+    """A model cannot be fetched, or is not what it was."""
+
+    code = "download_failed"
+
+
 class InvalidModel(StartupError):
     """The model folder holds nothing that the backend can serve, and this is why."""
 

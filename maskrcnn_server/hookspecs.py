@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from pluggy import HookimplMarker, HookspecMarker
 
-from maskrcnn_server.backend import Backend, Demo
+from maskrcnn_server.backend import Backend, Demo, ZooModel
 from maskrcnn_server.formats import Format
 
 PROJECT = "maskrcnn_server"
@@ -22,6 +22,11 @@ def register_backends(register: Callable[[Backend], None]) -> None:
 @hookspec
 def register_formats(register: Callable[[Format], None]) -> None:
     """Called once at start-up: call `register` with each way to write a response."""
+
+
+@hookspec
+def register_zoo(register: Callable[[ZooModel], None]) -> None:
+    """Called when models are looked for by name: call `register` with each that is published."""
 
 
 @hookspec

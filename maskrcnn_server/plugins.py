@@ -9,11 +9,12 @@ from typing import Protocol, TypeVar
 import pluggy
 
 from maskrcnn_server import hookspecs
-from maskrcnn_server.backend import Backend, Demo
+from maskrcnn_server.backend import Backend, Demo, ZooModel
 from maskrcnn_server.errors import BackendNotSelected, PluginError
 from maskrcnn_server.formats import Format
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
+ZOO_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*:[A-Za-z0-9_.-]+")
 
 
 class _Named(Protocol):
@@ -78,11 +79,15 @@ class Plugins:
         """Every registered format by name, in the order of registration."""
         return self._registered("register_formats")
 
+    def zoo(self) -> dict[str, ZooModel]:
+        """Every published model by name."""
+        return self._registered("register_zoo", ZOO_NAME)
+
     def demos(self) -> dict[str, Demo]:
         """Every registered demonstration by name."""
         return self._registered("register_demos")
 
-    def _registered(self, hook: str) -> dict[str, _T]:
+    def _registered(self, hook: str, pattern: re.Pattern[str] = NAME) -> dict[str, _T]:
         """Call one plugin's hook at a time; one that fails is reported as broken, and left out."""
         things: dict[str, _T] = {}
         for plugin, module in list(self._modules):
@@ -90,7 +95,7 @@ class Plugins:
             manager = _manager()
             manager.register(module)
             try:
-                getattr(manager.hook, hook)(register=_collector(own, taken=things))
+                getattr(manager.hook, hook)(register=_collector(own, things, pattern))
             except (Exception, SystemExit) as error:
                 reason = f"{hook}: {type(error).__name__}: {error}"
                 self.broken.append(BrokenPlugin(plugin.name, plugin.distribution, reason))
@@ -146,9 +151,11 @@ def _load(entry: EntryPoint) -> tuple[object, tuple[str, ...]]:
     return module, hooks
 
 
-def _collector(own: dict[str, _T], taken: dict[str, _T]) -> Callable[[_T], None]:
+def _collector(
+    own: dict[str, _T], taken: dict[str, _T], pattern: re.Pattern[str]
+) -> Callable[[_T], None]:
     def register(thing: _T) -> None:
-        if not NAME.fullmatch(thing.name):
+        if not pattern.fullmatch(thing.name):
             raise PluginError(
                 f"name {thing.name!r}: lower-case letters, digits, then - and _ are allowed"
             )

@@ -45,10 +45,21 @@ class Settings(BaseSettings):
         description="Name of the backend. Unset: the only one installed, or the only one that "
         "recognises the model folder.",
     )
-    model_dir: Path = Field(
-        Path("/opt/ml/model"),
-        validation_alias=_names("MASKRCNN_MODEL_DIR", "SM_MODEL_DIR"),
-        description="Folder that holds the checkpoint.",
+    model: str = Field(
+        "/opt/ml/model",
+        validation_alias=_names("MASKRCNN_MODEL", "SM_MODEL_DIR"),
+        description="Where the model is: a folder, an archive, an `s3://` or `https://` address, "
+        "or a name of the zoo.",
+    )
+    cache: Path = Field(
+        Path("~/.cache/maskrcnn-server"),
+        validation_alias=_names("MASKRCNN_CACHE"),
+        description="Folder for models that were downloaded or unpacked.",
+    )
+    zoo_url: str | None = Field(
+        None,
+        validation_alias=_names("MASKRCNN_ZOO_URL"),
+        description="Address to take models of the zoo from. Unset: where they are published.",
     )
     resnet_arch: str | None = Field(
         None,
@@ -165,7 +176,7 @@ def backend_options(backend: str) -> dict[str, str]:
 def model_config(settings: Settings, backend: str) -> ModelConfig:
     """What the environment says of the model, for one backend."""
     return ModelConfig(
-        model_dir=settings.model_dir,
+        model_dir=Path(settings.model),
         resnet_arch=settings.resnet_arch,
         overrides=overrides(),
         options=backend_options(backend),

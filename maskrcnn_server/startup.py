@@ -2,17 +2,56 @@
 
 import logging
 import time
+from pathlib import Path
 
 import numpy as np
 
 from maskrcnn_server.backend import Backend, Model, PredictOptions, Probe
+from maskrcnn_server.downloads import Progress, silent
 from maskrcnn_server.errors import BackendNotSelected, InvalidModel, StartupError
+from maskrcnn_server.model_store import ModelStore, locate
 from maskrcnn_server.plugins import Plugins, select_backend
 from maskrcnn_server.settings import Settings, model_config
 
 WARM_UP_SIZE = (480, 640)
+LOGGED_BYTES = 64 << 20
 
 logger = logging.getLogger(__name__)
+
+
+def open_model(plugins: Plugins, settings: Settings, progress: Progress = silent) -> Model:
+    """Find the model, choose its backend, load it, and run it once.
+
+    Raises StartupError.
+    """
+    settings = fetched(plugins, settings, progress)
+    return load_model(choose_backend(plugins, settings), settings)
+
+
+def fetched(plugins: Plugins, settings: Settings, progress: Progress = silent) -> Settings:
+    """`settings` with the model as a folder on this machine.
+
+    Raises DownloadFailed or InvalidModel.
+    """
+    store = model_store(plugins, settings, progress)
+    backends = plugins.backends().values()
+
+    def recognised(folder: Path) -> bool:
+        here = settings.model_copy(update={"model": str(folder)})
+        return any(probe(backend, here) is not None for backend in backends)
+
+    folder = locate(store.resolve(settings.model), recognised)
+    return settings.model_copy(update={"model": str(folder)})
+
+
+def model_store(plugins: Plugins, settings: Settings, progress: Progress = silent) -> ModelStore:
+    """The store that the settings describe, with every plugin's zoo."""
+    return ModelStore(
+        cache=settings.cache.expanduser(),
+        zoo=plugins.zoo(),
+        zoo_url=settings.zoo_url,
+        progress=progress,
+    )
 
 
 def choose_backend(plugins: Plugins, settings: Settings) -> Backend:
@@ -70,7 +109,7 @@ def load_model(backend: Backend, settings: Settings) -> Model:
     # A stranger's plugin may raise anything, SystemExit included.
     except (Exception, SystemExit) as error:
         raise InvalidModel(
-            f"backend {backend.name} failed to load {settings.model_dir}: "
+            f"backend {backend.name} failed to load {settings.model}: "
             f"{type(error).__name__}: {error}"
         ) from error
     for name, value in model.metadata.facts.items():
@@ -82,6 +121,12 @@ def load_model(backend: Backend, settings: Settings) -> Model:
         time.monotonic() - loaded,
     )
     return model
+
+
+def log_progress(name: str, done: int, total: int | None) -> None:
+    """Log how far a download has come, every 64 MiB."""
+    if done // LOGGED_BYTES != (done - 1) // LOGGED_BYTES or done == total:
+        logger.info("%s: %d of %s bytes", name, done, total or "unknown")
 
 
 def warm_up(model: Model) -> None:

@@ -15,7 +15,7 @@ from maskrcnn_server.engine import Engine
 from maskrcnn_server.errors import StartupError
 from maskrcnn_server.plugins import Plugins
 from maskrcnn_server.settings import Settings
-from maskrcnn_server.startup import choose_backend, load_model
+from maskrcnn_server.startup import log_progress, open_model
 
 SPARE_THREADS = 8
 """Beside the requests that may wait: to run one, and to refuse the others without delay."""
@@ -32,13 +32,12 @@ def serve(plugins: Plugins, settings: Settings) -> None:
     """
     start = time.monotonic()
     service = Service(plugins.formats(), settings)
-    backend = choose_backend(plugins, settings)
     server = _Server(service, settings)
     failures: list[Exception] = []
 
     def load() -> None:
         try:
-            model = load_model(backend, settings)
+            model = open_model(plugins, settings, log_progress)
         except Exception as error:
             failures.append(error)
             server.should_exit = True

@@ -27,6 +27,7 @@ EXPECTED: dict[type[errors.MaskRCNNError], int] = {
     errors.InvalidSetting: 500,
     errors.PluginError: 500,
     errors.BackendNotSelected: 500,
+    errors.DownloadFailed: 500,
     errors.InvalidModel: 500,
     errors.MaskRCNNError: 500,
 }

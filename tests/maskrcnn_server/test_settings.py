@@ -10,7 +10,9 @@ from maskrcnn_server.errors import InvalidSetting
 
 GOOD: dict[str, tuple[str, object]] = {
     "backend": ("tensorpack", "tensorpack"),
-    "model_dir": ("/models/one", Path("/models/one")),
+    "model": ("/models/one", "/models/one"),
+    "cache": ("/cache", Path("/cache")),
+    "zoo_url": ("http://a.example", "http://a.example"),
     "resnet_arch": ("resnet50", "resnet50"),
     "score_threshold": ("0.25", 0.25),
     "mask_threshold": ("0.75", 0.75),
@@ -28,7 +30,9 @@ GOOD: dict[str, tuple[str, object]] = {
 
 DOCUMENTED = {
     "MASKRCNN_BACKEND": "backend",
-    "MASKRCNN_MODEL_DIR": "model_dir",
+    "MASKRCNN_MODEL": "model",
+    "MASKRCNN_CACHE": "cache",
+    "MASKRCNN_ZOO_URL": "zoo_url",
     "RESNET_ARCH": "resnet_arch",
     "MASKRCNN_SCORE_THRESHOLD": "score_threshold",
     "MASKRCNN_MASK_THRESHOLD": "mask_threshold",
@@ -45,7 +49,7 @@ DOCUMENTED = {
 
 OLDER = {
     "BACKEND": "MASKRCNN_BACKEND",
-    "SM_MODEL_DIR": "MASKRCNN_MODEL_DIR",
+    "SM_MODEL_DIR": "MASKRCNN_MODEL",
     "SAGEMAKER_BIND_TO_PORT": "MASKRCNN_PORT",
     "MODEL_SERVER_TIMEOUT": "MASKRCNN_TIMEOUT",
     "SAGEMAKER_MAX_PAYLOAD_IN_MB": "MASKRCNN_MAX_PAYLOAD_MB",
@@ -79,7 +83,7 @@ def test_nothing_has_to_be_set() -> None:
     default = settings.read()
     assert default.backend is None
     assert default.score_threshold is None
-    assert (default.model_dir, default.port) == (Path("/opt/ml/model"), 8080)
+    assert (default.model, default.port) == ("/opt/ml/model", 8080)
     assert (default.mask_threshold, default.response_format) == (0.5, "sagemaker")
 
 
@@ -170,7 +174,7 @@ def test_a_bad_value_in_small_letters_is_ignored_or_reported(
     ("unknown", "nearest"),
     [
         ("MASKRCNN_BACKENDS", "MASKRCNN_BACKEND"),
-        ("MASKRCNN_MODELDIR", "MASKRCNN_MODEL_DIR"),
+        ("MASKRCNN_MODELDIR", "MASKRCNN_MODEL"),
         ("MASKRCNN_SCORE_TRESHOLD", "MASKRCNN_SCORE_THRESHOLD"),
     ],
 )
@@ -191,8 +195,8 @@ def test_strangers_variables_are_none_of_our_business(monkeypatch: pytest.Monkey
 def test_given_arguments_win(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MASKRCNN_PORT", "81")
     monkeypatch.setenv("SM_MODEL_DIR", "/env")
-    given = settings.read(port=82, model_dir=Path("/given"), backend=None)
-    assert (given.port, given.model_dir, given.backend) == (82, Path("/given"), None)
+    given = settings.read(port=82, model="/given", backend=None)
+    assert (given.port, given.model, given.backend) == (82, "/given", None)
 
 
 def test_arguments_of_none_are_not_given(monkeypatch: pytest.MonkeyPatch) -> None:

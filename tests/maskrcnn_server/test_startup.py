@@ -104,7 +104,7 @@ def chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Set
             monkeypatch.delenv(name)
 
     def read(**given: object) -> Settings:
-        return settings.read(model_dir=tmp_path, **given)
+        return settings.read(model=str(tmp_path), **given)
 
     return read
 

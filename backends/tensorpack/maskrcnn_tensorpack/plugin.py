@@ -4,7 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from maskrcnn_server import hookimpl
-from maskrcnn_server.backend import Backend, Demo
+from maskrcnn_server.backend import Backend, Demo, ZooModel
+from maskrcnn_tensorpack import zoo
 from maskrcnn_tensorpack.backend import TensorPackBackend
 
 DEMO = Path(__file__).parent / "demo"
@@ -14,6 +15,13 @@ DEMO = Path(__file__).parent / "demo"
 def register_backends(register: Callable[[Backend], None]) -> None:
     """The TensorPack backend."""
     register(TensorPackBackend())
+
+
+@hookimpl
+def register_zoo(register: Callable[[ZooModel], None]) -> None:
+    """TensorPack's published models."""
+    for model in zoo.models():
+        register(model)
 
 
 @hookimpl

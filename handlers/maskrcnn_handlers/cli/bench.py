@@ -12,14 +12,14 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from maskrcnn_handlers.cli.serve import BackendName, ModelDir
+from maskrcnn_handlers.cli.serve import BackendName, ModelOption
 from maskrcnn_handlers.service import Service
 from maskrcnn_server import settings as environment
 from maskrcnn_server import stopwatch
 from maskrcnn_server.engine import Engine
 from maskrcnn_server.errors import RequestError
 from maskrcnn_server.plugins import Plugins
-from maskrcnn_server.startup import choose_backend, load_model
+from maskrcnn_server.startup import open_model
 
 STAGES = ("decode", "preprocess", "network", "paste", "encode")
 
@@ -30,15 +30,15 @@ def bench(
         int, typer.Option(min=1, help="Ask for this many instances, whatever they score.")
     ] = 30,
     runs: Annotated[int, typer.Option(min=1, help="Counted runs, after two to warm up.")] = 30,
-    model: ModelDir = None,
+    model: ModelOption = None,
     backend: BackendName = None,
 ) -> None:
     """Time the stages of a request, from the JSON's bytes to the reply's."""
     console = Console()
-    settings = environment.read(model_dir=model, backend=backend)
+    settings = environment.read(model=model, backend=backend)
     plugins = Plugins()
     start = time.monotonic()
-    loaded = load_model(choose_backend(plugins, settings), settings)
+    loaded = open_model(plugins, settings)
     console.print(f"loaded and warmed up in {time.monotonic() - start:.1f} s")
     service = Service(plugins.formats(), settings)
     service.start(Engine(loaded, max_waiting=0, timeout_s=settings.timeout_s))

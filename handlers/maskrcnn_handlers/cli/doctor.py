@@ -8,25 +8,30 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from maskrcnn_handlers.cli.progress import downloading
 from maskrcnn_server import settings as environment
 from maskrcnn_server.backend import Probe
 from maskrcnn_server.plugins import Plugins, select_backend
-from maskrcnn_server.startup import probe
+from maskrcnn_server.startup import fetched, probe
 
 
 def doctor(
-    model_dir: Annotated[Path, typer.Argument(help="Model folder.")],
+    model: Annotated[str, typer.Argument(help="Folder, archive, address or zoo name.")],
     backend: Annotated[
         str | None, typer.Option(help="Ask this backend only (default: every installed one).")
     ] = None,
 ) -> None:
-    """Say what is in a model folder, and whether it would be served: then the exit code is 0.
+    """Say what kind of model there is, and whether it would be served: then the exit code is 0.
 
     The environment counts, as it does for `serve`.
     """
     console = Console(soft_wrap=True)
-    settings = environment.read(model_dir=model_dir, backend=backend)
-    backends = Plugins().backends()
+    plugins = Plugins()
+    asked_for = environment.read(model=model, backend=backend)
+    with downloading(console) as progress:
+        settings = fetched(plugins, asked_for, progress)
+    model_dir = Path(settings.model)
+    backends = plugins.backends()
     asked = {name: b for name, b in backends.items() if settings.backend in (None, name)}
     probes = {name: probe(asked[name], settings) for name in asked}
     for name, found in probes.items():

@@ -11,14 +11,15 @@ from rich.markup import escape
 from rich.progress import track
 
 from maskrcnn_handlers import images, pictures
-from maskrcnn_handlers.cli.serve import BackendName, ModelDir
+from maskrcnn_handlers.cli.progress import downloading
+from maskrcnn_handlers.cli.serve import BackendName, ModelOption
 from maskrcnn_handlers.formats.coco_results import CocoResults
 from maskrcnn_server import settings as environment
 from maskrcnn_server.backend import PredictOptions
 from maskrcnn_server.errors import InvalidImage, RequestError
 from maskrcnn_server.formats import Prediction
 from maskrcnn_server.plugins import Plugins
-from maskrcnn_server.startup import choose_backend, load_model
+from maskrcnn_server.startup import open_model
 
 
 def predict(
@@ -34,7 +35,7 @@ def predict(
     score_threshold: Annotated[
         float | None, typer.Option(min=0, max=1, help="Least score (default: the model's).")
     ] = None,
-    model: ModelDir = None,
+    model: ModelOption = None,
     backend: BackendName = None,
 ) -> None:
     """Find the instances in pictures, without a server.
@@ -42,10 +43,9 @@ def predict(
     A picture that cannot be read is reported, the others are answered, and the exit code is 1.
     """
     console = Console(soft_wrap=True)
-    settings = environment.read(model_dir=model, backend=backend)
-    chosen = choose_backend(Plugins(), settings)
-    with console.status(f"loading {settings.model_dir}"):
-        loaded = load_model(chosen, settings)
+    settings = environment.read(model=model, backend=backend)
+    with downloading(console) as progress:
+        loaded = open_model(Plugins(), settings, progress)
     drawings = {} if out is None else _drawings(pictures_in, out)
     options = PredictOptions(
         score_threshold=score_threshold, mask_threshold=settings.mask_threshold

@@ -1,7 +1,6 @@
 """`maskrcnn-server serve`"""
 
 import logging
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,9 +10,9 @@ from maskrcnn_server.plugins import Plugins
 
 logger = logging.getLogger(__name__)
 
-ModelDir = Annotated[
-    Path | None,
-    typer.Option("--model", help="Model folder (default: SM_MODEL_DIR, or /opt/ml/model)."),
+ModelOption = Annotated[
+    str | None,
+    typer.Option("--model", help="Folder, archive, address or zoo name (default: SM_MODEL_DIR)."),
 ]
 BackendName = Annotated[
     str | None, typer.Option("--backend", help="Backend (default: MASKRCNN_BACKEND).")
@@ -21,7 +20,7 @@ BackendName = Annotated[
 
 
 def serve(
-    model: ModelDir = None,
+    model: ModelOption = None,
     backend: BackendName = None,
     host: Annotated[str | None, typer.Option(help="Address (default: MASKRCNN_HOST).")] = None,
     port: Annotated[int | None, typer.Option(help="Port (default: MASKRCNN_PORT).")] = None,
@@ -29,7 +28,7 @@ def serve(
     """Serve a model over HTTP. Settings come from the environment; these options win over it."""
     from maskrcnn_handlers import server
 
-    settings = environment.read(model_dir=model, backend=backend, host=host, port=port)
+    settings = environment.read(model=model, backend=backend, host=host, port=port)
     logging.getLogger().setLevel(settings.log_level.upper())
     for name, reason in environment.ignored().items():
         logger.info("%s is set and has no effect: %s", name, reason)

@@ -1,0 +1,24 @@
+"""Progress bars of downloads."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+from maskrcnn_server import downloads
+
+
+@contextmanager
+def downloading(console: Console) -> Iterator[downloads.Progress]:
+    """Shows a bar for each file while it comes, and nothing if none does."""
+    columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn()
+    with Progress(*columns, console=console, transient=True) as bars:
+        tasks = {}
+
+        def progress(name: str, done: int, total: int | None) -> None:
+            if name not in tasks:
+                tasks[name] = bars.add_task(name, total=total)
+            bars.update(tasks[name], completed=done)
+
+        yield progress

@@ -1,0 +1,102 @@
+"""Unpacking archives that nobody has vouched for."""
+
+import stat
+import tarfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import IO, NamedTuple
+
+from maskrcnn_server.errors import InvalidModel
+
+MAX_FILES = 10_000
+MAX_BYTES = 8 << 30
+SUFFIXES = (".tar.gz", ".tgz", ".tar", ".zip")
+CHUNK = 1 << 20
+
+
+class _Member(NamedTuple):
+    name: str
+    is_folder: bool
+    is_file: bool
+    content: IO[bytes] | None
+
+
+def is_archive(name: str) -> bool:
+    """Whether a file of this name is one that `unpack` takes."""
+    return name.lower().endswith(SUFFIXES)
+
+
+def unpack(
+    archive: Path, folder: Path, *, max_files: int = MAX_FILES, max_bytes: int = MAX_BYTES
+) -> None:
+    """Unpack a `.tar.gz`, `.tgz`, `.tar` or `.zip` into `folder`, which is made.
+
+    Raises InvalidModel for an archive that is damaged, has more files or more bytes than allowed,
+    or a member that is anything but a file or folder below `folder`: an absolute path, a path with
+    `..`, a link, a device. What was unpacked until then stays; nothing is outside of `folder`.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    budget = max_bytes
+    try:
+        with _members(archive) as members:
+            for number, member in enumerate(members, start=1):
+                if number > max_files:
+                    raise InvalidModel(f"{archive}: more than {max_files} members")
+                target = folder / _below(member, archive)
+                if member.is_folder:
+                    target.mkdir(parents=True, exist_ok=True)
+                    continue
+                target.parent.mkdir(parents=True, exist_ok=True)
+                budget -= _copy(member, target, budget, archive, max_bytes)
+    except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError, ValueError) as error:
+        raise InvalidModel(f"{archive}: cannot be unpacked ({error})") from error
+
+
+@contextmanager
+def _members(archive: Path) -> Iterator[Iterator[_Member]]:
+    if zipfile.is_zipfile(archive):
+        with zipfile.ZipFile(archive) as opened:
+            yield _zip_members(opened)
+    else:
+        with tarfile.open(archive, "r:*") as opened_tar:
+            yield _tar_members(opened_tar)
+
+
+def _zip_members(archive: zipfile.ZipFile) -> Iterator[_Member]:
+    for info in archive.infolist():
+        kind = stat.S_IFMT(info.external_attr >> 16)
+        is_file = not info.is_dir() and kind in (0, stat.S_IFREG)
+        if is_file:
+            with archive.open(info) as content:
+                yield _Member(info.filename, False, True, content)
+        else:
+            yield _Member(info.filename, info.is_dir(), False, None)
+
+
+def _tar_members(archive: tarfile.TarFile) -> Iterator[_Member]:
+    for info in archive:
+        content = archive.extractfile(info) if info.isreg() else None
+        yield _Member(info.name, info.isdir(), info.isreg(), content)
+
+
+def _below(member: _Member, archive: Path) -> PurePosixPath:
+    path = PurePosixPath(member.name.replace("\\", "/"))
+    if path.is_absolute() or ".." in path.parts or "\0" in member.name:
+        raise InvalidModel(f"{archive}: {member.name!r} leads out of the folder")
+    if not (member.is_file or member.is_folder):
+        raise InvalidModel(f"{archive}: {member.name!r} is no file: links and devices are refused")
+    return path
+
+
+def _copy(member: _Member, target: Path, budget: int, archive: Path, max_bytes: int) -> int:
+    """Write a file; the bytes written. Sizes that the archive declares are not believed."""
+    written = 0
+    with target.open("wb") as out:
+        while member.content is not None and (chunk := member.content.read(CHUNK)):
+            written += len(chunk)
+            if written > budget:
+                raise InvalidModel(f"{archive}: more than {max_bytes} bytes when unpacked")
+            out.write(chunk)
+    return written
