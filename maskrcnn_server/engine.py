@@ -2,7 +2,7 @@
 
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from maskrcnn_server.backend import Image, Model, ModelMetadata, PredictOptions
@@ -14,6 +14,9 @@ from maskrcnn_server.errors import (
     NotReady,
     QueueFull,
 )
+
+AT_WORK = 2
+"""Requests whose images are in memory at a time: one at the model, and the next one."""
 
 
 class Engine:
@@ -27,9 +30,9 @@ class Engine:
         self._max_waiting = max_waiting
         self._timeout_s = timeout_s
         self._changed = threading.Condition()
-        self._admitted = 0
         self._queue: deque[object] = deque()
-        """Tickets of those that run or wait; the first one runs."""
+        """Tickets of those that were admitted; the first `AT_WORK` are worked on."""
+        self._running = False
         self._refusing = False
 
     @property
@@ -39,22 +42,27 @@ class Engine:
 
     @contextmanager
     def admission(self) -> Iterator[None]:
-        """A place among those that run or wait, for as long as a request is worked on.
+        """The time in which a request is worked on: its image in memory, its turn at the model.
 
-        Raises QueueFull if there is none.
+        Waits until it is one of `AT_WORK`. Raises QueueFull at once if too many wait already,
+        DeadlineExceeded when its time did not come, NotReady when `refuse_waiting` was called
+        before it came.
         """
+        ticket = object()
         with self._changed:
-            if self._admitted > self._max_waiting:
+            if len(self._queue) > self._max_waiting:
                 raise QueueFull(
                     f"{self._max_waiting} requests are waiting already; try again in a second",
                     max_waiting=self._max_waiting,
                 )
-            self._admitted += 1
+            self._queue.append(ticket)
         try:
+            self._wait(lambda: ticket in list(self._queue)[:AT_WORK])
             yield
         finally:
             with self._changed:
-                self._admitted -= 1
+                self._queue.remove(ticket)
+                self._changed.notify_all()
 
     def predict(self, images: Sequence[Image], options: PredictOptions) -> list[Detections]:
         """Detections of each image, when it is this request's turn.
@@ -84,38 +92,38 @@ class Engine:
             self._refusing = True
             self._changed.notify_all()
 
-    def close(self) -> None:
-        """Start no more requests, and close the model after the one that runs."""
+    def close(self, timeout_s: float | None = None) -> bool:
+        """Start no more requests, and close the model after the one that runs.
+
+        False if that took longer than `timeout_s`; the model then stays as it is.
+        """
         self.refuse_waiting()
         with self._changed:
-            self._changed.wait_for(lambda: not self._queue)
+            if not self._changed.wait_for(lambda: not self._running, timeout_s):
+                return False
             self._model.close()
+            return True
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
-        ticket = object()
         with self._changed:
-            self._queue.append(ticket)
-            try:
-                came = self._changed.wait_for(
-                    lambda: self._refusing or self._queue[0] is ticket, self._timeout_s
-                )
-                if self._refusing:
-                    raise NotReady("the server is shutting down; the request did not run")
-                if not came:
-                    raise DeadlineExceeded(
-                        f"the model was busy for {self._timeout_s:g} s; the request did not run",
-                        timeout_s=self._timeout_s,
-                    )
-            except BaseException:
-                self._leave(ticket)
-                raise
+            self._wait(lambda: not self._running)
+            self._running = True
         try:
             yield
         finally:
             with self._changed:
-                self._leave(ticket)
+                self._running = False
+                self._changed.notify_all()
 
-    def _leave(self, ticket: object) -> None:
-        self._queue.remove(ticket)
-        self._changed.notify_all()
+    def _wait(self, ready: Callable[[], bool]) -> None:
+        """Wait, while holding the lock, until it is `ready`."""
+        with self._changed:
+            came = self._changed.wait_for(lambda: self._refusing or ready(), self._timeout_s)
+            if self._refusing:
+                raise NotReady("the server is shutting down; the request did not run")
+            if not came:
+                raise DeadlineExceeded(
+                    f"the model was busy for {self._timeout_s:g} s; the request did not run",
+                    timeout_s=self._timeout_s,
+                )

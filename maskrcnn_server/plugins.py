@@ -127,11 +127,14 @@ def select_backend(
         return candidates[0]
     if not backends:
         raise BackendNotSelected(
-            "no backend is installed: pip install maskrcnn-tensorpack, or another plugin"
+            "no backend is installed: install one, such as maskrcnn-tensorpack"
         )
-    known = ", ".join(sorted(b.name for b in candidates))
-    found = f"could be served by {known}" if candidates else "is recognised by no backend"
-    raise BackendNotSelected(f"the model folder {found}: set MASKRCNN_BACKEND to one of: {choices}")
+    if not candidates:
+        raise BackendNotSelected(f"no installed backend recognises the model (asked: {choices})")
+    raise BackendNotSelected(
+        f"the model could be served by {', '.join(sorted(b.name for b in candidates))}: "
+        "set MASKRCNN_BACKEND to the one that trained it"
+    )
 
 
 def _manager() -> pluggy.PluginManager:

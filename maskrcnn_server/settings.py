@@ -184,6 +184,16 @@ def model_config(settings: Settings, backend: str) -> ModelConfig:
     )
 
 
+def without_settings() -> dict[str, str]:
+    """The environment without any setting of the server."""
+    known = {name for names in variable_names().values() for name in names}
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name not in known and not name.startswith(OVERRIDE_PREFIX)
+    }
+
+
 def ignored() -> dict[str, str]:
     """The variables that are set and have no meaning any more, and why."""
     return {name: reason for name, reason in IGNORED.items() if name in os.environ}

@@ -41,6 +41,8 @@ def fetched(plugins: Plugins, settings: Settings, progress: Progress = silent) -
         return any(probe(backend, here) is not None for backend in backends)
 
     folder = locate(store.resolve(settings.model), recognised)
+    if not folder.is_dir():
+        raise InvalidModel(f"{folder}: no such folder")
     return settings.model_copy(update={"model": str(folder)})
 
 
@@ -76,7 +78,10 @@ def choose_backend(plugins: Plugins, settings: Settings) -> Backend:
     try:
         return select_backend(backends, settings.backend, accepts)
     except BackendNotSelected as error:
-        raise BackendNotSelected("; ".join([error.message, *problems])) from None
+        folder = Path(settings.model)
+        held = ", ".join(sorted(p.name for p in folder.iterdir())[:8]) or "nothing"
+        where = f"{folder} (it holds: {held})"
+        raise BackendNotSelected(f"{where}: {'; '.join([error.message, *problems])}") from None
 
 
 def probe(backend: Backend, settings: Settings) -> Probe | None:

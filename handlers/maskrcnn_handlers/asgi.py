@@ -1,6 +1,8 @@
 """The ASGI front end: SageMaker's routes. It moves bytes, and decides nothing."""
 
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from anyio import CancelScope, CapacityLimiter, to_thread
@@ -36,6 +38,7 @@ class App:
         self._service = service
         self._limiter = CapacityLimiter(threads)
         self._reading: set[CancelScope] = set()
+        self._running: set[CancelScope] = set()
         self.asgi = FastAPI(
             title="maskrcnn_server",
             description="Instance segmentation: boxes, classes, scores and masks.",
@@ -52,6 +55,11 @@ class App:
         for scope in self._reading:
             scope.cancel()
 
+    def abandon(self) -> None:
+        """Answer requests that run without waiting for them any longer."""
+        for scope in self._running:
+            scope.cancel()
+
     async def _ping(self) -> Response:
         """200 once the model answers requests, 503 until then."""
         return _response(self._service.ping())
@@ -64,15 +72,20 @@ class App:
             return Response()
         except MaskRCNNError as error:
             return _response(refusal(error, uuid.uuid4().hex))
-        headers = request.headers
-        reply = await to_thread.run_sync(
-            self._service.invoke,
-            body,
-            headers.get("content-type", ""),
-            headers.get("accept", ""),
-            headers.get(ATTRIBUTES, ""),
-            limiter=self._limiter,
-        )
+        with _cancellable(self._running) as scope:
+            headers = request.headers
+            reply = await to_thread.run_sync(
+                self._service.invoke,
+                body,
+                headers.get("content-type", ""),
+                headers.get("accept", ""),
+                headers.get(ATTRIBUTES, ""),
+                limiter=self._limiter,
+                abandon_on_cancel=True,
+            )
+        if scope.cancelled_caught:
+            late = NotReady("the server is shutting down; the request took too long")
+            return _response(refusal(late, uuid.uuid4().hex))
         return _response(reply)
 
     async def _body(self, request: Request) -> bytes:
@@ -81,18 +94,25 @@ class App:
         if declared.isascii() and declared.isdigit() and len(declared) <= LONGEST_LENGTH:
             self._service.check_length(int(declared))
         chunks, length = [], 0
-        with CancelScope() as scope:
-            self._reading.add(scope)
-            try:
-                async for chunk in request.stream():
-                    length += len(chunk)
-                    self._service.check_length(length)
-                    chunks.append(chunk)
-            finally:
-                self._reading.discard(scope)
+        with _cancellable(self._reading) as scope:
+            async for chunk in request.stream():
+                length += len(chunk)
+                self._service.check_length(length)
+                chunks.append(chunk)
         if scope.cancelled_caught:
             raise NotReady("the server is shutting down; the body came too late")
         return b"".join(chunks)
+
+
+@contextmanager
+def _cancellable(scopes: set[CancelScope]) -> Iterator[CancelScope]:
+    """A scope that can be cancelled through the set while it lasts."""
+    with CancelScope() as scope:
+        scopes.add(scope)
+        try:
+            yield scope
+        finally:
+            scopes.discard(scope)
 
 
 async def _no_such_route(_: Request, error: Exception) -> Response:

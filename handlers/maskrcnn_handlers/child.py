@@ -1,6 +1,5 @@
 """A server in a process of its own, for as long as somebody needs it."""
 
-import os
 import socket
 import subprocess
 import sys
@@ -11,12 +10,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from maskrcnn_server import settings as environment
 from maskrcnn_server.errors import StartupError
 
 
 @contextmanager
 def served(model_dir: Path, backend: str, start_timeout_s: float = 120) -> Iterator[str]:
     """Start `maskrcnn-server serve` on a free port; give its URL when it is ready; stop it after.
+
+    It has the defaults for settings, whatever this process's environment says.
 
     Raises StartupError, with what the server said, if it ends or is not ready in time.
     """
@@ -27,7 +29,9 @@ def served(model_dir: Path, backend: str, start_timeout_s: float = 120) -> Itera
     command += ["--port", str(port), "--model", str(model_dir), "--backend", backend]
     url = f"http://127.0.0.1:{port}"
     with tempfile.TemporaryFile() as log:
-        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=os.environ)
+        process = subprocess.Popen(
+            command, stdout=log, stderr=subprocess.STDOUT, env=environment.without_settings()
+        )
         try:
             deadline = time.monotonic() + start_timeout_s
             while not _is_ready(url):

@@ -46,7 +46,7 @@ def decode(data: bytes, max_pixels: int) -> Image:
 
 def _rgb(picture: PIL.Image.Image) -> Image:
     picture.load()
-    picture = PIL.ImageOps.exif_transpose(picture)
+    PIL.ImageOps.exif_transpose(picture, in_place=True)
     if picture.mode == "F":
         raise InvalidImage("floating-point pixels have no agreed range; save 8 or 16 bits")
     if picture.mode.startswith("I"):
@@ -54,4 +54,4 @@ def _rgb(picture: PIL.Image.Image) -> Image:
         return np.repeat(gray[:, :, None], 3, axis=2)
     # Pillow warns of transparency that a palette cannot lose; it is dropped here in any case.
     picture.info.pop("transparency", None)
-    return np.array(picture.convert("RGB"))
+    return np.array(picture if picture.mode == "RGB" else picture.convert("RGB"))

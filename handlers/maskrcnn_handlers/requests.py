@@ -10,7 +10,15 @@ from maskrcnn_server.backend import PredictOptions
 from maskrcnn_server.errors import RequestError, UnsupportedContentType
 
 JSON = "application/json"
-RAW = ("application/x-image", "image/jpeg", "image/png", "image/webp", "image/bmp", "image/tiff")
+RAW = (
+    "application/x-image",
+    "image/jpeg",
+    "image/jpg",
+    "image/png",
+    "image/webp",
+    "image/bmp",
+    "image/tiff",
+)
 
 ImageId = Annotated[str, Field(max_length=1024)] | int
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import signal
 import socket
 import threading
@@ -19,8 +20,8 @@ from maskrcnn_server.startup import log_progress, open_model
 
 SPARE_THREADS = 8
 """Beside the requests that may wait: to run one, and to refuse the others without delay."""
-LAST_REPLIES_S = 4
-"""After the drain timeout: for the request that runs, and to tell the others that they won't."""
+GRACE_S = 2
+"""After the drain timeout: for the request that runs. Then it is answered without its result."""
 
 logger = logging.getLogger(__name__)
 
@@ -57,9 +58,13 @@ def serve(plugins: Plugins, settings: Settings) -> None:
         raise StartupError(
             f"cannot listen on {settings.host}, port {settings.port}: is it taken?"
         ) from None
-    service.close()
     if failures:
         raise failures[0]
+    if not service.close(timeout_s=1):
+        logger.warning("a request is still running; ending without it")
+        logging.shutdown()
+        # Python would wait for the thread of that request, and SageMaker kills after 30 s.
+        os._exit(0)
 
 
 class _Server(uvicorn.Server):
@@ -76,14 +81,19 @@ class _Server(uvicorn.Server):
                 port=settings.port,
                 log_config=None,
                 access_log=False,
-                timeout_graceful_shutdown=settings.drain_timeout_s + LAST_REPLIES_S,
+                timeout_graceful_shutdown=settings.drain_timeout_s + GRACE_S + 1,
             )
         )
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        timer = asyncio.get_running_loop().call_later(self._drain_timeout_s, self._end_waiting)
+        loop = asyncio.get_running_loop()
+        timers = [
+            loop.call_later(self._drain_timeout_s, self._end_waiting),
+            loop.call_later(self._drain_timeout_s + GRACE_S, self._app.abandon),
+        ]
         await super().shutdown(sockets)
-        timer.cancel()
+        for timer in timers:
+            timer.cancel()
 
     def _end_waiting(self) -> None:
         self._service.refuse_waiting()

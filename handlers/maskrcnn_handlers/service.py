@@ -62,15 +62,14 @@ class Service:
         if self._engine is not None:
             self._engine.refuse_waiting()
 
-    def close(self) -> None:
-        """Close the model after the request that runs."""
-        if self._engine is not None:
-            self._engine.close()
+    def close(self, timeout_s: float) -> bool:
+        """Close the model after the request that runs; False if that takes longer."""
+        return self._engine is None or self._engine.close(timeout_s)
 
     def ping(self) -> Reply:
         """Whether requests are answered: 200, or 503 with the reason."""
         if self._engine is None:
-            return refusal(NotReady("the model is loading"), "ping")
+            return refusal(NotReady("the model is loading"), uuid.uuid4().hex)
         metadata = self._engine.metadata
         return _json(200, {"status": "ready", "model": metadata.name, "backend": metadata.backend})
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -31,6 +32,9 @@ class BackendConformance:
     >>> class TestMine(BackendConformance): pass
     """
 
+    needs_files: ClassVar[bool] = True
+    """False for a backend whose models need no files, and which loads an empty folder."""
+
     @pytest.fixture(scope="class")
     @classmethod
     def model(cls, backend: Backend, model_dir: Path) -> Iterator[Model]:
@@ -52,8 +56,7 @@ class BackendConformance:
 
     def test_empty_folder_is_refused(self, backend: Backend, tmp_path: Path) -> None:
         """Random weights are never served."""
-        probe = backend.probe(ModelConfig(model_dir=tmp_path))
-        if probe is None or probe.problems:
+        if self.needs_files:
             with pytest.raises(InvalidModel):
                 backend.load(ModelConfig(model_dir=tmp_path))
 
@@ -88,11 +91,13 @@ class BackendConformance:
         first, second = (model.predict([image], EVERYTHING)[0] for _ in range(2))
         _assert_same(first, second, "two calls give two answers")
 
-    def test_calls_from_several_threads_do_not_mix(self, model: Model) -> None:
-        images = [_noise(100 + 10 * i, 120, i) for i in range(4)]
-        with ThreadPoolExecutor(1) as pool:
-            answers = [pool.submit(model.predict, [image], EVERYTHING) for image in images]
-        assert [a.result()[0].size for a in answers] == [i.shape[:2] for i in images]
+    def test_any_thread_may_call(self, model: Model) -> None:
+        image = _noise(120, 160)
+        (here,) = model.predict([image], EVERYTHING)
+        for _ in range(2):
+            with ThreadPoolExecutor(1) as pool:
+                (there,) = pool.submit(model.predict, [image], EVERYTHING).result()
+            _assert_same(here, there, "another thread gets another answer")
 
     def test_images_are_left_as_they_are(self, model: Model) -> None:
         image = _noise(120, 160)

@@ -77,13 +77,13 @@ def test_doctor_says_what_an_unknown_folder_holds(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("")
     done = run("doctor", tmp_path)
     assert done.returncode == 1
-    assert "notes.txt" in done.stdout
+    assert "notes.txt" in done.stderr
 
 
 def test_doctor_says_that_a_folder_is_missing(tmp_path: Path) -> None:
     done = run("doctor", tmp_path / "absent")
     assert done.returncode == 1
-    assert "no such folder" in done.stdout
+    assert "no such folder" in done.stderr
 
 
 def test_doctor_looks_at_a_file_without_a_traceback(tmp_path: Path) -> None:

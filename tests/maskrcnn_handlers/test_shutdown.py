@@ -121,6 +121,19 @@ def test_requests_that_wait_do_not_outlast_the_drain_timeout(
     assert "Traceback" not in server.log.read_text()
 
 
+def test_a_request_that_outlasts_the_drain_does_not_keep_the_server(
+    slow: Callable[..., Server], pool: ThreadPoolExecutor, png: bytes
+) -> None:
+    server = slow(SLOW_PREDICT_S="60", MASKRCNN_DRAIN_TIMEOUT="1")
+    server.wait_for(200)
+    request = running(pool, server, png)
+    code, seconds = server.end()
+    assert request.result() == 503
+    assert code == 0, server.log.read_text()
+    assert seconds < 7
+    assert "Traceback" not in server.log.read_text()
+
+
 def test_a_client_that_never_finishes_does_not_keep_the_server(
     slow: Callable[..., Server],
 ) -> None:

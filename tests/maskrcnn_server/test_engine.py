@@ -228,3 +228,33 @@ def test_a_closed_model_is_not_asked() -> None:
     with pytest.raises(UnavailableError):
         ask(closed)
     assert model.events == ["close"]
+
+
+def test_only_two_requests_are_worked_on_at_a_time(gate: Gate, pool: ThreadPoolExecutor) -> None:
+    """What waits has not decoded its image: thirty large ones would fill the memory."""
+    busy, first = occupied(Scripted(gate), gate, pool, max_waiting=8, timeout_s=PATIENCE_S)
+    admitted = threading.Semaphore(0)
+
+    def work() -> None:
+        with busy.admission():
+            admitted.release()
+            busy.predict([image()], OPTIONS)
+
+    others = [pool.submit(work) for _ in range(6)]
+    assert admitted.acquire(timeout=PATIENCE_S)
+    assert not admitted.acquire(timeout=0.2)
+    gate.opened.set()
+    first.result()
+    for other in others:
+        other.result()
+
+
+def test_a_model_that_does_not_end_is_not_waited_for(gate: Gate, pool: ThreadPoolExecutor) -> None:
+    model = Scripted(gate)
+    busy, first = occupied(model, gate, pool, max_waiting=0, timeout_s=PATIENCE_S)
+    assert not busy.close(timeout_s=0.05)
+    assert "close" not in model.events
+    gate.opened.set()
+    first.result()
+    assert busy.close(timeout_s=PATIENCE_S)
+    assert model.events[-1] == "close"

@@ -5,6 +5,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from maskrcnn_aws_samples.config import AwsSamplesConfig
 from maskrcnn_server.backend import Model, ModelConfig, Probe
 from maskrcnn_server.errors import InvalidSetting
 from maskrcnn_tensorflow.folder import probe_folder, read_folder
@@ -38,18 +39,20 @@ class AwsSamplesBackend:
             options = _options(config)
         except InvalidSetting as error:
             return Probe(facts={}, problems=[error.message])
-        return probe_folder(_configured(config, options), ROWS[options.variant])
+        return probe_folder(_configured(config, options), ROWS[options.variant], AwsSamplesConfig)
 
     def load(self, config: ModelConfig, /) -> Model:
         options = _options(config)
-        folder = read_folder(_configured(config, options), ROWS[options.variant])
+        folder = read_folder(_configured(config, options), ROWS[options.variant], AwsSamplesConfig)
         variables = folder.variables()
         quiet()
-        from maskrcnn_aws_samples.operators import OPERATORS
+        from maskrcnn_aws_samples.operators import operators
         from maskrcnn_tensorflow.model import TensorFlowModel
 
         metadata = folder.metadata(self.name, SCORE_THRESHOLD)
-        return TensorFlowModel(metadata, folder.architecture, folder.config, OPERATORS, variables)
+        return TensorFlowModel(
+            metadata, folder.architecture, folder.config, operators(folder.config), variables
+        )
 
 
 def _configured(config: ModelConfig, options: Options) -> ModelConfig:

@@ -5,47 +5,40 @@ Sources: MaskRCNN/model/rpn.py and boxes.py, and TensorFlow's CUDA kernel of
 """
 
 import math
+from functools import partial
 
 import tensorflow as tf
 
+from maskrcnn_aws_samples.config import AwsSamplesConfig
 from maskrcnn_tensorflow import boxes, rpn
-from maskrcnn_tensorflow.body import AnchorMap
-from maskrcnn_tensorflow.config import NetworkConfig
 from maskrcnn_tensorflow.graph import Operators
-from maskrcnn_tensorflow.layers import Layers
 from maskrcnn_tensorflow.roi import sample_grid
 
-PRE_SUPPRESSION = 2000
-"""Boxes of each level that go into suppression."""
 DELTA_CLIP = math.log(1000 / 16)
-MIN_SIZE = 0.1
-"""Over the stride: the least width and height of a proposal, in pixels of the resized image."""
 
 
-def propose(
-    features: list[tf.Tensor],
-    anchors: list[AnchorMap],
-    sizes: tf.Tensor,
-    layers: Layers,
-    config: NetworkConfig,
+def operators(config: AwsSamplesConfig) -> Operators:
+    """The operators of a network that is configured like this."""
+    return Operators(partial(_propose, config), _roi_align, level_epsilon=0.0)
+
+
+def _propose(
+    config: AwsSamplesConfig, pools: list[rpn.RawBoxes], sizes: tf.Tensor
 ) -> rpn.Proposals:
     """Ranked by sigmoid, which saturates: logits above about 17 tie, and the earlier anchor wins.
 
-    Boxes with a side of less than 0.1 / stride pixels are dropped.
+    Boxes with a side of less than `min_size` / stride pixels are dropped.
     """
-    pools = rpn.raw_boxes(features, anchors, layers, config)
     found = rpn.candidates(
-        pools, count=PRE_SUPPRESSION, delta_clip=DELTA_CLIP, activation=tf.sigmoid
+        pools, count=config.level_candidates, delta_clip=DELTA_CLIP, activation=tf.sigmoid
     )
     clipped = boxes.clip_to(found.boxes, sizes[:, None, None])
-    least = MIN_SIZE / tf.constant(config.anchor_strides, tf.float32)
-    side = tf.reduce_min(clipped[..., 2:] - clipped[..., :2], axis=-1)
-    scores = tf.where(side >= least[:, None], found.scores, rpn.DROPPED)
-    best = rpn.Candidates(clipped, scores)
-    return rpn.best(best, config.proposals, config.proposal_nms_threshold)
+    least = config.min_size / tf.constant(config.anchor_strides, tf.float32)
+    found = rpn.without_small(found._replace(boxes=clipped), least)
+    return rpn.best(found, config.level_proposals, config.proposals, config.proposal_nms_threshold)
 
 
-def roi_align(
+def _roi_align(
     feature: tf.Tensor, regions: tf.Tensor, images: tf.Tensor, resolution: int
 ) -> tf.Tensor:
     """One sample a bin at x1 + (i + 0.5) * width / resolution, without the half-pixel shift.
@@ -54,6 +47,3 @@ def roi_align(
     """
     padded = tf.pad(feature, [[0, 0], [0, 1], [0, 1], [0, 0]], "SYMMETRIC")
     return sample_grid(padded, regions, images, resolution, offset=0.0)
-
-
-OPERATORS = Operators(propose, roi_align, level_epsilon=0.0)

@@ -17,7 +17,9 @@ def shapes_dir(demo_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     variables = dict(np.load(demo_dir / "model-6770.npz"))
     variables["fastrcnn/fc6/W"] = channels_last(variables["fastrcnn/fc6/W"])
     np.savez(folder / "model-6770.npz", allow_pickle=False, **variables)
-    (folder / "config.yaml").write_bytes((demo_dir / "config.yaml").read_bytes())
+    config = (demo_dir / "config.yaml").read_text()
+    own = "RPN:\n  TEST_PER_LEVEL_POST_NMS_TOPK: 200\n  TEST_IMAGE_POST_NMS_TOPK: 200\n"
+    (folder / "config.yaml").write_text(config.replace("RPN:\n", own))
     return folder
 
 

@@ -8,7 +8,7 @@ import pytest
 from maskrcnn_aws_samples.backend import AwsSamplesBackend
 from maskrcnn_server.backend import Image, Model, ModelConfig, PredictOptions
 from maskrcnn_server.detections import Detections
-from maskrcnn_server.errors import InvalidModel, InvalidSetting
+from maskrcnn_server.errors import ImageTooLarge, InvalidModel, InvalidSetting
 from maskrcnn_server.testing.fidelity import compare
 
 ALL = PredictOptions(score_threshold=0.05)
@@ -91,11 +91,12 @@ def test_old_containers_threshold_is_the_default_and_exact(shapes_dir: Path) -> 
 
 
 def test_checkpoint_of_the_other_framework_is_recognised_and_refused(
-    demo_dir: Path, shapes_dir: Path
+    demo_dir: Path, shapes_dir: Path, tmp_path: Path
 ) -> None:
     from maskrcnn_tensorpack.backend import TensorPackBackend
 
-    for backend, folder in ((AwsSamplesBackend(), demo_dir), (TensorPackBackend(), shapes_dir)):
+    (tmp_path / "model.npz").symlink_to(shapes_dir / "model-6770.npz")
+    for backend, folder in ((AwsSamplesBackend(), demo_dir), (TensorPackBackend(), tmp_path)):
         with pytest.raises(InvalidModel, match=r"rows of fastrcnn/fc6/W run channel"):
             backend.load(ModelConfig(model_dir=folder))
 
@@ -103,7 +104,11 @@ def test_checkpoint_of_the_other_framework_is_recognised_and_refused(
 def test_variant_reads_rows_of_the_older_branch(
     demo_dir: Path, shapes_model: Model, photograph: Callable[[str], Image]
 ) -> None:
-    older = AwsSamplesBackend().load(ModelConfig(model_dir=demo_dir, options={"variant": "tf1"}))
+    keys = ("RPN.TEST_PER_LEVEL_POST_NMS_TOPK", "RPN.TEST_IMAGE_POST_NMS_TOPK")
+    config = ModelConfig(
+        model_dir=demo_dir, options={"variant": "tf1"}, overrides=dict.fromkeys(keys, "200")
+    )
+    older = AwsSamplesBackend().load(config)
     image = photograph("demo/golden/shapes-9500003.png")
     (found,), (expected,) = (model.predict([image], ALL) for model in (older, shapes_model))
     assert len(compare(found, expected, box_tolerance=0.001).pairs) == len(expected) > 9
@@ -120,6 +125,8 @@ def test_images_can_go_in_as_they_are(shapes_dir: Path, photograph: Callable[[st
     (found,) = model.predict([image], ALL)
     assert found.size == image.shape[:2]
     assert len(found) > 9
+    with pytest.raises(ImageTooLarge, match="takes images as they are"):
+        model.predict([np.zeros((2001, 2000, 3), np.uint8)], ALL)
     model.close()
 
 

@@ -1,5 +1,6 @@
 """What kind of Mask R-CNN a checkpoint holds, read off its variables' names and shapes."""
 
+import itertools
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -160,7 +161,7 @@ def read_off(shapes: Shapes) -> Architecture | None:
         return (shapes.get(name) or (default,))[-1]
 
     def convs(scope: str, kind: str) -> Convs:
-        count = _count(shapes, rf"{scope}/{kind}(\d+)/W")
+        count = _count(shapes, f"{scope}/{kind}{{}}/W")
         return Convs(count, out(f"{scope}/{kind}0/W", 256), f"{scope}/gn0/gamma" in shapes)
 
     cascade = any(name.startswith("cascade_rcnn") for name in shapes)
@@ -170,7 +171,7 @@ def read_off(shapes: Shapes) -> Architecture | None:
     box_convs = convs(head, "conv")
     fc = () if c4 else (("fc",) if box_convs.count else ("fc6", "fc7"))
     return Architecture(
-        blocks=tuple(_count(shapes, rf"group{g}/block(\d+)/conv1/W") for g in range(4)),
+        blocks=tuple(_count(shapes, f"group{g}/block{{}}/conv1/W") for g in range(4)),
         stem=out("conv0/W", 64),
         widths=tuple(
             (
@@ -248,10 +249,9 @@ def _convs(scope: str, kind: str, channels: int, convs: Convs) -> Iterator[tuple
         channels = convs.width
 
 
-def _count(shapes: Shapes, pattern: str) -> int:
-    """How many there are, by the largest index that `pattern` catches."""
-    matches = (re.fullmatch(pattern, name) for name in shapes)
-    return max((int(match[1]) + 1 for match in matches if match), default=0)
+def _count(shapes: Shapes, name: str) -> int:
+    """How many there are, counted from 0; `{}` in `name` stands for the number."""
+    return next(i for i in itertools.count() if name.format(i) not in shapes)
 
 
 def _number(names: list[str]) -> str:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from maskrcnn_server.errors import InvalidModel
 from maskrcnn_tensorflow.tensor_bundle import TensorBundle
 
-STEP = re.compile(r"-(\d+)(?:\D|$)")
+STEP = re.compile(r"-(\d+)(?=\D|$)")
 
 
 class Checkpoint(Protocol):
@@ -74,6 +74,12 @@ def newest(model_dir: Path) -> Found:
             f"{model_dir}: several checkpoints and no step number to choose by: {names}; "
             "leave one, or name it like model-180000.npz"
         )
+    rivals = [f.path.name for f in found if f.step == found[-1].step]
+    if len({name.rpartition(".")[0] for name in rivals}) > 1:
+        raise InvalidModel(
+            f"{model_dir}: several checkpoints of step {found[-1].step}; leave one of: "
+            f"{', '.join(sorted(rivals))}"
+        )
     return found[-1]
 
 
@@ -132,4 +138,4 @@ def _shape(archive: zipfile.ZipFile, member: str) -> tuple[int, ...]:
 
 def _step(stem: str) -> int | None:
     numbers = STEP.findall(stem)
-    return int(numbers[0]) if numbers else None
+    return int(numbers[-1]) if numbers else None

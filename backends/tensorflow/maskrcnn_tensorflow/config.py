@@ -3,9 +3,10 @@
 import difflib
 import math
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from typing_extensions import Self
 
 from maskrcnn_server.errors import InvalidSetting
 from maskrcnn_tensorflow.architecture import Architecture
@@ -16,10 +17,27 @@ Triple = tuple[float, float, float]
 Weights = tuple[float, float, float, float]
 
 
+WITHOUT_EFFECT = frozenset(
+    "TRAINER DATA.BASEDIR DATA.TRAIN DATA.VAL DATA.ABSOLUTE_COORD DATA.FILTER_EMPTY_ANNOTATIONS "
+    "DATA.NUM_WORKERS BACKBONE.WEIGHTS BACKBONE.FREEZE_AFFINE BACKBONE.FREEZE_AT TRAIN.NUM_GPUS "
+    "TRAIN.WEIGHT_DECAY TRAIN.BASE_LR TRAIN.WARMUP TRAIN.WARMUP_INIT_LR TRAIN.STEPS_PER_EPOCH "
+    "TRAIN.STARTING_EPOCH TRAIN.LR_SCHEDULE TRAIN.EVAL_PERIOD TRAIN.CHECKPOINT_PERIOD "
+    "PREPROC.TRAIN_SHORT_EDGE_SIZE RPN.ANCHOR_STRIDE RPN.POSITIVE_ANCHOR_THRESH "
+    "RPN.NEGATIVE_ANCHOR_THRESH RPN.FG_RATIO RPN.BATCH_PER_IM RPN.CROWD_OVERLAP_THRESH "
+    "RPN.HEAD_DIM RPN.TRAIN_PRE_NMS_TOPK RPN.TRAIN_POST_NMS_TOPK "
+    "RPN.TRAIN_PER_LEVEL_NMS_TOPK RPN.NUM_ANCHOR FRCNN.BATCH_PER_IM "
+    "FRCNN.FG_THRESH FRCNN.FG_RATIO FPN.RESOLUTION_REQUIREMENT "
+    "MRCNN.ACCURATE_PASTE CASCADE.IOUS".split()
+)
+"""Keys of the framework that training needs, or networks of another kind. Masks are always pasted
+accurately."""
+
+
 class NetworkConfig(BaseModel):
     """Constants of inference: field, TensorPack's key (FasterRCNN/config.py) and its default."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+    without_effect: ClassVar[frozenset[str]] = WITHOUT_EFFECT
 
     short_edge: Positive | None = Field(800, alias="PREPROC.TEST_SHORT_EDGE_SIZE")
     """Pixels of the resized image's short edge; None: images go in as they are."""
@@ -56,6 +74,7 @@ class NetworkConfig(BaseModel):
     detection_nms_threshold: Fraction = Field(0.5, alias="TEST.FRCNN_NMS_THRESH")
     detections: Positive = Field(100, alias="TEST.RESULTS_PER_IM")
     score_floor: Fraction = Field(0.05, alias="TEST.RESULT_SCORE_THRESH")
+    """The default threshold is not below it; a request's may be."""
     score_threshold: Fraction | None = Field(None, alias="TEST.RESULT_SCORE_THRESH_VIS")
     """None: the framework's own default."""
     class_names: tuple[str, ...] | None = Field(None, alias="DATA.CLASS_NAMES")
@@ -73,16 +92,43 @@ class NetworkConfig(BaseModel):
     norm: Literal["FreezeBN", "SyncBN", "GN", "None"] | None = Field(None, alias="BACKBONE.NORM")
     pyramid_norm: Literal["None", "GN"] | None = Field(None, alias="FPN.NORM")
     cascade: bool | None = Field(None, alias="FPN.CASCADE")
-    box_head: (
-        Literal["fastrcnn_2fc_head", "fastrcnn_4conv1fc_head", "fastrcnn_4conv1fc_gn_head"] | None
-    ) = Field(None, alias="FPN.FRCNN_HEAD_FUNC")
+    box_head: str | None = Field(
+        None, pattern=r"^fastrcnn_(2fc|4conv1fc|4conv1fc_gn)_head$", alias="FPN.FRCNN_HEAD_FUNC"
+    )
     mask_head: Literal["maskrcnn_up4conv_head", "maskrcnn_up4conv_gn_head"] | None = Field(
         None, alias="FPN.MRCNN_HEAD_FUNC"
     )
     box_convs: int | None = Field(None, alias="FPN.FRCNN_CONV_HEAD_DIM")
 
-    min_size: Literal[0] = Field(0, alias="RPN.MIN_SIZE")
-    """Of proposals; TensorPack's code knows others, none of its models does."""
+    min_size: Annotated[float, Field(ge=0)] = Field(0, alias="RPN.MIN_SIZE")
+    """Least width and height of a proposal; what it counts in is the framework's."""
+
+    @classmethod
+    def keys(cls) -> frozenset[str]:
+        """Every key of the framework's configuration."""
+        return cls.without_effect | {str(info.alias) for info in cls.model_fields.values()}
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any], source: str) -> Self:
+        """The configuration of dotted keys and their values, which came from `source`.
+
+        Raises InvalidSetting for the first key that does not exist, with the nearest that does, or
+        whose value is not allowed.
+        """
+        known = cls.keys()
+        for key in values:
+            if key not in known:
+                nearest = difflib.get_close_matches(key, known, n=1, cutoff=0)[0]
+                raise InvalidSetting(f"{source}: no such key: {key}; the nearest is {nearest}")
+        try:
+            return cls.model_validate(
+                {k: v for k, v in values.items() if k not in cls.without_effect}
+            )
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            raise InvalidSetting(
+                f"{source}: {first['loc'][0]}={first['input']!r}: {first['msg']}"
+            ) from None
 
     @property
     def long_edge(self) -> int:
@@ -104,7 +150,7 @@ class NetworkConfig(BaseModel):
         """Largest dw, dh of a box regression (natural logarithm)."""
         return math.log(self.long_edge / 16)
 
-    def settled(self, architecture: Architecture) -> "NetworkConfig":
+    def settled(self, architecture: Architecture) -> Self:
         """With what the weights say of the body and the heads, on which other properties depend."""
         return self.model_copy(
             update={
@@ -129,7 +175,7 @@ class NetworkConfig(BaseModel):
         }
         if has_pyramid:
             convs = architecture.box_convs
-            box_head = "fastrcnn_4conv1fc" if convs.count else "fastrcnn_2fc"
+            box_head = "4conv1fc" if convs.count else "2fc"
             mask_norm = "_gn" if architecture.mask_convs.norm else ""
             says |= {
                 "RPN.ANCHOR_RATIOS": (len(self.anchor_ratios), architecture.anchors),
@@ -139,7 +185,7 @@ class NetworkConfig(BaseModel):
                 "FPN.FRCNN_FC_HEAD_DIM": (self.fc, architecture.fc[0][1]),
                 "FPN.FRCNN_CONV_HEAD_DIM": (self.box_convs if convs.count else None, convs.width),
                 "FPN.FRCNN_HEAD_FUNC": (
-                    self.box_head,
+                    None if self.box_head is None else self.box_head.partition("_")[2],
                     f"{box_head}{'_gn' if convs.norm else ''}_head",
                 ),
                 "FPN.MRCNN_HEAD_FUNC": (
@@ -156,46 +202,3 @@ class NetworkConfig(BaseModel):
 
 def _is_gn(norm: str | None) -> bool | None:
     return None if norm is None else norm == "GN"
-
-
-WITHOUT_EFFECT = frozenset(
-    "TRAINER DATA.BASEDIR DATA.TRAIN DATA.VAL DATA.ABSOLUTE_COORD DATA.FILTER_EMPTY_ANNOTATIONS "
-    "DATA.NUM_WORKERS BACKBONE.WEIGHTS BACKBONE.FREEZE_AFFINE BACKBONE.FREEZE_AT TRAIN.NUM_GPUS "
-    "TRAIN.WEIGHT_DECAY TRAIN.BASE_LR TRAIN.WARMUP TRAIN.WARMUP_INIT_LR TRAIN.STEPS_PER_EPOCH "
-    "TRAIN.STARTING_EPOCH TRAIN.LR_SCHEDULE TRAIN.EVAL_PERIOD TRAIN.CHECKPOINT_PERIOD "
-    "PREPROC.TRAIN_SHORT_EDGE_SIZE RPN.ANCHOR_STRIDE RPN.POSITIVE_ANCHOR_THRESH "
-    "RPN.NEGATIVE_ANCHOR_THRESH RPN.FG_RATIO RPN.BATCH_PER_IM RPN.CROWD_OVERLAP_THRESH "
-    "RPN.HEAD_DIM RPN.TRAIN_PRE_NMS_TOPK RPN.TRAIN_POST_NMS_TOPK "
-    "RPN.TRAIN_PER_LEVEL_NMS_TOPK RPN.NUM_ANCHOR FRCNN.BATCH_PER_IM "
-    "FRCNN.FG_THRESH FRCNN.FG_RATIO FPN.RESOLUTION_REQUIREMENT "
-    "MRCNN.ACCURATE_PASTE CASCADE.IOUS".split()
-)
-"""Keys of the framework that training needs, or networks of another kind. Masks are always pasted
-accurately."""
-
-
-def known_keys() -> frozenset[str]:
-    """Every key of the framework's configuration."""
-    return WITHOUT_EFFECT | {str(info.alias) for info in NetworkConfig.model_fields.values()}
-
-
-def network_config(values: Mapping[str, Any], source: str) -> NetworkConfig:
-    """The configuration of dotted keys and their values, which came from `source`.
-
-    Raises InvalidSetting for the first key that does not exist, with the nearest that does, or
-    whose value is not allowed.
-    """
-    known = known_keys()
-    for key in values:
-        if key not in known:
-            nearest = difflib.get_close_matches(key, known, n=1, cutoff=0)[0]
-            raise InvalidSetting(f"{source}: no such key: {key}; the nearest is {nearest}")
-    try:
-        return NetworkConfig.model_validate(
-            {k: v for k, v in values.items() if k not in WITHOUT_EFFECT}
-        )
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise InvalidSetting(
-            f"{source}: {first['loc'][0]}={first['input']!r}: {first['msg']}"
-        ) from None

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Generic
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ from maskrcnn_tensorflow.architecture import Architecture
 from maskrcnn_tensorflow.checkpoint import Checkpoint
 from maskrcnn_tensorflow.config import NetworkConfig
 from maskrcnn_tensorflow.rows import ORIGIN, RowOrder, channels_last, observed
-from maskrcnn_tensorflow.sources import Configuration
+from maskrcnn_tensorflow.sources import C, Configuration
 
 BACKGROUND_NAMES = ("BG", "background", "__background__")
 COCO_CLASSES = 80
@@ -29,12 +30,12 @@ NOT_IN_WEIGHTS = frozenset(
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelFolder:
+class ModelFolder(Generic[C]):
     """Everything about a model but its weights' values. It can be served if it has no problems."""
 
     checkpoint: Checkpoint
     architecture: Architecture
-    config: NetworkConfig
+    config: C
     categories: tuple[Category, ...]
     rows: RowOrder
     """How the backend reads the rows of fc6."""
@@ -50,11 +51,12 @@ class ModelFolder:
     def metadata(self, backend: str, score_threshold: float) -> ModelMetadata:
         """What the model says of itself; `score_threshold` unless its configuration has one."""
         configured = self.config.score_threshold
+        threshold = score_threshold if configured is None else configured
         return ModelMetadata(
             name=self.checkpoint.path.stem,
             backend=backend,
             categories=self.categories,
-            score_threshold=score_threshold if configured is None else configured,
+            score_threshold=max(threshold, self.config.score_floor),
             has_masks=self.architecture.has_masks,
             facts=self.facts,
         )
@@ -62,26 +64,34 @@ class ModelFolder:
     def variables(self) -> dict[str, NDArray[np.float32]]:
         """The values of the network's variables; rows of flattened regions run channel last.
 
-        Raises InvalidModel if there are problems.
+        Raises InvalidModel if there are problems, or values that are no numbers.
         """
         if self.problems:
             raise InvalidModel("; ".join(self.problems))
         values = {name: self.checkpoint.read(name) for name in self.architecture.variables()}
+        bad = [name for name, value in values.items() if not np.isfinite(value).all()]
+        if bad:
+            raise InvalidModel(
+                f"{self.checkpoint.path}: {len(bad)} variables hold NaN or infinity ({bad[0]}): "
+                "the training diverged; serve an earlier checkpoint"
+            )
         if self.rows == "channel first":
             for name in self.architecture.flattening:
                 values[name] = channels_last(values[name])
         return values
 
 
-def probe_folder(config: ModelConfig, rows: RowOrder) -> Probe | None:
+def probe_folder(config: ModelConfig, rows: RowOrder, schema: type[NetworkConfig]) -> Probe | None:
     """What a backend of this library answers to `probe`."""
+    if not config.model_dir.is_dir() or not checkpoints.find(config.model_dir):
+        return None
     try:
-        return read_folder(config, rows).probe if checkpoints.find(config.model_dir) else None
+        return read_folder(config, rows, schema).probe
     except (InvalidModel, InvalidSetting) as error:
         return Probe(facts={}, problems=[error.message])
 
 
-def read_folder(config: ModelConfig, rows: RowOrder) -> ModelFolder:
+def read_folder(config: ModelConfig, rows: RowOrder, schema: type[C]) -> ModelFolder[C]:
     """Read the model folder, without TensorFlow, and of the weights' values only what is needed.
 
     `rows` is the order in which the backend reads the rows of fc6.
@@ -95,7 +105,7 @@ def read_folder(config: ModelConfig, rows: RowOrder) -> ModelFolder:
     if architecture is None:
         some = ", ".join(list(checkpoint.shapes)[:5]) or "none"
         raise InvalidModel(f"{found.path}: no variable of a Mask R-CNN is in it (it has: {some})")
-    configuration = sources.read(config)
+    configuration = sources.read(config, schema)
     configured = configuration.network
     network = configured.settled(architecture)
     problems = architectures.problems(checkpoint.shapes, architecture)
@@ -158,7 +168,7 @@ def _resize(network: NetworkConfig) -> str:
     return f"short edge {network.short_edge}, long edge at most {network.long_edge} pixels"
 
 
-def _configuration_facts(configuration: Configuration) -> dict[str, str]:
+def _configuration_facts(configuration: Configuration[C]) -> dict[str, str]:
     """What the weights do not say, by where it comes from."""
     by_origin: dict[str, list[str]] = {}
     for name, info in NetworkConfig.model_fields.items():
@@ -171,12 +181,12 @@ def _configuration_facts(configuration: Configuration) -> dict[str, str]:
 
 
 def _categories(
-    model_dir: Path, count: int, configuration: Configuration, problems: list[str]
+    model_dir: Path, count: int, configuration: Configuration[C], problems: list[str]
 ) -> tuple[tuple[Category, ...], str]:
     """The categories, and where their names come from."""
     path = model_dir / "classes.txt"
     if path.is_file():
-        lines = path.read_text("utf-8").splitlines()
+        lines = _text(path).splitlines()
         names, origin = [line.strip() for line in lines if line.strip()], "classes.txt"
     elif (given := configuration.network.class_names) is not None:
         names, origin = list(given), configuration.origin("DATA.CLASS_NAMES")
@@ -193,6 +203,13 @@ def _categories(
         return numbered(count), origin
     is_coco = [c.name for c in coco()] == names
     return (coco() if is_coco else named(names)), origin
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InvalidModel(f"{path}: not UTF-8 ({error})") from None
 
 
 def _abridged(names: list[str]) -> str:

@@ -5,19 +5,16 @@ from typing import NamedTuple, TypeAlias
 
 import tensorflow as tf
 
-from maskrcnn_tensorflow import heads
+from maskrcnn_tensorflow import heads, rpn
 from maskrcnn_tensorflow.architecture import Architecture
-from maskrcnn_tensorflow.body import C4, AnchorMap, Body, Pyramid
+from maskrcnn_tensorflow.body import C4, Body, Pyramid
 from maskrcnn_tensorflow.config import NetworkConfig
 from maskrcnn_tensorflow.layers import Layers
 from maskrcnn_tensorflow.roi import RoiAlign
-from maskrcnn_tensorflow.rpn import Proposals
 
-Propose: TypeAlias = Callable[
-    [list[tf.Tensor], list[AnchorMap], tf.Tensor, Layers, NetworkConfig], Proposals
-]
-"""`propose(features, anchors, sizes, layers, config)`: proposals of a batch, from feature maps and
-their anchors, and int32 sizes (batch, 2: height, width) without padding."""
+Propose: TypeAlias = Callable[[list[rpn.RawBoxes], tf.Tensor], rpn.Proposals]
+"""`propose(pools, sizes)`: proposals of a batch, from what the network says of the anchors of each
+feature map, and int32 sizes (batch, 2: height, width) without padding."""
 
 
 class Operators(NamedTuple):
@@ -34,7 +31,7 @@ class Stages(NamedTuple):
 
     features: list[tf.Tensor]
     """Feature maps, each float32 (batch, height, width, channels)."""
-    proposals: Proposals
+    proposals: rpn.Proposals
     probabilities: tf.Tensor
     """Class probabilities of the proposals, float32 (P, 1 + classes)."""
     found: heads.Found
@@ -97,7 +94,8 @@ class Graph:
         self, images: tf.Tensor, sizes: tf.Tensor, score_threshold: tf.Tensor, limit: tf.Tensor
     ) -> Stages:
         features = self._body.features(images)
-        proposals = self._propose(features, self._body.anchors, sizes, self._layers, self._config)
+        pools = rpn.raw_boxes(features, self._body.anchors, self._layers, self._config)
+        proposals = self._propose(pools, sizes)
         probabilities, class_boxes = self._classify(features, proposals, sizes)
         found = heads.select(
             probabilities,
@@ -111,7 +109,7 @@ class Graph:
         return Stages(features, proposals, probabilities, found)
 
     def _classify(
-        self, features: list[tf.Tensor], proposals: Proposals, sizes: tf.Tensor
+        self, features: list[tf.Tensor], proposals: rpn.Proposals, sizes: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Each box head works on the boxes of the one before; their probabilities are averaged.
 

@@ -7,8 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskrcnn_server.backend import Image
+from maskrcnn_server.errors import ImageTooLarge
 from maskrcnn_server.rle import Size
 from maskrcnn_tensorflow.config import NetworkConfig
+
+MAX_UNRESIZED_PIXELS = 4_000_000
+"""Twice what the default resize gives: a network's memory grows with its image."""
 
 
 def resized(image: Image, config: NetworkConfig) -> Image:
@@ -16,10 +20,18 @@ def resized(image: Image, config: NetworkConfig) -> Image:
 
     As TensorPack's `CustomResize` does: bilinear on uint8, sizes rounded half up. A side never
     gets shorter than one pixel. Without a `short_edge`, `image` itself.
+
+    Raises ImageTooLarge if it is not resized and has more than `MAX_UNRESIZED_PIXELS`.
     """
-    if config.short_edge is None:
-        return image
     height, width = image.shape[:2]
+    if config.short_edge is None:
+        if height * width > MAX_UNRESIZED_PIXELS:
+            raise ImageTooLarge(
+                f"the image has {width} x {height} pixels; this model takes images as they are, "
+                f"and then at most {MAX_UNRESIZED_PIXELS} pixels",
+                max_pixels=MAX_UNRESIZED_PIXELS,
+            )
+        return image
     scale = config.short_edge / min(height, width)
     edges = (
         (config.short_edge, scale * width)

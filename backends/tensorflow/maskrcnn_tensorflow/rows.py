@@ -33,6 +33,8 @@ def observed(kernel: NDArray[np.float32]) -> RowOrder | None:
     """
     rows, units = kernel.shape
     sample = kernel[:, :: max(1, units // UNITS)]
+    if not np.isfinite(sample).all():
+        return None
     first = _correlation(sample.reshape(rows // GRID**2, GRID, GRID, -1), axis=2)
     last = _correlation(sample.reshape(GRID, GRID, rows // GRID**2, -1), axis=1)
     weaker, stronger = sorted((abs(first), abs(last)))

@@ -96,8 +96,15 @@ def candidates(
     return Candidates(tf.stack(pool_boxes, axis=1), tf.stack(pool_scores, axis=1))
 
 
-def best(found: Candidates, keep: int, iou_threshold: float) -> Proposals:
-    """Suppress overlaps within each pool; of all pools of an image, `keep` boxes at most."""
+def without_small(found: Candidates, least: tf.Tensor) -> Candidates:
+    """Drop boxes with a side shorter than their pool's `least` (pools,), in network pixels."""
+    side = tf.reduce_min(found.boxes[..., 2:] - found.boxes[..., :2], axis=-1)
+    return found._replace(scores=tf.where(side >= least[:, None], found.scores, DROPPED))
+
+
+def best(found: Candidates, keep: int, keep_in_all: int, iou_threshold: float) -> Proposals:
+    """Suppress overlaps within each pool, of which `keep` boxes stay at most, and `keep_in_all` of
+    all pools of an image."""
     batch, _, count = tf.unstack(tf.shape(found.scores))
     # One suppression for each image and pool, all in one map: its iterations run in parallel.
     kept_boxes, kept_scores = tf.map_fn(
@@ -107,7 +114,9 @@ def best(found: Candidates, keep: int, iou_threshold: float) -> Proposals:
         parallel_iterations=16,
     )
     kept_boxes = tf.reshape(kept_boxes, [batch, -1, 4])
-    top_scores, top = tf.math.top_k(tf.reshape(kept_scores, [batch, -1]), keep)
+    kept_scores = tf.reshape(kept_scores, [batch, -1])
+    available = tf.minimum(keep_in_all, tf.shape(kept_scores)[1])
+    top_scores, top = tf.math.top_k(kept_scores, available)
     present = tf.where(top_scores > DROPPED)
     return Proposals(
         tf.gather_nd(tf.gather(kept_boxes, top, batch_dims=1), present),

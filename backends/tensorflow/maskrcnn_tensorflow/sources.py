@@ -5,13 +5,13 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import yaml
 
 from maskrcnn_server.backend import ModelConfig
 from maskrcnn_server.errors import InvalidModel, InvalidSetting
-from maskrcnn_tensorflow.config import WITHOUT_EFFECT, NetworkConfig, known_keys, network_config
+from maskrcnn_tensorflow.config import NetworkConfig
 
 CONFIG_FILE = "config.yaml"
 TRAINING_LOG = "log.log"
@@ -23,15 +23,18 @@ LOG_BYTES = 64 << 20
 """So much of a training log is read at most."""
 CONFIG_BYTES = 1 << 20
 
-_LOGGED = re.compile(r"Config: -+\n(\{.*?\n?\})(?=\n|$)", re.DOTALL)
+_LOGGED = re.compile(r"Config: -+\n(\{.*?\})\s*(?:\n|$)", re.DOTALL)
 _NUMPY_SCALAR = re.compile(r"np\.\w+\(([^()]*)\)")
 
 
+C = TypeVar("C", bound=NetworkConfig)
+
+
 @dataclass(frozen=True)
-class Configuration:
+class Configuration(Generic[C]):
     """A network's configuration, and for each key that something sets, what set it last."""
 
-    network: NetworkConfig
+    network: C
     origins: Mapping[str, str]
 
     def origin(self, key: str) -> str:
@@ -39,7 +42,7 @@ class Configuration:
         return self.origins.get(key, DEFAULT)
 
 
-def read(config: ModelConfig) -> Configuration:
+def read(config: ModelConfig, schema: type[C]) -> Configuration[C]:
     """Of each key the first of: environment, `config.yaml`, TensorPack's `log.log`, default.
 
     Raises InvalidModel for a file that is no configuration, InvalidSetting for a key that does not
@@ -49,7 +52,7 @@ def read(config: ModelConfig) -> Configuration:
     layers: list[tuple[str, dict[str, Any]]] = []
     log, file = (config.model_dir / name for name in (TRAINING_LOG, CONFIG_FILE))
     if log.is_file():
-        useful = known_keys() - WITHOUT_EFFECT - {SHOWN}
+        useful = schema.keys() - schema.without_effect - {SHOWN}
         logged = {key: value for key, value in _training_log(log).items() if key in useful}
         layers.append((TRAINING_LOG, logged))
     if file.is_file():
@@ -62,10 +65,19 @@ def read(config: ModelConfig) -> Configuration:
     origins: dict[str, str] = {}
     for origin, layer in layers:
         name = f"CONFIG__{next(iter(layer)).replace('.', '__')}" if origin == ENVIRONMENT else ""
-        network_config(layer, name or str(config.model_dir / origin))
+        schema.of(layer, name or str(config.model_dir / origin))
         values |= layer
         origins |= dict.fromkeys(layer, origin)
-    return Configuration(network_config(values, str(config.model_dir)), origins)
+    return Configuration(schema.of(values, str(config.model_dir)), origins)
+
+
+class _Loader(yaml.SafeLoader):
+    """Without aliases, by which nine lines can stand for a billion."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("aliases are not supported")
+        return super().compose_node(parent, index)
 
 
 def _training_log(path: Path) -> dict[str, Any]:
@@ -74,11 +86,12 @@ def _training_log(path: Path) -> dict[str, Any]:
     It is a dictionary as Python prints it, which is parsed as a literal: nothing is evaluated.
     """
     with path.open(encoding="utf-8", errors="replace") as file:
-        logged = _LOGGED.findall(file.read(LOG_BYTES))
-    if not logged:
+        text = file.read(LOG_BYTES)
+    logged = _LOGGED.match(text, max(0, text.rfind("Config: -----")))
+    if logged is None:
         return {}
     try:
-        tree = ast.literal_eval(_NUMPY_SCALAR.sub(r"\1", logged[-1]))
+        tree = ast.literal_eval(_NUMPY_SCALAR.sub(r"\1", logged[1]))
     except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
         raise InvalidModel(
             f"{path}: the configuration in it cannot be read ({error}); remove the file, and put "
@@ -95,7 +108,7 @@ def _config_file(path: Path) -> Iterator[tuple[str, Any]]:
     """
     try:
         with path.open(encoding="utf-8") as file:
-            content = yaml.safe_load(file.read(CONFIG_BYTES))
+            content = yaml.load(file.read(CONFIG_BYTES), _Loader)  # noqa: S506 (it is the safe one)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InvalidModel(f"{path}: not YAML ({error})") from None
     if not isinstance(content, dict):
@@ -118,7 +131,7 @@ def _flat(tree: Mapping[Any, Any], prefix: str) -> Iterator[tuple[str, Any]]:
 
 def _literal(key: str, literal: str) -> Any:
     try:
-        return yaml.safe_load(literal)
+        return yaml.load(literal, _Loader)  # noqa: S506 (it is the safe one)
     except yaml.YAMLError:
         name = f"CONFIG__{key.replace('.', '__')}"
         raise InvalidSetting(f"{name}={literal}: not a YAML literal") from None

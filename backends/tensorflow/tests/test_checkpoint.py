@@ -142,3 +142,18 @@ def test_several_without_a_number_are_not_guessed_between(tmp_path: Path) -> Non
 def test_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(InvalidModel, match="nowhere: no such folder"):
         newest(tmp_path / "nowhere")
+
+
+def test_step_is_the_last_number_of_a_name(tmp_path: Path) -> None:
+    for name in ("2024-05-01-model-100.npz", "2024-03-09-model-200.npz"):
+        (tmp_path / name).touch()
+    assert newest(tmp_path).path.name == "2024-03-09-model-200.npz"
+
+
+def test_several_of_one_step_are_not_guessed_between(tmp_path: Path) -> None:
+    for name in ("model-100.npz", "model-100-fp16.npz"):
+        (tmp_path / name).touch()
+    with pytest.raises(
+        InvalidModel, match=r"of step 100; leave one of: model-100-fp16\.npz, model"
+    ):
+        newest(tmp_path)

@@ -9,6 +9,7 @@ import pytest
 from maskrcnn_server.backend import ModelConfig
 from maskrcnn_server.errors import InvalidModel, InvalidSetting
 from maskrcnn_tensorflow.architecture import Architecture, Convs
+from maskrcnn_tensorflow.config import NetworkConfig
 from maskrcnn_tensorflow.folder import ModelFolder, read_folder
 
 TINY = Architecture(
@@ -40,8 +41,10 @@ def write(folder: Path, architecture: Architecture = TINY, change: Change | None
     return folder
 
 
-def read(model_dir: Path, overrides: dict[str, str]) -> ModelFolder:
-    return read_folder(ModelConfig(model_dir=model_dir, overrides=overrides), "channel last")
+def read(model_dir: Path, overrides: dict[str, str]) -> ModelFolder[NetworkConfig]:
+    return read_folder(
+        ModelConfig(model_dir=model_dir, overrides=overrides), "channel last", NetworkConfig
+    )
 
 
 def test_every_number_is_read_off_the_weights(tmp_path: Path) -> None:
@@ -79,6 +82,41 @@ def test_wrong_variables_are_listed(tmp_path: Path, change: Change, message: str
     (problem, *_) = read(write(tmp_path, change=change), {}).problems
     assert re.search(message, problem)
     assert problem.startswith("model-3.npz: ")
+
+
+def test_block_of_a_huge_number_is_surplus(tmp_path: Path) -> None:
+    name = "group0/block999999999/conv1/W"
+    (problem,) = read(write(tmp_path, change=lambda v: v.update({name: np.zeros(1)})), {}).problems
+    assert f"does not have: {name}" in problem
+
+
+def test_weights_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
+    """A training that diverged is not served."""
+
+    def diverge(values: dict[str, np.ndarray]) -> None:
+        values["maskrcnn/conv/W"] += np.nan
+        values["fastrcnn/fc6/W"] += np.inf
+
+    folder = read(write(tmp_path, change=diverge), {})
+    with pytest.raises(InvalidModel, match="2 variables hold NaN or infinity"):
+        folder.variables()
+
+
+def test_threshold_below_which_the_network_keeps_nothing_is_a_floor(tmp_path: Path) -> None:
+    overrides = {"TEST.RESULT_SCORE_THRESH": "0.9", "TEST.RESULT_SCORE_THRESH_VIS": "0.3"}
+    assert read(write(tmp_path), overrides).metadata("any", 0.5).score_threshold == 0.9
+
+
+@pytest.mark.parametrize("content", [b"\xef\xbb\xbfBG\r\ncat\r\ndog\r\n", b"cat\ndog"])
+def test_class_names_of_any_editor_are_read(tmp_path: Path, content: bytes) -> None:
+    (write(tmp_path) / "classes.txt").write_bytes(content)
+    assert [c.name for c in read(tmp_path, {}).categories] == ["cat", "dog"]
+
+
+def test_class_names_in_another_encoding_are_refused(tmp_path: Path) -> None:
+    (write(tmp_path) / "classes.txt").write_bytes(b"caf\xe9\ndog")
+    with pytest.raises(InvalidModel, match=r"classes\.txt: not UTF-8"):
+        read(tmp_path, {})
 
 
 def test_what_an_optimizer_leaves_is_ignored(tmp_path: Path) -> None:
@@ -156,11 +194,15 @@ def test_keys_of_training_are_accepted(tmp_path: Path) -> None:
         ({"TEST.RESULTS_PER_IM": "[1"}, "CONFIG__TEST__RESULTS_PER_IM=.*not a YAML literal"),
         ({"TEST.RESULTS_PER_IM": "many"}, "CONFIG__TEST__RESULTS_PER_IM: .*valid integer"),
         ({"TEST.RESULTS_PER_IM": "0"}, "greater than 0"),
-        ({"RPN.MIN_SIZE": "2"}, r"CONFIG__RPN__MIN_SIZE: RPN.MIN_SIZE=2: Input should be 0"),
+        (
+            {"RPN.MIN_SIZE": "-2"},
+            r"CONFIG__RPN__MIN_SIZE: RPN.MIN_SIZE=-2: Input should be greater",
+        ),
+        ({"TEST.RESULTS_PER_IM": "&a [*a]"}, "not a YAML literal"),
         ({"PREPROC.MAXSIZE": "1"}, r"PREPROC.MAXSIZE; the nearest is PREPROC.MAX_SIZE"),
         ({"TEST.RESULTS_PER_IM": "__import__('os').system('x')"}, "valid integer"),
     ],
-    ids=["syntax", "type", "range", "unsupported", "unknown", "code"],
+    ids=["syntax", "type", "range", "negative", "alias", "unknown", "code"],
 )
 def test_bad_override_is_named_with_its_rule(
     tmp_path: Path, overrides: dict[str, str], message: str

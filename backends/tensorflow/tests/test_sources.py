@@ -4,6 +4,7 @@ import pytest
 
 from maskrcnn_server.backend import ModelConfig
 from maskrcnn_server.errors import InvalidModel
+from maskrcnn_tensorflow.config import NetworkConfig
 from maskrcnn_tensorflow.sources import read
 
 LOG = """\x1b[32m[1123 05:19:15 @logger.py:94]\x1b[0m Argv: train.py --config MODE_MASK=True
@@ -27,7 +28,7 @@ def log(folder: Path, max_size: str = "1344.0") -> Path:
 
 @pytest.mark.parametrize("printed", ["1344.0", "np.float64(1344.0)"], ids=["numpy 1", "numpy 2"])
 def test_training_log_is_read(tmp_path: Path, printed: str) -> None:
-    found = read(ModelConfig(model_dir=log(tmp_path, printed)))
+    found = read(ModelConfig(model_dir=log(tmp_path, printed)), NetworkConfig)
     assert found.network.short_edge == 600
     assert found.network.max_size == 1344
     assert found.network.class_names == ("BG", "cat's", "dog")
@@ -39,7 +40,9 @@ def test_environment_wins_over_the_file_and_the_file_over_the_log(tmp_path: Path
     (log(tmp_path) / "config.yaml").write_text(
         "PREPROC: {TEST_SHORT_EDGE_SIZE: 700}\nTEST: {RESULTS_PER_IM: 60}"
     )
-    found = read(ModelConfig(model_dir=tmp_path, overrides={"TEST.RESULTS_PER_IM": "70"}))
+    found = read(
+        ModelConfig(model_dir=tmp_path, overrides={"TEST.RESULTS_PER_IM": "70"}), NetworkConfig
+    )
     assert (found.network.short_edge, found.network.detections) == (700, 70)
     assert found.origin("PREPROC.MAX_SIZE") == "log.log"
     assert found.origin("PREPROC.TEST_SHORT_EDGE_SIZE") == "config.yaml"
@@ -49,15 +52,29 @@ def test_environment_wins_over_the_file_and_the_file_over_the_log(tmp_path: Path
 def test_of_several_trainings_in_a_log_the_last_one_counts(tmp_path: Path) -> None:
     text = LOG % "1344.0"
     (tmp_path / "log.log").write_text(text + text.replace("_SIZE': 600", "_SIZE': 640"))
-    assert read(ModelConfig(model_dir=tmp_path)).network.short_edge == 640
+    assert read(ModelConfig(model_dir=tmp_path), NetworkConfig).network.short_edge == 640
 
 
 def test_log_without_a_configuration_says_nothing(tmp_path: Path) -> None:
     (tmp_path / "log.log").write_text("Epoch 1 (global_step 500) finished")
-    assert read(ModelConfig(model_dir=tmp_path)).origins == {}
+    assert read(ModelConfig(model_dir=tmp_path), NetworkConfig).origins == {}
 
 
 @pytest.mark.parametrize("value", ["__import__('os').system('touch /tmp/x')", "f(1)", "["])
 def test_nothing_in_a_log_is_evaluated(tmp_path: Path, value: str) -> None:
     with pytest.raises(InvalidModel, match=r"log\.log: the configuration in it cannot be read"):
-        read(ModelConfig(model_dir=log(tmp_path, value)))
+        read(ModelConfig(model_dir=log(tmp_path, value)), NetworkConfig)
+
+
+def test_long_log_is_read_quickly(tmp_path: Path) -> None:
+    """Many beginnings without an end once took time that grew with their square."""
+    (tmp_path / "log.log").write_text("Config: -----\n{\n" * 400_000)
+    assert read(ModelConfig(model_dir=tmp_path), NetworkConfig).origins == {}
+
+
+def test_aliases_are_refused(tmp_path: Path) -> None:
+    lines = ["A0: &a0 {x: 1}"]
+    lines += [f"A{i}: &a{i} {{x: *a{i - 1}, y: *a{i - 1}}}" for i in range(1, 60)]
+    (tmp_path / "config.yaml").write_text("\n".join(lines))
+    with pytest.raises(InvalidModel, match="aliases are not supported"):
+        read(ModelConfig(model_dir=tmp_path), NetworkConfig)

@@ -1,6 +1,7 @@
 """The TensorPack backend: what sets its checkpoints apart from others of the same names."""
 
 from maskrcnn_server.backend import Model, ModelConfig, Probe
+from maskrcnn_tensorflow.config import NetworkConfig
 from maskrcnn_tensorflow.folder import probe_folder, read_folder
 from maskrcnn_tensorflow.quiet import quiet
 from maskrcnn_tensorflow.rows import RowOrder
@@ -18,14 +19,16 @@ class TensorPackBackend:
     name = "tensorpack"
 
     def probe(self, config: ModelConfig, /) -> Probe | None:
-        return probe_folder(config, ROWS)
+        return probe_folder(config, ROWS, NetworkConfig)
 
     def load(self, config: ModelConfig, /) -> Model:
-        folder = read_folder(config, ROWS)
+        folder = read_folder(config, ROWS, NetworkConfig)
         variables = folder.variables()
         quiet()
         from maskrcnn_tensorflow.model import TensorFlowModel
-        from maskrcnn_tensorpack.operators import OPERATORS
+        from maskrcnn_tensorpack.operators import operators
 
         metadata = folder.metadata(self.name, SCORE_THRESHOLD)
-        return TensorFlowModel(metadata, folder.architecture, folder.config, OPERATORS, variables)
+        return TensorFlowModel(
+            metadata, folder.architecture, folder.config, operators(folder.config), variables
+        )

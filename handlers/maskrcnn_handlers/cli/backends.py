@@ -22,8 +22,13 @@ def backends() -> None:
     console.print(table)
     console.print(f"backends: {', '.join(registered) or 'none'}")
     console.print(f"formats: {', '.join(formats)}")
+    report_broken(console, plugins)
+    if plugins.broken:
+        raise typer.Exit(1)
+
+
+def report_broken(console: Console, plugins: Plugins) -> None:
+    """Say which plugins are broken, and why."""
     for broken in plugins.broken:
         report = f"{broken.name} of {broken.distribution}: {broken.reason}"
         console.print(f"[red]broken:[/] {escape(report)}")
-    if plugins.broken:
-        raise typer.Exit(1)

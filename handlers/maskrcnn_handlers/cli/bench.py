@@ -36,6 +36,7 @@ def bench(
     """Time the stages of a request, from the JSON's bytes to the reply's."""
     console = Console()
     settings = environment.read(model=model, backend=backend)
+    data = image.read_bytes()
     plugins = Plugins()
     start = time.monotonic()
     loaded = open_model(plugins, settings)
@@ -46,7 +47,7 @@ def bench(
     body = json.dumps(
         {
             "img_id": image.name,
-            "img_data": base64.b64encode(image.read_bytes()).decode(),
+            "img_data": base64.b64encode(data).decode(),
             "score_threshold": 0.0,
             "max_detections": instances,
         }
@@ -58,7 +59,7 @@ def bench(
             reply = service.invoke(body, "application/json", "", "")
         total = time.perf_counter() - begin
         if reply.status != 200:
-            raise RequestError(reply.body.decode())
+            raise RequestError(json.loads(reply.body)["error"]["message"])
         if run >= 2:
             ours = total - watch.seconds.get("network", 0.0)
             for name, seconds in {**watch.seconds, "all": total, "all but network": ours}.items():

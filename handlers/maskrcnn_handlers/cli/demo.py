@@ -3,6 +3,7 @@
 import base64
 import json
 import time
+import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,10 +15,11 @@ from rich.table import Table
 
 from maskrcnn_handlers import images, pictures
 from maskrcnn_handlers.child import served
+from maskrcnn_handlers.cli.backends import report_broken
 from maskrcnn_server import settings as environment
 from maskrcnn_server.categories import named
 from maskrcnn_server.detections import Detections
-from maskrcnn_server.errors import BackendNotSelected
+from maskrcnn_server.errors import BackendNotSelected, RequestError
 from maskrcnn_server.masks import BitMasks
 from maskrcnn_server.plugins import Plugins
 from maskrcnn_server.rle import RLE
@@ -31,14 +33,15 @@ def demo(
 ) -> None:
     """Serve a model that comes along, send it a picture over HTTP, and show the answer."""
     console = Console()
-    demos = Plugins().demos()
+    plugins = Plugins()
+    demos = plugins.demos()
+    report_broken(console, plugins)
     if not demos:
-        raise BackendNotSelected(
-            "no installed plugin brings a demo: pip install maskrcnn-tensorpack"
-        )
+        raise BackendNotSelected("no installed plugin brings a demo; maskrcnn-tensorpack does")
     chosen = next(iter(demos.values()))
     path = image or chosen.images[0]
     data = path.read_bytes()
+    out.parent.mkdir(parents=True, exist_ok=True)
     console.print(f"starting a server with the model [bold]{chosen.name}[/] ({chosen.backend}) ...")
     begin = time.monotonic()
     with served(chosen.model_dir, chosen.backend) as url:
@@ -58,8 +61,11 @@ def demo(
 
 def _post(url: str, body: bytes) -> Any:
     request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=120) as reply:
-        return json.load(reply)
+    try:
+        with urllib.request.urlopen(request, timeout=120) as reply:
+            return json.load(reply)
+    except urllib.error.HTTPError as error:
+        raise RequestError(json.load(error)["error"]["message"]) from None
 
 
 def _table(annotations: list[Any]) -> Table:

@@ -8,11 +8,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from maskrcnn_handlers.cli.backends import report_broken
 from maskrcnn_handlers.cli.progress import downloading
 from maskrcnn_server import settings as environment
 from maskrcnn_server.backend import Probe
-from maskrcnn_server.plugins import Plugins, select_backend
-from maskrcnn_server.startup import fetched, probe
+from maskrcnn_server.errors import InvalidModel
+from maskrcnn_server.plugins import Plugins
+from maskrcnn_server.settings import Settings
+from maskrcnn_server.startup import choose_backend, fetched, probe
 
 
 def doctor(
@@ -30,29 +33,25 @@ def doctor(
     asked_for = environment.read(model=model, backend=backend)
     with downloading(console) as progress:
         settings = fetched(plugins, asked_for, progress)
-    model_dir = Path(settings.model)
-    backends = plugins.backends()
-    asked = {name: b for name, b in backends.items() if settings.backend in (None, name)}
-    probes = {name: probe(asked[name], settings) for name in asked}
-    for name, found in probes.items():
-        if found is not None:
-            _show(console, name, found)
-    if not any(probes.values()):
-        console.print(_contents(model_dir))
-    servable = [name for name, found in probes.items() if found is not None and not found.problems]
-    chosen = select_backend(backends, settings.backend, lambda b: b.name in servable)
-    folder = escape(str(model_dir))
-    if chosen.name not in servable:
-        console.print(f"[red]{folder} would not be served[/] by {chosen.name}")
-        raise typer.Exit(1)
-    console.print(f"[green]{folder} would be served[/] by {chosen.name}")
+    report_broken(console, plugins)
+    probes = {
+        name: probe(found, settings)
+        for name, found in plugins.backends().items()
+        if settings.backend in (None, name)
+    }
+    for name, seen in probes.items():
+        if seen is not None:
+            _show(console, name, seen)
+    chosen = choose_backend(plugins, settings)
+    seen = probes[chosen.name]
+    if seen is None or seen.problems:
+        raise InvalidModel(f"{_described(settings)} would not be served by {chosen.name}")
+    console.print(f"[green]{escape(settings.model)} would be served[/] by {chosen.name}")
 
 
-def _contents(folder: Path) -> str:
-    if not folder.is_dir():
-        return "there is no such folder"
-    inside = ", ".join(sorted(p.name for p in folder.iterdir())[:10]) or "nothing"
-    return f"it holds: {escape(inside)}"
+def _described(settings: Settings) -> str:
+    held = ", ".join(sorted(p.name for p in Path(settings.model).iterdir())[:8]) or "nothing"
+    return f"{settings.model} (it holds: {held})"
 
 
 def _show(console: Console, name: str, found: Probe) -> None:

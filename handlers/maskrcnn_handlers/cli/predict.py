@@ -44,9 +44,12 @@ def predict(
     """
     console = Console(soft_wrap=True)
     settings = environment.read(model=model, backend=backend)
+    drawings = {} if out is None else _drawings(pictures_in, out)
+    if json_file is not None:
+        json_file.parent.mkdir(parents=True, exist_ok=True)
+        json_file.touch()
     with downloading(console) as progress:
         loaded = open_model(Plugins(), settings, progress)
-    drawings = {} if out is None else _drawings(pictures_in, out)
     options = PredictOptions(
         score_threshold=score_threshold, mask_threshold=settings.mask_threshold
     )
@@ -69,7 +72,6 @@ def predict(
             overlay = pictures.overlay(image, found, loaded.metadata.categories)
             overlay.save(drawings[path])
     if json_file is not None:
-        json_file.parent.mkdir(parents=True, exist_ok=True)
         json_file.write_text(json.dumps(results))
     loaded.close()
     if failed:

@@ -13,7 +13,9 @@ from maskrcnn_server import downloads
 def downloading(console: Console) -> Iterator[downloads.Progress]:
     """Shows a bar for each file while it comes, and nothing if none does."""
     columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn()
-    with Progress(*columns, console=console, transient=True) as bars:
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as bars:
         tasks = {}
 
         def progress(name: str, done: int, total: int | None) -> None:
