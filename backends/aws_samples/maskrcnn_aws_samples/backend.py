@@ -49,7 +49,7 @@ class AwsSamplesBackend:
         from maskrcnn_aws_samples.operators import operators
         from maskrcnn_tensorflow.model import TensorFlowModel
 
-        metadata = folder.metadata(self.name, SCORE_THRESHOLD)
+        metadata = folder.metadata(self.name, SCORE_THRESHOLD, config.score_threshold)
         return TensorFlowModel(
             metadata, folder.architecture, folder.config, operators(folder.config), variables
         )

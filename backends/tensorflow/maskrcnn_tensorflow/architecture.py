@@ -14,7 +14,7 @@ RESNETS: dict[tuple[int, ...], str] = {
     (3, 8, 36, 3): "resnet152",
 }
 NETWORK = re.compile(r"(conv0|group\d|fpn|rpn|fastrcnn|maskrcnn|cascade_rcnn\w*)/")
-"""Scopes of the network; variables outside (the optimizer's, the step) do not matter."""
+"""Scopes of the network."""
 SLOT = re.compile(r"/(Momentum|Adam|Adam_1|AccumGrad\w*|ExponentialMovingAverage)$")
 """What optimizers keep beside a variable, inside the network's scopes."""
 CASCADE = tuple(f"cascade_rcnn_stage{i}" for i in (1, 2, 3))
@@ -152,9 +152,14 @@ class Architecture:
         yield from _biased(f"{outputs}/box", (previous, 4 * boxes))
 
 
+def is_of_network(variable: str) -> bool:
+    """Whether the network computes with it; what is outside is the optimizer's, or the step."""
+    return NETWORK.match(variable) is not None and SLOT.search(variable) is None
+
+
 def read_off(shapes: Shapes) -> Architecture | None:
     """The architecture that `shapes` come nearest to; None if nothing looks like Mask R-CNN."""
-    if not any(NETWORK.match(name) for name in shapes):
+    if not any(is_of_network(name) for name in shapes):
         return None
 
     def out(name: str, default: int) -> int:
@@ -195,30 +200,6 @@ def read_off(shapes: Shapes) -> Architecture | None:
     )
 
 
-def problems(shapes: Shapes, architecture: Architecture) -> list[str]:
-    """What keeps `shapes` from being this architecture: missing, misshapen, surplus variables."""
-    expected = architecture.variables()
-    missing = [name for name in expected if name not in shapes]
-    misshapen = [
-        f"{name} is {shapes[name]}, should be {shape}"
-        for name, shape in expected.items()
-        if name in shapes and shapes[name] != shape
-    ]
-    surplus = [
-        name
-        for name in shapes
-        if NETWORK.match(name) and name not in expected and not SLOT.search(name)
-    ]
-    found = []
-    if missing:
-        found.append(f"{_number(missing)} missing: {_some(missing)}")
-    if misshapen:
-        found.append(f"{_number(misshapen)} of another shape: {_some(misshapen)}")
-    if surplus:
-        found.append(f"{_number(surplus)} that such a network does not have: {_some(surplus)}")
-    return found
-
-
 def _batch_norm(name: str, kernel: Shape) -> Iterator[tuple[str, Shape]]:
     yield f"{name}/W", kernel
     yield from _scaled(f"{name}/bn", kernel[-1])
@@ -252,11 +233,3 @@ def _convs(scope: str, kind: str, channels: int, convs: Convs) -> Iterator[tuple
 def _count(shapes: Shapes, name: str) -> int:
     """How many there are, counted from 0; `{}` in `name` stands for the number."""
     return next(i for i in itertools.count() if name.format(i) not in shapes)
-
-
-def _number(names: list[str]) -> str:
-    return "1 variable" if len(names) == 1 else f"{len(names)} variables"
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")

@@ -17,6 +17,7 @@ from maskrcnn_tensorflow import sources
 from maskrcnn_tensorflow.architecture import Architecture
 from maskrcnn_tensorflow.checkpoint import Checkpoint
 from maskrcnn_tensorflow.config import NetworkConfig
+from maskrcnn_tensorflow.differences import differences
 from maskrcnn_tensorflow.rows import ORIGIN, RowOrder, channels_last, observed
 from maskrcnn_tensorflow.sources import C, Configuration
 
@@ -48,15 +49,19 @@ class ModelFolder(Generic[C]):
         """What is here, for people."""
         return Probe(facts=self.facts, problems=self.problems, notes=self.notes)
 
-    def metadata(self, backend: str, score_threshold: float) -> ModelMetadata:
-        """What the model says of itself; `score_threshold` unless its configuration has one."""
+    def metadata(self, backend: str, default: float, asked: float | None) -> ModelMetadata:
+        """What the model says of itself.
+
+        Its score threshold is the one that the operator `asked` for, else the configured one, else
+        the backend's `default`, the last two not below what the framework keeps.
+        """
         configured = self.config.score_threshold
-        threshold = score_threshold if configured is None else configured
+        threshold = max(default if configured is None else configured, self.config.score_floor)
         return ModelMetadata(
             name=self.checkpoint.path.stem,
             backend=backend,
             categories=self.categories,
-            score_threshold=max(threshold, self.config.score_floor),
+            score_threshold=threshold if asked is None else asked,
             has_masks=self.architecture.has_masks,
             facts=self.facts,
         )
@@ -108,7 +113,7 @@ def read_folder(config: ModelConfig, rows: RowOrder, schema: type[C]) -> ModelFo
     configuration = sources.read(config, schema)
     configured = configuration.network
     network = configured.settled(architecture)
-    problems = architectures.problems(checkpoint.shapes, architecture)
+    problems = differences(checkpoint.shapes, architecture)
     problems += configured.contradictions(architecture)
     if resnet_arch not in (None, architecture.name):
         problems.append(

@@ -59,8 +59,6 @@ def read(config: ModelConfig, schema: type[C]) -> Configuration[C]:
         layers.append((CONFIG_FILE, dict(_config_file(file))))
     for key, literal in config.overrides.items():
         layers.append((ENVIRONMENT, {key: _literal(key, literal)}))
-    if config.score_threshold is not None:
-        layers.append((ENVIRONMENT, {SHOWN: config.score_threshold}))
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
     for origin, layer in layers:

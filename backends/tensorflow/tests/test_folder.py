@@ -104,7 +104,9 @@ def test_weights_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
 
 def test_threshold_below_which_the_network_keeps_nothing_is_a_floor(tmp_path: Path) -> None:
     overrides = {"TEST.RESULT_SCORE_THRESH": "0.9", "TEST.RESULT_SCORE_THRESH_VIS": "0.3"}
-    assert read(write(tmp_path), overrides).metadata("any", 0.5).score_threshold == 0.9
+    folder = read(write(tmp_path), overrides)
+    assert folder.metadata("any", 0.5, asked=None).score_threshold == 0.9
+    assert folder.metadata("any", 0.5, asked=0.01).score_threshold == 0.01
 
 
 @pytest.mark.parametrize("content", [b"\xef\xbb\xbfBG\r\ncat\r\ndog\r\n", b"cat\ndog"])

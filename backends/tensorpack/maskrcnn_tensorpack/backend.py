@@ -28,7 +28,7 @@ class TensorPackBackend:
         from maskrcnn_tensorflow.model import TensorFlowModel
         from maskrcnn_tensorpack.operators import operators
 
-        metadata = folder.metadata(self.name, SCORE_THRESHOLD)
+        metadata = folder.metadata(self.name, SCORE_THRESHOLD, config.score_threshold)
         return TensorFlowModel(
             metadata, folder.architecture, folder.config, operators(folder.config), variables
         )
