@@ -1,9 +1,9 @@
 """What a backend is: a framework that can load models, and the models it loads."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,6 +73,10 @@ class Probe:
     """What `load` would accept but the operator should know, such as assumed defaults."""
 
 
+Exporter: TypeAlias = Callable[["ModelConfig", Path], None]
+"""Writes the model that a configuration names to a path. Raises InvalidModel as `load` does."""
+
+
 class Model(Protocol):
     """A model in memory. One that exists can predict."""
 
@@ -106,6 +110,14 @@ class Backend(Protocol):
 
     def load(self, config: ModelConfig, /) -> Model:
         """Load the model, or raise `InvalidModel` or `InvalidSetting` with everything wrong."""
+
+
+@runtime_checkable
+class Exports(Protocol):
+    """What a backend may do beside: write its models for others to load."""
+
+    def exporters(self) -> Mapping[str, Exporter]:
+        """By the name of a format, such as `saved_model`."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,14 +1,16 @@
 """The AWS Samples backend: what sets its checkpoints apart from others of the same names."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from maskrcnn_aws_samples.config import AwsSamplesConfig
-from maskrcnn_server.backend import Model, ModelConfig, Probe
+from maskrcnn_server.backend import Exporter, Model, ModelConfig, Probe
 from maskrcnn_server.errors import InvalidSetting
-from maskrcnn_tensorflow.folder import probe_folder, read_folder
+from maskrcnn_tensorflow.exporting import exporters
+from maskrcnn_tensorflow.folder import ModelFolder, probe_folder, read_folder
 from maskrcnn_tensorflow.quiet import quiet
 from maskrcnn_tensorflow.rows import RowOrder
 
@@ -42,17 +44,29 @@ class AwsSamplesBackend:
         return probe_folder(_configured(config, options), ROWS[options.variant], AwsSamplesConfig)
 
     def load(self, config: ModelConfig, /) -> Model:
-        options = _options(config)
-        folder = read_folder(_configured(config, options), ROWS[options.variant], AwsSamplesConfig)
+        folder = _read(config)
         variables = folder.variables()
         quiet()
         from maskrcnn_aws_samples.operators import operators
         from maskrcnn_tensorflow.model import TensorFlowModel
 
         metadata = folder.metadata(self.name, SCORE_THRESHOLD, config.score_threshold)
-        return TensorFlowModel(
-            metadata, folder.architecture, folder.config, operators(folder.config), variables
-        )
+        own = operators(folder.config)
+        return TensorFlowModel(metadata, folder.architecture, folder.config, own, variables)
+
+    def exporters(self) -> Mapping[str, Exporter]:
+        return exporters(_read, _operators, SCORE_THRESHOLD)
+
+
+def _read(config: ModelConfig) -> ModelFolder[AwsSamplesConfig]:
+    options = _options(config)
+    return read_folder(_configured(config, options), ROWS[options.variant], AwsSamplesConfig)
+
+
+def _operators(config: AwsSamplesConfig) -> object:
+    from maskrcnn_aws_samples.operators import operators
+
+    return operators(config)
 
 
 def _configured(config: ModelConfig, options: Options) -> ModelConfig:

@@ -1,8 +1,11 @@
 """The TensorPack backend: what sets its checkpoints apart from others of the same names."""
 
-from maskrcnn_server.backend import Model, ModelConfig, Probe
+from collections.abc import Mapping
+
+from maskrcnn_server.backend import Exporter, Model, ModelConfig, Probe
 from maskrcnn_tensorflow.config import NetworkConfig
-from maskrcnn_tensorflow.folder import probe_folder, read_folder
+from maskrcnn_tensorflow.exporting import exporters
+from maskrcnn_tensorflow.folder import ModelFolder, probe_folder, read_folder
 from maskrcnn_tensorflow.quiet import quiet
 from maskrcnn_tensorflow.rows import RowOrder
 
@@ -22,13 +25,25 @@ class TensorPackBackend:
         return probe_folder(config, ROWS, NetworkConfig)
 
     def load(self, config: ModelConfig, /) -> Model:
-        folder = read_folder(config, ROWS, NetworkConfig)
+        folder = _read(config)
         variables = folder.variables()
         quiet()
         from maskrcnn_tensorflow.model import TensorFlowModel
         from maskrcnn_tensorpack.operators import operators
 
         metadata = folder.metadata(self.name, SCORE_THRESHOLD, config.score_threshold)
-        return TensorFlowModel(
-            metadata, folder.architecture, folder.config, operators(folder.config), variables
-        )
+        own = operators(folder.config)
+        return TensorFlowModel(metadata, folder.architecture, folder.config, own, variables)
+
+    def exporters(self) -> Mapping[str, Exporter]:
+        return exporters(_read, _operators, SCORE_THRESHOLD)
+
+
+def _read(config: ModelConfig) -> ModelFolder[NetworkConfig]:
+    return read_folder(config, ROWS, NetworkConfig)
+
+
+def _operators(config: NetworkConfig) -> object:
+    from maskrcnn_tensorpack.operators import operators
+
+    return operators(config)
