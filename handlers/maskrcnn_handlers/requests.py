@@ -1,5 +1,6 @@
 """From a request as received to what it asks for."""
 
+import base64
 import binascii
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -127,6 +128,6 @@ def _refusal(error: ValidationError, kind: str) -> RequestError:
 def _base64(text: str) -> bytes:
     try:
         data = text.encode("ascii").translate(None, b" \t\r\n")
-        return binascii.a2b_base64(data, strict_mode=True)
+        return base64.b64decode(data, validate=True)
     except (UnicodeEncodeError, binascii.Error) as error:
         raise RequestError(f"img_data: not base64 ({error})", field="img_data") from None
