@@ -24,7 +24,7 @@ MAY_IMPORT = {
 }
 WAIST_NEEDS = {"filelock", "numpy", "pluggy", "pydantic", "pydantic_settings"}
 S3 = {"boto3", "botocore"}
-HTTP = {"fastapi", "starlette", "uvicorn"}
+HTTP = {"fastapi", "fastapi_offline", "starlette", "uvicorn"}
 FRONT_ENDS = {"asgi.py", "server.py"}
 
 

@@ -6,7 +6,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from anyio import CancelScope, CapacityLimiter, to_thread
-from fastapi import FastAPI, Request, Response
+from fastapi import Request, Response
+from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
@@ -39,7 +40,7 @@ class App:
         self._limiter = CapacityLimiter(threads)
         self._reading: set[CancelScope] = set()
         self._running: set[CancelScope] = set()
-        self.asgi = FastAPI(
+        self.asgi = FastAPIOffline(
             title="maskrcnn_server",
             description="Instance segmentation: boxes, classes, scores and masks.",
             redirect_slashes=False,
