@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Literal, cast
 
-from pydantic import AliasChoices, Field, ValidationError
+from pydantic import AliasChoices, BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from maskrcnn_server.backend import ModelConfig
@@ -128,7 +128,9 @@ class Settings(BaseSettings):
         validation_alias=_names("MASKRCNN_MAX_IMAGE_PIXELS"),
         description="Largest image in pixels; larger ones are refused before they are decoded.",
     )
-    log_level: Literal["debug", "info", "warning", "error"] = Field(
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], BeforeValidator(str.lower)
+    ] = Field(
         "info",
         validation_alias=_names("MASKRCNN_LOG_LEVEL"),
         description="How much to log.",

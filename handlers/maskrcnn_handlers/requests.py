@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import difflib
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -122,7 +123,11 @@ def _refusal(error: ValidationError, kind: str) -> RequestError:
     """The first thing that is wrong; never the value, which may be large or private."""
     first = error.errors(include_url=False, include_input=False)[0]
     field = str(first["loc"][0])[:80] if first["loc"] else "body"
-    return RequestError(f"{kind}{field}: {first['msg']}", field=field)
+    message = first["msg"]
+    if first["type"] == "extra_forbidden":
+        nearest = difflib.get_close_matches(field, JsonRequest.model_fields, n=1, cutoff=0)[0]
+        message = f"no such field; the nearest is {nearest}"
+    return RequestError(f"{kind}{field}: {message}", field=field)
 
 
 def _base64(text: str) -> bytes:

@@ -190,3 +190,9 @@ def test_refusals_do_not_repeat_values() -> None:
     with pytest.raises(RequestError) as refused:
         parsed(score_threshold="private")
     assert "private" not in refused.value.message
+
+
+def test_a_misspelt_field_is_told_the_nearest() -> None:
+    body = b'{"img_id": "a", "img_data": "", "score_treshold": 0.5}'
+    with pytest.raises(RequestError, match="no such field; the nearest is score_threshold"):
+        parse(body, "application/json", "", 0.5)
