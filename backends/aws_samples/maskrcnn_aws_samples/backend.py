@@ -9,9 +9,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from maskrcnn_aws_samples.config import AwsSamplesConfig
 from maskrcnn_server.backend import Exporter, Model, ModelConfig, Probe
 from maskrcnn_server.errors import InvalidSetting
-from maskrcnn_tensorflow.exporting import exporters
-from maskrcnn_tensorflow.folder import ModelFolder, probe_folder, read_folder
-from maskrcnn_tensorflow.quiet import quiet
+from maskrcnn_tensorflow.family import Family
+from maskrcnn_tensorflow.folder import ModelFolder, read_folder
 from maskrcnn_tensorflow.rows import RowOrder
 
 SCORE_THRESHOLD = 0.8
@@ -36,26 +35,22 @@ class AwsSamplesBackend:
 
     name = "aws_samples"
 
+    def __init__(self) -> None:
+        self._family = Family(
+            backend=self.name,
+            score_threshold=SCORE_THRESHOLD,
+            read=_read,
+            operators=_operators,
+        )
+
     def probe(self, config: ModelConfig, /) -> Probe | None:
-        try:
-            options = _options(config)
-        except InvalidSetting as error:
-            return Probe(facts={}, problems=[error.message])
-        return probe_folder(_configured(config, options), ROWS[options.variant], AwsSamplesConfig)
+        return self._family.probe(config)
 
     def load(self, config: ModelConfig, /) -> Model:
-        folder = _read(config)
-        variables = folder.variables()
-        quiet()
-        from maskrcnn_aws_samples.operators import operators
-        from maskrcnn_tensorflow.model import TensorFlowModel
-
-        metadata = folder.metadata(self.name, SCORE_THRESHOLD, config.score_threshold)
-        own = operators(folder.config)
-        return TensorFlowModel(metadata, folder.architecture, folder.config, own, variables)
+        return self._family.load(config)
 
     def exporters(self) -> Mapping[str, Exporter]:
-        return exporters(_read, _operators, SCORE_THRESHOLD)
+        return self._family.exporters()
 
 
 def _read(config: ModelConfig) -> ModelFolder[AwsSamplesConfig]:

@@ -1,5 +1,5 @@
 """Mask R-CNN in TensorFlow 2: the library from which backends are assembled.
 
-`checkpoint`, `tensor_bundle`, `architecture` and `config` need numpy alone; the other modules
-import TensorFlow.
+What reads folders (`checkpoint`, `architecture`, `sources`, `folder`, `family`) needs no TensorFlow
+until a model is loaded; what computes imports it at once.
 """

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from maskrcnn_server.backend import ModelConfig, ModelMetadata, Probe
 from maskrcnn_server.categories import Category, coco, named, numbered
-from maskrcnn_server.errors import InvalidModel, InvalidSetting
+from maskrcnn_server.errors import InvalidModel
 from maskrcnn_tensorflow import architecture as architectures
 from maskrcnn_tensorflow import checkpoint as checkpoints
 from maskrcnn_tensorflow import sources
@@ -84,16 +84,6 @@ class ModelFolder(Generic[C]):
             for name in self.architecture.flattening:
                 values[name] = channels_last(values[name])
         return values
-
-
-def probe_folder(config: ModelConfig, rows: RowOrder, schema: type[NetworkConfig]) -> Probe | None:
-    """What a backend of this library answers to `probe`."""
-    if not config.model_dir.is_dir() or not checkpoints.find(config.model_dir):
-        return None
-    try:
-        return read_folder(config, rows, schema).probe
-    except (InvalidModel, InvalidSetting) as error:
-        return Probe(facts={}, problems=[error.message])
 
 
 def read_folder(config: ModelConfig, rows: RowOrder, schema: type[C]) -> ModelFolder[C]:

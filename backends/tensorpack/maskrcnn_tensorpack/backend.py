@@ -4,9 +4,8 @@ from collections.abc import Mapping
 
 from maskrcnn_server.backend import Exporter, Model, ModelConfig, Probe
 from maskrcnn_tensorflow.config import NetworkConfig
-from maskrcnn_tensorflow.exporting import exporters
-from maskrcnn_tensorflow.folder import ModelFolder, probe_folder, read_folder
-from maskrcnn_tensorflow.quiet import quiet
+from maskrcnn_tensorflow.family import Family
+from maskrcnn_tensorflow.folder import ModelFolder, read_folder
 from maskrcnn_tensorflow.rows import RowOrder
 
 SCORE_THRESHOLD = 0.5
@@ -21,22 +20,22 @@ class TensorPackBackend:
 
     name = "tensorpack"
 
+    def __init__(self) -> None:
+        self._family = Family(
+            backend=self.name,
+            score_threshold=SCORE_THRESHOLD,
+            read=_read,
+            operators=_operators,
+        )
+
     def probe(self, config: ModelConfig, /) -> Probe | None:
-        return probe_folder(config, ROWS, NetworkConfig)
+        return self._family.probe(config)
 
     def load(self, config: ModelConfig, /) -> Model:
-        folder = _read(config)
-        variables = folder.variables()
-        quiet()
-        from maskrcnn_tensorflow.model import TensorFlowModel
-        from maskrcnn_tensorpack.operators import operators
-
-        metadata = folder.metadata(self.name, SCORE_THRESHOLD, config.score_threshold)
-        own = operators(folder.config)
-        return TensorFlowModel(metadata, folder.architecture, folder.config, own, variables)
+        return self._family.load(config)
 
     def exporters(self) -> Mapping[str, Exporter]:
-        return exporters(_read, _operators, SCORE_THRESHOLD)
+        return self._family.exporters()
 
 
 def _read(config: ModelConfig) -> ModelFolder[NetworkConfig]:
