@@ -1,13 +1,12 @@
 """The AWS Samples backend: what sets its checkpoints apart from others of the same names."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from maskrcnn_aws_samples.config import AwsSamplesConfig
-from maskrcnn_server.backend import Exporter, Model, ModelConfig, Probe
+from maskrcnn_server.backend import ModelConfig
 from maskrcnn_server.errors import InvalidSetting
 from maskrcnn_tensorflow.family import Family
 from maskrcnn_tensorflow.folder import ModelFolder, read_folder
@@ -30,27 +29,16 @@ class Options(BaseModel):
     """False: images go into the network as they are, as in the old container."""
 
 
-class AwsSamplesBackend:
+class AwsSamplesBackend(Family[AwsSamplesConfig]):
     """Loads checkpoints of AWS Samples' mask-rcnn-tensorflow."""
 
-    name = "aws_samples"
-
     def __init__(self) -> None:
-        self._family = Family(
-            backend=self.name,
+        super().__init__(
+            name="aws_samples",
             score_threshold=SCORE_THRESHOLD,
             read=_read,
             operators=_operators,
         )
-
-    def probe(self, config: ModelConfig, /) -> Probe | None:
-        return self._family.probe(config)
-
-    def load(self, config: ModelConfig, /) -> Model:
-        return self._family.load(config)
-
-    def exporters(self) -> Mapping[str, Exporter]:
-        return self._family.exporters()
 
 
 def _read(config: ModelConfig) -> ModelFolder[AwsSamplesConfig]:

@@ -18,9 +18,9 @@ from maskrcnn_tensorflow.writing import write_checkpoint, write_npz
 
 @dataclass(frozen=True, kw_only=True)
 class Family(Generic[C]):
-    """The models of one framework."""
+    """The models of one framework: a backend of the server."""
 
-    backend: str
+    name: str
     score_threshold: float
     """Of requests that name none, unless it is configured."""
     read: Callable[[ModelConfig], ModelFolder[C]]
@@ -28,8 +28,7 @@ class Family(Generic[C]):
     operators: Callable[[C], Any]
     """The framework's `maskrcnn_tensorflow.graph.Operators`; imports TensorFlow when called."""
 
-    def probe(self, config: ModelConfig) -> Probe | None:
-        """What is in the model folder, as `Backend.probe` promises."""
+    def probe(self, config: ModelConfig, /) -> Probe | None:
         if not config.model_dir.is_dir() or not checkpoints.find(config.model_dir):
             return None
         try:
@@ -37,14 +36,13 @@ class Family(Generic[C]):
         except (InvalidModel, InvalidSetting) as error:
             return Probe(facts={}, problems=[error.message])
 
-    def load(self, config: ModelConfig) -> Model:
-        """The model in memory, as `Backend.load` promises."""
+    def load(self, config: ModelConfig, /) -> Model:
         folder = self.read(config)
         variables = folder.variables()
         quiet()
         from maskrcnn_tensorflow.model import TensorFlowModel
 
-        metadata = folder.metadata(self.backend, self.score_threshold, config.score_threshold)
+        metadata = folder.metadata(self.name, self.score_threshold, config.score_threshold)
         own = self.operators(folder.config)
         return TensorFlowModel(metadata, folder.architecture, folder.config, own, variables)
 
@@ -72,7 +70,7 @@ class Family(Generic[C]):
         quiet()
         from maskrcnn_tensorflow import saved_model
 
-        metadata = folder.metadata(self.backend, self.score_threshold, config.score_threshold)
+        metadata = folder.metadata(self.name, self.score_threshold, config.score_threshold)
         saved_model.write(
             target,
             folder.architecture,

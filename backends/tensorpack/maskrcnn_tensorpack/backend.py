@@ -1,8 +1,6 @@
 """The TensorPack backend: what sets its checkpoints apart from others of the same names."""
 
-from collections.abc import Mapping
-
-from maskrcnn_server.backend import Exporter, Model, ModelConfig, Probe
+from maskrcnn_server.backend import ModelConfig
 from maskrcnn_tensorflow.config import NetworkConfig
 from maskrcnn_tensorflow.family import Family
 from maskrcnn_tensorflow.folder import ModelFolder, read_folder
@@ -15,27 +13,16 @@ ROWS: RowOrder = "channel first"
 """TensorPack computes in NCHW."""
 
 
-class TensorPackBackend:
+class TensorPackBackend(Family[NetworkConfig]):
     """Loads checkpoints of TensorPack's examples/FasterRCNN."""
 
-    name = "tensorpack"
-
     def __init__(self) -> None:
-        self._family = Family(
-            backend=self.name,
+        super().__init__(
+            name="tensorpack",
             score_threshold=SCORE_THRESHOLD,
             read=_read,
             operators=_operators,
         )
-
-    def probe(self, config: ModelConfig, /) -> Probe | None:
-        return self._family.probe(config)
-
-    def load(self, config: ModelConfig, /) -> Model:
-        return self._family.load(config)
-
-    def exporters(self) -> Mapping[str, Exporter]:
-        return self._family.exporters()
 
 
 def _read(config: ModelConfig) -> ModelFolder[NetworkConfig]:

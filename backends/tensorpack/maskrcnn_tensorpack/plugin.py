@@ -30,7 +30,7 @@ def register_demos(register: Callable[[Demo], None]) -> None:
     register(
         Demo(
             name="shapes",
-            backend=TensorPackBackend.name,
+            backend=TensorPackBackend().name,
             model_dir=DEMO / "model",
             images=sorted((DEMO / "images").iterdir()),
         )
