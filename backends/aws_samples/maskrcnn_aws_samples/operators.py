@@ -12,14 +12,14 @@ import tensorflow as tf
 from maskrcnn_aws_samples.config import AwsSamplesConfig
 from maskrcnn_tensorflow import boxes, rpn
 from maskrcnn_tensorflow.graph import Operators
-from maskrcnn_tensorflow.roi import sample_grid
+from maskrcnn_tensorflow.roi import octave, sample_grid
 
 DELTA_CLIP = math.log(1000 / 16)
 
 
 def operators(config: AwsSamplesConfig) -> Operators:
     """The operators of a network that is configured like this."""
-    return Operators(partial(_propose, config), _roi_align, level_epsilon=0.0)
+    return Operators(partial(_propose, config), _roi_align, octave)
 
 
 def _propose(
@@ -46,4 +46,4 @@ def _roi_align(
     Beyond the last row and column, samples see the border pixel.
     """
     padded = tf.pad(feature, [[0, 0], [0, 1], [0, 1], [0, 0]], "SYMMETRIC")
-    return sample_grid(padded, regions, images, resolution, offset=0.0)
+    return sample_grid(padded, regions, images, [resolution] * 2, offset=0.0)

@@ -24,7 +24,7 @@ GRID = 7
 
 @dataclass(frozen=True)
 class Convs:
-    """The 3 x 3 convolutions a head begins with."""
+    """The 3 x 3 convolutions that a part of the network begins with."""
 
     count: int
     width: int
@@ -48,8 +48,8 @@ class Architecture:
     """Channels of the feature pyramid; None: a C4 network, without one."""
     pyramid_norm: bool
     """Whether the feature pyramid has group normalisation."""
-    rpn: int
-    """Channels of the RPN's hidden layer."""
+    rpn: Convs
+    """Of the RPN, which has no norm."""
     anchors: int
     """Anchors per cell of a feature map."""
     cascade: bool
@@ -105,9 +105,9 @@ class Architecture:
         else:
             features = self.pyramid
             yield from self._fpn(self.pyramid)
-        yield from _biased("rpn/conv0", (3, 3, features, self.rpn))
-        yield from _biased("rpn/class", (1, 1, self.rpn, self.anchors))
-        yield from _biased("rpn/box", (1, 1, self.rpn, 4 * self.anchors))
+        yield from _convs("rpn", "conv", features, self.rpn)
+        yield from _biased("rpn/class", (1, 1, self.rpn.width, self.anchors))
+        yield from _biased("rpn/box", (1, 1, self.rpn.width, 4 * self.anchors))
         regions = self.widths[3][1] if self.pyramid is None else self.pyramid
         for head, outputs in self.heads:
             yield from self._box_head(head, outputs, regions)
@@ -188,7 +188,9 @@ def read_off(shapes: Shapes) -> Architecture | None:
         group_norm="conv0/gn/gamma" in shapes,
         pyramid=None if c4 else out("fpn/lateral_1x1_c2/W", 256),
         pyramid_norm="fpn/gn_c2/gamma" in shapes,
-        rpn=out("rpn/conv0/W", 1024 if c4 else 256),
+        rpn=Convs(
+            max(1, _count(shapes, "rpn/conv{}/W")), out("rpn/conv0/W", 1024 if c4 else 256), False
+        ),
         anchors=out("rpn/class/W", 15 if c4 else 3),
         cascade=cascade,
         box_convs=box_convs,

@@ -9,7 +9,7 @@ from maskrcnn_tensorflow.architecture import Architecture
 from maskrcnn_tensorflow.config import NetworkConfig
 from maskrcnn_tensorflow.fpn import pyramid
 from maskrcnn_tensorflow.layers import Layers
-from maskrcnn_tensorflow.roi import RoiAlign, pyramid_roi_align
+from maskrcnn_tensorflow.roi import Level, RoiAlign, pyramid_roi_align
 
 
 class AnchorMap(NamedTuple):
@@ -58,13 +58,13 @@ class Pyramid:
         architecture: Architecture,
         config: NetworkConfig,
         roi_align: RoiAlign,
-        level_epsilon: float,
+        level: Level,
     ) -> None:
         self._layers = layers
         self._blocks = architecture.blocks
         self._config = config
         self._roi_align = roi_align
-        self._level_epsilon = level_epsilon
+        self._level = level
         self.anchors = [
             AnchorMap((size,), stride)
             for size, stride in zip(config.anchor_sizes, config.anchor_strides, strict=True)
@@ -80,7 +80,7 @@ class Pyramid:
         self, features: list[tf.Tensor], boxes: tf.Tensor, images: tf.Tensor, resolution: int
     ) -> tf.Tensor:
         return pyramid_roi_align(
-            features[:4], boxes, images, resolution, self._roi_align, self._level_epsilon
+            features[:4], boxes, images, resolution, self._roi_align, self._level
         )
 
 

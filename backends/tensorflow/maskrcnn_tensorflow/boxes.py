@@ -3,7 +3,9 @@
 import itertools
 import math
 
+import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 
 def decode(deltas: tf.Tensor, anchors: tf.Tensor, clip: float) -> tf.Tensor:
@@ -32,25 +34,27 @@ def swap_xy(boxes: tf.Tensor) -> tf.Tensor:
     return tf.gather(boxes, [1, 0, 3, 2], axis=-1)
 
 
-def anchors(
-    sizes: tuple[float, ...],
-    stride: int,
-    ratios: tuple[float, ...],
-    height: tf.Tensor,
-    width: tf.Tensor,
-) -> tf.Tensor:
-    """The anchors (height, width, len(sizes) * len(ratios), 4) of a feature map, size by size.
+def cell_anchors(sizes: tuple[float, ...], ratios: tuple[float, ...]) -> NDArray[np.float64]:
+    """The anchors (len(sizes) * len(ratios), 4) around (0, 0), size by size.
 
-    A ratio is height over width at constant area. Anchors are centred on (x * stride, y * stride):
-    no half-pixel offset and no rounding, as TensorPack's `get_all_anchors` makes them.
+    A ratio is height over width at constant area.
     """
     cell = []
     for size, ratio in itertools.product(sizes, ratios):
         w = math.sqrt(size * size / ratio)
         h = ratio * w
         cell.append([-w / 2, -h / 2, w / 2, h / 2])
-    xs = tf.cast(tf.range(width) * stride, tf.float32)
-    ys = tf.cast(tf.range(height) * stride, tf.float32)
+    return np.array(cell)
+
+
+def spread(cell: NDArray[np.float64], grid: tf.Tensor, stride: tf.Tensor) -> tf.Tensor:
+    """`cell` (A, 4) around each place of a feature map: (height, width, A, 4).
+
+    `grid` (2,) is the map's height and width, `stride` (2,) the distance of its places in both
+    directions. The first is at (0, 0): there is no half-pixel offset.
+    """
+    xs = tf.cast(tf.range(grid[1]) * stride[1], tf.float32)
+    ys = tf.cast(tf.range(grid[0]) * stride[0], tf.float32)
     grid_x, grid_y = tf.meshgrid(xs, ys)
     shifts = tf.stack([grid_x, grid_y, grid_x, grid_y], axis=-1)
     return shifts[:, :, None, :] + tf.constant(cell, tf.float32)

@@ -2,6 +2,7 @@
 
 import re
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -11,8 +12,6 @@ from numpy.typing import NDArray
 
 from maskrcnn_server.errors import InvalidModel
 from maskrcnn_tensorflow.tensor_bundle import TensorBundle
-
-STEP = re.compile(r"-(\d+)(?=\D|$)")
 
 
 class Checkpoint(Protocol):
@@ -41,51 +40,63 @@ class Found:
         return sum(file.stat().st_size for file in self.path.parent.glob(f"{self.path.stem}.*"))
 
 
-def find(model_dir: Path) -> list[Found]:
-    """The checkpoints right in `model_dir`, newest last: by step number, not by name.
+@dataclass(frozen=True, kw_only=True)
+class Files:
+    """The files that a framework keeps checkpoints in."""
 
-    Of one step's `.index` and `.npz` the `.index` is the newer. Raises InvalidModel if the folder
-    does not exist.
-    """
-    if not model_dir.is_dir():
-        raise InvalidModel(f"{model_dir}: no such folder")
-    files = [*model_dir.glob("*.npz"), *model_dir.glob("*.index")]
-    found = [Found(path, _step(path.stem)) for path in files]
-    return sorted(
-        found, key=lambda f: (-1 if f.step is None else f.step, f.path.suffix == ".index")
-    )
+    suffixes: tuple[str, ...]
+    """The last one counts most among files of one step."""
+    open: Callable[[Path], Checkpoint]
+    """Raises InvalidModel if a file is not what its name says."""
+    examples: str
+    """Names of such files, for people."""
+    step: re.Pattern[str]
+    """Finds the training step in a name."""
+    final: str | None = None
+    """The name, without its suffix, of what a finished training leaves beside steps."""
+
+    def find(self, model_dir: Path) -> list[Found]:
+        """The checkpoints right in `model_dir`, newest last: by step number, not by name.
+
+        Raises InvalidModel if the folder does not exist.
+        """
+        if not model_dir.is_dir():
+            raise InvalidModel(f"{model_dir}: no such folder")
+        files = [path for suffix in self.suffixes for path in model_dir.glob(f"*{suffix}")]
+        found = [Found(path, self._step(path.stem)) for path in files]
+        return sorted(found, key=lambda f: (f.path.stem == self.final, _or_before_all(f.step)))
+
+    def newest(self, model_dir: Path) -> Found:
+        """The newest checkpoint.
+
+        Raises InvalidModel if there is none, or several that nothing puts in order.
+        """
+        found = self.find(model_dir)
+        if not found:
+            inside = ", ".join(sorted(p.name for p in model_dir.iterdir())[:8]) or "nothing"
+            raise InvalidModel(
+                f"{model_dir}: no checkpoint; a file such as {self.examples} is needed; "
+                f"the folder holds {inside}"
+            )
+        last = found[-1]
+        rivals = [f.path.name for f in found if f.step == last.step]
+        if last.path.stem == self.final:
+            rivals = [name for name in rivals if name.rpartition(".")[0] == self.final]
+        if len({name.rpartition(".")[0] for name in rivals}) > 1:
+            what = "without a step number" if last.step is None else f"of step {last.step}"
+            raise InvalidModel(
+                f"{model_dir}: several checkpoints {what}; leave one of: "
+                f"{', '.join(sorted(rivals))}"
+            )
+        return last
+
+    def _step(self, stem: str) -> int | None:
+        numbers = self.step.findall(stem)
+        return int(numbers[-1]) if numbers else None
 
 
-def newest(model_dir: Path) -> Found:
-    """The newest checkpoint.
-
-    Raises InvalidModel if there is none, or several that no step number puts in order.
-    """
-    found = find(model_dir)
-    if not found:
-        inside = ", ".join(sorted(p.name for p in model_dir.iterdir())[:8]) or "nothing"
-        raise InvalidModel(
-            f"{model_dir}: no checkpoint; a file such as model-180000.index with its .data-* file, "
-            f"or model.npz, is needed; the folder holds {inside}"
-        )
-    if len(found) > 1 and found[-1].step is None:
-        names = ", ".join(sorted(f.path.name for f in found))
-        raise InvalidModel(
-            f"{model_dir}: several checkpoints and no step number to choose by: {names}; "
-            "leave one, or name it like model-180000.npz"
-        )
-    rivals = [f.path.name for f in found if f.step == found[-1].step]
-    if len({name.rpartition(".")[0] for name in rivals}) > 1:
-        raise InvalidModel(
-            f"{model_dir}: several checkpoints of step {found[-1].step}; leave one of: "
-            f"{', '.join(sorted(rivals))}"
-        )
-    return found[-1]
-
-
-def open_checkpoint(path: Path) -> Checkpoint:
-    """Open an `.index` or `.npz` file. Raises InvalidModel if it is not what its name says."""
-    return TensorBundle(path) if path.suffix == ".index" else Npz(path)
+def _or_before_all(step: int | None) -> int:
+    return -1 if step is None else step
 
 
 class Npz:
@@ -136,6 +147,13 @@ def _shape(archive: zipfile.ZipFile, member: str) -> tuple[int, ...]:
     return shape
 
 
-def _step(stem: str) -> int | None:
-    numbers = STEP.findall(stem)
-    return int(numbers[-1]) if numbers else None
+def _open(path: Path) -> Checkpoint:
+    return TensorBundle(path) if path.suffix == ".index" else Npz(path)
+
+
+TENSORFLOW = Files(
+    suffixes=(".npz", ".index"),
+    open=_open,
+    examples="model-180000.index with its .data-* file, or model.npz",
+    step=re.compile(r"-(\d+)(?=\D|$)"),
+)

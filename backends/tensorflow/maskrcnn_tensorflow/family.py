@@ -9,7 +9,7 @@ import numpy as np
 
 from maskrcnn_server.backend import Exporter, Model, ModelConfig, Probe
 from maskrcnn_server.errors import InvalidModel, InvalidSetting
-from maskrcnn_tensorflow import checkpoint as checkpoints
+from maskrcnn_tensorflow.checkpoint import TENSORFLOW, Files
 from maskrcnn_tensorflow.folder import ModelFolder
 from maskrcnn_tensorflow.quiet import quiet
 from maskrcnn_tensorflow.sources import C
@@ -27,9 +27,10 @@ class Family(Generic[C]):
     """Reads a model folder. Raises InvalidModel or InvalidSetting."""
     operators: Callable[[C], Any]
     """The framework's `maskrcnn_tensorflow.graph.Operators`; imports TensorFlow when called."""
+    files: Files = TENSORFLOW
 
     def probe(self, config: ModelConfig, /) -> Probe | None:
-        if not config.model_dir.is_dir() or not checkpoints.find(config.model_dir):
+        if not config.model_dir.is_dir() or not self.files.find(config.model_dir):
             return None
         try:
             return self.read(config).probe

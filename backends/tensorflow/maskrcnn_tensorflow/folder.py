@@ -12,10 +12,9 @@ from maskrcnn_server.backend import ModelConfig, ModelMetadata, Probe
 from maskrcnn_server.categories import Category, coco, named, numbered
 from maskrcnn_server.errors import InvalidModel
 from maskrcnn_tensorflow import architecture as architectures
-from maskrcnn_tensorflow import checkpoint as checkpoints
 from maskrcnn_tensorflow import sources
 from maskrcnn_tensorflow.architecture import Architecture
-from maskrcnn_tensorflow.checkpoint import Checkpoint
+from maskrcnn_tensorflow.checkpoint import TENSORFLOW, Checkpoint, Files
 from maskrcnn_tensorflow.config import NetworkConfig
 from maskrcnn_tensorflow.differences import differences
 from maskrcnn_tensorflow.rows import ORIGIN, RowOrder, channels_last, observed
@@ -86,7 +85,9 @@ class ModelFolder(Generic[C]):
         return values
 
 
-def read_folder(config: ModelConfig, rows: RowOrder, schema: type[C]) -> ModelFolder[C]:
+def read_folder(
+    config: ModelConfig, rows: RowOrder, schema: type[C], files: Files = TENSORFLOW
+) -> ModelFolder[C]:
     """Read the model folder, without TensorFlow, and of the weights' values only what is needed.
 
     `rows` is the order in which the backend reads the rows of fc6.
@@ -94,8 +95,8 @@ def read_folder(config: ModelConfig, rows: RowOrder, schema: type[C]) -> ModelFo
     Raises InvalidModel if there is no checkpoint to speak of, InvalidSetting for a bad override.
     """
     model_dir, resnet_arch = config.model_dir, config.resnet_arch
-    found = checkpoints.newest(model_dir)
-    checkpoint = checkpoints.open_checkpoint(found.path)
+    found = files.newest(model_dir)
+    checkpoint = files.open(found.path)
     architecture = architectures.read_off(checkpoint.shapes)
     if architecture is None:
         some = ", ".join(list(checkpoint.shapes)[:5]) or "none"
@@ -166,10 +167,10 @@ def _resize(network: NetworkConfig) -> str:
 def _configuration_facts(configuration: Configuration[C]) -> dict[str, str]:
     """What the weights do not say, by where it comes from."""
     by_origin: dict[str, list[str]] = {}
-    for name, info in NetworkConfig.model_fields.items():
-        if name in NOT_IN_WEIGHTS:
-            key = str(info.alias)
-            value = getattr(configuration.network, name)
+    network = configuration.network
+    for key, field_name in network.fields_by_key.items():
+        if field_name in NOT_IN_WEIGHTS:
+            value = getattr(network, field_name)
             shown = list(value) if isinstance(value, tuple) else value
             by_origin.setdefault(configuration.origin(key), []).append(f"{key}={shown}")
     return {f"from {origin}": ", ".join(keys) for origin, keys in by_origin.items()}
@@ -184,7 +185,7 @@ def _categories(
         lines = _text(path).splitlines()
         names, origin = [line.strip() for line in lines if line.strip()], "classes.txt"
     elif (given := configuration.network.class_names) is not None:
-        names, origin = list(given), configuration.origin("DATA.CLASS_NAMES")
+        names, origin = list(given), configuration.origin(configuration.network.key("class_names"))
     elif count == COCO_CLASSES:
         return coco(), "assumed to be COCO's, because there are 80"
     else:

@@ -10,7 +10,7 @@ from maskrcnn_tensorflow.architecture import Architecture
 from maskrcnn_tensorflow.body import C4, Body, Pyramid
 from maskrcnn_tensorflow.config import NetworkConfig
 from maskrcnn_tensorflow.layers import Layers
-from maskrcnn_tensorflow.roi import RoiAlign
+from maskrcnn_tensorflow.roi import Level, RoiAlign
 
 Propose: TypeAlias = Callable[[list[rpn.RawBoxes], tf.Tensor], rpn.Proposals]
 """`propose(pools, sizes)`: proposals of a batch, from what the network says of the anchors of each
@@ -22,8 +22,8 @@ class Operators(NamedTuple):
 
     propose: Propose
     roi_align: RoiAlign
-    level_epsilon: float
-    """See `pyramid_roi_align`."""
+    level: Level
+    anchors: rpn.Anchors = rpn.even_anchors
 
 
 class Stages(NamedTuple):
@@ -60,12 +60,12 @@ class Graph:
         self._layers = layers
         self._architecture = architecture
         self._config = config
-        self._propose, roi_align, level_epsilon = operators
+        self._operators = operators
         self._body: Body
         if architecture.pyramid is None:
-            self._body = C4(layers, architecture, config, roi_align)
+            self._body = C4(layers, architecture, config, operators.roi_align)
         else:
-            self._body = Pyramid(layers, architecture, config, roi_align, level_epsilon)
+            self._body = Pyramid(layers, architecture, config, operators.roi_align, operators.level)
         self.detect = tf.function(
             self._detect,
             input_signature=[
@@ -94,8 +94,15 @@ class Graph:
         self, images: tf.Tensor, sizes: tf.Tensor, score_threshold: tf.Tensor, limit: tf.Tensor
     ) -> Stages:
         features = self._body.features(images)
-        pools = rpn.raw_boxes(features, self._body.anchors, self._layers, self._config)
-        proposals = self._propose(pools, sizes)
+        pools = rpn.raw_boxes(
+            features,
+            self._body.anchors,
+            tf.shape(images)[1:3],
+            self._operators.anchors,
+            self._layers,
+            self._config,
+        )
+        proposals = self._operators.propose(pools, sizes)
         probabilities, class_boxes = self._classify(features, proposals, sizes)
         found = heads.select(
             probabilities,

@@ -1,6 +1,5 @@
 """What is in a region: its class and refined box (Girshick 2015), its mask (He et al. 2017)."""
 
-import itertools
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -72,6 +71,7 @@ def select(
     """The best `limit` detections that score `score_threshold` or more, suppressed in each class.
 
     `probabilities` and `class_boxes` as from `classify`, of regions in `images` (R,), 0 to `batch`.
+    A box with a side shorter than `config.least_side` is no detection.
     Classes are kept apart by shifting each one's boxes by class * (largest coordinate + 1), as
     TensorPack's `fastrcnn_predictions` does: float32 rounds a shifted box, and so its overlaps.
     """
@@ -82,7 +82,9 @@ def select(
         own_boxes = tf.gather(class_boxes, mine)[:, 1:]
         # Class after class, as the original lists them: equal scores are settled by order.
         own_scores = tf.transpose(tf.gather(probabilities, mine)[:, 1:])
-        over = tf.where(own_scores >= score_threshold)
+        sides = own_boxes[..., 2:] - own_boxes[..., :2]
+        large = tf.transpose(tf.reduce_min(sides, axis=-1) >= config.least_side)
+        over = tf.where((own_scores >= score_threshold) & large)
         category, region = over[:, 0], over[:, 1]
         scores = tf.gather_nd(own_scores, over)
         candidates = tf.gather_nd(own_boxes, tf.stack([region, category], axis=1))
@@ -130,6 +132,6 @@ def masks(regions: tf.Tensor, labels: tf.Tensor, layers: Layers) -> tf.Tensor:
 
 def _convs(x: tf.Tensor, head: str, kind: str, layers: Layers) -> tf.Tensor:
     """The 3 x 3 convolutions that a head begins with, as many as it has."""
-    for i in itertools.takewhile(lambda i: f"{head}/{kind}{i}" in layers, itertools.count()):
-        x = layers.norm(f"{head}/gn{i}", tf.nn.relu(layers.conv(f"{head}/{kind}{i}", x)))
+    for i, name in enumerate(layers.numbered(f"{head}/{kind}")):
+        x = layers.norm(f"{head}/gn{i}", tf.nn.relu(layers.conv(name, x)))
     return x

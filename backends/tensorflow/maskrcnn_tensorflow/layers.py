@@ -1,5 +1,6 @@
 """Layers as values: kernels, biases, normalisations, and the few operations that use them."""
 
+import itertools
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -8,7 +9,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 EPSILON = 1e-5
-"""Of TensorPack's batch and group normalisation; the same in AWS Samples."""
+"""Of TensorPack's group normalisation; the same in AWS Samples."""
 GROUPS = 32
 
 
@@ -42,6 +43,11 @@ class Layers:
 
     def __getitem__(self, name: str) -> Layer:
         return self._layers[name]
+
+    def numbered(self, stem: str) -> list[str]:
+        """The layers `<stem>0`, `<stem>1` and so on, as many as there are."""
+        names = (f"{stem}{i}" for i in itertools.count())
+        return list(itertools.takewhile(self.__contains__, names))
 
     def conv(self, name: str, x: tf.Tensor, stride: int = 1, padding: str = "SAME") -> tf.Tensor:
         """Convolve `x` (batch, height, width, in), add the bias, apply the norm `<name>/gn`."""
@@ -87,10 +93,14 @@ def _mean(grouped: tf.Tensor) -> tf.Tensor:
     return grouped
 
 
-def fold(variables: Mapping[str, NDArray[np.float32]], input_scale: NDArray[np.float64]) -> Layers:
+def fold(
+    variables: Mapping[str, NDArray[np.float32]],
+    input_scale: NDArray[np.float64],
+    epsilon: float,
+) -> Layers:
     """Layers of `variables` (`<layer>/W`, `/b`, `/bn/...`), batch norm folded into the kernels.
 
-    gamma * (W x - mean) / sqrt(variance + epsilon) + beta is itself a convolution, with kernel
+    gamma * (W x - mean) / sqrt(variance + `epsilon`) + beta is itself a convolution, with kernel
     W * scale and bias beta - mean * scale. conv0 also takes over the reversal of the channels (the
     network was trained on BGR, images here are RGB) and their `input_scale` (3,), in RGB order.
     Computed in float64, kept as float32.
@@ -104,7 +114,7 @@ def fold(variables: Mapping[str, NDArray[np.float32]], input_scale: NDArray[np.f
                 kernel = kernel[:, :, ::-1] * input_scale[:, None]
             bias = variables.get(f"{name}/b", np.zeros(kernel.shape[-1])).astype(np.float64)
             if f"{name}/bn/gamma" in variables:
-                scale, bias = _batch_norm(variables, f"{name}/bn")
+                scale, bias = _batch_norm(variables, f"{name}/bn", epsilon)
                 kernel = kernel * scale
             layers[name] = Layer(tf.constant(kernel, tf.float32), tf.constant(bias, tf.float32))
         elif leaf == "gamma" and not name.endswith("/bn"):
@@ -113,12 +123,12 @@ def fold(variables: Mapping[str, NDArray[np.float32]], input_scale: NDArray[np.f
 
 
 def _batch_norm(
-    variables: Mapping[str, NDArray[np.float32]], name: str
+    variables: Mapping[str, NDArray[np.float32]], name: str, epsilon: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Scale and offset of each channel."""
     gamma, beta, mean, variance = (
         variables[f"{name}/{leaf}"].astype(np.float64)
         for leaf in ("gamma", "beta", "mean/EMA", "variance/EMA")
     )
-    scale = gamma / np.sqrt(variance + EPSILON)
+    scale = gamma / np.sqrt(variance + epsilon)
     return scale, beta - mean * scale

@@ -15,6 +15,7 @@ from maskrcnn_tensorflow.architecture import Architecture
 from maskrcnn_tensorflow.config import NetworkConfig
 from maskrcnn_tensorflow.graph import Graph, Operators, Stages
 from maskrcnn_tensorflow.layers import fold
+from maskrcnn_tensorflow.preprocess import Pixels
 
 MAX_BATCH = 4
 """Images in one run of the network at most: each takes about half a gigabyte on its way."""
@@ -34,7 +35,7 @@ class TensorFlowModel:
         """`variables` by their checkpoint names; rows of flattened regions run y, x, channel."""
         self.metadata = metadata
         self._config = config
-        layers = fold(variables, 1 / np.array(config.pixel_std))
+        layers = fold(variables, 1 / np.array(config.pixel_std), config.norm_epsilon)
         self._graph: Graph | None = Graph(layers, architecture, config, operators)
 
     def predict(self, images: Sequence[Image], options: PredictOptions, /) -> list[Detections]:
@@ -50,7 +51,7 @@ class TensorFlowModel:
     def close(self) -> None:
         self._graph = None
 
-    def stages(self, images: list[Image], options: PredictOptions) -> Stages:
+    def stages(self, images: list[Pixels], options: PredictOptions) -> Stages:
         """What the network computes of resized images whose padded sizes are equal."""
         graph = self._open()
         threshold = options.score_threshold
@@ -65,16 +66,16 @@ class TensorFlowModel:
         return stages
 
     def _run(
-        self, resized: list[Image], sizes: list[Size], options: PredictOptions
+        self, resized: list[Pixels], sizes: list[Size], options: PredictOptions
     ) -> list[Detections]:
         stages = self.stages(resized, options)
         masks = self._masks(stages) if options.masks and self.metadata.has_masks else None
         boxes, scores, labels, owners = (np.asarray(t) for t in stages.found)
         results = []
         for i, size in enumerate(sizes):
-            scale = preprocess.box_scale(size, _size(resized[i]))
+            scale = preprocess.box_scale(size, _size(resized[i]), self._config)
             own = owners == i
-            own_boxes = _clipped(boxes[own] / np.float32(scale), size)
+            own_boxes = _clipped(boxes[own] / scale, size)
             results.append(
                 Detections(
                     size=size,
@@ -112,9 +113,9 @@ def _groups(sizes: list[Size]) -> list[list[int]]:
     ]
 
 
-def _proposals(stages: Stages, image: int, scale: float, size: Size) -> Proposals:
+def _proposals(stages: Stages, image: int, scale: NDArray[np.float32], size: Size) -> Proposals:
     own = np.asarray(stages.proposals.images) == image
-    boxes = np.asarray(stages.proposals.boxes)[own] / np.float32(scale)
+    boxes = np.asarray(stages.proposals.boxes)[own] / scale
     return Proposals(
         boxes=_clipped(boxes, size),
         scores=np.asarray(stages.proposals.scores)[own],
@@ -127,5 +128,5 @@ def _clipped(boxes: NDArray[np.float32], size: Size) -> NDArray[np.float32]:
     return np.clip(boxes, 0, np.array([width, height, width, height], np.float32))
 
 
-def _size(image: Image) -> Size:
+def _size(image: Image | Pixels) -> Size:
     return image.shape[0], image.shape[1]

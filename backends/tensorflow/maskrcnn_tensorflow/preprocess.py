@@ -1,9 +1,11 @@
 """From a photograph to what the network sees."""
 
 import math
+from typing import TypeAlias, TypeVar
 
 import cv2
 import numpy as np
+import PIL.Image
 from numpy.typing import NDArray
 
 from maskrcnn_server.backend import Image
@@ -11,15 +13,20 @@ from maskrcnn_server.errors import ImageTooLarge
 from maskrcnn_server.rle import Size
 from maskrcnn_tensorflow.config import NetworkConfig
 
+Pixels: TypeAlias = NDArray[np.uint8] | NDArray[np.float32]
+"""RGB (height, width, 3), 0 to 255; whole numbers, or as they were interpolated."""
+
+P = TypeVar("P", np.uint8, np.float32)
+
 MAX_UNRESIZED_PIXELS = 4_000_000
 """Twice what the default resize gives: a network's memory grows with its image."""
 
 
-def resized(image: Image, config: NetworkConfig) -> Image:
+def resized(image: Image, config: NetworkConfig) -> Pixels:
     """`image` with its short edge at `config.short_edge`, the long edge at most `long_edge`.
 
-    As TensorPack's `CustomResize` does: bilinear on uint8, sizes rounded half up. A side never
-    gets shorter than one pixel. Without a `short_edge`, `image` itself.
+    Bilinear, as `config.resampling` says. A side never gets shorter than one pixel. Without a
+    `short_edge`, `image` itself.
 
     Raises ImageTooLarge if it is not resized and has more than `MAX_UNRESIZED_PIXELS`.
     """
@@ -39,27 +46,39 @@ def resized(image: Image, config: NetworkConfig) -> Image:
         else (scale * height, config.short_edge)
     )
     shrink = min(1.0, config.long_edge / max(edges))
-    new_height, new_width = (max(1, int(edge * shrink + 0.5)) for edge in edges)
+    rule = config.resampling
+    new_height, new_width = (max(1, int(edge * shrink + rule.rounding)) for edge in edges)
     if (new_height, new_width) == (height, width):
         return image
-    return np.asarray(
-        cv2.resize(image, (new_width, new_height), interpolation=cv2.INTER_LINEAR), np.uint8
-    )
+    if rule.antialias:
+        picture = PIL.Image.fromarray(image)
+        return np.array(picture.resize((new_width, new_height), PIL.Image.Resampling.BILINEAR))
+    if rule.whole:
+        return _interpolated(image, (new_width, new_height))
+    return _interpolated(image.astype(np.float32), (new_width, new_height))
 
 
-def box_scale(original: Size, network: Size) -> float:
-    """By what boxes in network coordinates are divided: the geometric mean of both axes' scales."""
-    return math.sqrt(network[0] / original[0] * network[1] / original[1])
+def _interpolated(pixels: NDArray[P], width_height: tuple[int, int]) -> NDArray[P]:
+    result = cv2.resize(pixels, width_height, interpolation=cv2.INTER_LINEAR)
+    return result.astype(pixels.dtype, copy=False)
 
 
-def padded_size(image: Image, config: NetworkConfig) -> Size:
+def box_scale(original: Size, network: Size, config: NetworkConfig) -> NDArray[np.float32]:
+    """By what boxes (..., 4: x, y, x, y) in network coordinates are divided: (4,)."""
+    y, x = network[0] / original[0], network[1] / original[1]
+    if config.resampling.one_scale:
+        x = y = math.sqrt(x * y)
+    return np.array([x, y, x, y], np.float32)
+
+
+def padded_size(image: Pixels, config: NetworkConfig) -> Size:
     """Height and width of `image` with its padding."""
     stride = config.stride
     height, width = (math.ceil(n / stride) * stride for n in image.shape[:2])
     return height, width
 
 
-def batch(images: list[Image], config: NetworkConfig) -> NDArray[np.float32]:
+def batch(images: list[Pixels], config: NetworkConfig) -> NDArray[np.float32]:
     """Resized `images` of one padded size as float32 (batch, height, width, 3), RGB minus mean.
 
     Padded with zeros after the mean is taken off, as TensorPack does.

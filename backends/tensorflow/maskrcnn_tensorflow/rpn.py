@@ -4,7 +4,7 @@ The frameworks rank, clip and filter its boxes each in their own way, from the p
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import tensorflow as tf
 
@@ -48,20 +48,39 @@ class Proposals(NamedTuple):
     """(P,) int32: index of the image in the batch."""
 
 
+Anchors: TypeAlias = Callable[[AnchorMap, tuple[float, ...], tf.Tensor, tf.Tensor], tf.Tensor]
+"""`anchors(cell, ratios, grid, image)`: those of a feature map of size `grid` (2,) of images of
+padded size `image` (2,), shaped (height, width, anchors of a cell, 4)."""
+
+
+def even_anchors(
+    cell: AnchorMap, ratios: tuple[float, ...], grid: tf.Tensor, _image: tf.Tensor
+) -> tf.Tensor:
+    """Anchors at the map's stride, not rounded, as TensorPack's `get_all_anchors` makes them."""
+    return boxes.spread(boxes.cell_anchors(cell.sizes, ratios), grid, [cell.stride, cell.stride])
+
+
 def raw_boxes(
-    features: list[tf.Tensor], anchor_maps: list[AnchorMap], layers: Layers, config: NetworkConfig
+    features: list[tf.Tensor],
+    cells: list[AnchorMap],
+    image: tf.Tensor,
+    anchors: Anchors,
+    layers: Layers,
+    config: NetworkConfig,
 ) -> list[RawBoxes]:
-    """What the network says of the anchors of each feature map."""
+    """What the network says of the anchors of each feature map of images of padded size `image`."""
     pools = []
-    for feature, (sizes, stride) in zip(features, anchor_maps, strict=True):
-        hidden = tf.nn.relu(layers.conv("rpn/conv0", feature))
-        batch, height, width = tf.unstack(tf.shape(feature)[:3])
-        anchors = boxes.anchors(sizes, stride, config.anchor_ratios, height, width)
+    for feature, cell in zip(features, cells, strict=True):
+        hidden = feature
+        for name in layers.numbered("rpn/conv"):
+            hidden = tf.nn.relu(layers.conv(name, hidden))
+        batch = tf.shape(feature)[0]
+        of_map = anchors(cell, config.anchor_ratios, tf.shape(feature)[1:3], image)
         pools.append(
             RawBoxes(
                 tf.reshape(layers.conv("rpn/class", hidden), [batch, -1]),
                 tf.reshape(layers.conv("rpn/box", hidden), [batch, -1, 4]),
-                tf.reshape(anchors, [-1, 4]),
+                tf.reshape(of_map, [-1, 4]),
             )
         )
     return pools

@@ -28,10 +28,10 @@ def write(
     `scores` float32 (D,), `labels` int32 (D,) from 1, and, if the network has them, `masks` float32
     (D, m, m): probabilities in the box. `batch` also gives `image` int32 (D,): whose they are.
 
-    Images are resized by TensorFlow, whose arithmetic differs from OpenCV's in the last bit of a
-    pixel; everything else is what the server computes.
+    Images are resized by TensorFlow, whose arithmetic differs from OpenCV's and Pillow's in the
+    last bit of a pixel; everything else is what the server computes.
     """
-    layers = fold(variables, 1 / np.array(config.pixel_std))
+    layers = fold(variables, 1 / np.array(config.pixel_std), config.norm_epsilon)
     graph = Graph(layers, architecture, config, operators)
 
     def detect(images: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -47,9 +47,12 @@ def write(
         threshold, limit = tf.constant(score_threshold), tf.constant(config.detections)
         stages = graph.detect(pixels, sizes, threshold, limit)
         found: heads.Found = stages.found
-        ratios = tf.cast(size, tf.float32) / tf.cast(original, tf.float32)
+        scale = tf.cast(size, tf.float32) / tf.cast(original, tf.float32)
+        if config.resampling.one_scale:
+            scale = tf.repeat(tf.sqrt(tf.reduce_prod(scale)), 2)
+        found_boxes = found.boxes / tf.gather(scale, [1, 0, 1, 0])
         answer = {
-            "boxes": boxes.clip_to(found.boxes / tf.sqrt(ratios[0] * ratios[1]), original[None]),
+            "boxes": boxes.clip_to(found_boxes, original[None]),
             "scores": found.scores,
             "labels": found.labels,
             "image": found.images,
@@ -77,5 +80,7 @@ def _resized(images: tf.Tensor, config: NetworkConfig) -> tf.Tensor:
     edges = tf.cast(tf.shape(images)[1:3], tf.float64)
     edges *= config.short_edge / tf.reduce_min(edges)
     edges *= tf.minimum(tf.constant(1.0, tf.float64), config.long_edge / tf.reduce_max(edges))
-    size = tf.maximum(1, tf.cast(edges + 0.5, tf.int32))
-    return tf.round(tf.image.resize(images, size))
+    rule = config.resampling
+    size = tf.maximum(1, tf.cast(edges + rule.rounding, tf.int32))
+    pixels = tf.image.resize(images, size, antialias=rule.antialias)
+    return tf.round(pixels) if rule.whole else pixels

@@ -56,7 +56,7 @@ def read(config: ModelConfig, schema: type[C]) -> Configuration[C]:
         logged = {key: value for key, value in _training_log(log).items() if key in useful}
         layers.append((TRAINING_LOG, logged))
     if file.is_file():
-        layers.append((CONFIG_FILE, dict(_config_file(file))))
+        layers.append((CONFIG_FILE, dict(_config_file(file, schema))))
     for key, literal in config.overrides.items():
         layers.append((ENVIRONMENT, {key: _literal(key, literal)}))
     values: dict[str, Any] = {}
@@ -98,11 +98,11 @@ def _training_log(path: Path) -> dict[str, Any]:
     return dict(_flat(tree, ""))
 
 
-def _config_file(path: Path) -> Iterator[tuple[str, Any]]:
-    """Dotted keys and values of a file with TensorPack's keys, nested or dotted.
+def _config_file(path: Path, schema: type[NetworkConfig]) -> Iterator[tuple[str, Any]]:
+    """Dotted keys and values of a file with the framework's keys, nested or dotted.
 
-    They stand at the top or below `config_inference`; `class_names` is DATA.CLASS_NAMES. Other
-    lower-case keys are the author's own.
+    They stand at the top or below `config_inference`; `class_names` are the
+    classes' names. Other lower-case keys are the author's own, unless the framework has them.
     """
     try:
         with path.open(encoding="utf-8") as file:
@@ -113,10 +113,12 @@ def _config_file(path: Path) -> Iterator[tuple[str, Any]]:
         raise InvalidModel(f"{path}: a mapping of configuration keys is needed")
     keys = {str(key): value for key, value in content.items()}
     if "class_names" in keys:
-        yield "DATA.CLASS_NAMES", keys["class_names"]
+        yield schema.key("class_names"), keys["class_names"]
     inference = keys.get("config_inference")
     yield from _flat(inference if isinstance(inference, dict) else {}, "")
-    yield from _flat({key: value for key, value in keys.items() if key[:1].isupper()}, "")
+    known = schema.keys()
+    own = {key: value for key, value in keys.items() if key[:1].isupper() or key in known}
+    yield from _flat(own, "")
 
 
 def _flat(tree: Mapping[Any, Any], prefix: str) -> Iterator[tuple[str, Any]]:

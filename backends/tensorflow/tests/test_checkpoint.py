@@ -6,7 +6,7 @@ import pytest
 from numpy.typing import NDArray
 
 from maskrcnn_server.errors import InvalidModel
-from maskrcnn_tensorflow.checkpoint import Npz, find, newest, open_checkpoint
+from maskrcnn_tensorflow.checkpoint import TENSORFLOW, Npz
 from maskrcnn_tensorflow.tensor_bundle import TensorBundle
 
 VALUES: dict[str, NDArray[Any]] = {
@@ -95,7 +95,7 @@ def test_no_flipped_byte_of_the_index_does_more_than_raise(bundle: Path) -> None
 def test_npz_is_read_with_names_of_either_kind(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / "model.npz"
     np.savez(path, allow_pickle=False, **{name + suffix: v for name, v in VALUES.items()})
-    checkpoint = open_checkpoint(path)
+    checkpoint = TENSORFLOW.open(path)
     assert set(checkpoint.shapes) == set(VALUES)
     for name, value in VALUES.items():
         assert checkpoint.shapes[name] == value.shape
@@ -128,26 +128,26 @@ def test_truncated_npz_is_refused(tmp_path: Path, keep: int) -> None:
 def test_newest_is_the_largest_number_not_the_last_name(tmp_path: Path) -> None:
     for name in ("model-90000.index", "model-180000.index", "model-5.npz", "pretrained.npz"):
         (tmp_path / name).touch()
-    assert newest(tmp_path).path.name == "model-180000.index"
-    assert [found.step for found in find(tmp_path)] == [None, 5, 90000, 180000]
+    assert TENSORFLOW.newest(tmp_path).path.name == "model-180000.index"
+    assert [found.step for found in TENSORFLOW.find(tmp_path)] == [None, 5, 90000, 180000]
 
 
 def test_several_without_a_number_are_not_guessed_between(tmp_path: Path) -> None:
     for name in ("a.npz", "b.npz"):
         (tmp_path / name).touch()
-    with pytest.raises(InvalidModel, match=r"no step number to choose by: a\.npz, b\.npz"):
-        newest(tmp_path)
+    with pytest.raises(InvalidModel, match=r"without a step number; leave one of: a\.npz, b\.npz"):
+        TENSORFLOW.newest(tmp_path)
 
 
 def test_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(InvalidModel, match="nowhere: no such folder"):
-        newest(tmp_path / "nowhere")
+        TENSORFLOW.newest(tmp_path / "nowhere")
 
 
 def test_step_is_the_last_number_of_a_name(tmp_path: Path) -> None:
     for name in ("2024-05-01-model-100.npz", "2024-03-09-model-200.npz"):
         (tmp_path / name).touch()
-    assert newest(tmp_path).path.name == "2024-03-09-model-200.npz"
+    assert TENSORFLOW.newest(tmp_path).path.name == "2024-03-09-model-200.npz"
 
 
 def test_several_of_one_step_are_not_guessed_between(tmp_path: Path) -> None:
@@ -156,4 +156,4 @@ def test_several_of_one_step_are_not_guessed_between(tmp_path: Path) -> None:
     with pytest.raises(
         InvalidModel, match=r"of step 100; leave one of: model-100-fp16\.npz, model"
     ):
-        newest(tmp_path)
+        TENSORFLOW.newest(tmp_path)

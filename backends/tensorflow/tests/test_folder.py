@@ -9,15 +9,15 @@ import pytest
 from maskrcnn_server.backend import ModelConfig
 from maskrcnn_server.errors import InvalidModel, InvalidSetting
 from maskrcnn_tensorflow.architecture import Architecture, Convs
-from maskrcnn_tensorflow.config import NetworkConfig
 from maskrcnn_tensorflow.folder import ModelFolder, read_folder
+from maskrcnn_tensorflow.tensorpack_config import TensorPackConfig
 
 TINY = Architecture(
     blocks=(1, 2, 1, 1),
     stem=4,
     widths=((2, 8), (3, 8), (4, 16), (5, 16)),
     pyramid=6,
-    rpn=7,
+    rpn=Convs(1, 7, norm=False),
     anchors=3,
     group_norm=False,
     pyramid_norm=False,
@@ -41,9 +41,9 @@ def write(folder: Path, architecture: Architecture = TINY, change: Change | None
     return folder
 
 
-def read(model_dir: Path, overrides: dict[str, str]) -> ModelFolder[NetworkConfig]:
+def read(model_dir: Path, overrides: dict[str, str]) -> ModelFolder[TensorPackConfig]:
     return read_folder(
-        ModelConfig(model_dir=model_dir, overrides=overrides), "channel last", NetworkConfig
+        ModelConfig(model_dir=model_dir, overrides=overrides), "channel last", TensorPackConfig
     )
 
 

@@ -4,8 +4,8 @@ import pytest
 
 from maskrcnn_server.backend import ModelConfig
 from maskrcnn_server.errors import InvalidModel
-from maskrcnn_tensorflow.config import NetworkConfig
 from maskrcnn_tensorflow.sources import read
+from maskrcnn_tensorflow.tensorpack_config import TensorPackConfig
 
 LOG = """\x1b[32m[1123 05:19:15 @logger.py:94]\x1b[0m Argv: train.py --config MODE_MASK=True
 \x1b[32m[1123 05:19:16 @config.py:303]\x1b[0m Config: ------------------------------------------
@@ -28,7 +28,7 @@ def log(folder: Path, max_size: str = "1344.0") -> Path:
 
 @pytest.mark.parametrize("printed", ["1344.0", "np.float64(1344.0)"], ids=["numpy 1", "numpy 2"])
 def test_training_log_is_read(tmp_path: Path, printed: str) -> None:
-    found = read(ModelConfig(model_dir=log(tmp_path, printed)), NetworkConfig)
+    found = read(ModelConfig(model_dir=log(tmp_path, printed)), TensorPackConfig)
     assert found.network.short_edge == 600
     assert found.network.max_size == 1344
     assert found.network.class_names == ("BG", "cat's", "dog")
@@ -41,7 +41,7 @@ def test_environment_wins_over_the_file_and_the_file_over_the_log(tmp_path: Path
         "PREPROC: {TEST_SHORT_EDGE_SIZE: 700}\nTEST: {RESULTS_PER_IM: 60}"
     )
     found = read(
-        ModelConfig(model_dir=tmp_path, overrides={"TEST.RESULTS_PER_IM": "70"}), NetworkConfig
+        ModelConfig(model_dir=tmp_path, overrides={"TEST.RESULTS_PER_IM": "70"}), TensorPackConfig
     )
     assert (found.network.short_edge, found.network.detections) == (700, 70)
     assert found.origin("PREPROC.MAX_SIZE") == "log.log"
@@ -52,24 +52,24 @@ def test_environment_wins_over_the_file_and_the_file_over_the_log(tmp_path: Path
 def test_of_several_trainings_in_a_log_the_last_one_counts(tmp_path: Path) -> None:
     text = LOG % "1344.0"
     (tmp_path / "log.log").write_text(text + text.replace("_SIZE': 600", "_SIZE': 640"))
-    assert read(ModelConfig(model_dir=tmp_path), NetworkConfig).network.short_edge == 640
+    assert read(ModelConfig(model_dir=tmp_path), TensorPackConfig).network.short_edge == 640
 
 
 def test_log_without_a_configuration_says_nothing(tmp_path: Path) -> None:
     (tmp_path / "log.log").write_text("Epoch 1 (global_step 500) finished")
-    assert read(ModelConfig(model_dir=tmp_path), NetworkConfig).origins == {}
+    assert read(ModelConfig(model_dir=tmp_path), TensorPackConfig).origins == {}
 
 
 @pytest.mark.parametrize("value", ["__import__('os').system('touch x')", "f(1)", "["])
 def test_nothing_in_a_log_is_evaluated(tmp_path: Path, value: str) -> None:
     with pytest.raises(InvalidModel, match=r"log\.log: the configuration in it cannot be read"):
-        read(ModelConfig(model_dir=log(tmp_path, value)), NetworkConfig)
+        read(ModelConfig(model_dir=log(tmp_path, value)), TensorPackConfig)
 
 
 def test_long_log_is_read_quickly(tmp_path: Path) -> None:
     """Many beginnings without an end once took time that grew with their square."""
     (tmp_path / "log.log").write_text("Config: -----\n{\n" * 400_000)
-    assert read(ModelConfig(model_dir=tmp_path), NetworkConfig).origins == {}
+    assert read(ModelConfig(model_dir=tmp_path), TensorPackConfig).origins == {}
 
 
 def test_aliases_are_refused(tmp_path: Path) -> None:
@@ -77,4 +77,4 @@ def test_aliases_are_refused(tmp_path: Path) -> None:
     lines += [f"A{i}: &a{i} {{x: *a{i - 1}, y: *a{i - 1}}}" for i in range(1, 60)]
     (tmp_path / "config.yaml").write_text("\n".join(lines))
     with pytest.raises(InvalidModel, match="aliases are not supported"):
-        read(ModelConfig(model_dir=tmp_path), NetworkConfig)
+        read(ModelConfig(model_dir=tmp_path), TensorPackConfig)

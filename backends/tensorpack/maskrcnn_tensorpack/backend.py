@@ -1,10 +1,10 @@
 """The TensorPack backend: what sets its checkpoints apart from others of the same names."""
 
 from maskrcnn_server.backend import ModelConfig
-from maskrcnn_tensorflow.config import NetworkConfig
 from maskrcnn_tensorflow.family import Family
 from maskrcnn_tensorflow.folder import ModelFolder, read_folder
 from maskrcnn_tensorflow.rows import RowOrder
+from maskrcnn_tensorflow.tensorpack_config import TensorPackConfig
 
 SCORE_THRESHOLD = 0.5
 """`TEST.RESULT_SCORE_THRESH_VIS`, which the old container filtered by."""
@@ -13,7 +13,7 @@ ROWS: RowOrder = "channel first"
 """TensorPack computes in NCHW."""
 
 
-class TensorPackBackend(Family[NetworkConfig]):
+class TensorPackBackend(Family[TensorPackConfig]):
     """Loads checkpoints of TensorPack's examples/FasterRCNN."""
 
     def __init__(self) -> None:
@@ -25,11 +25,11 @@ class TensorPackBackend(Family[NetworkConfig]):
         )
 
 
-def _read(config: ModelConfig) -> ModelFolder[NetworkConfig]:
-    return read_folder(config, ROWS, NetworkConfig)
+def _read(config: ModelConfig) -> ModelFolder[TensorPackConfig]:
+    return read_folder(config, ROWS, TensorPackConfig)
 
 
-def _operators(config: NetworkConfig) -> object:
+def _operators(config: TensorPackConfig) -> object:
     from maskrcnn_tensorpack.operators import operators
 
     return operators(config)

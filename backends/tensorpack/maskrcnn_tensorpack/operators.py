@@ -8,17 +8,19 @@ from functools import partial
 import tensorflow as tf
 
 from maskrcnn_tensorflow import boxes, rpn
-from maskrcnn_tensorflow.config import NetworkConfig
 from maskrcnn_tensorflow.graph import Operators
-from maskrcnn_tensorflow.roi import sample_grid
+from maskrcnn_tensorflow.roi import octave, sample_grid
+from maskrcnn_tensorflow.tensorpack_config import TensorPackConfig
 
 
-def operators(config: NetworkConfig) -> Operators:
+def operators(config: TensorPackConfig) -> Operators:
     """The operators of a network that is configured like this."""
-    return Operators(partial(_propose, config), _roi_align, level_epsilon=1e-6)
+    return Operators(partial(_propose, config), _roi_align, partial(octave, epsilon=1e-6))
 
 
-def _propose(config: NetworkConfig, pools: list[rpn.RawBoxes], sizes: tf.Tensor) -> rpn.Proposals:
+def _propose(
+    config: TensorPackConfig, pools: list[rpn.RawBoxes], sizes: tf.Tensor
+) -> rpn.Proposals:
     """Ranked by logit, level by level or all together; boxes without area are kept."""
     count = keep = config.proposals
     if config.proposal_mode == "Joint" or len(pools) == 1:
@@ -39,5 +41,5 @@ def _roi_align(
     Beyond the border, samples see the border pixel mirrored once.
     """
     padded = tf.pad(feature, [[0, 0], [1, 1], [1, 1], [0, 0]], "SYMMETRIC")
-    samples = sample_grid(padded, regions + 1, images, 2 * resolution, offset=-0.5)
+    samples = sample_grid(padded, regions + 1, images, [2 * resolution] * 2, offset=-0.5)
     return tf.nn.avg_pool2d(samples, 2, 2, "VALID")

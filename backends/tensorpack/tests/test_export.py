@@ -10,7 +10,7 @@ from maskrcnn_server.backend import Exports, Image, Model, ModelConfig, PredictO
 from maskrcnn_server.detections import Detections
 from maskrcnn_server.errors import InvalidModel
 from maskrcnn_server.testing.fidelity import compare
-from maskrcnn_tensorflow.checkpoint import open_checkpoint
+from maskrcnn_tensorflow.checkpoint import TENSORFLOW
 from maskrcnn_tensorpack.backend import TensorPackBackend
 
 LOAD = """
@@ -41,8 +41,8 @@ def export(model_dir: Path, target: Path, form: str) -> Path:
 def test_every_variable_is_written(demo_dir: Path, tmp_path: Path, form: str, name: str) -> None:
     """The demo's weights are float16 already, so that nothing is lost in any format."""
     target = export(demo_dir, tmp_path / name, form)
-    written = open_checkpoint(target.with_suffix(".index") if form == "checkpoint" else target)
-    original = open_checkpoint(demo_dir / "model-6770.npz")
+    written = TENSORFLOW.open(target.with_suffix(".index") if form == "checkpoint" else target)
+    original = TENSORFLOW.open(demo_dir / "model-6770.npz")
     assert written.shapes == original.shapes
     for variable in original.shapes:
         np.testing.assert_array_equal(written.read(variable), original.read(variable))
