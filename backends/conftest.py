@@ -7,6 +7,7 @@ import numpy as np
 import PIL.Image
 import pytest
 from make_weights import weights
+from torch_weights import state_dict
 
 from maskrcnn_server.backend import Image
 
@@ -37,7 +38,11 @@ def seeded_weights(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, s
     def make(architecture: str, framework: str) -> Path:
         if (architecture, framework) not in made:
             folder = tmp_path_factory.mktemp(f"{framework}-{architecture}")
-            values = weights(architecture, framework)
+            values = (
+                state_dict(framework, architecture)
+                if framework in ("torchvision", "detectron2")
+                else weights(architecture, framework)
+            )
             np.savez(folder / "model.npz", allow_pickle=False, **values)
             made[architecture, framework] = folder
         return made[architecture, framework]

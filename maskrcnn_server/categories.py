@@ -34,6 +34,15 @@ def coco() -> tuple[Category, ...]:
     )
 
 
+def coco_with_gaps() -> tuple[Category, ...]:
+    """The 90 classes of networks that number COCO's categories by their ids.
+
+    torchvision's do. Those that no object is of are named N/A.
+    """
+    names = {category.dataset_id: category.name for category in coco()}
+    return named([names.get(i, "N/A") for i in range(1, 91)])
+
+
 _COCO_GAPS = frozenset({12, 26, 29, 30, 45, 66, 68, 69, 71, 83})
 
 _COCO_NAMES = (

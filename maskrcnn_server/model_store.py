@@ -27,6 +27,8 @@ from maskrcnn_server.downloads import (
 )
 from maskrcnn_server.errors import DownloadFailed, InvalidModel
 
+CHECKPOINTS = (".npz", ".pkl", ".pt", ".pth")
+"""Endings of models that are one file."""
 DEEPEST = 4
 """Folders below the model's that a nested one is looked for in."""
 CARD = "source.json"
@@ -52,7 +54,8 @@ class ModelStore:
         """The folder of the model at `where`.
 
         That is a folder; an archive (`.tar.gz`, `.zip`); `s3://bucket/` with an archive's key or a
-        prefix; an `http(s)://` address of an archive or `.npz`; or a name of the zoo.
+        prefix; an `http(s)://` address of an archive or of a model in one file; or a name of the
+        zoo.
 
         Raises InvalidModel for an archive that is refused, DownloadFailed if something cannot be
         fetched, or is not what it was the first time.
@@ -67,6 +70,8 @@ class ModelStore:
         path = Path(where)
         if path.is_file() and is_archive(path.name):
             return self._archive(path)
+        if path.is_file():
+            raise InvalidModel(f"{path}: is a file; name the folder it is in: {path.parent}")
         if ":" in where and not path.exists():
             raise InvalidModel(
                 f"{where}: neither a path nor a name of the zoo; that has: {', '.join(self.zoo)}"
@@ -87,7 +92,7 @@ class ModelStore:
         parts = urlsplit(where)
         bucket, key = parts.netloc, parts.path.lstrip("/")
         client = s3_client()
-        if is_archive(key) or key.endswith(".npz"):
+        if is_archive(key) or key.endswith(CHECKPOINTS):
             return self._cached(where, _file_name(where), S3Source(client, bucket, key))
         prefix = key if key.endswith("/") or not key else f"{key}/"
         keys = s3_keys(client, bucket, prefix)

@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-FOLDERS = (".", "backends/tensorflow", "backends/tensorpack", "backends/aws_samples")
+FOLDERS = (
+    ".",
+    *sorted(f"backends/{path.parent.name}" for path in ROOT.glob("backends/*/setup.cfg")),
+)
 DATA = "backends/tensorpack/maskrcnn_tensorpack/demo"
 LEFT_OUT = shutil.ignore_patterns(".*", "build", "dist", "*.egg-info", "__pycache__", "demo")
 

@@ -14,6 +14,8 @@ PACKAGES = {
     "maskrcnn_tensorflow": ROOT / "backends/tensorflow/maskrcnn_tensorflow",
     "maskrcnn_tensorpack": ROOT / "backends/tensorpack/maskrcnn_tensorpack",
     "maskrcnn_aws_samples": ROOT / "backends/aws_samples/maskrcnn_aws_samples",
+    "maskrcnn_torchvision": ROOT / "backends/torchvision/maskrcnn_torchvision",
+    "maskrcnn_detectron2": ROOT / "backends/detectron2/maskrcnn_detectron2",
 }
 MAY_IMPORT = {
     "maskrcnn_server": set(),
@@ -21,6 +23,8 @@ MAY_IMPORT = {
     "maskrcnn_tensorflow": {"maskrcnn_server"},
     "maskrcnn_tensorpack": {"maskrcnn_server", "maskrcnn_tensorflow"},
     "maskrcnn_aws_samples": {"maskrcnn_server", "maskrcnn_tensorflow"},
+    "maskrcnn_torchvision": {"maskrcnn_server", "maskrcnn_tensorflow"},
+    "maskrcnn_detectron2": {"maskrcnn_server", "maskrcnn_tensorflow"},
 }
 WAIST_NEEDS = {"filelock", "numpy", "pluggy", "pydantic", "pydantic_settings"}
 S3 = {"boto3", "botocore"}

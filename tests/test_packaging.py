@@ -14,6 +14,8 @@ DISTRIBUTIONS = {
     ".": ("maskrcnn_server", {"maskrcnn_server", "maskrcnn_handlers"}),
     "backends/tensorflow": ("maskrcnn_tensorflow", {"maskrcnn_tensorflow"}),
     "backends/aws_samples": ("maskrcnn_aws_samples", {"maskrcnn_aws_samples"}),
+    "backends/detectron2": ("maskrcnn_detectron2", {"maskrcnn_detectron2"}),
+    "backends/torchvision": ("maskrcnn_torchvision", {"maskrcnn_torchvision"}),
     "backends/tensorpack": ("maskrcnn_tensorpack", {"maskrcnn_tensorpack"}),
 }
 

@@ -1,13 +1,12 @@
-import json
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from shapes import tally
 
 from maskrcnn_aws_samples.backend import AwsSamplesBackend
 from maskrcnn_server.backend import Image, Model, ModelConfig, PredictOptions
-from maskrcnn_server.detections import Detections
 from maskrcnn_server.errors import ImageTooLarge, InvalidModel, InvalidSetting
 from maskrcnn_server.testing.fidelity import compare
 
@@ -19,27 +18,9 @@ def test_shapes_are_found(
 ) -> None:
     """Of the objects drawn in twenty pictures, 0.8 are found in place and with their class, though
     the model was trained as TensorPack's, with another RoIAlign."""
-    truth = json.loads((test_data / "demo/val200/instances.json").read_text())
-    hits = drawn = seen = 0
-    for picture in truth["images"][:20]:
-        objects = [a for a in truth["annotations"] if a["image_id"] == picture["id"]]
-        image = photograph(f"demo/val200/images/{picture['file_name']}")
-        (found,) = shapes_model.predict([image], PredictOptions(score_threshold=0.5))
-        hits += sum(_is_found(a["bbox"], a["category_id"], found) for a in objects)
-        drawn += len(objects)
-        seen += len(found)
-    assert hits >= 0.8 * drawn
-    assert seen <= 2 * drawn
-
-
-def _is_found(bbox: list[float], category: int, found: Detections) -> bool:
-    """Whether a detection of the category overlaps the box by half of their union."""
-    low, high = np.array(bbox[:2]), np.array(bbox[:2]) + bbox[2:]
-    overlap = np.minimum(high, found.boxes[:, 2:]) - np.maximum(low, found.boxes[:, :2])
-    shared = overlap.clip(0).prod(axis=1)
-    areas = (found.boxes[:, 2:] - found.boxes[:, :2]).prod(axis=1)
-    ious = shared / ((high - low).prod() + areas - shared)
-    return bool((ious[found.category_ids == category] > 0.5).any())
+    counted = tally(shapes_model, photograph, test_data)
+    assert counted.hits >= 0.8 * counted.drawn
+    assert counted.found <= 2 * counted.drawn
 
 
 def test_images_of_equal_padded_size_get_together_what_they_get_alone(

@@ -4,6 +4,7 @@ import itertools
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 Shape = tuple[int, ...]
 Shapes = Mapping[str, Shape]
@@ -22,14 +23,17 @@ GRID = 7
 """Height and width of the regions that fully connected layers see."""
 
 
+Norm: TypeAlias = Literal["none", "batch", "group"]
+
+
 @dataclass(frozen=True)
 class Convs:
     """The 3 x 3 convolutions that a part of the network begins with."""
 
     count: int
     width: int
-    norm: bool
-    """Whether group normalisation follows each."""
+    norm: Norm
+    """What follows each."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +50,7 @@ class Architecture:
     """Whether the backbone has group normalisation, not batch normalisation."""
     pyramid: int | None
     """Channels of the feature pyramid; None: a C4 network, without one."""
-    pyramid_norm: bool
-    """Whether the feature pyramid has group normalisation."""
+    pyramid_norm: Norm
     rpn: Convs
     """Of the RPN, which has no norm."""
     anchors: int
@@ -74,7 +77,7 @@ class Architecture:
         """All of it in words."""
         parts = [self.name]
         parts.append("C4" if self.pyramid is None else f"FPN of {self.pyramid} channels")
-        if self.group_norm or self.pyramid_norm:
+        if self.group_norm or self.pyramid_norm == "group":
             parts.append("group normalisation")
         if self.cascade:
             parts.append("cascade of three box heads")
@@ -134,9 +137,10 @@ class Architecture:
 
     def _fpn(self, channels: int) -> Iterator[tuple[str, Shape]]:
         for level, (_, outer) in enumerate(self.widths, start=2):
-            yield from _biased(f"fpn/lateral_1x1_c{level}", (1, 1, outer, channels))
-            yield from _biased(f"fpn/posthoc_3x3_p{level}", (3, 3, channels, channels))
-            if self.pyramid_norm:
+            of_layer = _batch_norm if self.pyramid_norm == "batch" else _biased
+            yield from of_layer(f"fpn/lateral_1x1_c{level}", (1, 1, outer, channels))
+            yield from of_layer(f"fpn/posthoc_3x3_p{level}", (3, 3, channels, channels))
+            if self.pyramid_norm == "group":
                 yield from _scaled(f"fpn/gn_c{level}", channels)
                 yield from _scaled(f"fpn/gn_p{level}", channels)
 
@@ -167,7 +171,11 @@ def read_off(shapes: Shapes) -> Architecture | None:
 
     def convs(scope: str, kind: str) -> Convs:
         count = _count(shapes, f"{scope}/{kind}{{}}/W")
-        return Convs(count, out(f"{scope}/{kind}0/W", 256), f"{scope}/gn0/gamma" in shapes)
+        return Convs(
+            count,
+            out(f"{scope}/{kind}0/W", 256),
+            _norm(shapes, f"{scope}/gn0", f"{scope}/{kind}0"),
+        )
 
     cascade = any(name.startswith("cascade_rcnn") for name in shapes)
     c4 = not any(name.startswith("fpn/") for name in shapes)
@@ -187,9 +195,9 @@ def read_off(shapes: Shapes) -> Architecture | None:
         ),
         group_norm="conv0/gn/gamma" in shapes,
         pyramid=None if c4 else out("fpn/lateral_1x1_c2/W", 256),
-        pyramid_norm="fpn/gn_c2/gamma" in shapes,
+        pyramid_norm=_norm(shapes, "fpn/gn_c2", "fpn/lateral_1x1_c2"),
         rpn=Convs(
-            max(1, _count(shapes, "rpn/conv{}/W")), out("rpn/conv0/W", 1024 if c4 else 256), False
+            max(1, _count(shapes, "rpn/conv{}/W")), out("rpn/conv0/W", 1024 if c4 else 256), "none"
         ),
         anchors=out("rpn/class/W", 15 if c4 else 3),
         cascade=cascade,
@@ -200,6 +208,13 @@ def read_off(shapes: Shapes) -> Architecture | None:
         mask_convs=convs("maskrcnn", "fcn"),
         mask=out("maskrcnn/deconv/b", 256),
     )
+
+
+def _norm(shapes: Shapes, group: str, layer: str) -> Norm:
+    """The kind of normalisation by where its variables are."""
+    if f"{group}/gamma" in shapes:
+        return "group"
+    return "batch" if f"{layer}/bn/gamma" in shapes else "none"
 
 
 def _batch_norm(name: str, kernel: Shape) -> Iterator[tuple[str, Shape]]:
@@ -226,8 +241,9 @@ def _biased(name: str, kernel: Shape) -> Iterator[tuple[str, Shape]]:
 
 def _convs(scope: str, kind: str, channels: int, convs: Convs) -> Iterator[tuple[str, Shape]]:
     for i in range(convs.count):
-        yield from _biased(f"{scope}/{kind}{i}", (3, 3, channels, convs.width))
-        if convs.norm:
+        of_layer = _batch_norm if convs.norm == "batch" else _biased
+        yield from of_layer(f"{scope}/{kind}{i}", (3, 3, channels, convs.width))
+        if convs.norm == "group":
             yield from _scaled(f"{scope}/gn{i}", convs.width)
         channels = convs.width
 

@@ -2,12 +2,15 @@
 
 import difflib
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from typing_extensions import Self
 
+from maskrcnn_server.categories import Category, coco
 from maskrcnn_server.errors import InvalidSetting
 from maskrcnn_tensorflow.architecture import Architecture
 
@@ -41,6 +44,10 @@ class NetworkConfig(BaseModel):
     without_effect: ClassVar[frozenset[str]] = frozenset()
     """Keys of the framework that only training needs, or networks of another kind."""
     resampling: ClassVar[Resampling] = Resampling()
+    coco_layouts: ClassVar[Mapping[int, Callable[[], tuple[Category, ...]]]] = {80: coco}
+    """By number of classes, the categories that networks without names are assumed to have."""
+    sections_without_effect: ClassVar[tuple[str, ...]] = ()
+    """What keys begin with that have no effect either."""
     least_side: ClassVar[float] = 0
     """Detections with a shorter side, in pixels of the resized image, are dropped."""
 
@@ -49,8 +56,10 @@ class NetworkConfig(BaseModel):
     max_size: Positive = 1333
     """Pixels of its long edge at most, before rounding: see `long_edge`."""
     pixel_mean: Triple = (123.675, 116.28, 103.53)
-    """RGB, 0 to 255."""
+    """0 to 255, in the framework's own order: see `rgb_mean`."""
     pixel_std: Triple = (58.395, 57.12, 57.375)
+    channels: Literal["RGB", "BGR"] = "BGR"
+    """The order in which the network takes them."""
     norm_epsilon: Length = 1e-5
     """Of batch normalisation."""
     anchor_sizes: tuple[float, float, float, float, float] = (32, 64, 128, 256, 512)
@@ -110,7 +119,7 @@ class NetworkConfig(BaseModel):
         """
         known = cls.keys()
         for key in values:
-            if key not in known:
+            if key not in known and not key.startswith(cls.sections_without_effect):
                 nearest = difflib.get_close_matches(key, known, n=1, cutoff=0)[0]
                 raise InvalidSetting(f"{source}: no such key: {key}; the nearest is {nearest}")
         fields = {cls.fields_by_key[k]: v for k, v in values.items() if k in cls.fields_by_key}
@@ -125,6 +134,16 @@ class NetworkConfig(BaseModel):
     def key(cls, field: str) -> str:
         """The framework's name of a field."""
         return next((key for key, own in cls.fields_by_key.items() if own == field), field)
+
+    @property
+    def rgb_mean(self) -> Triple:
+        """What is taken off pixels."""
+        return self.pixel_mean
+
+    @property
+    def rgb_std(self) -> Triple:
+        """What pixels are divided by."""
+        return self.pixel_std
 
     @property
     def long_edge(self) -> int:
@@ -145,6 +164,11 @@ class NetworkConfig(BaseModel):
     def delta_clip(self) -> float:
         """Largest dw, dh of a box regression (natural logarithm)."""
         return math.log(self.long_edge / 16)
+
+    def mask_boxes(self, boxes: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Where the masks of detections in `boxes` (N, 4) lie: there, unless the framework pastes
+        them elsewhere."""
+        return boxes
 
     def settled(self, architecture: Architecture) -> Self:
         """With what the weights say of the body and the heads, on which other properties depend."""

@@ -12,6 +12,7 @@ from maskrcnn_server.errors import InvalidModel, InvalidSetting
 from maskrcnn_tensorflow.checkpoint import TENSORFLOW, Files
 from maskrcnn_tensorflow.folder import ModelFolder
 from maskrcnn_tensorflow.quiet import quiet
+from maskrcnn_tensorflow.renamed import Foreign
 from maskrcnn_tensorflow.sources import C
 from maskrcnn_tensorflow.writing import write_checkpoint, write_npz
 
@@ -34,6 +35,8 @@ class Family(Generic[C]):
             return None
         try:
             return self.read(config).probe
+        except Foreign:
+            return None
         except (InvalidModel, InvalidSetting) as error:
             return Probe(facts={}, problems=[error.message])
 

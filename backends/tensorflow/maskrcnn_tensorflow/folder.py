@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskrcnn_server.backend import ModelConfig, ModelMetadata, Probe
-from maskrcnn_server.categories import Category, coco, named, numbered
+from maskrcnn_server.categories import Category, named, numbered
 from maskrcnn_server.errors import InvalidModel
 from maskrcnn_tensorflow import architecture as architectures
 from maskrcnn_tensorflow import sources
@@ -21,10 +21,9 @@ from maskrcnn_tensorflow.rows import ORIGIN, RowOrder, channels_last, observed
 from maskrcnn_tensorflow.sources import C, Configuration
 
 BACKGROUND_NAMES = ("BG", "background", "__background__")
-COCO_CLASSES = 80
 NOT_IN_WEIGHTS = frozenset(
     "short_edge max_size proposal_mode proposals proposal_nms_threshold detections tf_pad_mode "
-    "detection_nms_threshold stride_1x1".split()
+    "detection_nms_threshold stride_1x1 pixel_mean pixel_std channels norm_epsilon".split()
 )
 """Fields of the configuration that answers depend on and weights do not say."""
 
@@ -186,8 +185,8 @@ def _categories(
         names, origin = [line.strip() for line in lines if line.strip()], "classes.txt"
     elif (given := configuration.network.class_names) is not None:
         names, origin = list(given), configuration.origin(configuration.network.key("class_names"))
-    elif count == COCO_CLASSES:
-        return coco(), "assumed to be COCO's, because there are 80"
+    elif (layout := configuration.network.coco_layouts.get(count)) is not None:
+        return layout(), f"assumed to be COCO's, because there are {count}"
     else:
         return numbered(count), "numbered, because none are given"
     if len(names) == count + 1 and names[0] in BACKGROUND_NAMES:
@@ -197,8 +196,10 @@ def _categories(
             f"{origin} names {len(names)} classes, the weights have {count} (without background)"
         )
         return numbered(count), origin
-    is_coco = [c.name for c in coco()] == names
-    return (coco() if is_coco else named(names)), origin
+    for layout in configuration.network.coco_layouts.values():
+        if [category.name for category in layout()] == names:
+            return layout(), origin
+    return named(names), origin
 
 
 def _text(path: Path) -> str:

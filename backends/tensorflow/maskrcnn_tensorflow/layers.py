@@ -8,6 +8,8 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from maskrcnn_tensorflow.config import NetworkConfig
+
 EPSILON = 1e-5
 """Of TensorPack's group normalisation; the same in AWS Samples."""
 GROUPS = 32
@@ -95,15 +97,14 @@ def _mean(grouped: tf.Tensor) -> tf.Tensor:
 
 def fold(
     variables: Mapping[str, NDArray[np.float32]],
-    input_scale: NDArray[np.float64],
-    epsilon: float,
+    config: NetworkConfig,
 ) -> Layers:
     """Layers of `variables` (`<layer>/W`, `/b`, `/bn/...`), batch norm folded into the kernels.
 
-    gamma * (W x - mean) / sqrt(variance + `epsilon`) + beta is itself a convolution, with kernel
-    W * scale and bias beta - mean * scale. conv0 also takes over the reversal of the channels (the
-    network was trained on BGR, images here are RGB) and their `input_scale` (3,), in RGB order.
-    Computed in float64, kept as float32.
+    gamma * (W x - mean) / sqrt(variance + epsilon) + beta is itself a convolution, with kernel
+    W * scale and bias beta - mean * scale. conv0 also takes over the reversal of the channels of
+    networks that were trained on BGR (images here are RGB), and division by their standard
+    deviation. Computed in float64, kept as float32.
     """
     layers, norms = {}, {}
     for variable, values in variables.items():
@@ -111,10 +112,12 @@ def fold(
         if leaf == "W":
             kernel = values.astype(np.float64)
             if name == "conv0":
-                kernel = kernel[:, :, ::-1] * input_scale[:, None]
+                if config.channels == "BGR":
+                    kernel = kernel[:, :, ::-1]
+                kernel = kernel / np.array(config.rgb_std)[:, None]
             bias = variables.get(f"{name}/b", np.zeros(kernel.shape[-1])).astype(np.float64)
             if f"{name}/bn/gamma" in variables:
-                scale, bias = _batch_norm(variables, f"{name}/bn", epsilon)
+                scale, bias = _batch_norm(variables, f"{name}/bn", config.norm_epsilon)
                 kernel = kernel * scale
             layers[name] = Layer(tf.constant(kernel, tf.float32), tf.constant(bias, tf.float32))
         elif leaf == "gamma" and not name.endswith("/bn"):

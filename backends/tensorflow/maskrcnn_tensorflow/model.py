@@ -35,7 +35,7 @@ class TensorFlowModel:
         """`variables` by their checkpoint names; rows of flattened regions run y, x, channel."""
         self.metadata = metadata
         self._config = config
-        layers = fold(variables, 1 / np.array(config.pixel_std), config.norm_epsilon)
+        layers = fold(variables, config)
         self._graph: Graph | None = Graph(layers, architecture, config, operators)
 
     def predict(self, images: Sequence[Image], options: PredictOptions, /) -> list[Detections]:
@@ -43,8 +43,7 @@ class TensorFlowModel:
             resized = [preprocess.resized(image, self._config) for image in images]
         results: dict[int, Detections] = {}
         for group in _groups([preprocess.padded_size(image, self._config) for image in resized]):
-            sizes = [_size(images[i]) for i in group]
-            found = self._run([resized[i] for i in group], sizes, options)
+            found = self._run([images[i] for i in group], [resized[i] for i in group], options)
             results.update(zip(group, found, strict=True))
         return [results[i] for i in range(len(images))]
 
@@ -66,14 +65,15 @@ class TensorFlowModel:
         return stages
 
     def _run(
-        self, resized: list[Pixels], sizes: list[Size], options: PredictOptions
+        self, images: list[Image], resized: list[Pixels], options: PredictOptions
     ) -> list[Detections]:
         stages = self.stages(resized, options)
         masks = self._masks(stages) if options.masks and self.metadata.has_masks else None
         boxes, scores, labels, owners = (np.asarray(t) for t in stages.found)
         results = []
-        for i, size in enumerate(sizes):
-            scale = preprocess.box_scale(size, _size(resized[i]), self._config)
+        for i, image in enumerate(images):
+            size = _size(image)
+            scale = preprocess.box_scale(image, resized[i], self._config)
             own = owners == i
             own_boxes = _clipped(boxes[own] / scale, size)
             results.append(
@@ -84,7 +84,12 @@ class TensorFlowModel:
                     category_ids=labels[own].astype(np.int64),
                     masks=None
                     if masks is None
-                    else RoiMasks(masks[own], own_boxes, size, options.mask_threshold),
+                    else RoiMasks(
+                        masks[own],
+                        self._config.mask_boxes(own_boxes),
+                        size,
+                        options.mask_threshold,
+                    ),
                     proposals=_proposals(stages, i, scale, size) if options.proposals else None,
                 )
             )

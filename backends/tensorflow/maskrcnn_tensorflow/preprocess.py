@@ -63,9 +63,9 @@ def _interpolated(pixels: NDArray[P], width_height: tuple[int, int]) -> NDArray[
     return result.astype(pixels.dtype, copy=False)
 
 
-def box_scale(original: Size, network: Size, config: NetworkConfig) -> NDArray[np.float32]:
-    """By what boxes (..., 4: x, y, x, y) in network coordinates are divided: (4,)."""
-    y, x = network[0] / original[0], network[1] / original[1]
+def box_scale(image: Image, seen: Pixels, config: NetworkConfig) -> NDArray[np.float32]:
+    """By what boxes (x, y, x, y) in `seen`, the resized `image`, are divided: (4,)."""
+    y, x = seen.shape[0] / image.shape[0], seen.shape[1] / image.shape[1]
     if config.resampling.one_scale:
         x = y = math.sqrt(x * y)
     return np.array([x, y, x, y], np.float32)
@@ -86,5 +86,5 @@ def batch(images: list[Pixels], config: NetworkConfig) -> NDArray[np.float32]:
     pixels = np.zeros((len(images), *padded_size(images[0], config), 3), np.float32)
     for target, image in zip(pixels, images, strict=True):
         height, width = image.shape[:2]
-        np.subtract(image, config.pixel_mean, out=target[:height, :width], dtype=np.float32)
+        np.subtract(image, config.rgb_mean, out=target[:height, :width], dtype=np.float32)
     return pixels

@@ -19,7 +19,7 @@ LEAST_CORRELATION = 0.02
 LEAST_RATIO = 4
 
 ORIGIN: dict[RowOrder, str] = {
-    "channel first": "TensorPack's, or of AWS Samples' branch tf1.15-with-custom-ops",
+    "channel first": "TensorPack's, PyTorch's, or of AWS Samples' branch tf1.15-with-custom-ops",
     "channel last": "AWS Samples', trained in TensorFlow 2",
 }
 

@@ -31,7 +31,7 @@ def write(
     Images are resized by TensorFlow, whose arithmetic differs from OpenCV's and Pillow's in the
     last bit of a pixel; everything else is what the server computes.
     """
-    layers = fold(variables, 1 / np.array(config.pixel_std), config.norm_epsilon)
+    layers = fold(variables, config)
     graph = Graph(layers, architecture, config, operators)
 
     def detect(images: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -40,7 +40,7 @@ def write(
         size = tf.shape(resized)[1:3]
         padding = -size % config.stride
         pixels = tf.pad(
-            resized - tf.constant(config.pixel_mean, tf.float32),
+            resized - tf.constant(config.rgb_mean, tf.float32),
             [[0, 0], [0, padding[0]], [0, padding[1]], [0, 0]],
         )
         sizes = tf.tile(size[None], [tf.shape(images)[0], 1])

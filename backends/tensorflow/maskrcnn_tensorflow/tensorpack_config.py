@@ -88,14 +88,15 @@ class TensorPackConfig(NetworkConfig):
         says["norm"] = _of_norm(self.norm, architecture.group_norm)
         if architecture.pyramid is not None:
             convs = architecture.box_convs
-            says["pyramid_norm"] = _of_norm(self.pyramid_norm, architecture.pyramid_norm)
+            says["pyramid_norm"] = _of_norm(self.pyramid_norm, architecture.pyramid_norm == "group")
             if convs.count:
                 says["box_convs"] = (self.box_convs, convs.width)
-            kind = f"{'4conv1fc' if convs.count else '2fc'}{'_gn' if convs.norm else ''}_head"
+            norm = "_gn" if convs.norm == "group" else ""
+            kind = f"{'4conv1fc' if convs.count else '2fc'}{norm}_head"
             own = self.box_head and f"{self.box_head.partition('_')[0]}_{kind}"
             says["box_head"] = (self.box_head, own)
             if architecture.has_masks:
-                norm = "_gn" if architecture.mask_convs.norm else ""
+                norm = "_gn" if architecture.mask_convs.norm == "group" else ""
                 says["mask_head"] = (self.mask_head, f"maskrcnn_up4conv{norm}_head")
         return says
 

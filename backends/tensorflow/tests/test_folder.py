@@ -17,16 +17,16 @@ TINY = Architecture(
     stem=4,
     widths=((2, 8), (3, 8), (4, 16), (5, 16)),
     pyramid=6,
-    rpn=Convs(1, 7, norm=False),
+    rpn=Convs(1, 7, norm="none"),
     anchors=3,
     group_norm=False,
-    pyramid_norm=False,
+    pyramid_norm="none",
     cascade=False,
-    box_convs=Convs(0, 256, norm=False),
+    box_convs=Convs(0, 256, norm="none"),
     fc=(("fc6", 9), ("fc7", 10)),
     classes=2,
     has_masks=True,
-    mask_convs=Convs(4, 8, norm=False),
+    mask_convs=Convs(4, 8, norm="none"),
     mask=8,
 )
 
@@ -55,7 +55,7 @@ def test_every_number_is_read_off_the_weights(tmp_path: Path) -> None:
 
 
 def test_model_without_mask_head_is_recognised(tmp_path: Path) -> None:
-    boxes_only = replace(TINY, has_masks=False, mask_convs=Convs(0, 256, norm=False), mask=256)
+    boxes_only = replace(TINY, has_masks=False, mask_convs=Convs(0, 256, norm="none"), mask=256)
     folder = read(write(tmp_path, boxes_only), {})
     assert not folder.architecture.has_masks
     assert folder.problems == []

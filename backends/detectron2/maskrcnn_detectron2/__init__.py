@@ -1,0 +1,1 @@
+"""Serves Detectron2's Mask R-CNN checkpoints."""

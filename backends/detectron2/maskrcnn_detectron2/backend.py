@@ -1,0 +1,44 @@
+"""The Detectron2 backend: what sets its checkpoints apart from others."""
+
+import re
+
+from maskrcnn_detectron2.config import Detectron2Config
+from maskrcnn_detectron2.names import NAMING
+from maskrcnn_server.backend import ModelConfig
+from maskrcnn_tensorflow.checkpoint import Files
+from maskrcnn_tensorflow.family import Family
+from maskrcnn_tensorflow.folder import ModelFolder, read_folder
+
+SCORE_THRESHOLD = 0.5
+"""As `demo.py` and the tutorials of Detectron2 show detections."""
+
+FILES = Files(
+    suffixes=(".npz", ".pkl", ".pth"),
+    open=NAMING.open,
+    examples="model_final.pth or model_0089999.pth",
+    step=re.compile(r"model_(\d{7})$"),
+    final="model_final",
+)
+
+
+class Detectron2Backend(Family[Detectron2Config]):
+    """Loads checkpoints of Detectron2's `mask_rcnn_R_50_FPN`, `mask_rcnn_R_101_FPN` and alike."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            name="detectron2",
+            score_threshold=SCORE_THRESHOLD,
+            read=_read,
+            operators=_operators,
+            files=FILES,
+        )
+
+
+def _read(config: ModelConfig) -> ModelFolder[Detectron2Config]:
+    return read_folder(config, "channel first", Detectron2Config, FILES)
+
+
+def _operators(config: Detectron2Config) -> object:
+    from maskrcnn_detectron2.operators import operators
+
+    return operators(config)

@@ -1,0 +1,169 @@
+"""Detectron2's configuration, as training writes it to `config.yaml` beside its checkpoints.
+
+Sources: detectron2/config/defaults.py, and configs/Base-RCNN-FPN.yaml for the defaults of networks
+with a feature pyramid.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BeforeValidator
+
+from maskrcnn_tensorflow.architecture import Architecture
+from maskrcnn_tensorflow.config import NetworkConfig, Positive, Resampling, Triple
+
+DEPTHS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
+
+
+def _of_each_level(sizes: Any) -> Any:
+    """Sizes come in a list for each level, which has one here."""
+    return [size[0] for size in sizes] if _is_nested(sizes) else sizes
+
+
+def _of_all_levels(ratios: Any) -> Any:
+    """Ratios come in a list for each level, or one for all."""
+    alike = _is_nested(ratios) and all(level == ratios[0] for level in ratios)
+    return ratios[0] if alike else ratios
+
+
+def _is_nested(value: Any) -> bool:
+    return isinstance(value, list | tuple) and all(isinstance(v, list | tuple) for v in value)
+
+
+def _none_if_zero(short_edge: Any) -> Any:
+    return short_edge or None
+
+
+class Detectron2Config(NetworkConfig):
+    """Constants of inference. What can only have one value is what this server computes."""
+
+    fields_by_key: ClassVar[Mapping[str, str]] = {
+        "INPUT.FORMAT": "channels",
+        "INPUT.MIN_SIZE_TEST": "short_edge",
+        "INPUT.MAX_SIZE_TEST": "max_size",
+        "MODEL.META_ARCHITECTURE": "meta_architecture",
+        "MODEL.MASK_ON": "has_masks",
+        "MODEL.KEYPOINT_ON": "has_keypoints",
+        "MODEL.LOAD_PROPOSALS": "loads_proposals",
+        "MODEL.PIXEL_MEAN": "pixel_mean",
+        "MODEL.PIXEL_STD": "pixel_std",
+        "MODEL.BACKBONE.NAME": "backbone",
+        "MODEL.RESNETS.DEPTH": "depth",
+        "MODEL.RESNETS.STRIDE_IN_1X1": "stride_1x1",
+        "MODEL.RESNETS.NUM_GROUPS": "groups",
+        "MODEL.RESNETS.RES5_DILATION": "dilation",
+        "MODEL.FPN.FUSE_TYPE": "fuse",
+        "MODEL.FPN.OUT_CHANNELS": "pyramid",
+        "MODEL.ANCHOR_GENERATOR.NAME": "anchor_generator",
+        "MODEL.ANCHOR_GENERATOR.SIZES": "anchor_sizes",
+        "MODEL.ANCHOR_GENERATOR.ASPECT_RATIOS": "anchor_ratios",
+        "MODEL.ANCHOR_GENERATOR.OFFSET": "anchor_offset",
+        "MODEL.PROPOSAL_GENERATOR.NAME": "proposal_generator",
+        "MODEL.PROPOSAL_GENERATOR.MIN_SIZE": "min_size",
+        "MODEL.RPN.PRE_NMS_TOPK_TEST": "level_candidates",
+        "MODEL.RPN.POST_NMS_TOPK_TEST": "proposals",
+        "MODEL.RPN.NMS_THRESH": "proposal_nms_threshold",
+        "MODEL.RPN.BBOX_REG_WEIGHTS": "proposal_regression_weights",
+        "MODEL.ROI_HEADS.NAME": "heads",
+        "MODEL.ROI_HEADS.NUM_CLASSES": "classes",
+        "MODEL.ROI_HEADS.SCORE_THRESH_TEST": "score_floor",
+        "MODEL.ROI_HEADS.NMS_THRESH_TEST": "detection_nms_threshold",
+        "MODEL.ROI_BOX_HEAD.BBOX_REG_WEIGHTS": "box_regression_weights",
+        "MODEL.ROI_BOX_HEAD.FC_DIM": "fc",
+        "MODEL.ROI_BOX_HEAD.CLS_AGNOSTIC_BBOX_REG": "one_box_for_all_classes",
+        "MODEL.ROI_BOX_HEAD.USE_SIGMOID_CE": "has_sigmoid_classes",
+        "MODEL.ROI_BOX_HEAD.POOLER_RESOLUTION": "box_resolution",
+        "MODEL.ROI_BOX_HEAD.POOLER_SAMPLING_RATIO": "box_samples",
+        "MODEL.ROI_BOX_HEAD.POOLER_TYPE": "box_pooler",
+        "MODEL.ROI_MASK_HEAD.NAME": "mask_head",
+        "MODEL.ROI_MASK_HEAD.CLS_AGNOSTIC_MASK": "one_mask_for_all_classes",
+        "MODEL.ROI_MASK_HEAD.POOLER_RESOLUTION": "mask_resolution",
+        "MODEL.ROI_MASK_HEAD.POOLER_SAMPLING_RATIO": "mask_samples",
+        "MODEL.ROI_MASK_HEAD.POOLER_TYPE": "mask_pooler",
+        "TEST.DETECTIONS_PER_IMAGE": "detections",
+        "CLASS_NAMES": "class_names",
+    }
+    """`CLASS_NAMES` is ours: Detectron2 keeps names with its data sets."""
+    sections_without_effect: ClassVar[tuple[str, ...]] = (
+        *"VERSION CUDNN_BENCHMARK FLOAT32_PRECISION OUTPUT_DIR SEED VIS_PERIOD".split(),
+        *"DATALOADER. DATASETS. GLOBAL. SOLVER. INPUT. TEST. MODEL.DEVICE MODEL.WEIGHTS".split(),
+        *"MODEL.BACKBONE. MODEL.FPN. MODEL.PANOPTIC_FPN. MODEL.RESNETS. MODEL.RETINANET.".split(),
+        *"MODEL.ANCHOR_GENERATOR. MODEL.RPN. MODEL.ROI_HEADS. MODEL.ROI_BOX_HEAD.".split(),
+        *"MODEL.ROI_BOX_CASCADE_HEAD. MODEL.ROI_MASK_HEAD. MODEL.ROI_KEYPOINT_HEAD.".split(),
+        "MODEL.SEM_SEG_HEAD.",
+    )
+    """Training, heads of other kinds, and what shows in the weights' names and shapes."""
+    resampling: ClassVar[Resampling] = Resampling(antialias=True, one_scale=False)
+    least_side: ClassVar[float] = 1e-30
+    """Boxes need an area. Detectron2 drops those without at the very end: the same, but for
+    pictures with more detections than there may be."""
+
+    short_edge: Annotated[Positive | None, BeforeValidator(_none_if_zero)] = 800
+    channels: Literal["RGB", "BGR"] = "BGR"
+    pixel_mean: Triple = (103.53, 116.28, 123.675)
+    pixel_std: Triple = (1.0, 1.0, 1.0)
+    stride_1x1: bool = True
+    anchor_sizes: Annotated[
+        tuple[float, float, float, float, float], BeforeValidator(_of_each_level)
+    ] = (32, 64, 128, 256, 512)
+    anchor_ratios: Annotated[tuple[float, ...], BeforeValidator(_of_all_levels)] = (0.5, 1.0, 2.0)
+    level_candidates: Positive = 1000
+    """Of each level before suppression."""
+    proposals: Positive = 1000
+    """Of all levels together, after it."""
+
+    depth: Literal[50, 101, 152] | None = None
+    meta_architecture: Literal["GeneralizedRCNN"] = "GeneralizedRCNN"
+    backbone: Literal["build_resnet_fpn_backbone"] = "build_resnet_fpn_backbone"
+    groups: Literal[1] = 1
+    dilation: Literal[1] = 1
+    fuse: Literal["sum"] = "sum"
+    has_keypoints: Literal[False] = False
+    loads_proposals: Literal[False] = False
+    anchor_generator: Literal["DefaultAnchorGenerator"] = "DefaultAnchorGenerator"
+    anchor_offset: Literal[0] = 0
+    proposal_generator: Literal["RPN"] = "RPN"
+    proposal_regression_weights: tuple[Literal[1], Literal[1], Literal[1], Literal[1]] = (
+        1,
+        1,
+        1,
+        1,
+    )
+    heads: Literal["StandardROIHeads"] = "StandardROIHeads"
+    one_box_for_all_classes: Literal[False] = False
+    has_sigmoid_classes: Literal[False] = False
+    box_resolution: Literal[7] = 7
+    box_samples: Literal[0] = 0
+    """As many as a bin has places, rounded up."""
+    box_pooler: Literal["ROIAlignV2"] = "ROIAlignV2"
+    mask_head: Literal["MaskRCNNConvUpsampleHead"] = "MaskRCNNConvUpsampleHead"
+    one_mask_for_all_classes: Literal[False] = False
+    mask_resolution: Literal[14] = 14
+    mask_samples: Literal[0] = 0
+    mask_pooler: Literal["ROIAlignV2"] = "ROIAlignV2"
+
+    @property
+    def rgb_mean(self) -> Triple:
+        return self._rgb(self.pixel_mean)
+
+    @property
+    def rgb_std(self) -> Triple:
+        return self._rgb(self.pixel_std)
+
+    @property
+    def long_edge(self) -> int:
+        return self.max_size
+
+    @property
+    def delta_clip(self) -> float:
+        return math.log(1000 / 16)
+
+    def _rgb(self, values: Triple) -> Triple:
+        first, second, third = values
+        return (third, second, first) if self.channels == "BGR" else values
+
+    def _said_twice(self, architecture: Architecture) -> dict[str, tuple[object, object]]:
+        says = super()._said_twice(architecture)
+        says["depth"] = (self.depth and DEPTHS[self.depth], architecture.blocks)
+        return says

@@ -1,0 +1,362 @@
+"""PyTorch's files, read without PyTorch and without executing what is in them.
+
+A `.pth` file is a pickle, and a pickle is a program. This one may only build dictionaries, lists,
+numbers, strings and tensors: whatever else it names stands for itself, inert, and a tensor is read
+from its bytes when it is asked for.
+
+Sources: torch/serialization.py (both of its formats) and numpy's `ndarray.__reduce__`.
+"""
+
+import pickle
+import zipfile
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, ClassVar, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from maskrcnn_server.errors import InvalidModel
+
+MAX_PROGRAM = 64 << 20
+"""Bytes of a pickle that has its tensors' values elsewhere."""
+MAX_NUMBERS = 1 << 28
+"""In one tensor; the largest of a Mask R-CNN has 13 million."""
+LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
+BFLOAT16 = "bfloat16"
+DTYPES = {
+    "DoubleStorage": "f8",
+    "FloatStorage": "f4",
+    "HalfStorage": "f2",
+    "BFloat16Storage": BFLOAT16,
+    "LongStorage": "i8",
+    "IntStorage": "i4",
+    "ShortStorage": "i2",
+    "CharStorage": "i1",
+    "ByteStorage": "u1",
+    "BoolStorage": "?",
+}
+STATE_DICT_KEYS = ("model", "state_dict", "model_state_dict", "weights")
+"""Where training scripts keep the state dict among other things."""
+
+
+class Storage(NamedTuple):
+    """A run of numbers that tensors are views of."""
+
+    key: str
+    dtype: str
+    numbers: int
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A view of a storage; offset and strides count numbers."""
+
+    storage: Storage
+    offset: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+
+
+@dataclass(eq=False)
+class Inert:
+    """Something that the pickle names, makes, and fills; here it does nothing."""
+
+    name: str
+    state: Any = None
+    """What the pickle says it consists of."""
+
+    def __call__(self, *_: object) -> "Inert":
+        return Inert(self.name)
+
+    def __setitem__(self, _key: object, _value: object) -> None:
+        pass
+
+    def append(self, _item: object) -> None:
+        """As of a list."""
+
+
+class StateDict:
+    """The tensors of a PyTorch or Detectron2 checkpoint by their names."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises InvalidModel if it is not one, or asks for more than tensors."""
+        self.path = path
+        self._storages: Callable[[Storage], bytes]
+        try:
+            self._tensors = dict(self._parsed())
+        except InvalidModel:
+            raise
+        # Whatever a broken program runs into, on its way through the unpickler.
+        except Exception as error:
+            raise InvalidModel(
+                f"{path}: not a state dict as torch.save or Detectron2 writes it "
+                f"({type(error).__name__}: {error})"
+            ) from None
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Of every tensor."""
+        return {name: tensor.shape for name, tensor in self._tensors.items()}
+
+    def read(self, name: str) -> NDArray[np.float32]:
+        """A tensor's value. Raises InvalidModel if it is not floating-point, or not there."""
+        tensor = self._tensors[name]
+        if isinstance(tensor, np.ndarray):
+            values = tensor
+        else:
+            try:
+                values = _view(tensor, self._storages(tensor.storage))
+            except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
+                raise InvalidModel(f"{self.path}: {name} cannot be read ({error})") from error
+        if values.dtype.kind != "f":
+            raise InvalidModel(f"{self.path}: {name} is {values.dtype}, not floating-point")
+        return np.array(values, np.float32, order="C")
+
+    def _parsed(self) -> Iterator[tuple[str, Tensor | NDArray[Any]]]:
+        with self.path.open("rb") as file:
+            if zipfile.is_zipfile(file):
+                content = self._zipped()
+            else:
+                file.seek(0)
+                content = self._piped(file)
+        found = _state_dict(content)
+        if not found:
+            raise InvalidModel(
+                f"{self.path}: there are no tensors in it; a state dict, as model.state_dict() "
+                "gives it, is needed"
+            )
+        for name, value in found.items():
+            yield name.removeprefix("module."), value
+
+    def _zipped(self) -> object:
+        """PyTorch's format since 1.6: a zip file with a pickle, and a member for each storage."""
+        with zipfile.ZipFile(self.path) as archive:
+            packed = [i.filename for i in archive.infolist() if i.compress_type]
+            if packed:
+                raise InvalidModel(f"{self.path}: {packed[0]} is compressed; PyTorch's never are")
+            names = archive.namelist()
+            program = next(name for name in names if name.endswith("data.pkl"))
+            root = program.removesuffix("data.pkl")
+            if archive.getinfo(program).file_size > MAX_PROGRAM:
+                raise InvalidModel(f"{self.path}: {program} is larger than {MAX_PROGRAM} bytes")
+            if f"{root}byteorder" in names and archive.read(f"{root}byteorder") != b"little":
+                raise InvalidModel(f"{self.path}: written on a big-endian machine")
+            with archive.open(program) as file:
+                content = _Unpickler(file).load()
+
+        def read(storage: Storage) -> bytes:
+            with zipfile.ZipFile(self.path) as archive:
+                member = archive.getinfo(f"{root}data/{storage.key}")
+                if member.file_size != storage.numbers * _width(storage):
+                    raise ValueError(f"its storage has {member.file_size} bytes")
+                return archive.read(member)
+
+        self._storages = read
+        return content
+
+    def _piped(self, file: BinaryIO) -> object:
+        """A pickle with everything in it (Detectron2's `.pkl`), or PyTorch's format before 1.6.
+
+        That is five pickles one after another (magic number, version, machine, content, order of
+        the storages), and then the storages, each after the count of its numbers.
+        """
+        first = _Unpickler(file).load()
+        if first != LEGACY_MAGIC:
+            return first
+        _Unpickler(file).load()
+        if not dict(_Unpickler(file).load()).get("little_endian", True):
+            raise InvalidModel(f"{self.path}: written on a big-endian machine")
+        unpickler = _Unpickler(file)
+        content = unpickler.load()
+        order = _Unpickler(file).load()
+        places: dict[str, int] = {}
+        for key in order:
+            storage = unpickler.storages[key]
+            count = int.from_bytes(file.read(8), "little")
+            if count != storage.numbers:
+                raise ValueError(f"storage {key} has {count} numbers, not {storage.numbers}")
+            places[key] = file.tell()
+            file.seek(count * _width(storage), 1)
+
+        def read(storage: Storage) -> bytes:
+            with self.path.open("rb") as again:
+                again.seek(places[storage.key])
+                return again.read(storage.numbers * _width(storage))
+
+        self._storages = read
+        return content
+
+
+class _Array:
+    """A numpy array on its way out of a pickle: `_reconstruct`, then its state."""
+
+    def __init__(self, *_: object) -> None:
+        self.array: NDArray[Any] = np.zeros(0)
+
+    def fill(self, state: tuple[Any, ...]) -> None:
+        """Take the state that arrays are pickled with."""
+        _, shape, dtype, is_fortran, data = state
+        if not isinstance(dtype, _DType) or not isinstance(data, bytes | bytearray):
+            raise ValueError("an array of Python objects")
+        array = np.frombuffer(data, dtype.dtype)
+        self.array = array.reshape(shape, order="F" if is_fortran else "C")
+
+
+def _from_buffer(data: Any, dtype: Any, shape: Any, order: Any) -> _Array:
+    """An array as protocol 5 pickles it."""
+    array = _Array()
+    array.fill((1, shape, dtype, order == "F", data))
+    return array
+
+
+class _DType:
+    """A numpy type on its way out of a pickle; of its state only the byte order matters."""
+
+    def __init__(self, code: str, *_: object) -> None:
+        self.dtype = np.dtype(code if code[0] in "fiub" and code[1:].isdigit() else "V")
+
+    def fill(self, state: tuple[Any, ...]) -> None:
+        """Take the state that types are pickled with."""
+        if state[1] in ("<", ">"):
+            self.dtype = self.dtype.newbyteorder(state[1])
+
+
+class _Unpickler(pickle._Unpickler):
+    """Python's own, in Python, whose memory a hostile file cannot blow up; it calls what is here.
+
+    Nothing that a pickle names is imported.
+    """
+
+    stack: list[Any]
+
+    def __init__(self, file: BinaryIO | Any) -> None:
+        super().__init__(file, encoding="latin1")
+        self.storages: dict[str, Storage] = {}
+
+    def find_class(self, module: str, name: str) -> Any:
+        known = KNOWN.get((module.partition(".")[0], name))
+        return Inert(f"{module}.{name}") if known is None else known
+
+    def load_build(self) -> None:
+        """Give the object below its state, without asking it how."""
+        state = self.stack.pop()
+        made = self.stack[-1]
+        if isinstance(made, _Array | _DType):
+            made.fill(state)
+        elif isinstance(made, Inert):
+            made.state = state
+
+    def load_newobj(self) -> None:
+        """Make an object of a class, both of which are inert."""
+        self.stack.pop()
+        self.stack[-1] = Inert(str(getattr(self.stack[-1], "name", "object")))
+
+    def load_newobj_ex(self) -> None:
+        """The same, with arguments by name."""
+        self.stack.pop()
+        self.load_newobj()
+
+    dispatch: ClassVar[dict[int, Callable[[Any], None]]] = {
+        **pickle._Unpickler.dispatch,
+        pickle.BUILD[0]: load_build,
+        pickle.NEWOBJ[0]: load_newobj,
+        pickle.NEWOBJ_EX[0]: load_newobj_ex,
+    }
+
+    def persistent_load(self, pid: Any) -> Any:
+        """A storage, or, in PyTorch's older format, a class whose source comes along."""
+        if pid[0] == "module":
+            return pid[1]
+        kind, dtype, key, _, count, *view = pid
+        if kind != "storage" or not isinstance(dtype, str) or any(view):
+            raise ValueError(f"a storage of an unknown kind: {pid!r}")
+        storage = Storage(str(key), dtype, int(count))
+        self.storages[storage.key] = storage
+        return storage
+
+
+def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: object) -> Tensor:
+    if not isinstance(storage, Storage):
+        raise ValueError(f"a tensor without a storage: {storage!r}")
+    return Tensor(storage, int(offset), tuple(map(int, shape)), tuple(map(int, strides)))
+
+
+def _latin1(text: str, _encoding: str) -> bytes:
+    """How Python 3 writes bytes into pickles for Python 2."""
+    return text.encode("latin1")
+
+
+def _parameter(tensor: Any, *_: object) -> Any:
+    return tensor
+
+
+KNOWN: dict[tuple[str, str], Any] = {
+    ("collections", "OrderedDict"): OrderedDict,
+    ("torch", "_rebuild_tensor"): _tensor,
+    ("torch", "_rebuild_tensor_v2"): _tensor,
+    ("torch", "_rebuild_parameter"): _parameter,
+    ("numpy", "_reconstruct"): _Array,
+    ("numpy", "_frombuffer"): _from_buffer,
+    ("numpy", "ndarray"): _Array,
+    ("numpy", "dtype"): _DType,
+    ("_codecs", "encode"): _latin1,
+} | {("torch", storage): dtype for storage, dtype in DTYPES.items()}
+"""By package and name: what a pickle may use."""
+
+
+def _view(tensor: Tensor, data: bytes) -> NDArray[Any]:
+    """The tensor's numbers. Raises ValueError if they are not all in `data`."""
+    dtype = tensor.storage.dtype
+    numbers = np.frombuffer(data, np.uint16 if dtype == BFLOAT16 else np.dtype(dtype))
+    if dtype == BFLOAT16:
+        numbers = (numbers.astype(np.uint32) << 16).view(np.float32)
+    shape, strides = tensor.shape, tensor.strides
+    if len(shape) != len(strides) or min((tensor.offset, *shape, *strides)) < 0:
+        raise ValueError(f"impossible shape {shape} with strides {strides}")
+    size = int(np.prod(shape, dtype=object))
+    last = tensor.offset + sum((n - 1) * s for n, s in zip(shape, strides, strict=True))
+    if size > MAX_NUMBERS or (size and last >= len(numbers)):
+        raise ValueError(f"shape {shape} reaches beyond its {len(numbers)} numbers")
+    width = numbers.itemsize
+    return np.lib.stride_tricks.as_strided(
+        numbers[tensor.offset :], shape, [s * width for s in strides], writeable=False
+    )
+
+
+def _width(storage: Storage) -> int:
+    return 2 if storage.dtype == BFLOAT16 else np.dtype(storage.dtype).itemsize
+
+
+def _state_dict(content: object) -> dict[str, Tensor | NDArray[Any]]:
+    """The tensors in the content itself, or in what training scripts put them under."""
+    if isinstance(content, Inert):
+        return dict(_of_module(content, ""))
+    if not isinstance(content, Mapping):
+        return {}
+    for candidate in (content, *(content.get(key) for key in STATE_DICT_KEYS)):
+        if isinstance(candidate, Inert):
+            return dict(_of_module(candidate, ""))
+        if isinstance(candidate, Mapping):
+            values = {
+                str(name): value.array if isinstance(value, _Array) else value
+                for name, value in candidate.items()
+                if isinstance(value, Tensor | _Array)
+            }
+            if values:
+                return values
+    return {}
+
+
+def _of_module(module: Inert, prefix: str) -> Iterator[tuple[str, Tensor]]:
+    """The state dict of a whole module, as `torch.save(model)` writes it: its tensors by path."""
+    state = module.state if isinstance(module.state, Mapping) else {}
+    for kind in ("_parameters", "_buffers"):
+        for name, value in (state.get(kind) or {}).items():
+            if isinstance(value, Tensor):
+                yield f"{prefix}{name}", value
+    for name, child in (state.get("_modules") or {}).items():
+        if isinstance(child, Inert):
+            yield from _of_module(child, f"{prefix}{name}.")

@@ -1,0 +1,1 @@
+"""Serves torchvision's Mask R-CNN checkpoints."""

@@ -1,0 +1,43 @@
+"""The torchvision backend: what sets its checkpoints apart from others."""
+
+import re
+
+from maskrcnn_server.backend import ModelConfig
+from maskrcnn_tensorflow.checkpoint import Files
+from maskrcnn_tensorflow.family import Family
+from maskrcnn_tensorflow.folder import ModelFolder, read_folder
+from maskrcnn_torchvision.config import TorchvisionConfig
+from maskrcnn_torchvision.names import NAMING
+
+SCORE_THRESHOLD = 0.5
+"""torchvision keeps everything above 0.05 and leaves the rest to its users."""
+
+FILES = Files(
+    suffixes=(".npz", ".pt", ".pth"),
+    open=NAMING.open,
+    examples="model.pth",
+    step=re.compile(r"_(\d+)$"),
+)
+
+
+class TorchvisionBackend(Family[TorchvisionConfig]):
+    """Loads state dicts of torchvision's `maskrcnn_resnet50_fpn` and its relatives."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            name="torchvision",
+            score_threshold=SCORE_THRESHOLD,
+            read=_read,
+            operators=_operators,
+            files=FILES,
+        )
+
+
+def _read(config: ModelConfig) -> ModelFolder[TorchvisionConfig]:
+    return read_folder(config, "channel first", TorchvisionConfig, FILES)
+
+
+def _operators(config: TorchvisionConfig) -> object:
+    from maskrcnn_torchvision.operators import operators
+
+    return operators(config)

@@ -1,0 +1,80 @@
+"""torchvision's settings: the arguments of `MaskRCNN(...)`, and their defaults.
+
+Sources: torchvision/models/detection/mask_rcnn.py and faster_rcnn.py.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from maskrcnn_server.categories import Category, coco_with_gaps
+from maskrcnn_tensorflow.config import NetworkConfig, Positive, Resampling, Triple
+
+MASK_RESOLUTION = 28
+
+
+class TorchvisionConfig(NetworkConfig):
+    """Constants of inference."""
+
+    fields_by_key: ClassVar[Mapping[str, str]] = {
+        "min_size": "short_edge",
+        "max_size": "max_size",
+        "image_mean": "image_mean",
+        "image_std": "image_std",
+        "norm_eps": "norm_epsilon",
+        "rpn_pre_nms_top_n_test": "level_candidates",
+        "rpn_post_nms_top_n_test": "proposals",
+        "rpn_nms_thresh": "proposal_nms_threshold",
+        "box_score_thresh": "score_floor",
+        "box_nms_thresh": "detection_nms_threshold",
+        "box_detections_per_img": "detections",
+        "bbox_reg_weights": "box_regression_weights",
+        "num_classes": "classes_and_background",
+        "class_names": "class_names",
+    }
+    """`norm_eps` is of the batch norms: 1e-5 as they are made, 0 in the published COCO_V1."""
+    resampling: ClassVar[Resampling] = Resampling(rounding=0.0, whole=False, one_scale=False)
+    coco_layouts: ClassVar[Mapping[int, Callable[[], tuple[Category, ...]]]] = {90: coco_with_gaps}
+    least_side: ClassVar[float] = 1e-2
+
+    image_mean: Triple = (0.485, 0.456, 0.406)
+    """RGB, 0 to 1."""
+    image_std: Triple = (0.229, 0.224, 0.225)
+    channels: Literal["RGB"] = "RGB"
+    level_candidates: Positive = 1000
+    """Of each level before suppression."""
+    proposals: Positive = 1000
+    """Of all levels together, after it."""
+    classes_and_background: Positive | None = None
+
+    @property
+    def rgb_mean(self) -> Triple:
+        r, g, b = self.image_mean
+        return 255 * r, 255 * g, 255 * b
+
+    @property
+    def rgb_std(self) -> Triple:
+        r, g, b = self.image_std
+        return 255 * r, 255 * g, 255 * b
+
+    @property
+    def long_edge(self) -> int:
+        return self.max_size
+
+    def mask_boxes(self, boxes: NDArray[np.float32]) -> NDArray[np.float32]:
+        """`paste_masks_in_image` puts a mask and the zeros around it on whole pixels: the box grown
+        by the zeros is cut off to integers, and then ends one pixel later."""
+        zeros = 1 / MASK_RESOLUTION
+        half = (boxes[:, 2:] - boxes[:, :2]) * np.float32(0.5)
+        centre = (boxes[:, 2:] + boxes[:, :2]) * np.float32(0.5)
+        half *= np.float32(1 + 2 * zeros)
+        low, high = np.trunc(centre - half), np.trunc(centre + half) + 1
+        margin = (high - low) * (zeros / (1 + 2 * zeros))
+        return np.concatenate([low + margin, high - margin], axis=1).astype(np.float32)
+
+    @property
+    def delta_clip(self) -> float:
+        return math.log(1000 / 16)

@@ -1,0 +1,63 @@
+"""torchvision's names for the layers of a Mask R-CNN.
+
+Sources: torchvision/models/resnet.py, ops/feature_pyramid_network.py, models/detection/rpn.py,
+faster_rcnn.py and mask_rcnn.py, with the names before 0.13 that their `_load_from_state_dict`
+knows.
+"""
+
+import re
+from typing import Any
+
+from numpy.typing import NDArray
+
+from maskrcnn_tensorflow.renamed import Naming
+
+_BLOCK = r"backbone\.body\.layer(\d)\.(\d+)"
+
+
+def _block(found: re.Match[str], layer: str) -> str:
+    return f"group{int(found[1]) - 1}/block{found[2]}/{layer}"
+
+
+def _without_background(mask_layer: NDArray[Any]) -> NDArray[Any]:
+    """The first channel is the background's, which no mask is ever taken from."""
+    return mask_layer[..., 1:]
+
+
+NAMING = Naming(
+    framework="torchvision",
+    layers={
+        r"backbone\.body\.conv1": lambda _: "conv0",
+        rf"{_BLOCK}\.conv(\d)": lambda m: _block(m, f"conv{m[3]}"),
+        rf"{_BLOCK}\.downsample\.0": lambda m: _block(m, "convshortcut"),
+        r"backbone\.fpn\.inner_blocks\.(\d)(?:\.0)?": lambda m: f"fpn/lateral_1x1_c{int(m[1]) + 2}",
+        r"backbone\.fpn\.layer_blocks\.(\d)(?:\.0)?": lambda m: f"fpn/posthoc_3x3_p{int(m[1]) + 2}",
+        r"rpn\.head\.conv": lambda _: "rpn/conv0",
+        r"rpn\.head\.conv\.(\d)\.0": lambda m: f"rpn/conv{m[1]}",
+        r"rpn\.head\.cls_logits": lambda _: "rpn/class",
+        r"rpn\.head\.bbox_pred": lambda _: "rpn/box",
+        r"roi_heads\.box_head\.(fc6|fc7)": lambda m: f"fastrcnn/{m[1]}",
+        r"roi_heads\.box_head\.([0-3])\.0": lambda m: f"fastrcnn/conv{m[1]}",
+        r"roi_heads\.box_head\.5": lambda _: "fastrcnn/fc",
+        r"roi_heads\.box_predictor\.cls_score": lambda _: "fastrcnn/outputs/class",
+        r"roi_heads\.box_predictor\.bbox_pred": lambda _: "fastrcnn/outputs/box",
+        r"roi_heads\.mask_head\.mask_fcn(\d)": lambda m: f"maskrcnn/fcn{int(m[1]) - 1}",
+        r"roi_heads\.mask_head\.(\d)\.0": lambda m: f"maskrcnn/fcn{m[1]}",
+        r"roi_heads\.mask_predictor\.conv5_mask": lambda _: "maskrcnn/deconv",
+        r"roi_heads\.mask_predictor\.mask_fcn_logits": lambda _: "maskrcnn/conv",
+    },
+    norms={
+        r"backbone\.body\.bn1": lambda _: "conv0",
+        rf"{_BLOCK}\.bn(\d)": lambda m: _block(m, f"conv{m[3]}"),
+        rf"{_BLOCK}\.downsample\.1": lambda m: _block(m, "convshortcut"),
+        r"backbone\.fpn\.inner_blocks\.(\d)\.1": lambda m: f"fpn/lateral_1x1_c{int(m[1]) + 2}",
+        r"backbone\.fpn\.layer_blocks\.(\d)\.1": lambda m: f"fpn/posthoc_3x3_p{int(m[1]) + 2}",
+        r"roi_heads\.box_head\.(\d)\.1": lambda m: f"fastrcnn/conv{m[1]}",
+        r"roi_heads\.mask_head\.(\d)\.1": lambda m: f"maskrcnn/fcn{m[1]}",
+    },
+    ignored=re.compile(r"\.num_batches_tracked$"),
+    changes={
+        "maskrcnn/conv/W": _without_background,
+        "maskrcnn/conv/b": _without_background,
+    },
+)

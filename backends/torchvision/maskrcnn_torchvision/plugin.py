@@ -1,0 +1,13 @@
+"""What this distribution brings to the server."""
+
+from collections.abc import Callable
+
+from maskrcnn_server import hookimpl
+from maskrcnn_server.backend import Backend
+from maskrcnn_torchvision.backend import TorchvisionBackend
+
+
+@hookimpl
+def register_backends(register: Callable[[Backend], None]) -> None:
+    """The torchvision backend."""
+    register(TorchvisionBackend())
