@@ -114,10 +114,19 @@ class Backend(Protocol):
 
 @runtime_checkable
 class Exports(Protocol):
-    """What a backend may do beside: write its models for others to load."""
+    """What a backend may do beside: write its models for other programs to load."""
 
     def exporters(self) -> Mapping[str, Exporter]:
         """By the name of a format, such as `saved_model`."""
+
+
+@runtime_checkable
+class Converts(Protocol):
+    """What a backend may do beside: write its models as other files that it loads again."""
+
+    def converters(self) -> Mapping[str, Exporter]:
+        """By the name of a format, such as `npz16`: each writes a whole model folder, with whatever
+        stands beside the weights and matters. What the environment says is left out of it."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,6 +7,7 @@ import tempfile
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -33,6 +34,8 @@ DEEPEST = 4
 """Folders below the model's that a nested one is looked for in."""
 CARD = "source.json"
 """Beside a cached model: where it came from, and the SHA-256 of what was downloaded."""
+MODEL_CARD = "MODEL_CARD.md"
+"""In the folder of a model of the zoo: the same for people, and what it was published with."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +89,8 @@ class ModelStore:
     def _zoo(self, model: ZooModel) -> Path:
         base = self.zoo_url or model.base_url
         url = f"{base.rstrip('/')}/{model.file}"
-        return self._cached(model.name, Path(model.file).name, HttpSource(url))
+        card = partial(_model_card, model, url)
+        return self._cached(model.name, Path(model.file).name, HttpSource(url), card)
 
     def _s3(self, where: str) -> Path:
         parts = urlsplit(where)
@@ -109,8 +113,14 @@ class ModelStore:
                 _commit(place, {"where": str(path)}, lambda folder: unpack(path, folder))
             return place / "model"
 
-    def _cached(self, where: str, name: str, source: Source) -> Path:
-        """One file, unpacked if it is an archive."""
+    def _cached(
+        self,
+        where: str,
+        name: str,
+        source: Source,
+        card: Callable[[str], str] | None = None,
+    ) -> Path:
+        """One file, unpacked if it is an archive; `card` makes its model card of its SHA-256."""
         with self._place(where, name) as (place, fresh):
             known = _card(place)
             if not fresh and _is_current(known, source) and _is_whole(known, place, name):
@@ -131,6 +141,8 @@ class ModelStore:
                 else:
                     folder.mkdir(parents=True)
                     downloaded.replace(folder / name)
+                if card is not None:
+                    (folder / MODEL_CARD).write_text(card(digest), "utf-8")
 
             _commit(place, {"where": where, "sha256": digest, "version": version}, fill)
             downloaded.unlink(missing_ok=True)
@@ -211,6 +223,15 @@ def _commit(place: Path, card: Mapping[str, str], fill: Callable[[Path], object]
 def _card(place: Path) -> dict[str, str]:
     path = place / CARD
     return dict(json.loads(path.read_text())) if path.exists() else {}
+
+
+def _model_card(model: ZooModel, url: str, digest: str) -> str:
+    masks = "no masks" if model.mask_ap is None else f"mask AP {model.mask_ap:.1f}"
+    return (
+        f"# {model.name}\n\n{model.description}.\n\n"
+        f"* published with box AP {model.box_ap:.1f}, {masks} (COCO val2017, IoU 0.50 to 0.95)\n"
+        f"* from {url}\n* SHA-256 at the first download: {digest}\n"
+    )
 
 
 def _is_current(card: Mapping[str, str], source: Source) -> bool:

@@ -8,11 +8,11 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
+from maskrcnn_server.agreement import compare
 from maskrcnn_server.backend import Backend, Image, Model, ModelConfig, PredictOptions
 from maskrcnn_server.detections import Detections
 from maskrcnn_server.errors import InvalidModel
 from maskrcnn_server.plugins import NAME
-from maskrcnn_server.testing.fidelity import compare
 
 EVERYTHING = PredictOptions(score_threshold=0.0)
 

@@ -8,10 +8,10 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from maskrcnn_server.agreement import compare
 from maskrcnn_server.backend import Image
 from maskrcnn_server.detections import Detections
 from maskrcnn_server.masks import BitMasks, RoiMasks
-from maskrcnn_server.testing.fidelity import compare
 
 MaskBoxes: TypeAlias = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 

@@ -32,7 +32,7 @@ def assert_failed(done: Done, code: str) -> None:
 def test_help_names_every_command() -> None:
     done = run("--help")
     assert done.returncode == 0
-    for command in ("serve", "predict", "doctor", "backends", "demo", "bench"):
+    for command in ("serve", "predict", "doctor", "backends", "convert", "export", "demo", "bench"):
         assert command in done.stdout
 
 

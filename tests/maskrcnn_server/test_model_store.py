@@ -1,3 +1,4 @@
+import hashlib
 import subprocess
 import sys
 import tarfile
@@ -9,7 +10,7 @@ import pytest
 
 from maskrcnn_server.backend import ZooModel
 from maskrcnn_server.errors import DownloadFailed, InvalidModel
-from maskrcnn_server.model_store import ModelStore, locate
+from maskrcnn_server.model_store import MODEL_CARD, ModelStore, locate
 
 if TYPE_CHECKING:
     from tests.maskrcnn_server.conftest import Files
@@ -54,6 +55,12 @@ def test_a_local_archive_is_unpacked_once(store: ModelStore, tmp_path: Path) -> 
     assert (store.resolve(str(path)) / "mark").exists()
 
 
+def test_a_file_is_no_folder(store: ModelStore, tmp_path: Path) -> None:
+    (tmp_path / "model.pth").touch()
+    with pytest.raises(InvalidModel, match=f"name the folder it is in: {tmp_path}$"):
+        store.resolve(str(tmp_path / "model.pth"))
+
+
 def test_an_archive_that_changed_is_unpacked_again(store: ModelStore, tmp_path: Path) -> None:
     path = archive(tmp_path / "model.tar.gz")
     before = store.resolve(str(path))
@@ -77,6 +84,15 @@ def test_a_name_of_the_zoo_is_downloaded_once(store: ModelStore, files: "Files")
     files.requests.clear()
     assert store.resolve("mine:R50") == folder
     assert [method for method, _ in files.requests] == ["HEAD"]
+
+
+def test_a_model_of_the_zoo_comes_with_its_card(store: ModelStore, files: "Files") -> None:
+    files.content["/zoo/COCO-R50.npz"] = CONTENT
+    card = (store.resolve("mine:R50") / MODEL_CARD).read_text()
+    assert "# mine:R50\n" in card
+    assert "box AP 38.9, mask AP 35.4" in card
+    assert f"{files.url}/zoo/COCO-R50.npz" in card
+    assert hashlib.sha256(CONTENT).hexdigest() in card
 
 
 def test_the_cache_serves_when_the_zoo_is_gone(store: ModelStore, files: "Files") -> None:

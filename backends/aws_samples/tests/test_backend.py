@@ -6,9 +6,9 @@ import pytest
 from shapes import tally
 
 from maskrcnn_aws_samples.backend import AwsSamplesBackend
+from maskrcnn_server.agreement import compare
 from maskrcnn_server.backend import Image, Model, ModelConfig, PredictOptions
 from maskrcnn_server.errors import ImageTooLarge, InvalidModel, InvalidSetting
-from maskrcnn_server.testing.fidelity import compare
 
 ALL = PredictOptions(score_threshold=0.05)
 

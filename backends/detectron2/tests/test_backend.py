@@ -115,3 +115,19 @@ def test_rgb_networks_get_rgb(
     np.testing.assert_allclose(turned.boxes, usual.boxes, atol=1e-3)
     np.testing.assert_allclose(turned.scores, usual.scores, atol=1e-5)
     model.close()
+
+
+def test_a_converted_checkpoint_keeps_its_names(shapes_dir: Path, tmp_path: Path) -> None:
+    """So that no backend takes it for what it is not."""
+    config = ModelConfig(model_dir=shapes_dir)
+    assert set(Detectron2Backend().converters()) == {"npz", "npz16"}
+    Detectron2Backend().converters()["npz"](config, tmp_path / "out")
+    written, original = (np.load(folder / "model.npz") for folder in (tmp_path / "out", shapes_dir))
+    assert set(written.files) == set(original.files)
+    for name in original.files:
+        np.testing.assert_array_equal(written[name], original[name])
+    configs = [
+        Detectron2Backend().read(ModelConfig(model_dir=folder)).config
+        for folder in (tmp_path / "out", shapes_dir)
+    ]
+    assert configs[0] == configs[1]

@@ -1,20 +1,26 @@
 """What the backends of this library do alike: probe, load, and write in other formats."""
 
+import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Generic
-
-import numpy as np
 
 from maskrcnn_server.backend import Exporter, Model, ModelConfig, Probe
 from maskrcnn_server.errors import InvalidModel, InvalidSetting
 from maskrcnn_tensorflow.checkpoint import TENSORFLOW, Files
-from maskrcnn_tensorflow.folder import ModelFolder
+from maskrcnn_tensorflow.folder import CLASSES_FILE, ModelFolder
 from maskrcnn_tensorflow.quiet import quiet
-from maskrcnn_tensorflow.renamed import Foreign
-from maskrcnn_tensorflow.sources import C
-from maskrcnn_tensorflow.writing import write_checkpoint, write_npz
+from maskrcnn_tensorflow.renamed import Foreign, stored
+from maskrcnn_tensorflow.sources import CONFIG_FILE, C
+from maskrcnn_tensorflow.writing import (
+    Write,
+    write_checkpoint,
+    write_configuration,
+    write_npz,
+    write_npz16,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,22 +57,26 @@ class Family(Generic[C]):
         return TensorFlowModel(metadata, folder.architecture, folder.config, own, variables)
 
     def exporters(self) -> Mapping[str, Exporter]:
-        """`npz` and `npz16` (float32, float16, TensorPack's names), `checkpoint` (TensorFlow's V2
-        format), all with the rows of fc6 as they were; `saved_model` for TensorFlow Serving."""
-        return {
-            "npz": lambda config, target: self._npz(config, target, np.float32),
-            "npz16": lambda config, target: self._npz(config, target, np.float16),
-            "checkpoint": self._checkpoint,
-            "saved_model": self._saved_model,
-        }
+        """`saved_model` for TensorFlow Serving."""
+        return {"saved_model": self._saved_model}
 
-    def _npz(self, config: ModelConfig, target: Path, dtype: type[np.floating[Any]]) -> None:
-        folder = self._sound(config)
-        write_npz(folder.checkpoint, folder.architecture, target, dtype)
+    def converters(self) -> Mapping[str, Exporter]:
+        """`npz` and `npz16` (float32, float16) and, of frameworks that use it, `checkpoint`
+        (TensorFlow's V2 format): by the framework's own names and in its own layouts."""
+        forms: dict[str, Write] = {"npz": write_npz, "npz16": write_npz16}
+        if ".index" in self.files.suffixes:
+            forms["checkpoint"] = write_checkpoint
+        return {name: partial(self._convert, write) for name, write in forms.items()}
 
-    def _checkpoint(self, config: ModelConfig, target: Path) -> None:
-        folder = self._sound(config)
-        write_checkpoint(folder.checkpoint, folder.architecture, target)
+    def _convert(self, write: Write, config: ModelConfig, target: Path) -> None:
+        folder = self._sound(replace(config, overrides={}))
+        target.mkdir(parents=True)
+        stem = folder.checkpoint.path.stem
+        write(stored(folder.checkpoint, list(folder.architecture.variables())), target / stem)
+        write_configuration(folder.configured, target / CONFIG_FILE)
+        names = config.model_dir / CLASSES_FILE
+        if names.is_file():
+            shutil.copyfile(names, target / CLASSES_FILE)
 
     def _saved_model(self, config: ModelConfig, target: Path) -> None:
         folder = self.read(config)

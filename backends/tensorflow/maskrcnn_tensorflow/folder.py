@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Generic
+from typing import Any, Generic
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from maskrcnn_tensorflow.differences import differences
 from maskrcnn_tensorflow.rows import ORIGIN, RowOrder, channels_last, observed
 from maskrcnn_tensorflow.sources import C, Configuration
 
+CLASSES_FILE = "classes.txt"
 BACKGROUND_NAMES = ("BG", "background", "__background__")
 NOT_IN_WEIGHTS = frozenset(
     "short_edge max_size proposal_mode proposals proposal_nms_threshold detections tf_pad_mode "
@@ -38,6 +39,8 @@ class ModelFolder(Generic[C]):
     categories: tuple[Category, ...]
     rows: RowOrder
     """How the backend reads the rows of fc6."""
+    configured: Mapping[str, Any]
+    """By the framework's key, what is not left to its default."""
     facts: Mapping[str, str]
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -142,6 +145,7 @@ def read_folder(
         config=network,
         categories=categories,
         rows=rows,
+        configured=configuration.values,
         facts=facts,
         problems=[f"{found.path.name}: {problem}" for problem in problems],
         notes=notes,
@@ -179,7 +183,7 @@ def _categories(
     model_dir: Path, count: int, configuration: Configuration[C], problems: list[str]
 ) -> tuple[tuple[Category, ...], str]:
     """The categories, and where their names come from."""
-    path = model_dir / "classes.txt"
+    path = model_dir / CLASSES_FILE
     if path.is_file():
         lines = _text(path).splitlines()
         names, origin = [line.strip() for line in lines if line.strip()], "classes.txt"

@@ -60,18 +60,18 @@ class Renamed:
     """A checkpoint whose variables are found under the names that TensorPack would give them."""
 
     def __init__(self, source: Checkpoint, naming: Naming) -> None:
-        """Raises Foreign if nothing in it is a network of that framework, InvalidModel if it has
-        more than a Mask R-CNN with a feature pyramid has."""
+        """Raises Foreign if it is not of that framework, InvalidModel if it has more than a Mask
+        R-CNN with a feature pyramid has."""
         self.path = source.path
-        self._source = source
+        self.source = source
         self._naming = naming
         names = [name for name in source.shapes if naming.ignored.search(name) is None]
-        self._tensors = {naming.variable(name) or "": name for name in names}
+        self.tensors = {naming.variable(name) or "": name for name in names}
         unknown = [name for name in names if naming.variable(name) is None]
-        if len(unknown) == len(names):
+        if 2 * len(unknown) >= len(names):
             some = ", ".join(names[:3]) or "none"
             raise Foreign(
-                f"{self.path}: no tensor is named as {naming.framework} does (but {some})"
+                f"{self.path}: its tensors are not named as {naming.framework} does: {some}"
             )
         if unknown:
             raise InvalidModel(
@@ -85,22 +85,18 @@ class Renamed:
         """Of every variable, as it is here."""
         return {
             variable: self._changed(variable, np.broadcast_to(np.float32(0), shape)).shape
-            for variable, shape in self._by_variable(self._source.shapes)
+            for variable, shape in self._by_variable(self.source.shapes)
         }
 
     def read(self, name: str) -> NDArray[np.float32]:
         """A variable's value, as it is here."""
-        value = self._changed(name, self._source.read(self._tensors[name]))
+        value = self._changed(name, self.source.read(self.tensors[name]))
         return np.ascontiguousarray(value, np.float32)
-
-    def stored(self, names: list[str]) -> dict[str, NDArray[np.float32]]:
-        """The tensors of these variables, by the framework's names and in its layouts."""
-        return {self._tensors[name]: self._source.read(self._tensors[name]) for name in names}
 
     def _by_variable(
         self, shapes: Mapping[str, tuple[int, ...]]
     ) -> Iterator[tuple[str, tuple[int, ...]]]:
-        for variable, tensor in self._tensors.items():
+        for variable, tensor in self.tensors.items():
             yield variable, shapes[tensor]
 
     def _changed(self, variable: str, value: NDArray[Any]) -> NDArray[Any]:
@@ -112,3 +108,11 @@ class Renamed:
             value = value.T
         change = self._naming.changes.get(variable)
         return value if change is None else change(value)
+
+
+def stored(checkpoint: Checkpoint, names: list[str]) -> dict[str, NDArray[np.float32]]:
+    """The values of these variables, by the names and in the layouts that their file has."""
+    if isinstance(checkpoint, Renamed):
+        tensors = [checkpoint.tensors[name] for name in names]
+        return {tensor: checkpoint.source.read(tensor) for tensor in tensors}
+    return {name: checkpoint.read(name) for name in names}

@@ -35,6 +35,8 @@ class Configuration(Generic[C]):
     """A network's configuration, and for each key that something sets, what set it last."""
 
     network: C
+    values: Mapping[str, Any]
+    """By key, what is configured."""
     origins: Mapping[str, str]
 
     def origin(self, key: str) -> str:
@@ -66,7 +68,7 @@ def read(config: ModelConfig, schema: type[C]) -> Configuration[C]:
         schema.of(layer, name or str(config.model_dir / origin))
         values |= layer
         origins |= dict.fromkeys(layer, origin)
-    return Configuration(schema.of(values, str(config.model_dir)), origins)
+    return Configuration(schema.of(values, str(config.model_dir)), values, origins)
 
 
 class _Loader(yaml.SafeLoader):

@@ -1,44 +1,54 @@
-"""Writing checkpoints: `.npz` as in TensorPack's zoo, and TensorFlow's V2 format."""
+"""Writing what a model folder holds: weights, and how they are configured."""
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
+import yaml
+from numpy.typing import NDArray
 
 from maskrcnn_server.errors import InvalidModel
-from maskrcnn_tensorflow.architecture import Architecture
-from maskrcnn_tensorflow.checkpoint import Checkpoint
 from maskrcnn_tensorflow.quiet import quiet
 
+Values: TypeAlias = Mapping[str, NDArray[np.float32]]
+Write: TypeAlias = Callable[[Values, Path], None]
+"""Writes values by name to a path that still lacks its suffix."""
 
-def write_npz(
-    checkpoint: Checkpoint, architecture: Architecture, target: Path, dtype: type[np.floating[Any]]
-) -> None:
-    """Write the network's variables, without the optimizer's, as float32 or float16.
 
-    Raises InvalidModel for a value that the type cannot hold.
-    """
-    values = {}
-    for name in architecture.variables():
-        value = checkpoint.read(name)
-        if np.abs(value).max(initial=0) > np.finfo(dtype).max:
-            raise InvalidModel(
-                f"{checkpoint.path}: {name} has values too large for {dtype.__name__}"
-            )
-        values[name] = value.astype(dtype)
-    with target.open("wb") as file:
+def write_npz(values: Values, stem: Path) -> None:
+    """As in TensorPack's zoo, which numpy reads."""
+    with _with_suffix(stem, ".npz").open("wb") as file:
         np.savez(file, allow_pickle=False, **values)
 
 
-def write_checkpoint(checkpoint: Checkpoint, architecture: Architecture, prefix: Path) -> None:
-    """Write `<prefix>.index` and its data file, as TensorFlow's saver does."""
+def write_npz16(values: Values, stem: Path) -> None:
+    """The same in half the size. Raises InvalidModel for a value that float16 cannot hold."""
+    for name, value in values.items():
+        if np.abs(value).max(initial=0) > np.finfo(np.float16).max:
+            raise InvalidModel(f"{name} has values too large for float16")
+    write_npz({name: value.astype(np.float16) for name, value in values.items()}, stem)
+
+
+def write_checkpoint(values: Values, stem: Path) -> None:
+    """`<stem>.index` and its data file, as TensorFlow's saver does."""
     quiet()
     import tensorflow as tf
 
-    names = list(architecture.variables())
     tf.raw_ops.SaveV2(
-        prefix=str(prefix),
-        tensor_names=names,
-        shape_and_slices=[""] * len(names),
-        tensors=[tf.constant(checkpoint.read(name)) for name in names],
+        prefix=str(stem),
+        tensor_names=list(values),
+        shape_and_slices=[""] * len(values),
+        tensors=[tf.constant(value) for value in values.values()],
     )
+
+
+def write_configuration(values: Mapping[str, Any], path: Path) -> None:
+    """Dotted keys and their values, if there are any, as `sources.read` takes them."""
+    if values:
+        plain = {key: list(v) if isinstance(v, tuple) else v for key, v in values.items()}
+        path.write_text(yaml.safe_dump(plain, sort_keys=False), "utf-8")
+
+
+def _with_suffix(stem: Path, suffix: str) -> Path:
+    return stem.with_name(stem.name + suffix)

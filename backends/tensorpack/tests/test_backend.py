@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from maskrcnn_server.agreement import compare
 from maskrcnn_server.backend import Image, Model, ModelConfig, PredictOptions
 from maskrcnn_server.errors import InvalidModel, InvalidSetting
-from maskrcnn_server.testing.fidelity import compare
 from maskrcnn_tensorpack.backend import TensorPackBackend
 
 ALL = PredictOptions(score_threshold=0.05)

@@ -4,13 +4,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import pytest
 
+from maskrcnn_server.agreement import compare
 from maskrcnn_server.backend import Exports, Image, Model, ModelConfig, PredictOptions
 from maskrcnn_server.detections import Detections
-from maskrcnn_server.errors import InvalidModel
-from maskrcnn_server.testing.fidelity import compare
-from maskrcnn_tensorflow.checkpoint import TENSORFLOW
 from maskrcnn_tensorpack.backend import TensorPackBackend
 
 LOAD = """
@@ -33,27 +30,6 @@ def export(model_dir: Path, target: Path, form: str) -> Path:
     assert isinstance(backend, Exports)
     backend.exporters()[form](ModelConfig(model_dir=model_dir), target)
     return target
-
-
-@pytest.mark.parametrize(
-    ("form", "name"), [("npz", "m.npz"), ("npz16", "m.npz"), ("checkpoint", "m")]
-)
-def test_every_variable_is_written(demo_dir: Path, tmp_path: Path, form: str, name: str) -> None:
-    """The demo's weights are float16 already, so that nothing is lost in any format."""
-    target = export(demo_dir, tmp_path / name, form)
-    written = TENSORFLOW.open(target.with_suffix(".index") if form == "checkpoint" else target)
-    original = TENSORFLOW.open(demo_dir / "model-6770.npz")
-    assert written.shapes == original.shapes
-    for variable in original.shapes:
-        np.testing.assert_array_equal(written.read(variable), original.read(variable))
-
-
-def test_value_that_half_precision_cannot_hold_is_named(demo_dir: Path, tmp_path: Path) -> None:
-    values = dict(np.load(demo_dir / "model-6770.npz"))
-    values["rpn/conv0/b"] = values["rpn/conv0/b"].astype(np.float32) + 1e6
-    np.savez(tmp_path / "model.npz", allow_pickle=False, **values)
-    with pytest.raises(InvalidModel, match="rpn/conv0/b has values too large for float16"):
-        export(tmp_path, tmp_path / "half.npz", "npz16")
 
 
 def test_saved_model_finds_the_same_without_this_project(

@@ -117,3 +117,19 @@ def test_epsilon_of_published_weights_can_be_configured(
     (other,), (usual,) = model.predict([image], options), shapes_model.predict([image], options)
     assert len(other) != len(usual) or not np.allclose(other.scores, usual.scores, atol=1e-3)
     model.close()
+
+
+def test_a_converted_checkpoint_keeps_its_names(shapes_dir: Path, tmp_path: Path) -> None:
+    """So that no backend takes it for what it is not."""
+    config = ModelConfig(model_dir=shapes_dir)
+    assert set(TorchvisionBackend().converters()) == {"npz", "npz16"}
+    TorchvisionBackend().converters()["npz"](config, tmp_path / "out")
+    written, original = (np.load(folder / "model.npz") for folder in (tmp_path / "out", shapes_dir))
+    assert set(written.files) == set(original.files)
+    for name in original.files:
+        np.testing.assert_array_equal(written[name], original[name])
+    configs = [
+        TorchvisionBackend().read(ModelConfig(model_dir=folder)).config
+        for folder in (tmp_path / "out", shapes_dir)
+    ]
+    assert configs[0] == configs[1]

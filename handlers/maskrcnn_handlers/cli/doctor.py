@@ -39,12 +39,12 @@ def doctor(
         for name, found in plugins.backends().items()
         if settings.backend in (None, name)
     }
-    for name, seen in probes.items():
-        if seen is not None:
-            _show(console, name, seen)
+    recognised = {name: seen for name, seen in probes.items() if seen is not None}
+    fitting = {name: seen for name, seen in recognised.items() if not seen.problems}
+    for name, seen in (fitting or recognised).items():
+        _show(console, name, seen)
     chosen = choose_backend(plugins, settings)
-    seen = probes[chosen.name]
-    if seen is None or seen.problems:
+    if chosen.name not in fitting:
         raise InvalidModel(f"{_described(settings)} would not be served by {chosen.name}")
     console.print(f"[green]{escape(settings.model)} would be served[/] by {chosen.name}")
 
@@ -55,7 +55,8 @@ def _described(settings: Settings) -> str:
 
 
 def _show(console: Console, name: str, found: Probe) -> None:
-    table = Table(title=f"as {name} sees it", title_justify="left", show_header=False)
+    console.print(f"[italic]as {name} sees it[/]")
+    table = Table(show_header=False)
     for fact, value in found.facts.items():
         table.add_row(fact, escape(value))
     if found.facts:

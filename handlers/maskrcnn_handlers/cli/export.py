@@ -23,13 +23,12 @@ def export(
         str,
         typer.Option(
             "--format",
-            help="npz, npz16 (float16), checkpoint (TensorFlow V2) or saved_model, of the backends "
-            "that come along.",
+            help="saved_model (TensorFlow Serving), of the backends that come along.",
         ),
     ] = "saved_model",
     backend: BackendName = None,
 ) -> None:
-    """Write a model in another format, or for TensorFlow Serving."""
+    """Write a model for another program, such as TensorFlow Serving."""
     console = Console(soft_wrap=True)
     plugins = Plugins()
     if out.exists():

@@ -7,7 +7,17 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from maskrcnn_handlers.cli import backends, bench, demo, doctor, export, models, predict, serve
+from maskrcnn_handlers.cli import (
+    backends,
+    bench,
+    convert,
+    demo,
+    doctor,
+    export,
+    models,
+    predict,
+    serve,
+)
 from maskrcnn_server.errors import MaskRCNNError
 
 DEBUG = "--debug"
@@ -19,7 +29,7 @@ app = typer.Typer(
     add_completion=False,
 )
 
-for module in (serve, predict, doctor, models, backends, export, demo, bench):
+for module in (serve, predict, doctor, models, backends, convert, export, demo, bench):
     app.command()(getattr(module, module.__name__.rpartition(".")[2]))
 
 
