@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, TypeAlias, runtime_checkable
+from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +46,10 @@ class ModelMetadata:
     """Anything else worth showing to the operator, such as architecture and training step."""
 
 
+Engine: TypeAlias = Literal["native", "original"]
+"""Who computes: this server's backend, or the code of the framework that trained the model."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
     """What to load, and how the operator wants it set up."""
@@ -59,6 +63,9 @@ class ModelConfig:
     """The backend's own options: `variant` to `tf1`, from `AWS_SAMPLES_VARIANT=tf1`."""
     score_threshold: float | None = None
     """The operator's default score threshold. None: the backend's."""
+    engine: Engine = "native"
+    original: Path | None = None
+    """Where the framework's own code is, for engine `original`. None: the backend's option says."""
 
 
 @dataclass(frozen=True, kw_only=True)

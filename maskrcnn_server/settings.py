@@ -8,13 +8,16 @@ from typing import Annotated, Literal, cast
 from pydantic import AliasChoices, BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from maskrcnn_server.backend import ModelConfig
+from maskrcnn_server.backend import Engine, ModelConfig
 from maskrcnn_server.errors import InvalidSetting
 
 OVERRIDE_PREFIX = "CONFIG__"
 """`CONFIG__A__B=value` overrides key A.B of the framework's own configuration."""
 
 OWN_PREFIX = "MASKRCNN_"
+
+OPTIONS = {"AWS_MASKRCNN": "AWS_SAMPLES_MASKRCNN"}
+"""Variables that are an option of a backend without its name in front."""
 
 IGNORED = {
     "PRETRAINED_MODEL": "backbone weights are part of the checkpoint",
@@ -50,6 +53,12 @@ class Settings(BaseSettings):
         validation_alias=_names("MASKRCNN_MODEL", "SM_MODEL_DIR"),
         description="Where the model is: a folder, an archive, an `s3://` or `https://` address, "
         "or a name of the zoo.",
+    )
+    engine: Engine = Field(
+        "native",
+        validation_alias=_names("MASKRCNN_ENGINE"),
+        description="`native`, or `original`: the code of the framework that trained the model, "
+        "from your checkout of it.",
     )
     cache: Path = Field(
         Path("~/.cache/maskrcnn-server"),
@@ -169,9 +178,9 @@ def backend_options(backend: str) -> dict[str, str]:
     """The options of a backend, from variables that begin with its name: `NAME_OPTION=value`."""
     prefix = backend.upper().replace("-", "_") + "_"
     return {
-        name.removeprefix(prefix).lower(): value
+        OPTIONS.get(name, name).removeprefix(prefix).lower(): value
         for name, value in os.environ.items()
-        if name.startswith(prefix) and value
+        if OPTIONS.get(name, name).startswith(prefix) and value
     }
 
 
@@ -183,6 +192,7 @@ def model_config(settings: Settings, backend: str) -> ModelConfig:
         overrides=overrides(),
         options=backend_options(backend),
         score_threshold=settings.score_threshold,
+        engine=settings.engine,
     )
 
 

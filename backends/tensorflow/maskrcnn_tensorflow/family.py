@@ -11,6 +11,7 @@ from maskrcnn_server.backend import Exporter, Model, ModelConfig, Probe
 from maskrcnn_server.errors import InvalidModel, InvalidSetting
 from maskrcnn_tensorflow.checkpoint import TENSORFLOW, Files
 from maskrcnn_tensorflow.folder import CLASSES_FILE, ModelFolder
+from maskrcnn_tensorflow.original import Original
 from maskrcnn_tensorflow.quiet import quiet
 from maskrcnn_tensorflow.renamed import Foreign, stored
 from maskrcnn_tensorflow.sources import CONFIG_FILE, C
@@ -35,6 +36,8 @@ class Family(Generic[C]):
     operators: Callable[[C], Any]
     """The framework's `maskrcnn_tensorflow.graph.Operators`; imports TensorFlow when called."""
     files: Files = TENSORFLOW
+    original: Original[C] | None = None
+    """The framework's own code; None if it is not supported as an engine."""
 
     def probe(self, config: ModelConfig, /) -> Probe | None:
         if not config.model_dir.is_dir() or not self.files.find(config.model_dir):
@@ -48,6 +51,8 @@ class Family(Generic[C]):
 
     def load(self, config: ModelConfig, /) -> Model:
         folder = self.read(config)
+        if config.engine == "original":
+            return self._original(config, folder)
         variables = folder.variables()
         quiet()
         from maskrcnn_tensorflow.model import TensorFlowModel
@@ -55,6 +60,13 @@ class Family(Generic[C]):
         metadata = folder.metadata(self.name, self.score_threshold, config.score_threshold)
         own = self.operators(folder.config)
         return TensorFlowModel(metadata, folder.architecture, folder.config, own, variables)
+
+    def _original(self, config: ModelConfig, folder: ModelFolder[C]) -> Model:
+        if self.original is None:
+            raise InvalidSetting(f"backend {self.name} has no engine 'original', only 'native'")
+        self._check(folder)
+        metadata = folder.metadata(self.name, self.score_threshold, config.score_threshold)
+        return self.original.open(config, folder, metadata)
 
     def exporters(self) -> Mapping[str, Exporter]:
         """`saved_model` for TensorFlow Serving."""
@@ -96,6 +108,9 @@ class Family(Generic[C]):
 
     def _sound(self, config: ModelConfig) -> ModelFolder[C]:
         folder = self.read(config)
+        self._check(folder)
+        return folder
+
+    def _check(self, folder: ModelFolder[C]) -> None:
         if folder.problems:
             raise InvalidModel("; ".join(folder.problems))
-        return folder

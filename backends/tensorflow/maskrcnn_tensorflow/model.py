@@ -10,6 +10,7 @@ from maskrcnn_server.detections import Detections, Proposals
 from maskrcnn_server.masks import RoiMasks
 from maskrcnn_server.rle import Size
 from maskrcnn_server.stopwatch import stage
+from maskrcnn_server.trace import Trace
 from maskrcnn_tensorflow import preprocess
 from maskrcnn_tensorflow.architecture import Architecture
 from maskrcnn_tensorflow.config import NetworkConfig
@@ -64,11 +65,40 @@ class TensorFlowModel:
             stages: Stages = graph.detect(pixels, sizes, np.float32(threshold), np.int32(limit))
         return stages
 
+    def trace(self, image: Image, options: PredictOptions, /) -> Trace:
+        """What `predict` computes of `image` on its way."""
+        resized = preprocess.resized(image, self._config)
+        stages = self.stages([resized], options)
+        masks = self._masks(stages) if self.metadata.has_masks else None
+        (detections,) = self._detections([image], [resized], stages, masks, options)
+        return Trace(
+            resized=np.rint(resized).astype(np.uint8),
+            features=tuple(np.asarray(feature)[0] for feature in stages.features),
+            proposals=np.asarray(stages.proposals.boxes),
+            class_scores=np.asarray(stages.probabilities),
+            boxes=np.asarray(stages.found.boxes),
+            scores=np.asarray(stages.found.scores),
+            labels=np.asarray(stages.found.labels, np.int64),
+            soft_masks=masks,
+            detections=detections,
+        )
+
     def _run(
         self, images: list[Image], resized: list[Pixels], options: PredictOptions
     ) -> list[Detections]:
         stages = self.stages(resized, options)
         masks = self._masks(stages) if options.masks and self.metadata.has_masks else None
+        return self._detections(images, resized, stages, masks, options)
+
+    def _detections(
+        self,
+        images: list[Image],
+        resized: list[Pixels],
+        stages: Stages,
+        masks: NDArray[np.float32] | None,
+        options: PredictOptions,
+    ) -> list[Detections]:
+        """Of each image, in its own pixels."""
         boxes, scores, labels, owners = (np.asarray(t) for t in stages.found)
         results = []
         for i, image in enumerate(images):

@@ -1,0 +1,320 @@
+"""The framework's own code as an engine, in a process of its own.
+
+Its modules are called `config`, `data` and `eval`, its configuration is global, and it needs legacy
+Keras: none of this may reach the server.
+"""
+
+import multiprocessing
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, Generic, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from maskrcnn_server.backend import Image, ModelConfig, ModelMetadata, PredictOptions
+from maskrcnn_server.detections import Detections, Proposals
+from maskrcnn_server.errors import InvalidModel, InvalidSetting
+from maskrcnn_server.masks import BitMasks, RoiMasks
+from maskrcnn_server.trace import Trace
+from maskrcnn_tensorflow.folder import ModelFolder
+from maskrcnn_tensorflow.sources import C
+
+PACKAGES = ("tensorpack", "tf_keras", "scipy", "pycocotools", "tabulate")
+START_S = 300
+"""Seconds that the framework gets to load a model."""
+ANSWER_S = 600
+"""Seconds that it gets for a picture."""
+LINES, LINE = 5, 300
+"""So many lines of so many characters are shown of what it printed before it failed."""
+ORIGINAL_MASK_THRESHOLD = 0.5
+"""It knows no other."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Raw:
+    """What the framework's code computes of a picture, in pixels of the resized one if not said
+    otherwise. The arrays are those of `maskrcnn_server.trace.Trace`."""
+
+    resized: NDArray[np.uint8]
+    features: tuple[NDArray[np.float32], ...]
+    """Empty unless asked for."""
+    proposals: NDArray[np.float32]
+    class_scores: NDArray[np.float32]
+    boxes: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    soft_masks: NDArray[np.float32] | None
+    image_boxes: NDArray[np.float32]
+    """(N, 4) in pixels of the image."""
+    bitmaps: NDArray[np.bool_] | None
+    """(N, height, width) as the framework pastes masks."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What a worker is started with."""
+
+    checkout: Path
+    """The folder of the framework's modules."""
+    checkpoint: Path
+    """The `.npz` or `.index` file."""
+    settings: Mapping[str, Any]
+    """By the framework's dotted keys, what is not left to its own defaults."""
+    class_names: Sequence[str]
+    """Background first."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Variables of the process, beside its parent's."""
+
+
+class Code(Protocol):
+    """The framework's code with a model loaded, in the worker."""
+
+    def run(self, image: Image, features: bool) -> Raw:
+        """What it computes of a picture."""
+
+
+Load: TypeAlias = Callable[[Job], Code]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Original(Generic[C]):
+    """How a framework's own code is found and started."""
+
+    option: str
+    """The backend's option that names the checkout."""
+    variable: str
+    """The variable that sets it."""
+    what: str
+    """The checkout, in words."""
+    modules: tuple[str, ...]
+    """Files that are in one."""
+    settings: Callable[[ModelFolder[C]], dict[str, Any]]
+    """The architecture as the framework's configuration says it."""
+    load: Load
+    """Called in the worker; a function of a module, which imports no framework by itself."""
+
+    def open(
+        self, config: ModelConfig, folder: ModelFolder[C], metadata: ModelMetadata
+    ) -> "OriginalModel":
+        """Start it on a model. Raises InvalidSetting for what is missing, InvalidModel for what the
+        framework refuses."""
+        checkout = self._checkout(config)
+        missing = [name for name in PACKAGES if find_spec(name) is None]
+        if missing:
+            raise InvalidSetting(
+                f"engine original needs {', '.join(missing)}: pip install "
+                f"'maskrcnn-{metadata.backend.replace('_', '-')}[original]'"
+            )
+        job = Job(
+            checkout=checkout,
+            checkpoint=folder.checkpoint.path,
+            settings=self.settings(folder) | dict(folder.configured),
+            class_names=["BG", *(category.name for category in folder.categories)],
+        )
+        facts = {
+            "engine": "original",
+            "checkout": f"{checkout}, {_commit(checkout)}",
+            "packages": ", ".join(f"{name} {_version(name)}" for name in PACKAGES),
+        }
+        threshold = folder.config.score_floor
+        return OriginalModel(
+            replace(metadata, facts={**metadata.facts, **facts}), self.load, job, threshold
+        )
+
+    def _checkout(self, config: ModelConfig) -> Path:
+        given = config.original or config.options.get(self.option)
+        if given is None:
+            raise InvalidSetting(f"engine original needs {self.what}: set {self.variable} to it")
+        checkout = Path(given).expanduser().resolve()
+        missing = [name for name in self.modules if not (checkout / name).is_file()]
+        if missing:
+            raise InvalidSetting(f"{checkout}: is not {self.what}: {', '.join(missing)} missing")
+        return checkout
+
+
+class OriginalModel:
+    """A model that the framework's own code runs."""
+
+    def __init__(self, metadata: ModelMetadata, load: Load, job: Job, floor: float) -> None:
+        """`floor` is the least score that the framework's graph lets through."""
+        self.metadata = metadata
+        self._floor = floor
+        self._worker = Worker(load, job)
+
+    def predict(self, images: Sequence[Image], options: PredictOptions, /) -> list[Detections]:
+        return [
+            self._detections(self._worker.run(image, features=False), image, options)
+            for image in images
+        ]
+
+    def trace(self, image: Image, options: PredictOptions, /) -> Trace:
+        """What the framework's code computes of `image` on its way."""
+        raw = self._worker.run(image, features=True)
+        kept = self._kept(raw, options)
+        return Trace(
+            resized=raw.resized,
+            features=raw.features,
+            proposals=raw.proposals,
+            class_scores=raw.class_scores,
+            boxes=raw.boxes[kept],
+            scores=raw.scores[kept],
+            labels=raw.labels[kept],
+            soft_masks=None if raw.soft_masks is None else raw.soft_masks[kept],
+            detections=self._detections(raw, image, options),
+        )
+
+    def close(self) -> None:
+        self._worker.close()
+
+    def _kept(self, raw: Raw, options: PredictOptions) -> NDArray[np.int64]:
+        """Which detections are answered, best first."""
+        threshold = options.score_threshold
+        if threshold is None:
+            threshold = self.metadata.score_threshold
+        order = np.argsort(-raw.scores, kind="stable")
+        return order[raw.scores[order] >= max(threshold, self._floor)][: options.max_detections]
+
+    def _detections(self, raw: Raw, image: Image, options: PredictOptions) -> Detections:
+        kept = self._kept(raw, options)
+        height, width = size = image.shape[0], image.shape[1]
+        limits = np.array([width, height, width, height], np.float32)
+        boxes = np.clip(raw.image_boxes[kept], 0, limits).astype(np.float32)
+        masks: BitMasks | RoiMasks | None = None
+        if options.masks and raw.bitmaps is not None and raw.soft_masks is not None:
+            if options.mask_threshold == ORIGINAL_MASK_THRESHOLD:
+                masks = BitMasks(raw.bitmaps[kept])
+            else:
+                masks = RoiMasks(raw.soft_masks[kept], boxes, size, options.mask_threshold)
+        return Detections(
+            size=size,
+            boxes=boxes,
+            scores=raw.scores[kept].astype(np.float32),
+            category_ids=raw.labels[kept].astype(np.int64),
+            masks=masks,
+            proposals=_proposals(raw, image) if options.proposals else None,
+        )
+
+
+class Worker:
+    """A process in which the framework's code runs, one picture at a time."""
+
+    def __init__(self, load: Load, job: Job) -> None:
+        """Raises InvalidModel if it does not come up."""
+        context = multiprocessing.get_context("spawn")
+        self._connection, theirs = context.Pipe()
+        self._log = tempfile.NamedTemporaryFile(prefix="original-", suffix=".log")
+        arguments = theirs, load, job, self._log.name
+        self._process = context.Process(target=_work, args=arguments, daemon=True)
+        self._process.start()
+        theirs.close()
+        try:
+            self._answer(START_S)
+        except BaseException:
+            self.close()
+            raise
+
+    def run(self, image: Image, *, features: bool) -> Raw:
+        """What the code computes of a picture. Raises InvalidModel if it fails."""
+        try:
+            self._connection.send((image, features))
+        except OSError:
+            raise self._died() from None
+        raw: Raw = self._answer(ANSWER_S)
+        return raw
+
+    def close(self) -> None:
+        """End the process. May be called twice."""
+        self._connection.close()
+        self._process.terminate()
+        self._process.join()
+        self._log.close()
+
+    def _answer(self, timeout_s: float) -> Any:
+        if not self._connection.poll(timeout_s):
+            raise InvalidModel(
+                f"the original code gave no answer in {timeout_s} seconds{self._last_words()}"
+            )
+        try:
+            is_fine, answer = self._connection.recv()
+        except (EOFError, OSError):
+            raise self._died() from None
+        if not is_fine:
+            raise InvalidModel(f"the original code failed: {answer}{self._last_words()}")
+        return answer
+
+    def _died(self) -> InvalidModel:
+        self._process.join(timeout=5)
+        code = self._process.exitcode
+        return InvalidModel(f"the original code died (exit code {code}){self._last_words()}")
+
+    def _last_words(self) -> str:
+        """The end of what the process printed."""
+        lines = Path(self._log.name).read_text("utf-8", "replace").splitlines()
+        return "".join(f"\n    {line[:LINE]}" for line in lines[-LINES:])
+
+
+def _work(connection: Connection, load: Load, job: Job, log: str) -> None:
+    """What the process does: load once, then answer until nobody asks any more.
+
+    What it prints goes into the file `log`.
+    """
+    with open(log, "ab", buffering=0) as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    os.environ |= {"TF_USE_LEGACY_KERAS": "1", "TF_CPP_MIN_LOG_LEVEL": "2", **job.environment}
+    # Without oneDNN, TensorFlow cannot pool channels-first on a CPU.
+    os.environ["TF_ENABLE_ONEDNN_OPTS"] = "1"
+    sys.path.insert(0, str(job.checkout))
+    try:
+        code = load(job)
+    # Whatever it is that a stranger's code raises.
+    except (Exception, SystemExit) as error:
+        connection.send((False, f"{type(error).__name__}: {error}"))
+        return
+    connection.send((True, None))
+    while True:
+        try:
+            image, features = connection.recv()
+        except (EOFError, OSError):
+            return
+        try:
+            connection.send((True, code.run(image, features)))
+        except (Exception, SystemExit) as error:
+            connection.send((False, f"{type(error).__name__}: {error}"))
+
+
+def _proposals(raw: Raw, image: Image) -> Proposals:
+    scale = np.sqrt(raw.resized.shape[0] / image.shape[0] * raw.resized.shape[1] / image.shape[1])
+    height, width = image.shape[:2]
+    limits = np.array([width, height, width, height], np.float32)
+    return Proposals(
+        boxes=np.clip(raw.proposals / scale, 0, limits).astype(np.float32),
+        scores=1 - raw.class_scores[:, 0],
+        class_scores=raw.class_scores,
+    )
+
+
+def _commit(checkout: Path) -> str:
+    """The commit that is checked out, if git knows."""
+    command = ["git", "-C", str(checkout), "describe", "--always", "--dirty", "--abbrev=40"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
+    except (OSError, subprocess.SubprocessError):
+        return "commit unknown"
+    return f"commit {done.stdout.strip()}"
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "missing"

@@ -1,0 +1,254 @@
+"""Whether two models compute the same of an image, and if not, where they part."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from maskrcnn_server.agreement import compare
+from maskrcnn_server.detections import Detections
+from maskrcnn_server.masks import RoiMasks
+from maskrcnn_server.trace import Floats, Trace
+
+SAME_PIXEL = 1
+"""Levels of 255 by which builds of a resize may differ."""
+SAME_FEATURE = 1e-3
+"""Of a map's largest value."""
+SAME_BOX = 0.05
+"""Pixels that the network sees."""
+SAME_SCORE = 1e-3
+WHOLE_PIXEL = 1.05
+"""Pixels of the image, by which a box that is cut off to whole ones may differ."""
+SAME_PROBABILITY = 2e-3
+"""Of a mask's pixel; one that is so near to the threshold is a tie."""
+ENOUGH = 0.995
+"""Share of proposals that must be the same: near ties, noise decides which ones are kept."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """How one stage of two models compares."""
+
+    stage: str
+    same: bool
+    """Whether nothing differs beyond what the order of sums in floating point does."""
+    figures: Mapping[str, float]
+
+
+def verify(found: Trace, reference: Trace) -> list[Finding]:
+    """Hold each stage of `found` against that of `reference`, in the order of computation.
+
+    After a stage that differs, those that build on it say little.
+    """
+    return [Finding(name, *judge(found, reference)) for name, judge in STAGES.items()]
+
+
+def verify_answer(answer: Detections, reference: Trace) -> Finding:
+    """Hold what a client was told, in boxes of whole pixels, against the reference."""
+    result = compare(answer, reference.detections, WHOLE_PIXEL)
+    borderline = _borderline(answer.scores, reference.scores)
+    alone = [float(answer.scores[i]) for i in result.surplus]
+    alone += [float(reference.scores[j]) for j in result.missing]
+    decided = [score for score in alone if not borderline(score)]
+    apart = float(result.score_differences.max(initial=0))
+    masks_same, figures = _mask_differences(answer, reference, result.pairs)
+    same = not decided and apart <= SAME_SCORE and masks_same
+    return Finding(
+        "answer",
+        same,
+        {
+            "instances": len(answer),
+            "reference": len(reference.detections),
+            "without a twin": len(decided),
+            "largest difference of scores": apart,
+            **figures,
+        },
+    )
+
+
+def first_difference(findings: list[Finding]) -> Finding | None:
+    """The first stage that differs; None if none does."""
+    return next((finding for finding in findings if not finding.same), None)
+
+
+Verdict: TypeAlias = tuple[bool, dict[str, float]]
+
+
+def _resized(found: Trace, reference: Trace) -> Verdict:
+    ours, theirs = found.resized, reference.resized
+    if ours.shape != theirs.shape:
+        return False, {
+            "height": ours.shape[0],
+            "width": ours.shape[1],
+            "reference height": theirs.shape[0],
+            "reference width": theirs.shape[1],
+        }
+    worst = int(np.abs(ours.astype(np.int16) - theirs.astype(np.int16)).max(initial=0))
+    return worst <= SAME_PIXEL, {"largest difference": worst}
+
+
+def _features(found: Trace, reference: Trace) -> Verdict:
+    if [f.shape for f in found.features] != [f.shape for f in reference.features]:
+        return False, {
+            "maps of one shape": sum(
+                ours.shape == theirs.shape
+                for ours, theirs in zip(found.features, reference.features, strict=False)
+            )
+        }
+    relative = 0.0
+    for ours, theirs in zip(found.features, reference.features, strict=True):
+        scale = float(np.abs(theirs).max(initial=0)) or 1.0
+        relative = max(relative, float(np.abs(ours - theirs).max(initial=0)) / scale)
+    return relative <= SAME_FEATURE, {"largest difference, of the largest value": relative}
+
+
+def _proposals(found: Trace, reference: Trace) -> Verdict:
+    distances, _ = _nearest(found.proposals, reference.proposals)
+    back, _ = _nearest(reference.proposals, found.proposals)
+    shares = [float((d <= SAME_BOX).mean()) if len(d) else 1.0 for d in (distances, back)]
+    same = min(shares) >= ENOUGH and len(found.proposals) == len(reference.proposals)
+    return same, {
+        "proposals": len(found.proposals),
+        "reference": len(reference.proposals),
+        "share with a twin": min(shares),
+    }
+
+
+def _class_scores(found: Trace, reference: Trace) -> Verdict:
+    distances, twins = _nearest(found.proposals, reference.proposals)
+    matched = np.flatnonzero(distances <= SAME_BOX)
+    if found.class_scores.shape[1:] != reference.class_scores.shape[1:] or not len(matched):
+        return False, {"proposals compared": 0}
+    apart = np.abs(found.class_scores[matched] - reference.class_scores[twins[matched]])
+    worst = apart.max(axis=1)
+    share = float((worst <= SAME_SCORE).mean())
+    return share >= ENOUGH, {
+        "proposals compared": len(matched),
+        "share with equal scores": share,
+        "median difference": float(np.median(worst)),
+        "largest difference": float(worst.max()),
+    }
+
+
+def _boxes(found: Trace, reference: Trace) -> Verdict:
+    pairs, alone, missing = _twins(found, reference)
+    ours, theirs = [i for i, _ in pairs], [j for _, j in pairs]
+    apart = np.abs(found.boxes[ours] - reference.boxes[theirs]).max(initial=0)
+    scores = np.abs(found.scores[ours] - reference.scores[theirs]).max(initial=0)
+    same = not alone and not missing and float(scores) <= SAME_SCORE
+    return same, {
+        "detections": len(found.boxes),
+        "reference": len(reference.boxes),
+        "without a twin": len(alone) + len(missing),
+        "largest distance in pixels": float(apart),
+        "largest difference of scores": float(scores),
+    }
+
+
+def _soft_masks(found: Trace, reference: Trace) -> Verdict:
+    if found.soft_masks is None or reference.soft_masks is None:
+        return found.soft_masks is reference.soft_masks, {"masks": 0}
+    pairs, _, _ = _twins(found, reference)
+    ours, theirs = [i for i, _ in pairs], [j for _, j in pairs]
+    if found.soft_masks.shape[1:] != reference.soft_masks.shape[1:]:
+        return False, {"side": found.soft_masks.shape[1]}
+    worst = np.abs(found.soft_masks[ours] - reference.soft_masks[theirs]).max(initial=0)
+    return float(worst) <= SAME_PROBABILITY, {
+        "masks": len(pairs),
+        "largest difference of probabilities": float(worst),
+    }
+
+
+def _pasted_masks(found: Trace, reference: Trace) -> Verdict:
+    pairs, _, _ = _twins(found, reference)
+    return _mask_differences(found.detections, reference, pairs)
+
+
+def _mask_differences(found: Detections, reference: Trace, pairs: list[tuple[int, int]]) -> Verdict:
+    """Whether the masks of twins differ only in pixels that are ties."""
+    ours, theirs = found.masks, reference.detections.masks
+    if ours is None or theirs is None or reference.soft_masks is None:
+        return ours is theirs, {"masks": 0}
+    ties = _ties(reference, reference.soft_masks)
+    mine, other = ours.rle("rows"), theirs.rle("rows")
+    ious, decided, tied = [1.0], 0, 0
+    for i, j in pairs:
+        one, two = mine[i].bitmap(), other[j].bitmap()
+        union = int((one | two).sum())
+        ious.append(int((one & two).sum()) / union if union else 1.0)
+        decided += int(((one ^ two) & ~ties[j]).sum())
+        tied += int(((one ^ two) & ties[j]).sum())
+    return decided == 0, {
+        "masks": len(pairs),
+        "pixels that differ": decided + tied,
+        "of these, ties": tied,
+        "mean IoU": float(np.mean(ious[1:] or ious)),
+        "least IoU": min(ious),
+    }
+
+
+STAGES: dict[str, Callable[[Trace, Trace], Verdict]] = {
+    "resized picture": _resized,
+    "features": _features,
+    "proposals": _proposals,
+    "class scores": _class_scores,
+    "boxes": _boxes,
+    "masks": _soft_masks,
+    "pasted masks": _pasted_masks,
+}
+"""By name, in the order of computation."""
+
+
+def _twins(found: Trace, reference: Trace) -> tuple[list[tuple[int, int]], list[int], list[int]]:
+    """Pairs of one label and place; what has no twin here and there, borderline cases aside."""
+    result = compare(_as_detections(found), _as_detections(reference), SAME_BOX)
+    borderline = _borderline(found.scores, reference.scores)
+    return (
+        result.pairs,
+        [i for i in result.surplus if not borderline(float(found.scores[i]))],
+        [j for j in result.missing if not borderline(float(reference.scores[j]))],
+    )
+
+
+def _borderline(scores: Floats, others: Floats) -> Callable[[float], bool]:
+    """Whether noise decides that a score is kept: where the longer list ends."""
+    last = min((float(s.min()) for s in (scores, others) if len(s)), default=0.0)
+    return lambda score: score <= last + SAME_SCORE
+
+
+def _as_detections(trace: Trace) -> Detections:
+    """Its boxes in the resized picture, which are not all inside it by a rounding error."""
+    height, width = trace.resized.shape[:2]
+    limits = np.array([width, height, width, height], np.float32)
+    return Detections(
+        size=(height, width),
+        boxes=np.clip(trace.boxes, 0, limits),
+        scores=trace.scores,
+        category_ids=trace.labels,
+    )
+
+
+def _ties(trace: Trace, soft_masks: Floats) -> list[NDArray[np.bool_]]:
+    """Of each mask, the pixels whose probability is so near to 0.5 that noise decides."""
+    found = trace.detections
+    more, less = (
+        RoiMasks(soft_masks, found.boxes, found.size, threshold).rle("rows")
+        for threshold in (0.5 - SAME_PROBABILITY, 0.5 + SAME_PROBABILITY)
+    )
+    return [m.bitmap() & ~few.bitmap() for m, few in zip(more, less, strict=True)]
+
+
+def _nearest(boxes: Floats, others: Floats) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Of each box, the distance to the nearest other (largest of its coordinates'), and which."""
+    if not len(boxes) or not len(others):
+        return np.full(len(boxes), np.inf), np.zeros(len(boxes), np.int64)
+    distances, indices = zip(*_rows(boxes, others), strict=True)
+    return np.array(distances), np.array(indices)
+
+
+def _rows(boxes: Floats, others: Floats) -> Iterator[tuple[float, int]]:
+    for box in boxes.astype(np.float64):
+        apart = np.abs(others - box).max(axis=1)
+        yield float(apart.min()), int(apart.argmin())
