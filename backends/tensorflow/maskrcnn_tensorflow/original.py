@@ -12,13 +12,13 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from packaging.requirements import Requirement
 
 from maskrcnn_server.backend import Image, ModelConfig, ModelMetadata, PredictOptions
 from maskrcnn_server.detections import Detections, Proposals
@@ -28,7 +28,6 @@ from maskrcnn_server.trace import Trace
 from maskrcnn_tensorflow.folder import ModelFolder
 from maskrcnn_tensorflow.sources import C
 
-PACKAGES = ("tensorpack", "tf_keras", "scipy", "pycocotools", "tabulate")
 START_S = 300
 """Seconds that the framework gets to load a model."""
 ANSWER_S = 600
@@ -97,6 +96,8 @@ class Original(Generic[C]):
     """The checkout, in words."""
     modules: tuple[str, ...]
     """Files that are in one."""
+    packages: tuple[str, ...]
+    """What it imports, as requirements: `scipy<1.14`."""
     settings: Callable[[ModelFolder[C]], dict[str, Any]]
     """The architecture as the framework's configuration says it."""
     load: Load
@@ -108,11 +109,11 @@ class Original(Generic[C]):
         """Start it on a model. Raises InvalidSetting for what is missing, InvalidModel for what the
         framework refuses."""
         checkout = self._checkout(config)
-        missing = [name for name in PACKAGES if find_spec(name) is None]
-        if missing:
+        wanting = [text for text in self.packages if not _is_installed(Requirement(text))]
+        if wanting:
             raise InvalidSetting(
-                f"engine original needs {', '.join(missing)}: pip install "
-                f"'maskrcnn-{metadata.backend.replace('_', '-')}[original]'"
+                f"engine original needs {', '.join(wanting)}: pip install "
+                f"'maskrcnn-{metadata.backend.replace('_', '-')}[original]' (Python 3.10 to 3.12)"
             )
         job = Job(
             checkout=checkout,
@@ -123,7 +124,9 @@ class Original(Generic[C]):
         facts = {
             "engine": "original",
             "checkout": f"{checkout}, {_commit(checkout)}",
-            "packages": ", ".join(f"{name} {_version(name)}" for name in PACKAGES),
+            "packages": ", ".join(
+                f"{name} {version(name)}" for name in (Requirement(t).name for t in self.packages)
+            ),
         }
         threshold = folder.config.score_floor
         return OriginalModel(
@@ -211,8 +214,10 @@ class Worker:
         """Raises InvalidModel if it does not come up."""
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
-        self._log = tempfile.NamedTemporaryFile(prefix="original-", suffix=".log")
-        arguments = theirs, load, job, self._log.name
+        descriptor, log = tempfile.mkstemp(prefix="original-", suffix=".log")
+        os.close(descriptor)
+        self._log = Path(log)
+        arguments = theirs, load, job, self._log
         self._process = context.Process(target=_work, args=arguments, daemon=True)
         self._process.start()
         theirs.close()
@@ -236,7 +241,7 @@ class Worker:
         self._connection.close()
         self._process.terminate()
         self._process.join()
-        self._log.close()
+        self._log.unlink(missing_ok=True)
 
     def _answer(self, timeout_s: float) -> Any:
         if not self._connection.poll(timeout_s):
@@ -258,16 +263,16 @@ class Worker:
 
     def _last_words(self) -> str:
         """The end of what the process printed."""
-        lines = Path(self._log.name).read_text("utf-8", "replace").splitlines()
+        lines = self._log.read_text("utf-8", "replace").splitlines()
         return "".join(f"\n    {line[:LINE]}" for line in lines[-LINES:])
 
 
-def _work(connection: Connection, load: Load, job: Job, log: str) -> None:
+def _work(connection: Connection, load: Load, job: Job, log: Path) -> None:
     """What the process does: load once, then answer until nobody asks any more.
 
     What it prints goes into the file `log`.
     """
-    with open(log, "ab", buffering=0) as file:
+    with log.open("ab", buffering=0) as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     os.environ |= {"TF_USE_LEGACY_KERAS": "1", "TF_CPP_MIN_LOG_LEVEL": "2", **job.environment}
@@ -313,8 +318,8 @@ def _commit(checkout: Path) -> str:
     return f"commit {done.stdout.strip()}"
 
 
-def _version(package: str) -> str:
+def _is_installed(wanted: Requirement) -> bool:
     try:
-        return version(package)
+        return wanted.specifier.contains(version(wanted.name))
     except PackageNotFoundError:
-        return "missing"
+        return False

@@ -132,6 +132,7 @@ ORIGINAL = Original[TensorPackConfig](
     variable="TENSORPACK_FASTERRCNN",
     what="a checkout of TensorPack's examples/FasterRCNN",
     modules=("config.py", "eval.py", "dataset/__init__.py", "modeling/generalized_rcnn.py"),
+    packages=("tensorpack==0.11", "tf-keras>=2.20", "scipy<1.14", "pycocotools", "tabulate"),
     settings=settings,
     load=load,
 )
