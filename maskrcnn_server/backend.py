@@ -66,6 +66,8 @@ class ModelConfig:
     engine: Engine = "native"
     original: Path | None = None
     """Where the framework's own code is, for engine `original`. None: the backend's option says."""
+    threads: int | None = None
+    """Of engine `original`. None: as many as it likes."""
 
 
 @dataclass(frozen=True, kw_only=True)

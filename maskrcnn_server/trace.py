@@ -34,6 +34,10 @@ class Trace:
     """(N, m, m) probabilities; None from models without masks."""
     detections: Detections
     """The answer, in pixels of the image."""
+    least_score: float
+    """Below which detections are not kept."""
+    limit: int
+    """How many detections are kept at most."""
 
 
 @runtime_checkable

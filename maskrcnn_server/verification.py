@@ -1,6 +1,6 @@
 """Whether two models compute the same of an image, and if not, where they part."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -19,8 +19,9 @@ SAME_FEATURE = 1e-3
 SAME_BOX = 0.05
 """Pixels that the network sees."""
 SAME_SCORE = 1e-3
-WHOLE_PIXEL = 1.05
-"""Pixels of the image, by which a box that is cut off to whole ones may differ."""
+WHOLE_PIXELS = 2.05
+"""Pixels of the image, by which a box may differ whose corner and size are cut off to whole ones.
+"""
 SAME_PROBABILITY = 2e-3
 """Of a mask's pixel; one that is so near to the threshold is a tie."""
 ENOUGH = 0.995
@@ -47,28 +48,25 @@ def verify(found: Trace, reference: Trace) -> list[Finding]:
 
 def verify_answer(answer: Detections, reference: Trace) -> Finding:
     """Hold what a client was told, in boxes of whole pixels, against the reference."""
-    result = compare(answer, reference.detections, WHOLE_PIXEL)
-    borderline = _borderline(answer.scores, reference.scores)
-    alone = [float(answer.scores[i]) for i in result.surplus]
-    alone += [float(reference.scores[j]) for j in result.missing]
-    decided = [score for score in alone if not borderline(score)]
+    result = compare(answer, reference.detections, WHOLE_PIXELS)
+    alone, missing = _decided(answer.scores, result.surplus, result.missing, reference)
     apart = float(result.score_differences.max(initial=0))
     masks_same, figures = _mask_differences(answer, reference, result.pairs)
-    same = not decided and apart <= SAME_SCORE and masks_same
+    same = not alone and not missing and apart <= SAME_SCORE and masks_same
     return Finding(
         "answer",
         same,
         {
             "instances": len(answer),
             "reference": len(reference.detections),
-            "without a twin": len(decided),
+            "without a twin": len(alone) + len(missing),
             "largest difference of scores": apart,
             **figures,
         },
     )
 
 
-def first_difference(findings: list[Finding]) -> Finding | None:
+def first_difference(findings: Sequence[Finding]) -> Finding | None:
     """The first stage that differs; None if none does."""
     return next((finding for finding in findings if not finding.same), None)
 
@@ -204,18 +202,26 @@ STAGES: dict[str, Callable[[Trace, Trace], Verdict]] = {
 def _twins(found: Trace, reference: Trace) -> tuple[list[tuple[int, int]], list[int], list[int]]:
     """Pairs of one label and place; what has no twin here and there, borderline cases aside."""
     result = compare(_as_detections(found), _as_detections(reference), SAME_BOX)
-    borderline = _borderline(found.scores, reference.scores)
+    alone, missing = _decided(found.scores, result.surplus, result.missing, reference)
+    return result.pairs, alone, missing
+
+
+def _decided(
+    scores: Floats, surplus: list[int], missing: list[int], reference: Trace
+) -> tuple[list[int], list[int]]:
+    """Of what has no twin here and there, what is not borderline."""
     return (
-        result.pairs,
-        [i for i in result.surplus if not borderline(float(found.scores[i]))],
-        [j for j in result.missing if not borderline(float(reference.scores[j]))],
+        [i for i in surplus if not _is_borderline(float(scores[i]), reference.scores, reference)],
+        [j for j in missing if not _is_borderline(float(reference.scores[j]), scores, reference)],
     )
 
 
-def _borderline(scores: Floats, others: Floats) -> Callable[[float], bool]:
-    """Whether noise decides that a score is kept: where the longer list ends."""
-    last = min((float(s.min()) for s in (scores, others) if len(s)), default=0.0)
-    return lambda score: score <= last + SAME_SCORE
+def _is_borderline(score: float, others: Floats, reference: Trace) -> bool:
+    """Whether noise decides that a detection is kept which is not among `others`: at the least
+    score, or where they are as many as there may be and end there."""
+    full = len(others) >= reference.limit and len(others) > 0
+    least = float(others.min()) if full else reference.least_score
+    return score <= least + SAME_SCORE
 
 
 def _as_detections(trace: Trace) -> Detections:

@@ -54,10 +54,7 @@ class TensorFlowModel:
     def stages(self, images: list[Pixels], options: PredictOptions) -> Stages:
         """What the network computes of resized images whose padded sizes are equal."""
         graph = self._open()
-        threshold = options.score_threshold
-        if threshold is None:
-            threshold = self.metadata.score_threshold
-        limit = min(options.max_detections or self._config.detections, self._config.detections)
+        threshold, limit = self._kept(options)
         with stage("preprocess"):
             pixels = preprocess.batch(images, self._config)
         sizes = np.array([_size(image) for image in images], np.int32)
@@ -71,6 +68,7 @@ class TensorFlowModel:
         stages = self.stages([resized], options)
         masks = self._masks(stages) if self.metadata.has_masks else None
         (detections,) = self._detections([image], [resized], stages, masks, options)
+        threshold, limit = self._kept(options)
         return Trace(
             resized=np.rint(resized).astype(np.uint8),
             features=tuple(np.asarray(feature)[0] for feature in stages.features),
@@ -81,6 +79,8 @@ class TensorFlowModel:
             labels=np.asarray(stages.found.labels, np.int64),
             soft_masks=masks,
             detections=detections,
+            least_score=threshold,
+            limit=limit,
         )
 
     def _run(
@@ -129,6 +129,13 @@ class TensorFlowModel:
         graph = self._open()
         with stage("network"):
             return np.asarray(graph.masks(stages.features, stages.found), np.float32)
+
+    def _kept(self, options: PredictOptions) -> tuple[float, int]:
+        """The least score of a detection, and how many there may be."""
+        asked = options.score_threshold
+        most = self._config.detections
+        threshold = self.metadata.score_threshold if asked is None else asked
+        return threshold, min(options.max_detections or most, most)
 
     def _open(self) -> Graph:
         if self._graph is None:

@@ -4,8 +4,10 @@ Its modules are called `config`, `data` and `eval`, its configuration is global,
 Keras: none of this may reach the server.
 """
 
+import hashlib
 import multiprocessing
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -22,7 +24,7 @@ from packaging.requirements import Requirement
 
 from maskrcnn_server.backend import Image, ModelConfig, ModelMetadata, PredictOptions
 from maskrcnn_server.detections import Detections, Proposals
-from maskrcnn_server.errors import InvalidModel, InvalidSetting
+from maskrcnn_server.errors import BackendFailed, InvalidModel, InvalidSetting
 from maskrcnn_server.masks import BitMasks, RoiMasks
 from maskrcnn_server.trace import Trace
 from maskrcnn_tensorflow.folder import ModelFolder
@@ -34,6 +36,8 @@ ANSWER_S = 600
 """Seconds that it gets for a picture."""
 LINES, LINE = 5, 300
 """So many lines of so many characters are shown of what it printed before it failed."""
+NOISE = re.compile(r"[IW]\d{4} |WARNING: All log messages")
+"""What TensorFlow says whenever it starts."""
 ORIGINAL_MASK_THRESHOLD = 0.5
 """It knows no other."""
 
@@ -120,17 +124,23 @@ class Original(Generic[C]):
             checkpoint=folder.checkpoint.path,
             settings=self.settings(folder) | dict(folder.configured),
             class_names=["BG", *(category.name for category in folder.categories)],
+            environment={} if config.threads is None else _threads(config.threads),
         )
         facts = {
             "engine": "original",
-            "checkout": f"{checkout}, {_commit(checkout)}",
+            "checkout": str(checkout),
+            "commit": _commit(checkout),
+            "code": f"SHA-256 {_digest(checkout)}",
             "packages": ", ".join(
                 f"{name} {version(name)}" for name in (Requirement(t).name for t in self.packages)
             ),
         }
-        threshold = folder.config.score_floor
         return OriginalModel(
-            replace(metadata, facts={**metadata.facts, **facts}), self.load, job, threshold
+            replace(metadata, facts={**metadata.facts, **facts}),
+            self.load,
+            job,
+            floor=folder.config.score_floor,
+            limit=folder.config.detections,
         )
 
     def _checkout(self, config: ModelConfig) -> Path:
@@ -147,10 +157,13 @@ class Original(Generic[C]):
 class OriginalModel:
     """A model that the framework's own code runs."""
 
-    def __init__(self, metadata: ModelMetadata, load: Load, job: Job, floor: float) -> None:
-        """`floor` is the least score that the framework's graph lets through."""
+    def __init__(
+        self, metadata: ModelMetadata, load: Load, job: Job, *, floor: float, limit: int
+    ) -> None:
+        """The framework's graph lets scores of `floor` through, and `limit` detections."""
         self.metadata = metadata
         self._floor = floor
+        self._limit = limit
         self._worker = Worker(load, job)
 
     def predict(self, images: Sequence[Image], options: PredictOptions, /) -> list[Detections]:
@@ -173,6 +186,8 @@ class OriginalModel:
             labels=raw.labels[kept],
             soft_masks=None if raw.soft_masks is None else raw.soft_masks[kept],
             detections=self._detections(raw, image, options),
+            least_score=self._least_score(options),
+            limit=min(self._limit, options.max_detections or self._limit),
         )
 
     def close(self) -> None:
@@ -180,11 +195,12 @@ class OriginalModel:
 
     def _kept(self, raw: Raw, options: PredictOptions) -> NDArray[np.int64]:
         """Which detections are answered, best first."""
-        threshold = options.score_threshold
-        if threshold is None:
-            threshold = self.metadata.score_threshold
         order = np.argsort(-raw.scores, kind="stable")
-        return order[raw.scores[order] >= max(threshold, self._floor)][: options.max_detections]
+        return order[raw.scores[order] >= self._least_score(options)][: options.max_detections]
+
+    def _least_score(self, options: PredictOptions) -> float:
+        asked = options.score_threshold
+        return max(self.metadata.score_threshold if asked is None else asked, self._floor)
 
     def _detections(self, raw: Raw, image: Image, options: PredictOptions) -> Detections:
         kept = self._kept(raw, options)
@@ -228,12 +244,14 @@ class Worker:
             raise
 
     def run(self, image: Image, *, features: bool) -> Raw:
-        """What the code computes of a picture. Raises InvalidModel if it fails."""
+        """What the code computes of a picture. Raises BackendFailed if it does not."""
         try:
             self._connection.send((image, features))
+            raw: Raw = self._answer(ANSWER_S)
         except OSError:
-            raise self._died() from None
-        raw: Raw = self._answer(ANSWER_S)
+            raise BackendFailed(self._obituary()) from None
+        except InvalidModel as error:
+            raise BackendFailed(error.message) from None
         return raw
 
     def close(self) -> None:
@@ -251,19 +269,19 @@ class Worker:
         try:
             is_fine, answer = self._connection.recv()
         except (EOFError, OSError):
-            raise self._died() from None
+            raise InvalidModel(self._obituary()) from None
         if not is_fine:
             raise InvalidModel(f"the original code failed: {answer}{self._last_words()}")
         return answer
 
-    def _died(self) -> InvalidModel:
+    def _obituary(self) -> str:
         self._process.join(timeout=5)
-        code = self._process.exitcode
-        return InvalidModel(f"the original code died (exit code {code}){self._last_words()}")
+        return f"the original code died (exit code {self._process.exitcode}){self._last_words()}"
 
     def _last_words(self) -> str:
         """The end of what the process printed."""
-        lines = self._log.read_text("utf-8", "replace").splitlines()
+        text = self._log.read_text("utf-8", "replace")
+        lines = [line for line in text.splitlines() if NOISE.match(line) is None]
         return "".join(f"\n    {line[:LINE]}" for line in lines[-LINES:])
 
 
@@ -308,14 +326,29 @@ def _proposals(raw: Raw, image: Image) -> Proposals:
     )
 
 
+def _threads(count: int) -> dict[str, str]:
+    """What TensorFlow, OpenMP included, is told by."""
+    names = "OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"
+    return dict.fromkeys(names, str(count))
+
+
 def _commit(checkout: Path) -> str:
     """The commit that is checked out, if git knows."""
     command = ["git", "-C", str(checkout), "describe", "--always", "--dirty", "--abbrev=40"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
     except (OSError, subprocess.SubprocessError):
-        return "commit unknown"
-    return f"commit {done.stdout.strip()}"
+        return "unknown"
+    return done.stdout.strip()
+
+
+def _digest(checkout: Path) -> str:
+    """Of all its Python files, names included."""
+    digest = hashlib.sha256()
+    for path in sorted(checkout.rglob("*.py")):
+        digest.update(f"{path.relative_to(checkout)}\0".encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def _is_installed(wanted: Requirement) -> bool:

@@ -8,21 +8,17 @@ import urllib.request
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from maskrcnn_handlers import images, pictures
+from maskrcnn_handlers.answers import categories, detections
 from maskrcnn_handlers.child import served
 from maskrcnn_handlers.cli.backends import report_broken
 from maskrcnn_server import settings as environment
-from maskrcnn_server.categories import named
-from maskrcnn_server.detections import Detections
 from maskrcnn_server.errors import BackendNotSelected, RequestError
-from maskrcnn_server.masks import BitMasks
 from maskrcnn_server.plugins import Plugins
-from maskrcnn_server.rle import RLE
 
 
 def demo(
@@ -54,8 +50,8 @@ def demo(
     annotations = answer["annotations"]
     console.print(_table(annotations))
     pixels = images.decode(data, environment.read().max_image_pixels)
-    found, names = _detections(annotations, (pixels.shape[0], pixels.shape[1]))
-    pictures.overlay(pixels, found, named(names)).save(out)
+    found = detections(annotations, (pixels.shape[0], pixels.shape[1]))
+    pictures.overlay(pixels, found, categories(annotations)).save(out)
     console.print(f"{len(annotations)} instances drawn in [bold]{out}[/]")
 
 
@@ -81,22 +77,3 @@ def _table(annotations: list[Any]) -> Table:
             str(area),
         )
     return table
-
-
-def _detections(annotations: list[Any], size: tuple[int, int]) -> tuple[Detections, list[str]]:
-    """What was found, from the reply alone, and the names of the categories."""
-    names = sorted({annotation["category_name"] for annotation in annotations})
-    boxes = np.array([a["bbox"] for a in annotations], np.float32).reshape(-1, 4)
-    boxes[:, 2:] += boxes[:, :2]
-    bitmaps = [
-        RLE(np.array(a["segmentation"]["counts"], np.int64), size, "rows").bitmap()
-        for a in annotations
-    ]
-    found = Detections(
-        size=size,
-        boxes=boxes,
-        scores=np.array([a["score"] for a in annotations], np.float32),
-        category_ids=np.array([1 + names.index(a["category_name"]) for a in annotations], np.int64),
-        masks=BitMasks(np.array(bitmaps, np.bool_).reshape(-1, *size)),
-    )
-    return found, names

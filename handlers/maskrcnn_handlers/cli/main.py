@@ -17,6 +17,7 @@ from maskrcnn_handlers.cli import (
     models,
     predict,
     serve,
+    verify,
 )
 from maskrcnn_server.errors import MaskRCNNError
 
@@ -29,7 +30,7 @@ app = typer.Typer(
     add_completion=False,
 )
 
-for module in (serve, predict, doctor, models, backends, convert, export, demo, bench):
+for module in (serve, predict, doctor, models, backends, convert, export, verify, demo, bench):
     app.command()(getattr(module, module.__name__.rpartition(".")[2]))
 
 
