@@ -19,6 +19,7 @@ check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy maskrcnn_server handlers tests
+	$(BIN)/mypy build_tools/make_golden && $(BIN)/mypy build_tools/make_golden_pytorch
 	set -e; for backend in $(BACKENDS); do $(BIN)/mypy backends/conftest.py $$backend; done
 
 bench: $(READY)

@@ -27,14 +27,18 @@ class Comparison:
 
 
 def compare(found: Detections, reference: Detections, box_tolerance: float) -> Comparison:
-    """Match one to one what has the same category and boxes within `box_tolerance` pixels."""
+    """Match one to one what has the same category and boxes within `box_tolerance` pixels.
+
+    What is nearest, in place and score, is matched first.
+    """
     distances = np.abs(
         found.boxes[:, None].astype(np.float64) - reference.boxes[None].astype(np.float64)
     ).max(axis=2, initial=0)
     distances[found.category_ids[:, None] != reference.category_ids[None]] = np.inf
     distances[distances > box_tolerance] = np.inf
     pairs = []
-    remaining = distances.copy()
+    # Of boxes in one place, the score tells which is which.
+    remaining = distances / box_tolerance + np.abs(found.scores[:, None] - reference.scores[None])
     while remaining.size and np.isfinite(remaining.min()):
         i, j = divmod(int(remaining.argmin()), remaining.shape[1])
         pairs.append((i, j))

@@ -1,7 +1,7 @@
 """Whether two models compute the same of an image, and if not, where they part."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import numpy as np
@@ -19,7 +19,7 @@ SAME_FEATURE = 1e-3
 SAME_BOX = 0.05
 """Pixels that the network sees."""
 SAME_SCORE = 1e-3
-WHOLE_PIXELS = 2.05
+NEXT_PIXEL = 1.05
 """Pixels of the image, by which a box may differ whose corner and size are cut off to whole ones.
 """
 SAME_PROBABILITY = 2e-3
@@ -48,7 +48,8 @@ def verify(found: Trace, reference: Trace) -> list[Finding]:
 
 def verify_answer(answer: Detections, reference: Trace) -> Finding:
     """Hold what a client was told, in boxes of whole pixels, against the reference."""
-    result = compare(answer, reference.detections, WHOLE_PIXELS)
+    expected = replace(reference.detections, boxes=_cut_off(reference.detections.boxes))
+    result = compare(answer, expected, NEXT_PIXEL)
     alone, missing = _decided(answer.scores, result.surplus, result.missing, reference)
     apart = float(result.score_differences.max(initial=0))
     masks_same, figures = _mask_differences(answer, reference, result.pairs)
@@ -197,6 +198,12 @@ STAGES: dict[str, Callable[[Trace, Trace], Verdict]] = {
     "pasted masks": _pasted_masks,
 }
 """By name, in the order of computation."""
+
+
+def _cut_off(boxes: Floats) -> Floats:
+    """With corners and sizes in whole pixels, as the notebooks' format has them."""
+    corners, sizes = np.trunc(boxes[:, :2]), np.trunc(boxes[:, 2:] - boxes[:, :2])
+    return np.concatenate([corners, corners + sizes], axis=1).astype(np.float32)
 
 
 def _twins(found: Trace, reference: Trace) -> tuple[list[tuple[int, int]], list[int], list[int]]:
