@@ -1,11 +1,13 @@
 """The AWS Samples backend: what sets its checkpoints apart from others of the same names."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from maskrcnn_aws_samples.config import AwsSamplesConfig
+from maskrcnn_aws_samples.original import ORIGINAL
 from maskrcnn_server.backend import ModelConfig
 from maskrcnn_server.errors import InvalidSetting
 from maskrcnn_tensorflow.family import Family
@@ -27,6 +29,8 @@ class Options(BaseModel):
     """`tf1`: trained on branch `tf1.15-with-custom-ops`, which computes in NCHW."""
     resize: bool = True
     """False: images go into the network as they are, as in the old container."""
+    maskrcnn: Path | None = None
+    """A checkout of the framework, for engine `original`; also set by `AWS_MASKRCNN`."""
 
 
 class AwsSamplesBackend(Family[AwsSamplesConfig]):
@@ -38,6 +42,7 @@ class AwsSamplesBackend(Family[AwsSamplesConfig]):
             score_threshold=SCORE_THRESHOLD,
             read=_read,
             operators=_operators,
+            original=ORIGINAL,
         )
 
 

@@ -285,6 +285,24 @@ class Worker:
         return "".join(f"\n    {line[:LINE]}" for line in lines[-LINES:])
 
 
+def set_key(config: Any, key: str, value: Any) -> None:
+    """Set a dotted key of the framework's configuration, which is a tree of attributes."""
+    *parents, leaf = key.split(".")
+    for parent in parents:
+        config = getattr(config, parent)
+    setattr(config, leaf, value)
+
+
+def tensor(graph: Any, name: str) -> Any:
+    """A tensor of the framework's graph. Raises KeyError if it has none of that name."""
+    try:
+        return graph.get_tensor_by_name(f"{name}:0")
+    except KeyError:
+        raise KeyError(
+            f"the graph has no tensor {name}: is this checkout of another version?"
+        ) from None
+
+
 def _work(connection: Connection, load: Load, job: Job, log: Path) -> None:
     """What the process does: load once, then answer until nobody asks any more.
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from maskrcnn_server.backend import Image
 from maskrcnn_tensorflow.folder import ModelFolder
-from maskrcnn_tensorflow.original import Code, Job, Original, Raw
+from maskrcnn_tensorflow.original import Code, Job, Original, Raw, set_key, tensor
 from maskrcnn_tensorflow.tensorpack_config import TensorPackConfig
 
 DATA_SET = "served"
@@ -26,7 +26,7 @@ def load(job: Job) -> Code:
     DatasetRegistry.register_metadata(DATA_SET, "class_names", list(job.class_names))
     config.freeze(False)
     for key, value in {**job.settings, "DATA.TRAIN": DATA_SET, "DATA.VAL": DATA_SET}.items():
-        _set(config, key, value)
+        set_key(config, key, value)
     finalize_configs(is_training=False)
     return TensorPackCode(job, config)
 
@@ -50,7 +50,6 @@ class TensorPackCode:
             )
         )
         graph = self._predictor.sess.graph
-        names = {op.name for op in graph.get_operations()}
         if config.MODE_FPN:
             norm = config.FPN.NORM == "GN"
             maps = [
@@ -62,12 +61,10 @@ class TensorPackCode:
         else:
             maps = [f"group2/block{config.BACKBONE.RESNET_NUM_BLOCKS[2] - 1}/output"]
             rpn = "generate_rpn_proposals"
-        self._features = [_tensor(graph, names, name) for name in maps]
-        self._stages = [
-            _tensor(graph, names, name) for name in (f"{rpn}/boxes", "fastrcnn_all_scores")
-        ]
-        self._image = graph.get_tensor_by_name(f"{inputs[0]}:0")
-        self._outputs = [graph.get_tensor_by_name(f"{name}:0") for name in outputs]
+        self._features = [tensor(graph, name) for name in maps]
+        self._stages = [tensor(graph, name) for name in (f"{rpn}/boxes", "fastrcnn_all_scores")]
+        self._image = tensor(graph, inputs[0])
+        self._outputs = [tensor(graph, name) for name in outputs]
 
     def run(self, image: Image, features: bool) -> Raw:
         """Through the framework's own `predict_image`, which resizes and pastes."""
@@ -140,20 +137,6 @@ ORIGINAL = Original[TensorPackConfig](
 
 def _gn(norm: str) -> str:
     return "_gn" if norm == "group" else ""
-
-
-def _set(config: Any, key: str, value: Any) -> None:
-    """Set a key of the framework's configuration, which is a tree of attributes."""
-    *parents, leaf = key.split(".")
-    for parent in parents:
-        config = getattr(config, parent)
-    setattr(config, leaf, value)
-
-
-def _tensor(graph: Any, names: set[str], name: str) -> Any:
-    if name not in names:
-        raise KeyError(f"the graph has no tensor {name}: is this checkout of another version?")
-    return graph.get_tensor_by_name(f"{name}:0")
 
 
 def _restore_names() -> None:
