@@ -46,13 +46,17 @@ def verify(found: Trace, reference: Trace) -> list[Finding]:
     return [Finding(name, *judge(found, reference)) for name, judge in STAGES.items()]
 
 
-def verify_answer(answer: Detections, reference: Trace) -> Finding:
-    """Hold what a client was told, in boxes of whole pixels, against the reference."""
+def verify_answer(answer: Detections, reference: Trace, found: Detections | None = None) -> Finding:
+    """Hold what a client was told, in boxes of whole pixels, against the reference.
+
+    `found` is what the answer was made of, where that is known.
+    """
     expected = replace(reference.detections, boxes=_cut_off(reference.detections.boxes))
     result = compare(answer, expected, NEXT_PIXEL)
     alone, missing = _decided(answer.scores, result.surplus, result.missing, reference)
     apart = float(result.score_differences.max(initial=0))
-    masks_same, figures = _mask_differences(answer, reference, result.pairs)
+    boxes = None if found is None else found.boxes
+    masks_same, figures = _mask_differences(answer, boxes, reference, result.pairs)
     same = not alone and not missing and apart <= SAME_SCORE and masks_same
     return Finding(
         "answer",
@@ -162,23 +166,26 @@ def _soft_masks(found: Trace, reference: Trace) -> Verdict:
 
 def _pasted_masks(found: Trace, reference: Trace) -> Verdict:
     pairs, _, _ = _twins(found, reference)
-    return _mask_differences(found.detections, reference, pairs)
+    return _mask_differences(found.detections, found.detections.boxes, reference, pairs)
 
 
-def _mask_differences(found: Detections, reference: Trace, pairs: list[tuple[int, int]]) -> Verdict:
-    """Whether the masks of twins differ only in pixels that are ties."""
+def _mask_differences(
+    found: Detections, boxes: Floats | None, reference: Trace, pairs: list[tuple[int, int]]
+) -> Verdict:
+    """Whether the masks of twins differ only in pixels that are ties; `boxes` are those that the
+    masks were pasted in, where they are known."""
     ours, theirs = found.masks, reference.detections.masks
     if ours is None or theirs is None or reference.soft_masks is None:
         return ours is theirs, {"masks": 0}
-    ties = _ties(reference, reference.soft_masks)
     mine, other = ours.rle("rows"), theirs.rle("rows")
     ious, decided, tied = [1.0], 0, 0
     for i, j in pairs:
         one, two = mine[i].bitmap(), other[j].bitmap()
         union = int((one | two).sum())
         ious.append(int((one & two).sum()) / union if union else 1.0)
-        decided += int(((one ^ two) & ~ties[j]).sum())
-        tied += int(((one ^ two) & ties[j]).sum())
+        ties = _ties(reference, reference.soft_masks, j, None if boxes is None else boxes[i])
+        decided += int(((one ^ two) & ~ties).sum())
+        tied += int(((one ^ two) & ties).sum())
     return decided == 0, {
         "masks": len(pairs),
         "pixels that differ": decided + tied,
@@ -243,14 +250,17 @@ def _as_detections(trace: Trace) -> Detections:
     )
 
 
-def _ties(trace: Trace, soft_masks: Floats) -> list[NDArray[np.bool_]]:
-    """Of each mask, the pixels whose probability is so near to 0.5 that noise decides."""
-    found = trace.detections
-    more, less = (
-        RoiMasks(soft_masks, found.boxes, found.size, threshold).rle("rows")
+def _ties(trace: Trace, soft_masks: Floats, index: int, box: Floats | None) -> NDArray[np.bool_]:
+    """The pixels of one mask that noise decides: the probability is as near to 0.5 as that of two
+    engines may differ, or `box`, where the other one pasted it, makes the difference."""
+    places = [trace.detections.boxes[index]] + ([] if box is None else [box])
+    pasted = [
+        RoiMasks(soft_masks[index][None], place[None], trace.detections.size, threshold)
+        for place in places
         for threshold in (0.5 - SAME_PROBABILITY, 0.5 + SAME_PROBABILITY)
-    )
-    return [m.bitmap() & ~few.bitmap() for m, few in zip(more, less, strict=True)]
+    ]
+    votes = np.sum([masks.rle("rows")[0].bitmap() for masks in pasted], axis=0)
+    return np.asarray((votes > 0) & (votes < len(pasted)))
 
 
 def _nearest(boxes: Floats, others: Floats) -> tuple[NDArray[np.float64], NDArray[np.int64]]:

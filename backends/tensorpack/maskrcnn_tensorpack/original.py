@@ -53,7 +53,7 @@ class TensorPackCode:
         if config.MODE_FPN:
             norm = config.FPN.NORM == "GN"
             maps = [
-                f"fpn/gn_p{i}/output" if norm else f"fpn/posthoc_3x3_p{i}/output"
+                f"fpn/gn_p{i}/output_1" if norm else f"fpn/posthoc_3x3_p{i}/output"
                 for i in range(2, 6)
             ]
             maps.append("fpn/maxpool_p6/output")

@@ -98,8 +98,12 @@ def verify(
             image = images.decode(data, settings.max_image_pixels)
             reference = theirs.trace(image, options)
             answer = _answer(ask, path.name, image, score_threshold)
-            findings = [] if url else hold_against(ours.trace(image, options), reference)
-            findings.append(verify_answer(answer, reference))
+            if url is None:
+                found = ours.trace(image, options)
+                findings = hold_against(found, reference)
+                findings.append(verify_answer(answer, reference, found.detections))
+            else:
+                findings = [verify_answer(answer, reference)]
             floor = [] if again is None else hold_against(again.trace(image, options), reference)
             one = Pictured(
                 name=path.name,
