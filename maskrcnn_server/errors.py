@@ -56,6 +56,30 @@ class NotAcceptable(RequestError):
     code = "not_acceptable"
 
 
+class ModelNotFound(RequestError):
+    """No model of that name is loaded."""
+
+    code = "model_not_found"
+
+
+class ModelExists(RequestError):
+    """A model of that name is loaded already."""
+
+    code = "model_exists"
+
+
+class ModelRefused(RequestError):
+    """The model that is to be loaded cannot be served."""
+
+    code = "model_refused"
+
+
+class MultiModelOff(RequestError):
+    """The server hosts one model, and cannot load others."""
+
+    code = "multi_model_off"
+
+
 class UnavailableError(MaskRCNNError):
     """The request is fine, but the server cannot serve it now."""
 
@@ -78,6 +102,12 @@ class DeadlineExceeded(UnavailableError):
     """The request waited for longer than the time-out before the model could run."""
 
     code = "deadline_exceeded"
+
+
+class InsufficientMemory(UnavailableError):
+    """There is no memory for one more model."""
+
+    code = "insufficient_memory"
 
 
 class BackendFailed(MaskRCNNError):
@@ -120,3 +150,9 @@ class InvalidModel(StartupError):
     """The model folder holds nothing that the backend can serve, and this is why."""
 
     code = "invalid_model"
+
+
+class DeploymentFailed(MaskRCNNError):
+    """The cloud refused what a command asked of it, or an endpoint did not come up."""
+
+    code = "deployment_failed"

@@ -60,6 +60,37 @@ class Settings(BaseSettings):
         description="`native`, or `original`: the code of the framework that trained the model, "
         "from your checkout of it.",
     )
+    multi_model: bool = Field(
+        False,
+        validation_alias=_names("MASKRCNN_MULTI_MODEL", "SAGEMAKER_MULTI_MODEL"),
+        description="Host several models, loaded and unloaded by SageMaker's multi-model calls.",
+    )
+    models_dir: Path = Field(
+        Path("/opt/ml/models"),
+        validation_alias=_names("MASKRCNN_MODELS_DIR"),
+        description="Folder below which models of a multi-model server are.",
+    )
+    models_memory_mb: Annotated[int, Field(gt=0)] | None = Field(
+        None,
+        validation_alias=_names("MASKRCNN_MODELS_MEMORY_MB"),
+        description="Memory in MiB for the models of a multi-model server. Unset: four fifths of "
+        "what the machine or container has.",
+    )
+    models_evict: bool = Field(
+        False,
+        validation_alias=_names("MASKRCNN_MODELS_EVICT"),
+        description="Whether a model without room has the least recently used unloaded, or is "
+        "answered 507, after which SageMaker unloads what it chooses.",
+    )
+    max_concurrent_transforms: int = Field(
+        2,
+        gt=0,
+        le=1000,
+        validation_alias=_names(
+            "MASKRCNN_MAX_CONCURRENT_TRANSFORMS", "SAGEMAKER_MAX_CONCURRENT_TRANSFORMS"
+        ),
+        description="Requests that batch transform is told to send at a time.",
+    )
     cache: Path = Field(
         Path("~/.cache/maskrcnn-server"),
         validation_alias=_names("MASKRCNN_CACHE"),

@@ -11,6 +11,7 @@ from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
+from maskrcnn_handlers.model_management import ModelManagement
 from maskrcnn_handlers.requests import JsonRequest
 from maskrcnn_handlers.service import Reply, Service, refusal
 from maskrcnn_server.errors import MaskRCNNError, NotReady, RequestError
@@ -35,8 +36,9 @@ INVOCATION: dict[str, Any] = {
 class App:
     """The application; `threads` requests are decoded, answered or refused at a time."""
 
-    def __init__(self, service: Service, threads: int) -> None:
+    def __init__(self, service: Service, management: ModelManagement, threads: int) -> None:
         self._service = service
+        self._management = management
         self._limiter = CapacityLimiter(threads)
         self._reading: set[CancelScope] = set()
         self._running: set[CancelScope] = set()
@@ -49,6 +51,12 @@ class App:
         self.asgi.head("/ping", include_in_schema=False)(self._ping)
         for path in ("/invocations", "/endpoints/{name}/invocations"):
             self.asgi.post(path, openapi_extra=INVOCATION)(self._invocations)
+        self.asgi.post("/models/{name}/invoke", openapi_extra=INVOCATION)(self._invoke)
+        self.asgi.get("/execution-parameters")(self._execution_parameters)
+        self.asgi.get("/models")(self._models)
+        self.asgi.post("/models")(self._load)
+        self.asgi.get("/models/{name}")(self._model)
+        self.asgi.delete("/models/{name}")(self._unload)
         self.asgi.exception_handler(HTTPException)(_no_such_route)
 
     def stop_reading(self) -> None:
@@ -65,8 +73,41 @@ class App:
         """200 once the model answers requests, 503 until then."""
         return _response(self._service.ping())
 
+    async def _execution_parameters(self) -> Response:
+        """How batch transform is to send its files."""
+        return _response(self._service.execution_parameters())
+
+    async def _models(self, next_page_token: str = "") -> Response:
+        """The models that a multi-model server has loaded."""
+        return _response(self._management.list(next_page_token))
+
+    async def _model(self, name: str) -> Response:
+        """Where one of them came from."""
+        return _response(self._management.show(name))
+
+    async def _load(self, request: Request) -> Response:
+        """Load a model: `{"model_name": ..., "url": ...}`, a folder of this machine."""
+        try:
+            body = await self._body(request)
+        except ClientDisconnect:
+            return Response()
+        except MaskRCNNError as error:
+            return _response(refusal(error, uuid.uuid4().hex))
+        return _response(await to_thread.run_sync(self._management.load, body))
+
+    async def _unload(self, name: str) -> Response:
+        """Unload a model."""
+        return _response(await to_thread.run_sync(self._management.unload, name))
+
+    async def _invoke(self, request: Request, name: str) -> Response:
+        """Find the instances in an image with one of several models."""
+        return await self._answer(request, name)
+
     async def _invocations(self, request: Request) -> Response:
         """Find the instances in an image. The path of `/endpoints` is the one that boto3 calls."""
+        return await self._answer(request, None)
+
+    async def _answer(self, request: Request, model: str | None) -> Response:
         try:
             body = await self._body(request)
         except ClientDisconnect:
@@ -81,6 +122,7 @@ class App:
                 headers.get("content-type", ""),
                 headers.get("accept", ""),
                 headers.get(ATTRIBUTES, ""),
+                model,
                 limiter=self._limiter,
                 abandon_on_cancel=True,
             )

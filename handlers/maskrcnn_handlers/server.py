@@ -7,19 +7,25 @@ import signal
 import socket
 import threading
 import time
+from pathlib import Path
 
 import uvicorn
 
 from maskrcnn_handlers.asgi import App
+from maskrcnn_handlers.model_management import ModelManagement
 from maskrcnn_handlers.service import Service
 from maskrcnn_server.engine import Engine
 from maskrcnn_server.errors import StartupError
+from maskrcnn_server.machine import available_memory
+from maskrcnn_server.models import Models
 from maskrcnn_server.plugins import Plugins
 from maskrcnn_server.settings import Settings
 from maskrcnn_server.startup import log_progress, open_model
 
 SPARE_THREADS = 8
 """Beside the requests that may wait: to run one, and to refuse the others without delay."""
+MEMORY_SHARE = 0.8
+"""Of the memory there is, for the models of a multi-model server."""
 GRACE_S = 2
 """After the drain timeout: for the request that runs. Then it is answered without its result."""
 
@@ -33,25 +39,27 @@ def serve(plugins: Plugins, settings: Settings) -> None:
     """
     start = time.monotonic()
     service = Service(plugins.formats(), settings)
-    server = _Server(service, settings)
+    models = _models(plugins, settings) if settings.multi_model else None
+    server = _Server(service, ModelManagement(models), settings)
     failures: list[Exception] = []
 
     def load() -> None:
         try:
-            model = open_model(plugins, settings, log_progress)
+            engine = _engine(plugins, settings)
         except Exception as error:
             failures.append(error)
             server.should_exit = True
         else:
-            service.start(
-                Engine(model, max_waiting=settings.max_waiting, timeout_s=settings.timeout_s)
-            )
+            service.start(engine)
             logger.info("ready after %.1f s", time.monotonic() - start)
 
     # uvicorn raises a signal again after its shutdown, to end as if it had handled none.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: setattr(server, "should_exit", True))
-    threading.Thread(target=load, name="load", daemon=True).start()
+    if models is None:
+        threading.Thread(target=load, name="load", daemon=True).start()
+    else:
+        service.host(models)
     try:
         server.run()
     except SystemExit:
@@ -67,12 +75,29 @@ def serve(plugins: Plugins, settings: Settings) -> None:
         os._exit(0)
 
 
+def _engine(plugins: Plugins, settings: Settings) -> Engine:
+    """The engine of the model that the settings name. Raises StartupError."""
+    model = open_model(plugins, settings, log_progress)
+    return Engine(model, max_waiting=settings.max_waiting, timeout_s=settings.timeout_s)
+
+
+def _models(plugins: Plugins, settings: Settings) -> Models:
+    """A place for models that are yet to be loaded."""
+
+    def load(folder: Path) -> Engine:
+        return _engine(plugins, settings.model_copy(update={"model": str(folder)}))
+
+    limit = settings.models_memory_mb
+    memory = int(MEMORY_SHARE * available_memory()) if limit is None else limit << 20
+    return Models(load, settings.models_dir, memory, evicts=settings.models_evict)
+
+
 class _Server(uvicorn.Server):
     """uvicorn's server, which after the drain timeout starts no more requests."""
 
-    def __init__(self, service: Service, settings: Settings) -> None:
+    def __init__(self, service: Service, management: ModelManagement, settings: Settings) -> None:
         self._service = service
-        self._app = App(service, settings.max_waiting + SPARE_THREADS)
+        self._app = App(service, management, settings.max_waiting + SPARE_THREADS)
         self._drain_timeout_s = settings.drain_timeout_s
         super().__init__(
             uvicorn.Config(

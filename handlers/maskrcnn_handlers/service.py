@@ -14,11 +14,13 @@ from maskrcnn_server.errors import (
     BackendFailed,
     InvalidSetting,
     MaskRCNNError,
+    ModelNotFound,
     NotReady,
     PayloadTooLarge,
     QueueFull,
 )
 from maskrcnn_server.formats import Format, Prediction
+from maskrcnn_server.models import Models
 from maskrcnn_server.settings import Settings
 from maskrcnn_server.stopwatch import stage
 
@@ -52,35 +54,65 @@ class Service:
         self._formats = formats
         self._settings = settings
         self._engine: Engine | None = None
+        self._models: Models | None = None
 
     def start(self, engine: Engine) -> None:
         """Serve this model from now on."""
         self._engine = engine
 
+    def host(self, models: Models) -> None:
+        """Serve these models from now on, each by its name."""
+        self._models = models
+
     def refuse_waiting(self) -> None:
         """Start no more requests; the one that runs goes on."""
-        if self._engine is not None:
-            self._engine.refuse_waiting()
+        served = self._engine or self._models
+        if served is not None:
+            served.refuse_waiting()
 
     def close(self, timeout_s: float) -> bool:
-        """Close the model after the request that runs; False if that takes longer."""
-        return self._engine is None or self._engine.close(timeout_s)
+        """Close every model after the request that runs; False if that takes longer."""
+        served = self._engine or self._models
+        return served is None or served.close(timeout_s)
 
     def ping(self) -> Reply:
         """Whether requests are answered: 200, or 503 with the reason."""
+        if self._models is not None:
+            names = [hosted.name for hosted in self._models.hosted()]
+            return json_reply(200, {"status": "ready", "models": names})
         if self._engine is None:
             return refusal(NotReady("the model is loading"), uuid.uuid4().hex)
         metadata = self._engine.metadata
-        return _json(200, {"status": "ready", "model": metadata.name, "backend": metadata.backend})
+        described = {"status": "ready", "model": metadata.name, "backend": metadata.backend}
+        return json_reply(200, described)
 
-    def invoke(self, body: bytes, content_type: str, accept: str, attributes: str) -> Reply:
+    def execution_parameters(self) -> Reply:
+        """What batch transform asks before it starts: how to send its files."""
+        settings = self._settings
+        return json_reply(
+            200,
+            {
+                "MaxConcurrentTransforms": settings.max_concurrent_transforms,
+                "BatchStrategy": "SINGLE_RECORD",
+                "MaxPayloadInMB": max(1, int(settings.max_payload_mb)),
+            },
+        )
+
+    def invoke(
+        self,
+        body: bytes,
+        content_type: str,
+        accept: str,
+        attributes: str,
+        model: str | None = None,
+    ) -> Reply:
         """Answer one request. Never raises: every failure is a reply.
 
-        `attributes` are SageMaker's custom attributes.
+        `attributes` are SageMaker's custom attributes; `model` names one of several.
         """
         request_id, start = uuid.uuid4().hex, time.perf_counter()
         try:
-            reply = self._answer(body, content_type, accept, attributes)
+            reply = self._answer(body, content_type, accept, attributes, model)
         except MaskRCNNError as error:
             reply = refusal(error, request_id)
         except Exception as error:
@@ -103,11 +135,11 @@ class Service:
         if length > limit * 2**20:
             raise PayloadTooLarge(f"the body is larger than {limit:g} MiB", max_payload_mb=limit)
 
-    def _answer(self, body: bytes, content_type: str, accept: str, attributes: str) -> Reply:
+    def _answer(
+        self, body: bytes, content_type: str, accept: str, attributes: str, model: str | None
+    ) -> Reply:
         self.check_length(len(body))
-        engine = self._engine
-        if engine is None:
-            raise NotReady("the model is loading")
+        engine = self._engine_of(model)
         with engine.admission():
             with stage("decode"):
                 request = requests.parse(
@@ -129,6 +161,20 @@ class Service:
             )
         return Reply(200, rendered, form.media_type)
 
+    def _engine_of(self, model: str | None) -> Engine:
+        if self._models is None:
+            if self._engine is None:
+                raise NotReady("the model is loading")
+            if model not in (None, self._engine.metadata.name):
+                raise ModelNotFound(f"no model {model} is loaded", model_name=model)
+            return self._engine
+        names = [hosted.name for hosted in self._models.hosted()]
+        if model is None and len(names) != 1:
+            raise ModelNotFound(
+                f"{len(names)} models are loaded: invoke one by its name, /models/NAME/invoke"
+            )
+        return self._models.engine(names[0] if model is None else model)
+
 
 def refusal(error: MaskRCNNError, request_id: str) -> Reply:
     """The reply that tells a client what went wrong; a fault of ours goes to the log as well."""
@@ -137,8 +183,9 @@ def refusal(error: MaskRCNNError, request_id: str) -> Reply:
         logger.error("request %s failed", request_id, exc_info=error)
     headers = {"Retry-After": "1"} if isinstance(error, QueueFull) else {}
     body = {"code": error.code, "message": error.message, "detail": error.detail}
-    return _json(status, {"error": body, "request_id": request_id}, headers)
+    return json_reply(status, {"error": body, "request_id": request_id}, headers)
 
 
-def _json(status: int, content: object, headers: Mapping[str, str] | None = None) -> Reply:
+def json_reply(status: int, content: object, headers: Mapping[str, str] | None = None) -> Reply:
+    """A reply that is JSON."""
     return Reply(status, json.dumps(content).encode(), JSON, headers or {})

@@ -21,6 +21,7 @@ import PIL.Image
 import pytest
 
 from maskrcnn_handlers.asgi import App
+from maskrcnn_handlers.model_management import ModelManagement
 from maskrcnn_handlers.service import Service
 from maskrcnn_server import settings as environment
 from maskrcnn_server.backend import ModelConfig
@@ -123,8 +124,14 @@ def service(settings: Settings, engine: Engine) -> Service:
 
 
 @pytest.fixture
-def client(service: Service) -> httpx.Client:
-    return httpx.Client(transport=InProcess(App(service, threads=4).asgi), base_url="http://test")
+def connect() -> Callable[[App], httpx.Client]:
+    """Makes a client of an application."""
+    return lambda app: httpx.Client(transport=InProcess(app.asgi), base_url="http://test")
+
+
+@pytest.fixture
+def client(service: Service, connect: Callable[[App], httpx.Client]) -> httpx.Client:
+    return connect(App(service, ModelManagement(None), threads=4))
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from maskrcnn_handlers.asgi import App
+from maskrcnn_handlers.model_management import ModelManagement
 from maskrcnn_handlers.service import Service
 from maskrcnn_server.plugins import Plugins
 from maskrcnn_server.settings import Settings
@@ -43,7 +44,7 @@ def called(service: Service, scope: dict[str, Any], *events: dict[str, Any]) -> 
     async def send(message: Any) -> None:
         sent.append(message)
 
-    asyncio.run(App(service, threads=1).asgi(scope, receive, send))
+    asyncio.run(App(service, ModelManagement(None), threads=1).asgi(scope, receive, send))
     return sent
 
 

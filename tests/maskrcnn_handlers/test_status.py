@@ -18,6 +18,11 @@ EXPECTED: dict[type[errors.MaskRCNNError], int] = {
     errors.PayloadTooLarge: 413,
     errors.UnsupportedContentType: 415,
     errors.NotAcceptable: 406,
+    errors.ModelNotFound: 404,
+    errors.ModelExists: 409,
+    errors.ModelRefused: 400,
+    errors.MultiModelOff: 404,
+    errors.InsufficientMemory: 507,
     errors.UnavailableError: 503,
     errors.NotReady: 503,
     errors.QueueFull: 429,
@@ -29,6 +34,7 @@ EXPECTED: dict[type[errors.MaskRCNNError], int] = {
     errors.BackendNotSelected: 500,
     errors.DownloadFailed: 500,
     errors.InvalidModel: 500,
+    errors.DeploymentFailed: 500,
     errors.MaskRCNNError: 500,
 }
 

@@ -22,6 +22,12 @@ GOOD: dict[str, tuple[str, object]] = {
     "timeout_s": ("2.5", 2.5),
     "drain_timeout_s": ("7", 7),
     "max_waiting": ("0", 0),
+    "engine": ("original", "original"),
+    "multi_model": ("true", True),
+    "models_dir": ("/models", Path("/models")),
+    "models_memory_mb": ("2048", 2048),
+    "models_evict": ("true", True),
+    "max_concurrent_transforms": ("3", 3),
     "max_payload_mb": ("1.5", 1.5),
     "max_image_pixels": ("1000", 1000),
     "log_level": ("debug", "debug"),
@@ -31,6 +37,12 @@ GOOD: dict[str, tuple[str, object]] = {
 DOCUMENTED = {
     "MASKRCNN_BACKEND": "backend",
     "MASKRCNN_MODEL": "model",
+    "MASKRCNN_ENGINE": "engine",
+    "MASKRCNN_MULTI_MODEL": "multi_model",
+    "MASKRCNN_MODELS_DIR": "models_dir",
+    "MASKRCNN_MODELS_MEMORY_MB": "models_memory_mb",
+    "MASKRCNN_MODELS_EVICT": "models_evict",
+    "MASKRCNN_MAX_CONCURRENT_TRANSFORMS": "max_concurrent_transforms",
     "MASKRCNN_CACHE": "cache",
     "MASKRCNN_ZOO_URL": "zoo_url",
     "RESNET_ARCH": "resnet_arch",
@@ -51,6 +63,8 @@ OLDER = {
     "BACKEND": "MASKRCNN_BACKEND",
     "SM_MODEL_DIR": "MASKRCNN_MODEL",
     "SAGEMAKER_BIND_TO_PORT": "MASKRCNN_PORT",
+    "SAGEMAKER_MULTI_MODEL": "MASKRCNN_MULTI_MODEL",
+    "SAGEMAKER_MAX_CONCURRENT_TRANSFORMS": "MASKRCNN_MAX_CONCURRENT_TRANSFORMS",
     "MODEL_SERVER_TIMEOUT": "MASKRCNN_TIMEOUT",
     "SAGEMAKER_MAX_PAYLOAD_IN_MB": "MASKRCNN_MAX_PAYLOAD_MB",
 }
@@ -174,7 +188,7 @@ def test_a_bad_value_in_small_letters_is_ignored_or_reported(
     ("unknown", "nearest"),
     [
         ("MASKRCNN_BACKENDS", "MASKRCNN_BACKEND"),
-        ("MASKRCNN_MODELDIR", "MASKRCNN_MODEL"),
+        ("MASKRCNN_MODELDIR", "MASKRCNN_MODELS_DIR"),
         ("MASKRCNN_SCORE_TRESHOLD", "MASKRCNN_SCORE_THRESHOLD"),
     ],
 )

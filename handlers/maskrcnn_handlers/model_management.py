@@ -1,0 +1,91 @@
+"""SageMaker's multi-model contract: load, list and unload models; bytes in, replies out."""
+
+import uuid
+from collections.abc import Callable
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from maskrcnn_handlers.service import Reply, json_reply, refusal
+from maskrcnn_server.errors import MaskRCNNError, ModelNotFound, MultiModelOff, RequestError
+from maskrcnn_server.models import Hosted, Models
+
+PAGE = 100
+"""Models in one answer."""
+
+
+class LoadRequest(BaseModel):
+    """What SageMaker sends to have a model loaded."""
+
+    model_config = ConfigDict(protected_namespaces=())
+
+    model_name: str = Field(min_length=1, max_length=1024)
+    url: str = Field(min_length=1, max_length=4096)
+    """The folder that it was put into."""
+
+
+class ModelManagement:
+    """Answers for the models of a server, if it hosts several. Never raises."""
+
+    def __init__(self, models: Models | None) -> None:
+        self._models = models
+
+    def load(self, body: bytes) -> Reply:
+        """Load a model: 200, 409 if it is loaded, 507 if there is no memory for it."""
+
+        def answer(models: Models) -> Reply:
+            try:
+                request = LoadRequest.model_validate_json(body)
+            except ValidationError as error:
+                first = error.errors(include_url=False, include_input=False)[0]
+                where = ".".join(map(str, first["loc"])) or "body"
+                raise RequestError(f"{where}: {first['msg']}") from None
+            models.load(request.model_name, request.url)
+            return json_reply(200, {"modelName": request.model_name, "modelUrl": request.url})
+
+        return self._answered(answer)
+
+    def unload(self, name: str) -> Reply:
+        """Unload a model: 200, 404 if it is not loaded."""
+
+        def answer(models: Models) -> Reply:
+            models.unload(name)
+            return json_reply(200, {"modelName": name})
+
+        return self._answered(answer)
+
+    def show(self, name: str) -> Reply:
+        """Where a model came from: 200, 404 if it is not loaded."""
+
+        def answer(models: Models) -> Reply:
+            found = next((h for h in models.hosted() if h.name == name), None)
+            if found is None:
+                raise ModelNotFound(f"no model {name} is loaded", model_name=name)
+            return json_reply(200, _described(found))
+
+        return self._answered(answer)
+
+    def list(self, token: str) -> Reply:
+        """What is loaded, a hundred at a time: `token` is the first answer's `nextPageToken`."""
+
+        def answer(models: Models) -> Reply:
+            if not (token == "" or (token.isascii() and token.isdigit() and len(token) <= 9)):
+                raise RequestError(f"next_page_token={token}: not one that was given out")
+            start = int(token or 0)
+            hosted = sorted(models.hosted(), key=lambda h: h.name)
+            page = [_described(h) for h in hosted[start : start + PAGE]]
+            more = {"nextPageToken": str(start + PAGE)} if len(hosted) > start + PAGE else {}
+            return json_reply(200, {"models": page, **more})
+
+        return self._answered(answer)
+
+    def _answered(self, answer: Callable[[Models], Reply]) -> Reply:
+        try:
+            if self._models is None:
+                raise MultiModelOff("this server hosts one model; MASKRCNN_MULTI_MODEL is off")
+            return answer(self._models)
+        except MaskRCNNError as error:
+            return refusal(error, uuid.uuid4().hex)
+
+
+def _described(hosted: Hosted) -> dict[str, str]:
+    return {"modelName": hosted.name, "modelUrl": hosted.url}
