@@ -1,0 +1,272 @@
+"""What a client of any front end may rely on: docs/contract.md, asked from outside."""
+
+import base64
+import io
+import json
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import boto3
+import httpx
+import numpy as np
+import PIL.Image
+import pytest
+from botocore.exceptions import ClientError
+
+GOLDEN = Path(__file__).parents[1] / "demo/golden"
+PICTURE = GOLDEN / "shapes-9500003.png"
+CLASSES = ["circle", "square", "triangle", "star", "hexagon", "cross"]
+ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
+JSON = {"Content-Type": "application/json"}
+PNG = {"Content-Type": "image/png"}
+
+
+@pytest.fixture(scope="module")
+def client(url: str) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=url, timeout=60) as connected:
+        yield connected
+
+
+@pytest.fixture(scope="module")
+def png() -> bytes:
+    return PICTURE.read_bytes()
+
+
+@pytest.fixture(scope="module")
+def expected() -> dict[str, Any]:
+    """What the original code found at a score of 0.5 or more, best first."""
+    golden = np.load(GOLDEN / "shapes-9500003.npz")
+    kept = np.argsort(-golden["scores"], kind="stable")
+    kept = kept[golden["scores"][kept] >= 0.5]
+    masks = np.unpackbits(golden["masks_accurate"][kept], axis=2)
+    return {
+        "boxes": golden["boxes"][kept],
+        "scores": golden["scores"][kept],
+        "class_ids": golden["class_ids"][kept],
+        "areas": masks.sum(axis=(1, 2)),
+    }
+
+
+def notebook(png: bytes, **fields: Any) -> dict[str, Any]:
+    return {"img_id": "a.png", "img_data": base64.b64encode(png).decode(), **fields}
+
+
+def jpeg(width: int, height: int, colour: int = 128) -> bytes:
+    buffer = io.BytesIO()
+    PIL.Image.new("RGB", (width, height), (colour,) * 3).save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
+def assert_is_the_golden_answer(answer: Any, expected: dict[str, Any]) -> None:
+    annotations = answer["annotations"]
+    assert len(annotations) == len(expected["scores"]) >= 9
+    for annotation, box, score, class_id, area in zip(
+        annotations, *(expected[k] for k in ("boxes", "scores", "class_ids", "areas")), strict=True
+    ):
+        x1, y1, x2, y2 = box.tolist()
+        assert annotation["category_id"] == class_id
+        assert annotation["category_name"] == CLASSES[class_id - 1]
+        assert annotation["score"] == pytest.approx(score, abs=1e-3)
+        np.testing.assert_allclose(annotation["bbox"], [x1, y1, x2 - x1, y2 - y1], atol=1.01)
+        assert all(isinstance(v, int) for v in annotation["bbox"])
+        counts = annotation["segmentation"]["counts"]
+        assert sum(counts) == np.prod(annotation["segmentation"]["size"])
+        assert sum(counts[1::2]) == pytest.approx(area, abs=2)
+
+
+def test_ping_is_200(client: httpx.Client) -> None:
+    assert client.get("/ping").status_code == 200
+
+
+def test_a_notebook_gets_what_the_original_code_found(
+    client: httpx.Client, png: bytes, expected: dict[str, Any]
+) -> None:
+    reply = client.post("/invocations", json=notebook(png))
+    assert reply.status_code == 200, reply.text
+    assert reply.json()["img_id"] == "a.png"
+    assert_is_the_golden_answer(reply.json(), expected)
+
+
+def test_answers_are_declared_as_json(client: httpx.Client, png: bytes) -> None:
+    reply = client.post("/invocations", json=notebook(png))
+    assert reply.headers["content-type"].partition(";")[0] == "application/json"
+
+
+@pytest.mark.parametrize("content_type", ["image/png", "application/x-image"])
+def test_a_picture_as_it_is_gets_the_same_answer(
+    content_type: str, client: httpx.Client, png: bytes, expected: dict[str, Any]
+) -> None:
+    reply = client.post("/invocations", content=png, headers={"Content-Type": content_type})
+    assert reply.status_code == 200, reply.text
+    assert_is_the_golden_answer(reply.json(), expected)
+
+
+def test_jpeg_is_read(client: httpx.Client) -> None:
+    reply = client.post(
+        "/invocations", content=jpeg(60, 40), headers={"Content-Type": "image/jpeg"}
+    )
+    assert reply.status_code == 200, reply.text
+
+
+def test_options_stand_in_the_request(
+    client: httpx.Client, png: bytes, expected: dict[str, Any]
+) -> None:
+    reply = client.post("/invocations", json=notebook(png, score_threshold=0.9))
+    scores = [annotation["score"] for annotation in reply.json()["annotations"]]
+    assert len(scores) == (expected["scores"] >= 0.9).sum()
+    assert min(scores) >= 0.9
+
+
+def test_options_stand_in_custom_attributes(client: httpx.Client, png: bytes) -> None:
+    headers = PNG | {ATTRIBUTES: "img_id=7; format=coco; score_threshold=0.9"}
+    reply = client.post("/invocations", content=png, headers=headers)
+    assert reply.status_code == 200, reply.text
+    results = reply.json()
+    assert results
+    assert {result["image_id"] for result in results} == {7}
+    assert all(isinstance(result["segmentation"]["counts"], str) for result in results)
+
+
+def test_nothing_found_is_an_empty_list(client: httpx.Client) -> None:
+    reply = client.post(
+        "/invocations", content=jpeg(64, 64, 0), headers={"Content-Type": "image/jpeg"}
+    )
+    assert reply.status_code == 200
+    assert reply.json()["annotations"] == []
+
+
+def failure(reply: httpx.Response) -> tuple[int, str]:
+    body = reply.json()
+    assert set(body["error"]) >= {"code", "message"}
+    assert body["request_id"]
+    return reply.status_code, body["error"]["code"]
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "status", "code"),
+    [
+        (b"{", JSON, 400, "invalid_request"),
+        (b"{}", JSON, 400, "invalid_request"),
+        (b'{"img_id": 1, "img_data": "%%%"}', JSON, 400, "invalid_request"),
+        (b'{"img_id": 1, "img_data": "aGVsbG8="}', JSON, 422, "invalid_image"),
+        (b"hello", PNG, 422, "invalid_image"),
+        (b"", PNG, 422, "invalid_image"),
+        (b"hello", {"Content-Type": "text/plain"}, 415, "unsupported_content_type"),
+    ],
+    ids=["half", "empty", "no base64", "no image", "text as png", "nothing as png", "text"],
+)
+def test_a_mistake_has_a_status_that_says_which(
+    body: bytes, headers: dict[str, str], status: int, code: str, client: httpx.Client
+) -> None:
+    assert failure(client.post("/invocations", content=body, headers=headers)) == (status, code)
+
+
+def test_a_value_that_is_not_allowed_is_named(client: httpx.Client, png: bytes) -> None:
+    reply = client.post("/invocations", json=notebook(png, score_threshold=2))
+    assert failure(reply) == (400, "invalid_request")
+    assert "score_threshold" in reply.json()["error"]["message"]
+
+
+def test_a_format_that_there_is_not_is_406(client: httpx.Client, png: bytes) -> None:
+    reply = client.post("/invocations", content=png, headers=PNG | {"Accept": "image/gif"})
+    assert failure(reply) == (406, "not_acceptable")
+
+
+def test_a_body_that_is_too_large_is_413(client: httpx.Client) -> None:
+    reply = client.post("/invocations", content=bytes(21 << 20), headers=PNG)
+    assert failure(reply) == (413, "payload_too_large")
+
+
+def test_the_next_request_after_one_that_was_too_large_is_answered(
+    client: httpx.Client, png: bytes
+) -> None:
+    client.post("/invocations", content=bytes(21 << 20), headers=PNG)
+    assert client.post("/invocations", content=png, headers=PNG).status_code == 200
+
+
+def test_a_route_that_there_is_not_is_404(client: httpx.Client) -> None:
+    assert failure(client.get("/nowhere"))[0] == 404
+
+
+def test_invocations_are_posted(client: httpx.Client) -> None:
+    assert failure(client.get("/invocations"))[0] == 405
+
+
+def test_one_bad_picture_among_many_is_its_own_problem(client: httpx.Client, png: bytes) -> None:
+    bodies = [png if i % 4 else b"no picture" for i in range(16)]
+
+    def post(body: bytes) -> int:
+        return client.post("/invocations", content=body, headers=PNG).status_code
+
+    with ThreadPoolExecutor(8) as pool:
+        statuses = list(pool.map(post, bodies))
+    assert statuses == [200 if i % 4 else 422 for i in range(16)]
+
+
+def test_answers_are_not_mixed_up(client: httpx.Client) -> None:
+    """Pictures of different sizes at a time: each mask has its own picture's size."""
+    pictures = sorted(GOLDEN.glob("*.png"))
+
+    def sizes(path: Path) -> tuple[str, set[tuple[int, ...]]]:
+        answer = client.post("/invocations", json=notebook(path.read_bytes(), img_id=path.name))
+        found = answer.json()["annotations"]
+        return answer.json()["img_id"], {tuple(a["segmentation"]["size"]) for a in found}
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(sizes, pictures * 2))
+    for path, (name, found) in zip(pictures * 2, answers, strict=True):
+        width, height = PIL.Image.open(path).size
+        assert name == path.name
+        assert found == {(height, width)}
+
+
+def test_ping_answers_within_two_seconds_while_the_model_computes(
+    client: httpx.Client, png: bytes
+) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        running = [
+            pool.submit(client.post, "/invocations", content=png, headers=PNG) for _ in range(8)
+        ]
+        waits = []
+        while not all(request.done() for request in running):
+            start = time.monotonic()
+            assert client.get("/ping").status_code == 200
+            waits.append(time.monotonic() - start)
+    assert max(waits) < 2
+    assert {request.result().status_code for request in running} == {200}
+
+
+def test_batch_transform_is_told_how_to_send(client: httpx.Client) -> None:
+    parameters = client.get("/execution-parameters").json()
+    assert parameters["BatchStrategy"] == "SINGLE_RECORD"
+    assert parameters["MaxConcurrentTransforms"] >= 1
+    assert parameters["MaxPayloadInMB"] >= 6
+
+
+@pytest.fixture(scope="module")
+def runtime(url: str) -> Iterator[Any]:
+    runtime = boto3.client(
+        "sagemaker-runtime",
+        endpoint_url=url,
+        region_name="us-east-1",
+        aws_access_key_id="any",
+        aws_secret_access_key="any",  # noqa: S106 (nobody checks it)
+    )
+    yield runtime
+    runtime.close()
+
+
+def test_boto3_is_a_client(runtime: Any, png: bytes, expected: dict[str, Any]) -> None:
+    reply = runtime.invoke_endpoint(
+        EndpointName="any", ContentType="application/json", Body=json.dumps(notebook(png))
+    )
+    assert_is_the_golden_answer(json.load(reply["Body"]), expected)
+
+
+def test_boto3_sees_the_status_of_a_mistake(runtime: Any) -> None:
+    with pytest.raises(ClientError) as caught:
+        runtime.invoke_endpoint(EndpointName="any", ContentType="image/png", Body=b"no picture")
+    assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 422
