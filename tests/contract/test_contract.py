@@ -218,7 +218,8 @@ def test_answers_are_not_mixed_up(client: httpx.Client) -> None:
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(sizes, pictures * 2))
     for path, (name, found) in zip(pictures * 2, answers, strict=True):
-        width, height = PIL.Image.open(path).size
+        with PIL.Image.open(path) as picture:
+            width, height = picture.size
         assert name == path.name
         assert found == {(height, width)}
 

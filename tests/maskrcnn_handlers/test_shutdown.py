@@ -85,6 +85,20 @@ def test_a_signal_while_requests_run_lets_them_finish(
     assert seconds < 25
 
 
+def test_of_twenty_requests_in_flight_a_signal_loses_none(
+    slow: Callable[..., Server], pool: ThreadPoolExecutor, png: bytes
+) -> None:
+    server = slow(SLOW_PREDICT_S="0.4")
+    server.wait_for(200)
+    requests = [pool.submit(post, server, png) for _ in range(20)]
+    time.sleep(1)
+    assert not all(request.done() for request in requests)
+    code, seconds = server.end()
+    assert [request.result() for request in requests] == [200] * 20
+    assert code == 0, server.log.read_text()
+    assert seconds < 25
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["term", "int"])
 def test_a_signal_while_idle_ends_the_server(
     slow: Callable[..., Server], number: signal.Signals
