@@ -1,5 +1,6 @@
 """What a model computes of one image, stage by stage."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias, runtime_checkable
 
@@ -10,6 +11,7 @@ from maskrcnn_server.backend import Image, PredictOptions
 from maskrcnn_server.detections import Detections
 
 Floats: TypeAlias = NDArray[np.float32]
+Labels: TypeAlias = NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +30,7 @@ class Trace:
     """(N, 4), best first."""
     scores: Floats
     """(N,)."""
-    labels: NDArray[np.int64]
+    labels: Labels
     """(N,), from 1."""
     soft_masks: Floats | None
     """(N, m, m) probabilities; None from models without masks."""
@@ -38,6 +40,9 @@ class Trace:
     """Below which detections are not kept."""
     limit: int
     """How many detections are kept at most."""
+    mask: Callable[[Floats, Labels], Floats] | None = None
+    """The soft masks of any boxes and labels in these feature maps; None if that cannot be asked.
+    """
 
 
 @runtime_checkable

@@ -141,6 +141,19 @@ def test_a_probability_that_is_off_is_found(trace: Trace) -> None:
     assert finding.figures["largest difference of probabilities"] == pytest.approx(0.01, abs=1e-6)
 
 
+def test_masks_are_compared_in_the_same_boxes_where_that_can_be_asked(trace: Trace) -> None:
+    moved = replace(trace, boxes=BOXES + np.float32(0.01), soft_masks=SOFT - np.float32(0.01))
+    assert not stage("masks", verify(moved, trace)).same
+
+    def mask(boxes: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.float32]:
+        assert boxes is trace.boxes
+        assert labels is trace.labels
+        return SOFT
+
+    assert stage("masks", verify(replace(moved, mask=mask), trace)).same
+    assert not stage("masks", verify(replace(moved, mask=lambda *_: SOFT[::-1]), trace)).same
+
+
 def test_pixels_that_are_ties_do_not_count_but_others_do(trace: Trace) -> None:
     masks = trace.detections.masks
     assert isinstance(masks, BitMasks)

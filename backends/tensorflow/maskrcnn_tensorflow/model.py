@@ -10,11 +10,12 @@ from maskrcnn_server.detections import Detections, Proposals
 from maskrcnn_server.masks import RoiMasks
 from maskrcnn_server.rle import Size
 from maskrcnn_server.stopwatch import stage
-from maskrcnn_server.trace import Trace
+from maskrcnn_server.trace import Floats, Labels, Trace
 from maskrcnn_tensorflow import preprocess
 from maskrcnn_tensorflow.architecture import Architecture
 from maskrcnn_tensorflow.config import NetworkConfig
 from maskrcnn_tensorflow.graph import Graph, Operators, Stages
+from maskrcnn_tensorflow.heads import Found
 from maskrcnn_tensorflow.layers import fold
 from maskrcnn_tensorflow.preprocess import Pixels
 
@@ -69,6 +70,16 @@ class TensorFlowModel:
         masks = self._masks(stages) if self.metadata.has_masks else None
         (detections,) = self._detections([image], [resized], stages, masks, options)
         threshold, limit = self._kept(options)
+
+        def mask(boxes: Floats, labels: Labels) -> Floats:
+            ours = Found(
+                boxes,
+                np.ones(len(boxes), np.float32),
+                labels.astype(np.int32),
+                np.zeros(len(boxes), np.int32),
+            )
+            return self._masks(stages._replace(found=ours))
+
         return Trace(
             resized=np.rint(resized).astype(np.uint8),
             features=tuple(np.asarray(feature)[0] for feature in stages.features),
@@ -81,6 +92,7 @@ class TensorFlowModel:
             detections=detections,
             least_score=threshold,
             limit=limit,
+            mask=mask if self.metadata.has_masks else None,
         )
 
     def _run(

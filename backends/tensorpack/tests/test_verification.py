@@ -68,6 +68,12 @@ def permuted(variables: Variables) -> Variables:
     return variables | {"fastrcnn/fc6/W": channels_last(variables["fastrcnn/fc6/W"])}
 
 
+def classes_shifted(variables: Variables) -> Variables:
+    """With each class's mask where the next one's should be."""
+    shifted = {f"maskrcnn/conv/{v}": np.roll(variables[f"maskrcnn/conv/{v}"], 1, -1) for v in "Wb"}
+    return variables | shifted
+
+
 def fast_paste(trace: Trace, size: tuple[int, int]) -> Trace:
     """Pasted as `ACCURATE_PASTE=False` does."""
     assert trace.soft_masks is not None
@@ -154,6 +160,10 @@ FAULTS: dict[str, tuple[str, Callable[[Path, Image], Trace]]] = {
         lambda folder, image: build(
             folder, config=lambda c: c.model_copy(update={"detection_nms_threshold": 0.3})
         ).trace(image, OPTIONS),
+    ),
+    "masks of the next class": (
+        "masks",
+        lambda folder, image: build(folder, variables=classes_shifted).trace(image, OPTIONS),
     ),
     "fast paste": (
         "pasted masks",
