@@ -36,7 +36,8 @@ table { border-collapse: collapse; margin: 0.5rem 0 1.5rem; }
 td, th { border-bottom: 1px solid #8884; padding: 0.2rem 0.8rem 0.2rem 0; text-align: left;
   vertical-align: top; }
 .same { color: #137333; } .differs { color: #b3261e; font-weight: 600; }
-figure { display: inline-block; margin: 0 1rem 1rem 0; } figure img { max-width: 100%; }
+figure { display: inline-block; width: calc(50% - 1rem); margin: 0 0.8rem 1rem 0; }
+figure img { width: 100%; } pre { white-space: pre-wrap; overflow-wrap: anywhere; }
 @media (prefers-color-scheme: dark) { body { background: #161616; color: #ddd; }
   .same { color: #81c995; } .differs { color: #f2b8b5; } }
 """
