@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
+TOOLS := $(shell grep -lI -d skip '^\#!.*python3' build_tools/*)
 BACKENDS := $(patsubst %/setup.cfg,%,$(wildcard backends/*/setup.cfg))
 
 .PHONY: demo test check bench clean
@@ -14,12 +15,12 @@ demo: $(READY)
 test: $(READY)
 	$(BIN)/python -m pytest --cov --cov-report=term
 
-# Backends are typed one by one: their tests have the same names.
+# Tools and backends are typed one by one: they are scripts, and tests of the same names.
 check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy maskrcnn_server handlers tests
-	$(BIN)/mypy build_tools/make_golden && $(BIN)/mypy build_tools/make_golden_pytorch
+	set -e; for tool in $(TOOLS); do $(BIN)/mypy $$tool; done
 	set -e; for backend in $(BACKENDS); do $(BIN)/mypy backends/conftest.py $$backend; done
 
 bench: $(READY)

@@ -1,0 +1,87 @@
+"""The images' recipes, and the versions they are built from."""
+
+import configparser
+import re
+import runpy
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).parents[2]
+DOCKERFILES = sorted(ROOT.glob("backends/*/Dockerfile"))
+KINDS = ("cpu", "gpu")
+ids = pytest.mark.parametrize("path", DOCKERFILES, ids=lambda p: p.parent.name)
+
+
+def pinned(kind: str) -> dict[str, list[Requirement]]:
+    """The requirements of a kind of image, by name."""
+    text = (ROOT / f"build_tools/requirements/{kind}.txt").read_text()
+    found: dict[str, list[Requirement]] = {}
+    for entry in re.split(r"\n(?=\S)", text.strip()):
+        requirement = Requirement(entry.partition("\\")[0])
+        assert "--hash=sha256:" in entry, f"{requirement.name} has no hash"
+        found.setdefault(requirement.name, []).append(requirement)
+    return found
+
+
+def test_every_plugin_has_a_recipe() -> None:
+    plugins = {
+        path.parent
+        for path in ROOT.glob("backends/*/setup.cfg")
+        if "entry_points" in path.read_text()
+    }
+    assert {path.parent for path in DOCKERFILES} == plugins
+
+
+@ids
+def test_recipes_differ_by_their_backend_only(path: Path) -> None:
+    first, *lines = path.read_text().splitlines()
+    assert first == f"ARG BACKEND={path.parent.name}"
+    assert lines == DOCKERFILES[0].read_text().splitlines()[1:]
+
+
+def test_recipe_keeps_sagemakers_contract() -> None:
+    text = DOCKERFILES[0].read_text()
+    runtime = text.rpartition("\nFROM ")[2]
+    assert 'ENTRYPOINT ["maskrcnn-server"]' in runtime
+    assert 'accept-bind-to-port="true"' in runtime
+    assert "USER 10001:10001" in runtime
+    assert "pip" not in runtime
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_versions_are_exact_and_fit_what_the_distributions_require(kind: str) -> None:
+    found = pinned(kind)
+    for requirements in found.values():
+        assert all(str(r.specifier).startswith("==") for r in requirements)
+    direct = runpy.run_path(str(ROOT / "build_tools/lock_requirements"))["direct"]
+    for line in direct(kind):
+        requirement = Requirement(line)
+        versions = [str(r.specifier).removeprefix("==") for r in found[requirement.name]]
+        assert all(requirement.specifier.contains(version) for version in versions), line
+
+
+def test_images_without_a_gpu_have_the_small_tensorflow() -> None:
+    (small,) = pinned("cpu")["tensorflow-cpu"]
+    (whole,) = pinned("cpu")["tensorflow"]
+    assert small.marker is not None
+    assert small.marker.evaluate({"platform_machine": "x86_64"})
+    assert whole.marker is not None
+    assert not whole.marker.evaluate({"platform_machine": "x86_64"})
+    assert [n for n in pinned("cpu") if n.startswith("nvidia")] == []
+
+
+def test_context_holds_what_the_recipe_copies() -> None:
+    allowed = (ROOT / ".dockerignore").read_text().splitlines()
+    for line in DOCKERFILES[0].read_text().splitlines():
+        if line.startswith("COPY ") and "--from" not in line:
+            for source in line.split()[1:-1]:
+                top = "/".join(source.split("/")[: 2 if source.startswith("build_tools") else 1])
+                assert f"!{top}" in allowed, source
+
+
+def test_version_is_that_of_the_distribution() -> None:
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    assert re.fullmatch(r"\d+\.\d+\.\d+", config["metadata"]["version"])
