@@ -6,19 +6,25 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 from maskrcnn_server import settings as environment
 from maskrcnn_server.errors import StartupError
 
 
 @contextmanager
-def served(model_dir: Path, backend: str, start_timeout_s: float = 120) -> Iterator[str]:
+def served(
+    model_dir: Path | None,
+    backend: str,
+    variables: Mapping[str, str] = MappingProxyType({}),
+    start_timeout_s: float = 120,
+) -> Iterator[str]:
     """Start `maskrcnn-server serve` on a free port; give its URL when it is ready; stop it after.
 
-    It has the defaults for settings, whatever this process's environment says.
+    Settings are those of `variables`, else the defaults, whatever this process's environment says.
 
     Raises StartupError, with what the server said, if it ends or is not ready in time.
     """
@@ -26,11 +32,16 @@ def served(model_dir: Path, backend: str, start_timeout_s: float = 120) -> Itera
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "maskrcnn_handlers", "serve", "--host", "127.0.0.1"]
-    command += ["--port", str(port), "--model", str(model_dir), "--backend", backend]
+    command += ["--port", str(port), "--backend", backend]
+    if model_dir is not None:
+        command += ["--model", str(model_dir)]
     url = f"http://127.0.0.1:{port}"
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
-            command, stdout=log, stderr=subprocess.STDOUT, env=environment.without_settings()
+            command,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=environment.without_settings() | dict(variables),
         )
         try:
             deadline = time.monotonic() + start_timeout_s

@@ -17,7 +17,6 @@ import pytest
 from botocore.exceptions import ClientError
 
 GOLDEN = Path(__file__).parents[1] / "demo/golden"
-PICTURE = GOLDEN / "shapes-9500003.png"
 CLASSES = ["circle", "square", "triangle", "star", "hexagon", "cross"]
 ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
 JSON = {"Content-Type": "application/json"}
@@ -28,26 +27,6 @@ PNG = {"Content-Type": "image/png"}
 def client(url: str) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=url, timeout=60) as connected:
         yield connected
-
-
-@pytest.fixture(scope="module")
-def png() -> bytes:
-    return PICTURE.read_bytes()
-
-
-@pytest.fixture(scope="module")
-def expected() -> dict[str, Any]:
-    """What the original code found at a score of 0.5 or more, best first."""
-    golden = np.load(GOLDEN / "shapes-9500003.npz")
-    kept = np.argsort(-golden["scores"], kind="stable")
-    kept = kept[golden["scores"][kept] >= 0.5]
-    masks = np.unpackbits(golden["masks_accurate"][kept], axis=2)
-    return {
-        "boxes": golden["boxes"][kept],
-        "scores": golden["scores"][kept],
-        "class_ids": golden["class_ids"][kept],
-        "areas": masks.sum(axis=(1, 2)),
-    }
 
 
 def notebook(png: bytes, **fields: Any) -> dict[str, Any]:
