@@ -7,6 +7,7 @@ import signal
 import socket
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import uvicorn
@@ -23,7 +24,7 @@ from maskrcnn_server.settings import Settings
 from maskrcnn_server.startup import log_progress, open_model
 
 SPARE_THREADS = 8
-"""Beside the requests that may wait: to run one, and to refuse the others without delay."""
+"""Beside the requests that are admitted: to refuse the others without delay."""
 MEMORY_SHARE = 0.8
 """Of the memory there is, for the models of a multi-model server."""
 GRACE_S = 2
@@ -40,26 +41,48 @@ def serve(plugins: Plugins, settings: Settings) -> None:
     start = time.monotonic()
     service = Service(plugins.formats(), settings)
     models = _models(plugins, settings) if settings.multi_model else None
-    server = _Server(service, ModelManagement(models), settings)
-    failures: list[Exception] = []
 
     def load() -> None:
+        if models is None:
+            service.start(_engine(plugins, settings))
+            logger.info("ready after %.1f s", time.monotonic() - start)
+
+    if models is not None:
+        service.host(models)
+    listen(service, ModelManagement(models), settings, settings.max_waiting + 1, load)
+    if not service.close(timeout_s=1):
+        logger.warning("a request is still running; ending without it")
+        logging.shutdown()
+        # Python would wait for the thread of that request, and SageMaker kills after 30 s.
+        os._exit(0)
+
+
+def listen(
+    service: Service,
+    management: ModelManagement,
+    settings: Settings,
+    at_once: int,
+    load: Callable[[], None],
+) -> None:
+    """Answer, while `load` runs in another thread, until SIGTERM or SIGINT; then finish and return.
+
+    `at_once` requests are in the service's hands at a time, and no more are refused without delay.
+    Raises what `load` raised, and StartupError if the port cannot be listened on.
+    """
+    server = _Server(service, management, settings, at_once + SPARE_THREADS)
+    failures: list[Exception] = []
+
+    def loading() -> None:
         try:
-            engine = _engine(plugins, settings)
+            load()
         except Exception as error:
             failures.append(error)
             server.should_exit = True
-        else:
-            service.start(engine)
-            logger.info("ready after %.1f s", time.monotonic() - start)
 
     # uvicorn raises a signal again after its shutdown, to end as if it had handled none.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: setattr(server, "should_exit", True))
-    if models is None:
-        threading.Thread(target=load, name="load", daemon=True).start()
-    else:
-        service.host(models)
+    threading.Thread(target=loading, name="load", daemon=True).start()
     try:
         server.run()
     except SystemExit:
@@ -68,11 +91,6 @@ def serve(plugins: Plugins, settings: Settings) -> None:
         ) from None
     if failures:
         raise failures[0]
-    if not service.close(timeout_s=1):
-        logger.warning("a request is still running; ending without it")
-        logging.shutdown()
-        # Python would wait for the thread of that request, and SageMaker kills after 30 s.
-        os._exit(0)
 
 
 def _engine(plugins: Plugins, settings: Settings) -> Engine:
@@ -95,9 +113,11 @@ def _models(plugins: Plugins, settings: Settings) -> Models:
 class _Server(uvicorn.Server):
     """uvicorn's server, which after the drain timeout starts no more requests."""
 
-    def __init__(self, service: Service, management: ModelManagement, settings: Settings) -> None:
+    def __init__(
+        self, service: Service, management: ModelManagement, settings: Settings, threads: int
+    ) -> None:
         self._service = service
-        self._app = App(service, management, settings.max_waiting + SPARE_THREADS)
+        self._app = App(service, management, threads)
         self._drain_timeout_s = settings.drain_timeout_s
         super().__init__(
             uvicorn.Config(

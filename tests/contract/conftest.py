@@ -1,8 +1,8 @@
 """The front ends that the contract is held against, and the table of how they did.
 
 `CONTRACT_URL=http://host:port pytest tests/contract` judges a server that runs already, such as a
-container, as `CONTRACT_NAME` (default: url). `CONTRACT_RESULTS=FILE` adds the outcomes to a file; the script
-`build_tools/contract_table` makes the table of docs/front_ends.md of several such files.
+container, as `CONTRACT_NAME` (default: url). `CONTRACT_RESULTS=FILE` adds the outcomes to a file;
+the script `build_tools/contract_table` makes the table of docs/front_ends.md of several such files.
 """
 
 import json
@@ -22,15 +22,27 @@ URL = os.environ.get("CONTRACT_URL")
 FRONT_END = os.environ.get("CONTRACT_NAME", "url") if URL else "native"
 
 NO_ROUTE = "it has the routes that it has, and a handler cannot add one"
+ONE_MODEL = "it loads models from archives of its own, by requests of its own"
+SEVERAL_MODELS = (
+    "test_ping_is_200_without_a_model",
+    "test_a_model_is_loaded_listed_invoked_and_unloaded",
+    "test_a_name_that_is_taken_is_409",
+    "test_a_model_that_is_not_there_is_404",
+    "test_what_is_no_model_is_refused_and_harms_none",
+    "test_invocations_reach_the_only_model",
+)
+TORCHSERVE = dict.fromkeys(SEVERAL_MODELS, ONE_MODEL)
 IMPOSSIBLE: dict[str, dict[str, str]] = {
-    "torchserve-alone": {
+    "torchserve": TORCHSERVE,
+    "torchserve-alone": TORCHSERVE
+    | {
         "test_a_route_that_there_is_not_is_404": "its own errors have a form of their own: "
         '`{"code": 404, "type": ..., "message": ...}`',
         "test_invocations_are_posted": "it takes any method for a request, and runs the handler",
         "test_batch_transform_is_told_how_to_send": NO_ROUTE,
         "test_boto3_is_a_client": NO_ROUTE,
         "test_boto3_sees_the_status_of_a_mistake": NO_ROUTE,
-    }
+    },
 }
 """By front end and test: what it cannot do, and why. Each is tried, and has to fail."""
 

@@ -189,17 +189,21 @@ def start() -> Iterator[Callable[..., Server]]:
     started: list[Server] = []
 
     def server(
-        folder: Path, *options: str, env: dict[str, str] | None = None, port: int = 0
+        folder: Path,
+        *options: str,
+        env: dict[str, str] | None = None,
+        port: int = 0,
+        command: str = "serve",
     ) -> Server:
         if not port:
             with socket.socket() as probe:
                 probe.bind(("127.0.0.1", 0))
                 port = probe.getsockname()[1]
-        command = [sys.executable, "-m", "maskrcnn_handlers", "serve", "--host", "127.0.0.1"]
+        program = [sys.executable, "-m", "maskrcnn_handlers", command, "--host", "127.0.0.1"]
         log = folder / f"{port}-{len(started)}.log"
         with log.open("wb") as file:
             process = subprocess.Popen(
-                [*command, "--port", str(port), *options], stderr=file, env=env
+                [*program, "--port", str(port), *options], stderr=file, env=env
             )
         started.append(Server(process, f"http://127.0.0.1:{port}", log))
         return started[-1]
@@ -208,6 +212,51 @@ def start() -> Iterator[Callable[..., Server]]:
     for one in started:
         one.process.kill()
         one.process.wait()
+
+
+@pytest.fixture(scope="session")
+def moto() -> Iterator[str]:
+    """The address of moto's server, which plays AWS, with the one operation that it lacks."""
+    from moto.core.responses import ActionResult
+    from moto.sagemaker.responses import SageMakerResponse
+    from moto.server import ThreadedMotoServer
+
+    def update_endpoint(self: Any) -> Any:
+        backend, name = self.sagemaker_backend, self._get_param("EndpointName")
+        tags = backend.endpoints[name].tags
+        backend.delete_endpoint(name)
+        endpoint = backend.create_endpoint(name, self._get_param("EndpointConfigName"), tags)
+        return ActionResult({"EndpointArn": endpoint.arn})
+
+    assert not hasattr(SageMakerResponse, "update_endpoint")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SageMakerResponse, "update_endpoint", update_endpoint, raising=False)
+        server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
+        server.start()
+        host, port = server.get_host_and_port()
+        yield f"http://{host}:{port}"
+        server.stop()
+
+
+@pytest.fixture
+def aws(moto: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
+    """An account with nothing in it but the bucket `models`; the address of its API."""
+    import boto3
+
+    httpx.post(f"{moto}/moto-api/reset").raise_for_status()
+    for name, value in {
+        "AWS_ENDPOINT_URL": moto,
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": "testing",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_CONFIG_FILE": str(tmp_path / "absent"),
+        "AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "absent"),
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("AWS_CA_BUNDLE", raising=False)
+    boto3.client("s3").create_bucket(Bucket="models")
+    return moto
 
 
 @pytest.fixture

@@ -1,0 +1,152 @@
+"""The native server's port with TorchServe behind it: it answers for TorchServe what that cannot.
+
+TorchServe's own `/ping` is 200 before its model is loaded, its own errors are not the contract's,
+and it cannot stop listening while it finishes what was asked.
+"""
+
+import logging
+import tempfile
+import threading
+import time
+import uuid
+from collections.abc import Mapping
+from http.client import HTTPException
+from io import BytesIO
+from pathlib import Path
+
+import PIL.Image
+
+from maskrcnn_handlers import server
+from maskrcnn_handlers.model_management import ModelManagement
+from maskrcnn_handlers.service import Reply, Service, refusal
+from maskrcnn_handlers.torchserve.files import Options
+from maskrcnn_handlers.torchserve.handler import ANSWERED, ATTRIBUTES, CAME
+from maskrcnn_handlers.torchserve.process import TorchServe
+from maskrcnn_server.errors import (
+    BackendFailed,
+    InvalidSetting,
+    MaskRCNNError,
+    ModelNotFound,
+    NotReady,
+    QueueFull,
+    StartupError,
+)
+from maskrcnn_server.formats import Format
+from maskrcnn_server.plugins import Plugins
+from maskrcnn_server.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+
+def serve(plugins: Plugins, settings: Settings, options: Options) -> None:
+    """Serve until SIGTERM or SIGINT; then finish what is running, and return.
+
+    Raises StartupError if TorchServe or Java is missing, the model cannot be loaded, the port
+    cannot be listened on, or TorchServe ends by itself.
+    """
+    if settings.multi_model:
+        raise InvalidSetting("MASKRCNN_MULTI_MODEL=true: with TorchServe there is one model")
+    start = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="maskrcnn-", ignore_cleanup_errors=True) as folder:
+        torchserve = TorchServe(Path(folder))
+        at_once = settings.max_waiting + options.batch_size
+        service = Forwarding(plugins.formats(), settings, torchserve, at_once)
+
+        def loaded(ping: bytes) -> None:
+            service.forward(ping)
+            logger.info("ready after %.1f s", time.monotonic() - start)
+
+        try:
+            server.listen(
+                service,
+                ModelManagement(None),
+                settings,
+                at_once,
+                lambda: torchserve.run(plugins, settings, options, loaded),
+            )
+        finally:
+            torchserve.end()
+
+
+class Forwarding(Service):
+    """A service that lets TorchServe answer, `at_once` requests at a time; more are refused."""
+
+    def __init__(
+        self,
+        formats: Mapping[str, Format],
+        settings: Settings,
+        torchserve: TorchServe,
+        at_once: int,
+    ) -> None:
+        super().__init__(formats, settings)
+        self._torchserve = torchserve
+        self._free = threading.Semaphore(at_once)
+        self._max_waiting = settings.max_waiting
+        self._ping: Reply | None = None
+
+    def forward(self, ping: bytes) -> None:
+        """Once an inference went through: answer, and say this when asked whether that is so.
+
+        Raises StartupError if no inference goes through.
+        """
+        file = BytesIO()
+        PIL.Image.new("RGB", (8, 8)).save(file, "PNG")
+        first = self._asked(file.getvalue(), "image/png", "", "")
+        if first.status != 200:
+            said = first.body.decode(errors="replace")
+            raise StartupError(f"the first inference through TorchServe failed: {said}")
+        self._ping = Reply(200, ping)
+
+    def ping(self) -> Reply:
+        return self._ping or super().ping()
+
+    def invoke(
+        self,
+        body: bytes,
+        content_type: str,
+        accept: str,
+        attributes: str,
+        model: str | None = None,
+    ) -> Reply:
+        if self._ping is None:
+            return _refused(NotReady("the model is loading"))
+        if model is not None:
+            return _refused(ModelNotFound(f"no model {model} is loaded", model_name=model))
+        if not self._free.acquire(blocking=False):
+            limit = self._max_waiting
+            return _refused(
+                QueueFull(
+                    f"{limit} requests are waiting already; try again in a second",
+                    max_waiting=limit,
+                )
+            )
+        try:
+            return self._asked(body, content_type, accept, attributes)
+        finally:
+            self._free.release()
+
+    def _asked(self, body: bytes, content_type: str, accept: str, attributes: str) -> Reply:
+        """TorchServe's answer. An error of its own becomes one of ours."""
+        headers = {"content-type": content_type, "accept": accept, ATTRIBUTES: attributes}
+        given = {name: value for name, value in headers.items() if value}
+        given[CAME] = str(time.monotonic())
+        try:
+            answer = self._torchserve.ask("POST", "/invocations", body, given)
+        except (OSError, HTTPException) as error:
+            if self._torchserve.ended:
+                return _refused(NotReady("the server is shutting down; the request took too long"))
+            return _failed(error)
+        if ANSWERED not in answer.headers:
+            said = " ".join(answer.body.decode(errors="replace").split())
+            return _failed(RuntimeError(f"TorchServe answered {answer.status}: {said}"))
+        return Reply(answer.status, answer.body, answer.headers["content-type"])
+
+
+def _failed(cause: Exception) -> Reply:
+    failure = BackendFailed("TorchServe failed on this request")
+    failure.__cause__ = cause
+    return _refused(failure)
+
+
+def _refused(error: MaskRCNNError) -> Reply:
+    return refusal(error, uuid.uuid4().hex)
