@@ -80,6 +80,8 @@ class Probe:
     """Why `load` would fail: what is wrong, where, and what would be right."""
     notes: Sequence[str] = ()
     """What `load` would accept but the operator should know, such as assumed defaults."""
+    files: Sequence[Path] = ()
+    """What `load` reads, for who copies the model elsewhere. None named: the whole folder."""
 
 
 Exporter: TypeAlias = Callable[["ModelConfig", Path], None]

@@ -32,7 +32,8 @@ def assert_failed(done: Done, code: str) -> None:
 def test_help_names_every_command() -> None:
     done = run("--help")
     assert done.returncode == 0
-    for command in ("serve", "predict", "doctor", "backends", "convert", "export", "demo", "bench"):
+    commands = "serve predict doctor backends convert export demo bench pack deploy invoke"
+    for command in commands.split():
         assert command in done.stdout
 
 

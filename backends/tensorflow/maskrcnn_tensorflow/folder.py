@@ -48,7 +48,16 @@ class ModelFolder(Generic[C]):
     @property
     def probe(self) -> Probe:
         """What is here, for people."""
-        return Probe(facts=self.facts, problems=self.problems, notes=self.notes)
+        return Probe(
+            facts=self.facts, problems=self.problems, notes=self.notes, files=self._files()
+        )
+
+    def _files(self) -> list[Path]:
+        path = self.checkpoint.path
+        data = path.parent.glob(f"{path.stem}.data-*") if path.suffix == ".index" else ()
+        names = (CLASSES_FILE, sources.CONFIG_FILE, sources.TRAINING_LOG)
+        beside = (path.with_name(name) for name in names)
+        return [path, *sorted(data), *(file for file in beside if file.is_file())]
 
     def metadata(self, backend: str, default: float, asked: float | None) -> ModelMetadata:
         """What the model says of itself.

@@ -5,6 +5,7 @@ import json
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,6 +17,7 @@ from maskrcnn_handlers import images, pictures
 from maskrcnn_handlers.answers import categories, detections
 from maskrcnn_handlers.child import served
 from maskrcnn_handlers.cli.backends import report_broken
+from maskrcnn_handlers.formats.sagemaker import Annotation
 from maskrcnn_server import settings as environment
 from maskrcnn_server.errors import BackendNotSelected, RequestError
 from maskrcnn_server.plugins import Plugins
@@ -48,7 +50,7 @@ def demo(
         answer = _post(f"{url}/invocations", body.encode())
         console.print(f"200 after {1000 * (time.monotonic() - start):.0f} ms\n")
     annotations = answer["annotations"]
-    console.print(_table(annotations))
+    console.print(listed(annotations))
     pixels = images.decode(data, environment.read().max_image_pixels)
     found = detections(annotations, (pixels.shape[0], pixels.shape[1]))
     pictures.overlay(pixels, found, categories(annotations)).save(out)
@@ -64,12 +66,14 @@ def _post(url: str, body: bytes) -> Any:
         raise RequestError(json.load(error)["error"]["message"]) from None
 
 
-def _table(annotations: list[Any]) -> Table:
+def listed(annotations: Sequence[Annotation]) -> Table:
+    """The annotations, one a line."""
     table = Table()
     for column in ("category", "score", "bbox (x, y, width, height)", "mask pixels"):
         table.add_column(column, justify="left" if column == "category" else "right")
     for annotation in annotations:
-        area = sum(annotation["segmentation"]["counts"][1::2])
+        masked = "segmentation" in annotation
+        area = sum(annotation["segmentation"]["counts"][1::2]) if masked else "none"
         table.add_row(
             annotation["category_name"],
             f"{annotation['score']:.3f}",

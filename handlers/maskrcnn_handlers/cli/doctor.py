@@ -28,7 +28,14 @@ def doctor(
 
     The environment counts, as it does for `serve`.
     """
-    console = Console(soft_wrap=True)
+    examine(model, backend, Console(soft_wrap=True))
+
+
+def examine(model: str, backend: str | None, console: Console) -> tuple[Path, Probe]:
+    """The model's folder, and what the backend that would serve it sees there; both are shown.
+
+    Raises InvalidModel or BackendNotSelected if it would not be served.
+    """
     plugins = Plugins()
     asked_for = environment.read(model=model, backend=backend)
     with downloading(console) as progress:
@@ -47,6 +54,7 @@ def doctor(
     if chosen.name not in fitting:
         raise InvalidModel(f"{_described(settings)} would not be served by {chosen.name}")
     console.print(f"[green]{escape(settings.model)} would be served[/] by {chosen.name}")
+    return Path(settings.model), fitting[chosen.name]
 
 
 def _described(settings: Settings) -> str:

@@ -11,12 +11,18 @@ from maskrcnn_handlers.cli import (
     backends,
     bench,
     convert,
+    delete,
     demo,
+    deploy,
     doctor,
     export,
+    invoke,
     models,
+    pack,
     predict,
     serve,
+    status,
+    torchserve,
     verify,
 )
 from maskrcnn_server.errors import MaskRCNNError
@@ -30,7 +36,11 @@ app = typer.Typer(
     add_completion=False,
 )
 
-for module in (serve, predict, doctor, models, backends, convert, export, verify, demo, bench):
+for module in (
+    *(serve, torchserve, predict, doctor, models, backends),
+    *(convert, export, verify, demo, bench),
+    *(pack, deploy, status, invoke, delete),
+):
     app.command()(getattr(module, module.__name__.rpartition(".")[2]))
 
 

@@ -44,7 +44,7 @@ def predict(
     """
     console = Console(soft_wrap=True)
     settings = environment.read(model=model, backend=backend)
-    drawings = {} if out is None else _drawings(pictures_in, out)
+    drawings = {} if out is None else drawings_in(pictures_in, out)
     if json_file is not None:
         json_file.parent.mkdir(parents=True, exist_ok=True)
         json_file.touch()
@@ -57,7 +57,7 @@ def predict(
     failed = 0
     for path in track(pictures_in, description="predicting", console=console):
         try:
-            image = images.decode(_bytes(path), settings.max_image_pixels)
+            image = images.decode(contents(path), settings.max_image_pixels)
         except RequestError as error:
             console.print(f"[red]{escape(f'{path}: {error.message}')}[/]")
             failed += 1
@@ -78,7 +78,7 @@ def predict(
         raise InvalidImage(f"{failed} of {len(pictures_in)} pictures could not be read")
 
 
-def _drawings(paths: list[Path], folder: Path) -> dict[Path, Path]:
+def drawings_in(paths: list[Path], folder: Path) -> dict[Path, Path]:
     """Where each answer is drawn: pictures of one name in several folders get numbers."""
     folder.mkdir(parents=True, exist_ok=True)
     drawings: dict[Path, Path] = {}
@@ -91,7 +91,8 @@ def _drawings(paths: list[Path], folder: Path) -> dict[Path, Path]:
     return drawings
 
 
-def _bytes(path: Path) -> bytes:
+def contents(path: Path) -> bytes:
+    """The file's bytes. Raises InvalidImage with the reason."""
     try:
         return path.read_bytes()
     except OSError as error:

@@ -1,10 +1,19 @@
-"""Progress bars of downloads."""
+"""What is shown while something takes its time."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TransferSpeedColumn,
+)
 
 from maskrcnn_server import downloads
 
@@ -24,3 +33,19 @@ def downloading(console: Console) -> Iterator[downloads.Progress]:
             bars.update(tasks[name], completed=done)
 
         yield progress
+
+
+@contextmanager
+def waiting(console: Console) -> Iterator[Callable[[str], None]]:
+    """Prints what is done or waited for; on a terminal, with a clock beside the last of it."""
+    columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as clock:
+        task = clock.add_task("")
+
+        def say(what: str) -> None:
+            console.print(escape(what))
+            clock.reset(task, description=escape(what))
+
+        yield say

@@ -1,0 +1,27 @@
+"""`maskrcnn-server delete`"""
+
+from rich.console import Console
+
+from maskrcnn_handlers.cli.deploy import DryRun, EndpointName, Profile, Region, reader, show
+from maskrcnn_handlers.cli.progress import waiting
+from maskrcnn_handlers.sagemaker import endpoints
+from maskrcnn_handlers.sagemaker.aws import Aws
+
+
+def delete(
+    name: EndpointName, region: Region = None, profile: Profile = None, dry_run: DryRun = False
+) -> None:
+    """Remove a SageMaker endpoint and the models and configurations that `deploy` made for it.
+
+    What was uploaded to S3, and what is in the logs, stays.
+    """
+    aws = Aws(region, profile)
+    if dry_run:
+        show(endpoints.removal(reader(aws), name))
+        return
+    console = Console(soft_wrap=True)
+    with waiting(console) as say:
+        endpoints.settled(aws, name, say)
+        calls = endpoints.removal(aws, name)
+        endpoints.perform(aws, name, calls, say)
+    console.print(f"{name} is removed" if calls else f"there is no {name}")

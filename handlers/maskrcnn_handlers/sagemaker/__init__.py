@@ -1,0 +1,1 @@
+"""Amazon SageMaker: endpoints, batch transform jobs, and what they need. Nothing else knows AWS."""
