@@ -78,7 +78,9 @@ def test_a_model_that_is_not_there_is_404(many: httpx.Client, method: str) -> No
     assert (reply.status_code, reply.json()["error"]["code"]) == (404, "model_not_found")
 
 
-@pytest.mark.parametrize("place", ["/etc", "../../..", f"{FOLDER}/nothing"])
+@pytest.mark.parametrize(
+    "place", ["/etc", "../../..", f"{FOLDER}/nothing"], ids=["outside", "above", "no folder"]
+)
 def test_what_is_no_model_is_refused_and_harms_none(
     loaded: httpx.Client, png: bytes, place: str
 ) -> None:
