@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from maskrcnn_server.categories import Category
 from maskrcnn_server.detections import Detections
+from maskrcnn_server.rle import Size
 
 Image: TypeAlias = NDArray[np.uint8]
 """Pixels uint8 (height, width, 3): RGB, C-contiguous, upright, at least 1 x 1."""
@@ -121,6 +122,21 @@ class Backend(Protocol):
 
     def load(self, config: ModelConfig, /) -> Model:
         """Load the model, or raise `InvalidModel` or `InvalidSetting` with everything wrong."""
+
+
+@runtime_checkable
+class Batches(Protocol):
+    """What a model may do beside: say which images it computes best together."""
+
+    @property
+    def batch_pixels(self) -> int:
+        """Of the network's input, in one call, up to which more images make the call pay better."""
+
+    def network_shape(self, size: Size, /) -> Size:
+        """(height, width) of the network's input for an image of this size, padding included.
+
+        Images of one shape are computed together without a change of any answer.
+        """
 
 
 @runtime_checkable

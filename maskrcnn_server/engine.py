@@ -1,84 +1,313 @@
-"""Between many requests and one model: who may wait, for how long, and whose turn it is."""
+"""Between many requests and one model: who may wait, how long, and what is computed together."""
 
+import itertools
+import math
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TypeAlias
 
-from maskrcnn_server.backend import Image, Model, ModelMetadata, PredictOptions
+from maskrcnn_server.backend import Batches, Image, Model, ModelMetadata, PredictOptions
 from maskrcnn_server.detections import Detections
 from maskrcnn_server.errors import (
     BackendFailed,
+    CallerGone,
     DeadlineExceeded,
     MaskRCNNError,
     NotReady,
     QueueFull,
 )
+from maskrcnn_server.rle import Size
 
-AT_WORK = 2
-"""Requests whose images are in memory at a time: one at the model, and the next one."""
+SMOOTHING = 0.2
+"""Weight of the latest call in the average of what an image takes."""
+
+Answer: TypeAlias = "list[Detections] | Exception"
+
+
+class Caller:
+    """Who waits for an answer: until when, and whether still there."""
+
+    def __init__(self, timeout_s: float) -> None:
+        self.timeout_s = timeout_s
+        self.deadline = time.monotonic() + timeout_s
+        self.is_gone = False
+        self._wake: Callable[[], None] = lambda: None
+
+    def leave(self) -> None:
+        """Nobody waits for the answer any more. From any thread."""
+        self.is_gone = True
+        self._wake()
+
+    def wake_by(self, wake: Callable[[], None]) -> None:
+        """Call this when the caller leaves."""
+        self._wake = wake
+
+
+class Turns:
+    """Which of several engines computes next: one at a time, each in its turn."""
+
+    def __init__(self) -> None:
+        self.changed = threading.Condition()
+        """Guards the turns and the engines' queues, and is notified when one changes."""
+        self.running: object | None = None
+        self._waiting: deque[object] = deque()
+
+    def wants(self, engine: object) -> None:
+        """Line up `engine`, if it is not in the line. While holding the lock, as all here."""
+        if engine not in self._waiting:
+            self._waiting.append(engine)
+
+    def may_run(self, engine: object) -> bool:
+        """Whether nobody runs, and it is this engine's turn."""
+        return self.running is None and self._waiting[0] is engine
+
+    def leave(self, engine: object) -> None:
+        """Take `engine` out of the line."""
+        if engine in self._waiting:
+            self._waiting.remove(engine)
+
+
+class _Question:
+    """Images that a request asks about."""
+
+    def __init__(
+        self, images: Sequence[Image], options: PredictOptions, caller: Caller, shape: Size | None
+    ) -> None:
+        self.images = images
+        self.options = options
+        self.caller = caller
+        self.shape = shape
+        """Of the one image in the network; None if it is computed by itself."""
+        self.taken = False
+        """Whether a call has begun that will answer it."""
+        self.answer: Answer | None = None
+
+    def goes_with(self, other: "_Question") -> bool:
+        """Whether both may be computed in one call."""
+        return self.shape is not None and (self.shape, self.options) == (other.shape, other.options)
+
+    def result(self) -> list[Detections]:
+        """The answer, which is there."""
+        if isinstance(self.answer, list):
+            return self.answer
+        raise self.answer or BackendFailed("the server failed on this request")
 
 
 class Engine:
-    """Runs a model for requests from many threads: one at a time, first come first served.
+    """Runs a model for requests from many threads: one call at a time, first come first served.
 
-    `max_waiting` requests may wait while one runs, each `timeout_s` seconds at most.
+    Images of requests that wait are computed in one call where that changes no answer: their
+    options are equal, and so is what the model makes of their sizes (see `Batches`). Engines with
+    the same `turns` take turns.
     """
 
-    def __init__(self, model: Model, *, max_waiting: int, timeout_s: float) -> None:
+    def __init__(
+        self,
+        model: Model,
+        *,
+        max_waiting: int,
+        max_batch: int = 1,
+        turns: Turns | None = None,
+    ) -> None:
+        """`max_waiting` requests may wait while one call runs, of `max_batch` images at most."""
         self._model = model
+        self._batches = model if isinstance(model, Batches) else None
+        self._max_batch = 1 if self._batches is None else max_batch
         self._max_waiting = max_waiting
-        self._timeout_s = timeout_s
-        self._changed = threading.Condition()
-        self._queue: deque[object] = deque()
-        """Tickets of those that were admitted; the first `AT_WORK` are worked on."""
-        self._running = False
+        self._turns = turns or Turns()
+        self._changed = self._turns.changed
+        self._admitted: list[Caller] = []
+        self._questions: deque[_Question] = deque()
+        """What no call has begun for, first come first."""
+        self._running = 0
         self._refusing = False
+        self._seconds = 0.0
+        """What an image takes, averaged, the latest most."""
 
     @property
     def metadata(self) -> ModelMetadata:
         """What the model says of itself."""
         return self._model.metadata
 
+    @property
+    def waiting(self) -> int:
+        """Requests that are admitted and not answered, the running ones aside."""
+        return max(0, len(self._admitted) - self._running)
+
+    @property
+    def asked(self) -> int:
+        """Requests whose images are there, and that no call has begun for."""
+        return len(self._questions)
+
     @contextmanager
-    def admission(self) -> Iterator[None]:
+    def admission(self, caller: Caller) -> Iterator[None]:
         """The time in which a request is worked on: its image in memory, its turn at the model.
 
-        Waits until it is one of `AT_WORK`. Raises QueueFull at once if too many wait already,
-        DeadlineExceeded when its time did not come, NotReady when `refuse_waiting` was called
-        before it came.
+        Waits until it is among the first: those of one call, and one more. Raises QueueFull at once
+        if too many wait already, and what `predict` raises of waiting.
         """
-        ticket = object()
         with self._changed:
-            if len(self._queue) > self._max_waiting:
+            if len(self._admitted) >= self._max_waiting + self._max_batch:
                 raise QueueFull(
-                    f"{self._max_waiting} requests are waiting already; try again in a second",
+                    f"{self._max_waiting} requests are waiting already; "
+                    f"try again in {self._retry_after()} s",
                     max_waiting=self._max_waiting,
+                    retry_after_s=self._retry_after(),
                 )
-            self._queue.append(ticket)
+            self._admitted.append(caller)
+        caller.wake_by(self._wake)
         try:
-            self._wait(lambda: ticket in list(self._queue)[:AT_WORK])
+            self._wait(lambda: caller in self._admitted[: self._max_batch + 1], caller)
             yield
         finally:
             with self._changed:
-                self._queue.remove(ticket)
+                self._admitted.remove(caller)
                 self._changed.notify_all()
 
-    def predict(self, images: Sequence[Image], options: PredictOptions) -> list[Detections]:
+    def predict(
+        self, images: Sequence[Image], options: PredictOptions, caller: Caller
+    ) -> list[Detections]:
         """Detections of each image, when it is this request's turn.
 
-        Raises DeadlineExceeded when the turn did not come in time, NotReady when `refuse_waiting`
-        was called before it came, and BackendFailed when the model raised anything but an error of
-        ours, or gave anything but an answer for each image.
+        If it has not begun by then, raises DeadlineExceeded at the caller's deadline, CallerGone
+        when the caller left, NotReady when `refuse_waiting` was called. Raises BackendFailed when
+        the model raised anything but an error of ours, or gave anything but an answer for each
+        image. What is wrong with one request's images concerns no other request.
         """
-        with self._turn():
+        question = _Question(images, options, caller, self._shape(images))
+        with self._changed:
+            self._questions.append(question)
+            self._turns.wants(self)
             try:
-                found = self._model.predict(images, options)
-                answered = [detections.size for detections in found]
-            except MaskRCNNError:
+                self._wait(lambda: self._is_next(question), caller, question)
+                batch = [] if question.taken else self._take(question)
+            except BaseException:
+                self._forget([question])
                 raise
-            except Exception as error:
-                raise BackendFailed("the backend failed on this request") from error
+        if batch:
+            self._run(batch)
+        return question.result()
+
+    def refuse_waiting(self) -> None:
+        """Start no more requests; those that run go on."""
+        with self._changed:
+            self._refusing = True
+            self._changed.notify_all()
+
+    def close(self, timeout_s: float | None = None) -> bool:
+        """Start no more requests, and close the model after the call that runs.
+
+        False if that took longer than `timeout_s`; the model then stays as it is.
+        """
+        self.refuse_waiting()
+        with self._changed:
+            if not self._changed.wait_for(lambda: self._turns.running is not self, timeout_s):
+                return False
+            self._model.close()
+            return True
+
+    def _wait(
+        self, ready: Callable[[], bool], caller: Caller, question: _Question | None = None
+    ) -> None:
+        """Wait until it is `ready`, or `question` is answered."""
+        with self._changed:
+            while True:
+                if question is not None and question.taken:
+                    if question.answer is not None:
+                        return
+                    self._changed.wait()
+                    continue
+                left = caller.deadline - time.monotonic()
+                if self._refusing:
+                    raise NotReady("the server is shutting down; the request did not run")
+                if caller.is_gone:
+                    raise CallerGone("the client has gone; the request did not run")
+                if left <= 0:
+                    raise DeadlineExceeded(
+                        f"the model was busy for {caller.timeout_s:g} s; the request did not run",
+                        timeout_s=caller.timeout_s,
+                    )
+                if ready():
+                    return
+                self._changed.wait(left)
+
+    def _wake(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
+
+    def _shape(self, images: Sequence[Image]) -> Size | None:
+        if self._batches is None or len(images) != 1:
+            return None
+        height, width, _ = images[0].shape
+        return self._batches.network_shape((height, width))
+
+    def _is_next(self, question: _Question) -> bool:
+        return self._questions[0] is question and self._turns.may_run(self)
+
+    def _take(self, first: _Question) -> list[_Question]:
+        """Begin a call for the first question, and what waits and may be computed with it."""
+        batch = [first]
+        if self._batches is not None and first.shape is not None:
+            height, width = first.shape
+            limit = min(self._max_batch, self._batches.batch_pixels // (height * width))
+            alike = (q for q in self._questions if q is not first and q.goes_with(first))
+            batch += itertools.islice(alike, max(0, limit - 1))
+        for question in batch:
+            question.taken = True
+        self._forget(batch)
+        self._turns.running = self
+        self._running = len(batch)
+        return batch
+
+    def _forget(self, questions: Sequence[_Question]) -> None:
+        """Take questions out of the queue, after which others are next."""
+        for question in questions:
+            self._questions.remove(question)
+        self._turns.leave(self)
+        if self._questions:
+            self._turns.wants(self)
+        self._changed.notify_all()
+
+    def _run(self, batch: Sequence[_Question]) -> None:
+        begin = time.monotonic()
+        answers: Sequence[Answer] = [BackendFailed("the server failed on this request")] * len(
+            batch
+        )
+        try:
+            answers = self._ask(batch)
+        finally:
+            seconds = (time.monotonic() - begin) / len(batch)
+            with self._changed:
+                self._seconds += SMOOTHING * (seconds - self._seconds) if self._seconds else seconds
+                for question, answer in zip(batch, answers, strict=True):
+                    question.answer = answer
+                self._running = 0
+                self._turns.running = None
+                self._changed.notify_all()
+
+    def _ask(self, batch: Sequence[_Question]) -> list[Answer]:
+        """An answer for each, of one call; if that fails, of one for each, to know whose fault it
+        is."""
+        images = [image for question in batch for image in question.images]
+        try:
+            found = iter(self._call(images, batch[0].options))
+        except Exception as error:
+            if len(batch) == 1:
+                return [error]
+            return [answer for question in batch for answer in self._ask([question])]
+        return [[next(found) for _ in question.images] for question in batch]
+
+    def _call(self, images: Sequence[Image], options: PredictOptions) -> list[Detections]:
+        try:
+            found = self._model.predict(images, options)
+            answered = [detections.size for detections in found]
+        except MaskRCNNError:
+            raise
+        except Exception as error:
+            raise BackendFailed("the backend failed on this request") from error
         asked = [image.shape[:2] for image in images]
         if len(answered) != len(asked):
             raise BackendFailed(f"the backend gave {len(answered)} answers for {len(asked)} images")
@@ -86,44 +315,6 @@ class Engine:
             raise BackendFailed(f"the backend gave sizes {answered} for images of {asked}")
         return found
 
-    def refuse_waiting(self) -> None:
-        """Start no more requests; the one that runs goes on."""
-        with self._changed:
-            self._refusing = True
-            self._changed.notify_all()
-
-    def close(self, timeout_s: float | None = None) -> bool:
-        """Start no more requests, and close the model after the one that runs.
-
-        False if that took longer than `timeout_s`; the model then stays as it is.
-        """
-        self.refuse_waiting()
-        with self._changed:
-            if not self._changed.wait_for(lambda: not self._running, timeout_s):
-                return False
-            self._model.close()
-            return True
-
-    @contextmanager
-    def _turn(self) -> Iterator[None]:
-        with self._changed:
-            self._wait(lambda: not self._running)
-            self._running = True
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._running = False
-                self._changed.notify_all()
-
-    def _wait(self, ready: Callable[[], bool]) -> None:
-        """Wait, while holding the lock, until it is `ready`."""
-        with self._changed:
-            came = self._changed.wait_for(lambda: self._refusing or ready(), self._timeout_s)
-            if self._refusing:
-                raise NotReady("the server is shutting down; the request did not run")
-            if not came:
-                raise DeadlineExceeded(
-                    f"the model was busy for {self._timeout_s:g} s; the request did not run",
-                    timeout_s=self._timeout_s,
-                )
+    def _retry_after(self) -> int:
+        """Seconds until about half of those that wait are answered."""
+        return max(1, math.ceil(self._seconds * len(self._admitted) / 2))

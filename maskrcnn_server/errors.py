@@ -104,6 +104,12 @@ class DeadlineExceeded(UnavailableError):
     code = "deadline_exceeded"
 
 
+class CallerGone(UnavailableError):
+    """The client went away before the model could run."""
+
+    code = "client_gone"
+
+
 class InsufficientMemory(UnavailableError):
     """There is no memory for one more model."""
 

@@ -136,6 +136,14 @@ class Settings(BaseSettings):
         validation_alias=_names("MASKRCNN_PORT", "SAGEMAKER_BIND_TO_PORT"),
         description="Port to listen on; 0 takes a free one and prints it.",
     )
+    max_batch: int = Field(
+        4,
+        gt=0,
+        le=64,
+        validation_alias=_names("MASKRCNN_MAX_BATCH"),
+        description="Requests whose images the network computes in one call at most, where that is "
+        "faster and changes no answer. As many and one more have their images in memory.",
+    )
     timeout_s: float = Field(
         60,
         gt=0,

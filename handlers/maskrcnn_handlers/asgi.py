@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from anyio import CancelScope, CapacityLimiter, to_thread
+from anyio import CancelScope, CapacityLimiter, create_task_group, to_thread
 from fastapi import Request, Response
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
@@ -14,6 +14,7 @@ from starlette.requests import ClientDisconnect
 from maskrcnn_handlers.model_management import ModelManagement
 from maskrcnn_handlers.requests import JsonRequest
 from maskrcnn_handlers.service import Reply, Service, refusal
+from maskrcnn_server.engine import Caller
 from maskrcnn_server.errors import MaskRCNNError, NotReady, RequestError
 
 ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
@@ -114,18 +115,23 @@ class App:
             return Response()
         except MaskRCNNError as error:
             return _response(refusal(error, uuid.uuid4().hex))
+        caller = self._service.caller()
         with _cancellable(self._running) as scope:
             headers = request.headers
-            reply = await to_thread.run_sync(
-                self._service.invoke,
-                body,
-                headers.get("content-type", ""),
-                headers.get("accept", ""),
-                headers.get(ATTRIBUTES, ""),
-                model,
-                limiter=self._limiter,
-                abandon_on_cancel=True,
-            )
+            async with create_task_group() as tasks:
+                tasks.start_soon(_leaves, request, caller)
+                reply = await to_thread.run_sync(
+                    self._service.invoke,
+                    body,
+                    headers.get("content-type", ""),
+                    headers.get("accept", ""),
+                    headers.get(ATTRIBUTES, ""),
+                    model,
+                    caller,
+                    limiter=self._limiter,
+                    abandon_on_cancel=True,
+                )
+                tasks.cancel_scope.cancel()
         if scope.cancelled_caught:
             late = NotReady("the server is shutting down; the request took too long")
             return _response(refusal(late, uuid.uuid4().hex))
@@ -156,6 +162,13 @@ def _cancellable(scopes: set[CancelScope]) -> Iterator[CancelScope]:
             yield scope
         finally:
             scopes.discard(scope)
+
+
+async def _leaves(request: Request, caller: Caller) -> None:
+    """Tell the engine when the client closes the connection: nobody is there for the answer."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+    caller.leave()
 
 
 async def _no_such_route(_: Request, error: Exception) -> Response:

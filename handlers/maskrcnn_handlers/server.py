@@ -15,7 +15,7 @@ import uvicorn
 from maskrcnn_handlers.asgi import App
 from maskrcnn_handlers.model_management import ModelManagement
 from maskrcnn_handlers.service import Service
-from maskrcnn_server.engine import Engine
+from maskrcnn_server.engine import Engine, Turns
 from maskrcnn_server.errors import StartupError
 from maskrcnn_server.machine import available_memory
 from maskrcnn_server.models import Models
@@ -93,17 +93,20 @@ def listen(
         raise failures[0]
 
 
-def _engine(plugins: Plugins, settings: Settings) -> Engine:
+def _engine(plugins: Plugins, settings: Settings, turns: Turns | None = None) -> Engine:
     """The engine of the model that the settings name. Raises StartupError."""
     model = open_model(plugins, settings, log_progress)
-    return Engine(model, max_waiting=settings.max_waiting, timeout_s=settings.timeout_s)
+    return Engine(
+        model, max_waiting=settings.max_waiting, max_batch=settings.max_batch, turns=turns
+    )
 
 
 def _models(plugins: Plugins, settings: Settings) -> Models:
-    """A place for models that are yet to be loaded."""
+    """A place for models that are yet to be loaded, and take turns."""
+    turns = Turns()
 
     def load(folder: Path) -> Engine:
-        return _engine(plugins, settings.model_copy(update={"model": str(folder)}))
+        return _engine(plugins, settings.model_copy(update={"model": str(folder)}), turns)
 
     limit = settings.models_memory_mb
     memory = int(MEMORY_SHARE * available_memory()) if limit is None else limit << 20

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from maskrcnn_handlers import images, negotiation, requests
 from maskrcnn_handlers.status import status_of
-from maskrcnn_server.engine import Engine
+from maskrcnn_server.engine import Caller, Engine
 from maskrcnn_server.errors import (
     BackendFailed,
     InvalidSetting,
@@ -105,14 +105,17 @@ class Service:
         accept: str,
         attributes: str,
         model: str | None = None,
+        caller: Caller | None = None,
     ) -> Reply:
         """Answer one request. Never raises: every failure is a reply.
 
-        `attributes` are SageMaker's custom attributes; `model` names one of several.
+        `attributes` are SageMaker's custom attributes; `model` names one of several. A `caller`, by
+        default one that stays, is made by `caller()`.
         """
         request_id, start = uuid.uuid4().hex, time.perf_counter()
+        caller = caller or self.caller()
         try:
-            reply = self._answer(body, content_type, accept, attributes, model)
+            reply = self._answer(body, content_type, accept, attributes, model, caller)
         except MaskRCNNError as error:
             reply = refusal(error, request_id)
         except Exception as error:
@@ -129,6 +132,10 @@ class Service:
         )
         return reply
 
+    def caller(self) -> Caller:
+        """Who asks from now on, and waits as long as the settings say."""
+        return Caller(self._settings.timeout_s)
+
     def check_length(self, length: int) -> None:
         """Raise PayloadTooLarge if a body of so many bytes is not read."""
         limit = self._settings.max_payload_mb
@@ -136,11 +143,17 @@ class Service:
             raise PayloadTooLarge(f"the body is larger than {limit:g} MiB", max_payload_mb=limit)
 
     def _answer(
-        self, body: bytes, content_type: str, accept: str, attributes: str, model: str | None
+        self,
+        body: bytes,
+        content_type: str,
+        accept: str,
+        attributes: str,
+        model: str | None,
+        caller: Caller,
     ) -> Reply:
         self.check_length(len(body))
         engine = self._engine_of(model)
-        with engine.admission():
+        with engine.admission(caller):
             with stage("decode"):
                 request = requests.parse(
                     body, content_type, attributes, self._settings.mask_threshold
@@ -149,7 +162,7 @@ class Service:
                     self._formats, request.format, accept, self._settings.response_format
                 )
                 image = images.decode(request.image, self._settings.max_image_pixels)
-            (found,) = engine.predict([image], request.options)
+            (found,) = engine.predict([image], request.options, caller)
         with stage("encode"):
             rendered = form.render(
                 Prediction(
@@ -181,7 +194,9 @@ def refusal(error: MaskRCNNError, request_id: str) -> Reply:
     status = status_of(error)
     if status == 500:
         logger.error("request %s failed", request_id, exc_info=error)
-    headers = {"Retry-After": "1"} if isinstance(error, QueueFull) else {}
+    headers = {}
+    if isinstance(error, QueueFull):
+        headers["Retry-After"] = str(error.detail.get("retry_after_s", 1))
     body = {"code": error.code, "message": error.message, "detail": error.detail}
     return json_reply(status, {"error": body, "request_id": request_id}, headers)
 

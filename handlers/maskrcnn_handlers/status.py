@@ -15,6 +15,7 @@ STATUS: dict[type[Exception], int] = {
     errors.InsufficientMemory: 507,
     errors.QueueFull: 429,
     errors.DeadlineExceeded: 504,
+    errors.CallerGone: 499,
     errors.MaskRCNNError: 500,
 }
 

@@ -113,7 +113,7 @@ def settings() -> Settings:
 @pytest.fixture
 def engine(tmp_path: Path) -> Engine:
     model = FakeBackend().load(ModelConfig(model_dir=tmp_path))
-    return Engine(model, max_waiting=4, timeout_s=5)
+    return Engine(model, max_waiting=4)
 
 
 @pytest.fixture

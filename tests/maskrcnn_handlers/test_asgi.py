@@ -1,6 +1,7 @@
 import asyncio
 import json
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import httpx
@@ -9,8 +10,12 @@ import pytest
 from maskrcnn_handlers.asgi import App
 from maskrcnn_handlers.model_management import ModelManagement
 from maskrcnn_handlers.service import Service
+from maskrcnn_server.backend import Image, PredictOptions
+from maskrcnn_server.detections import Detections
+from maskrcnn_server.engine import Engine
 from maskrcnn_server.plugins import Plugins
 from maskrcnn_server.settings import Settings
+from maskrcnn_server.testing.fake import FakeModel
 
 JSON = {"Content-Type": "application/json"}
 ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
@@ -39,7 +44,7 @@ def called(service: Service, scope: dict[str, Any], *events: dict[str, Any]) -> 
     waiting, sent = list(events), []
 
     async def receive() -> Any:
-        return waiting.pop(0)
+        return waiting.pop(0) if waiting else await asyncio.Event().wait()
 
     async def send(message: Any) -> None:
         sent.append(message)
@@ -121,6 +126,32 @@ def test_a_client_that_hangs_up_is_no_fault_of_ours(service: Service) -> None:
         {"type": "http.request", "body": b"{", "more_body": True},
         {"type": "http.disconnect"},
     )
+
+
+def test_who_has_gone_is_not_computed_for(settings: Settings, png: bytes) -> None:
+    started, go_on, calls = threading.Event(), threading.Event(), []
+
+    class Busy(FakeModel):
+        def predict(self, images: Sequence[Image], options: PredictOptions, /) -> list[Detections]:
+            calls.append(len(images))
+            started.set()
+            assert go_on.wait(10)
+            return super().predict(images, options)
+
+    service = Service(Plugins().formats(), settings)
+    service.start(Engine(Busy(0.5), max_waiting=4))
+    first = threading.Thread(target=service.invoke, args=(png, "image/png", "", ""))
+    first.start()
+    assert started.wait(10)
+    called(
+        service,
+        scope((b"content-type", b"image/png")),
+        {"type": "http.request", "body": png, "more_body": False},
+        {"type": "http.disconnect"},
+    )
+    go_on.set()
+    first.join()
+    assert calls == [1]
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from maskrcnn_server.testing import FakeBackend
 
 
 def engine(folder: Path) -> Engine:
-    return Engine(FakeBackend().load(ModelConfig(model_dir=folder)), max_waiting=4, timeout_s=5)
+    return Engine(FakeBackend().load(ModelConfig(model_dir=folder)), max_waiting=4)
 
 
 @pytest.fixture

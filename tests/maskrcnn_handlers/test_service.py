@@ -54,9 +54,10 @@ class BrokenFormat:
         raise RuntimeError("secret of the format")
 
 
-def serving(model: SlowModel, **limits: Any) -> Service:
-    service = Service(Plugins().formats(), environment.read())
-    service.start(Engine(model, **{"max_waiting": 1, "timeout_s": 5} | limits))
+def serving(model: SlowModel, max_waiting: int = 1, timeout_s: float = 5) -> Service:
+    settings = environment.read().model_copy(update={"timeout_s": timeout_s})
+    service = Service(Plugins().formats(), settings)
+    service.start(Engine(model, max_waiting=max_waiting))
     return service
 
 

@@ -27,6 +27,7 @@ EXPECTED: dict[type[errors.MaskRCNNError], int] = {
     errors.NotReady: 503,
     errors.QueueFull: 429,
     errors.DeadlineExceeded: 504,
+    errors.CallerGone: 499,
     errors.BackendFailed: 500,
     errors.StartupError: 500,
     errors.InvalidSetting: 500,

@@ -23,7 +23,7 @@ Make = Callable[..., Models]
 def engine(folder: Path) -> Engine:
     if (folder / "broken").exists():
         raise InvalidModel("nothing in it")
-    return Engine(FakeBackend().load(ModelConfig(model_dir=folder)), max_waiting=4, timeout_s=5)
+    return Engine(FakeBackend().load(ModelConfig(model_dir=folder)), max_waiting=4)
 
 
 @pytest.fixture

@@ -31,14 +31,29 @@ def resized(image: Image, config: NetworkConfig) -> Pixels:
     Raises ImageTooLarge if it is not resized and has more than `MAX_UNRESIZED_PIXELS`.
     """
     height, width = image.shape[:2]
-    if config.short_edge is None:
-        if height * width > MAX_UNRESIZED_PIXELS:
-            raise ImageTooLarge(
-                f"the image has {width} x {height} pixels; this model takes images as they are, "
-                f"and then at most {MAX_UNRESIZED_PIXELS} pixels",
-                max_pixels=MAX_UNRESIZED_PIXELS,
-            )
+    if config.short_edge is None and height * width > MAX_UNRESIZED_PIXELS:
+        raise ImageTooLarge(
+            f"the image has {width} x {height} pixels; this model takes images as they are, "
+            f"and then at most {MAX_UNRESIZED_PIXELS} pixels",
+            max_pixels=MAX_UNRESIZED_PIXELS,
+        )
+    new_height, new_width = resized_size((height, width), config)
+    if (new_height, new_width) == (height, width):
         return image
+    rule = config.resampling
+    if rule.antialias:
+        picture = PIL.Image.fromarray(image)
+        return np.array(picture.resize((new_width, new_height), PIL.Image.Resampling.BILINEAR))
+    if rule.whole:
+        return _interpolated(image, (new_width, new_height))
+    return _interpolated(image.astype(np.float32), (new_width, new_height))
+
+
+def resized_size(size: Size, config: NetworkConfig) -> Size:
+    """Height and width of what `resized` makes of an image of this size."""
+    if config.short_edge is None:
+        return size
+    height, width = size
     scale = config.short_edge / min(height, width)
     edges = (
         (config.short_edge, scale * width)
@@ -46,16 +61,10 @@ def resized(image: Image, config: NetworkConfig) -> Pixels:
         else (scale * height, config.short_edge)
     )
     shrink = min(1.0, config.long_edge / max(edges))
-    rule = config.resampling
-    new_height, new_width = (max(1, int(edge * shrink + rule.rounding)) for edge in edges)
-    if (new_height, new_width) == (height, width):
-        return image
-    if rule.antialias:
-        picture = PIL.Image.fromarray(image)
-        return np.array(picture.resize((new_width, new_height), PIL.Image.Resampling.BILINEAR))
-    if rule.whole:
-        return _interpolated(image, (new_width, new_height))
-    return _interpolated(image.astype(np.float32), (new_width, new_height))
+    new_height, new_width = (
+        max(1, int(edge * shrink + config.resampling.rounding)) for edge in edges
+    )
+    return new_height, new_width
 
 
 def _interpolated(pixels: NDArray[P], width_height: tuple[int, int]) -> NDArray[P]:
@@ -71,10 +80,10 @@ def box_scale(image: Image, seen: Pixels, config: NetworkConfig) -> NDArray[np.f
     return np.array([x, y, x, y], np.float32)
 
 
-def padded_size(image: Pixels, config: NetworkConfig) -> Size:
-    """Height and width of `image` with its padding."""
+def padded_size(size: Size, config: NetworkConfig) -> Size:
+    """Height and width, with its padding, of a resized image of this size."""
     stride = config.stride
-    height, width = (math.ceil(n / stride) * stride for n in image.shape[:2])
+    height, width = (math.ceil(n / stride) * stride for n in size)
     return height, width
 
 
@@ -83,7 +92,8 @@ def batch(images: list[Pixels], config: NetworkConfig) -> NDArray[np.float32]:
 
     Padded with zeros after the mean is taken off, as TensorPack does.
     """
-    pixels = np.zeros((len(images), *padded_size(images[0], config), 3), np.float32)
+    height, width = images[0].shape[:2]
+    pixels = np.zeros((len(images), *padded_size((height, width), config), 3), np.float32)
     for target, image in zip(pixels, images, strict=True):
         height, width = image.shape[:2]
         np.subtract(image, config.rgb_mean, out=target[:height, :width], dtype=np.float32)

@@ -42,7 +42,7 @@ def bench(
     loaded = open_model(plugins, settings)
     console.print(f"loaded and warmed up in {time.monotonic() - start:.1f} s")
     service = Service(plugins.formats(), settings)
-    service.start(Engine(loaded, max_waiting=0, timeout_s=settings.timeout_s))
+    service.start(Engine(loaded, max_waiting=0))
     logging.getLogger().setLevel(logging.WARNING)
     body = json.dumps(
         {

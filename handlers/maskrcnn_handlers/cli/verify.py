@@ -87,7 +87,7 @@ def verify(
         ours = _loaded(chosen, config, stack)
         if url is None:
             service = Service(plugins.formats(), settings)
-            service.start(Engine(ours, max_waiting=1, timeout_s=settings.timeout_s))
+            service.start(Engine(ours, max_waiting=1))
             ask = _in_process(service)
         else:
             ask = _over_http(url)

@@ -22,6 +22,7 @@ from maskrcnn_handlers.service import Reply, Service, refusal
 from maskrcnn_handlers.torchserve.files import Options
 from maskrcnn_handlers.torchserve.handler import ANSWERED, ATTRIBUTES, CAME
 from maskrcnn_handlers.torchserve.process import TorchServe
+from maskrcnn_server.engine import Caller
 from maskrcnn_server.errors import (
     BackendFailed,
     InvalidSetting,
@@ -107,6 +108,7 @@ class Forwarding(Service):
         accept: str,
         attributes: str,
         model: str | None = None,
+        caller: Caller | None = None,  # noqa: ARG002 (TorchServe is not told who leaves)
     ) -> Reply:
         if self._ping is None:
             return _refused(NotReady("the model is loading"))

@@ -9,12 +9,9 @@ from typing import TypeVar
 
 from maskrcnn_server.backend import Image, Model, PredictOptions
 from maskrcnn_server.detections import Detections
-from maskrcnn_server.engine import Engine
+from maskrcnn_server.engine import Caller, Engine
 
 T = TypeVar("T")
-
-NOBODY_ELSE_S = 1.0
-"""Nobody else has the model: a batch does not wait for it."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +20,7 @@ class _Question:
 
     images: Sequence[Image]
     options: PredictOptions
+    caller: Caller
     answer: "Future[list[Detections]]" = field(default_factory=Future)
 
 
@@ -34,7 +32,7 @@ class BatchEngine(Engine):
     """
 
     def __init__(self, model: Model) -> None:
-        super().__init__(model, max_waiting=0, timeout_s=NOBODY_ELSE_S)
+        super().__init__(model, max_waiting=0)
         self._steps: SimpleQueue[_Question | None] = SimpleQueue()
         """What the open requests do next, in any order: ask, or end (None)."""
 
@@ -53,16 +51,18 @@ class BatchEngine(Engine):
         return [result.result() for result in results]
 
     @contextmanager
-    def admission(self) -> Iterator[None]:
+    def admission(self, caller: Caller) -> Iterator[None]:  # noqa: ARG002 (nobody else comes)
         """No waiting: a batch is admitted as it is."""
         yield
 
-    def predict(self, images: Sequence[Image], options: PredictOptions) -> list[Detections]:
+    def predict(
+        self, images: Sequence[Image], options: PredictOptions, caller: Caller
+    ) -> list[Detections]:
         """Detections of each image, once every other open request has asked too, or ended.
 
         Raises what the model raised for these images alone.
         """
-        question = _Question(images, options)
+        question = _Question(images, options, caller)
         self._steps.put(question)
         return question.answer.result()
 
@@ -77,13 +77,13 @@ class BatchEngine(Engine):
         for question in questions:
             alike.setdefault(question.options, []).append(question)
         for group in alike.values():
-            self._ask(group)
+            self._settle(group)
 
-    def _ask(self, group: Sequence[_Question]) -> None:
+    def _settle(self, group: Sequence[_Question]) -> None:
         """Ask for all at once; if that fails, one by one, so that a failure has one owner."""
         images = [image for question in group for image in question.images]
         try:
-            found = iter(super().predict(images, group[0].options))
+            found = iter(super().predict(images, group[0].options, group[0].caller))
             answers = [[next(found) for _ in question.images] for question in group]
         except BaseException as error:
             if len(group) == 1 or not isinstance(error, Exception):
@@ -91,7 +91,7 @@ class BatchEngine(Engine):
                     question.answer.set_exception(error)
                 return
             for question in group:
-                self._ask([question])
+                self._settle([question])
             return
         for question, answer in zip(group, answers, strict=True):
             question.answer.set_result(answer)
