@@ -4,7 +4,7 @@ import itertools
 import math
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeAlias
@@ -20,6 +20,7 @@ from maskrcnn_server.errors import (
     QueueFull,
 )
 from maskrcnn_server.rle import Size
+from maskrcnn_server.stopwatch import stage
 
 SMOOTHING = 0.2
 """Weight of the latest call in the average of what an image takes."""
@@ -124,6 +125,8 @@ class Engine:
         """What no call has begun for, first come first."""
         self._running = 0
         self._refusing = False
+        self.calls: Counter[int] = Counter()
+        """How often the model was called with each number of images."""
         self._seconds = 0.0
         """What an image takes, averaged, the latest most."""
 
@@ -136,6 +139,11 @@ class Engine:
     def waiting(self) -> int:
         """Requests that are admitted and not answered, the running ones aside."""
         return max(0, len(self._admitted) - self._running)
+
+    @property
+    def running(self) -> int:
+        """Requests that the model computes now."""
+        return self._running
 
     @property
     def asked(self) -> int:
@@ -301,8 +309,10 @@ class Engine:
         return [[next(found) for _ in question.images] for question in batch]
 
     def _call(self, images: Sequence[Image], options: PredictOptions) -> list[Detections]:
+        self.calls[len(images)] += 1
         try:
-            found = self._model.predict(images, options)
+            with stage("model"):
+                found = self._model.predict(images, options)
             answered = [detections.size for detections in found]
         except MaskRCNNError:
             raise

@@ -8,7 +8,7 @@ from typing import Annotated, Literal, cast
 from pydantic import AliasChoices, BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from maskrcnn_server.backend import Engine, ModelConfig
+from maskrcnn_server.backend import Engine, ModelConfig, Precision
 from maskrcnn_server.errors import InvalidSetting
 
 OVERRIDE_PREFIX = "CONFIG__"
@@ -59,6 +59,12 @@ class Settings(BaseSettings):
         validation_alias=_names("MASKRCNN_ENGINE"),
         description="`native`, or `original`: the code of the framework that trained the model, "
         "from your checkout of it.",
+    )
+    precision: Precision = Field(
+        "float32",
+        validation_alias=_names("MASKRCNN_PRECISION"),
+        description="`float32`, or what is faster and a little less exact: `bfloat16` (CPUs with "
+        "AVX-512 BF16 or AMX, GPUs from Ampere on), `float16` (GPUs).",
     )
     multi_model: bool = Field(
         False,
@@ -183,6 +189,19 @@ class Settings(BaseSettings):
         validation_alias=_names("MASKRCNN_LOG_LEVEL"),
         description="How much to log.",
     )
+    log_format: Annotated[Literal["text", "json"], BeforeValidator(str.lower)] = Field(
+        "text",
+        validation_alias=_names("MASKRCNN_LOG_FORMAT"),
+        description="`text`, or `json`: one object a line.",
+    )
+    otel_endpoint: str | None = Field(
+        None,
+        validation_alias=_names(
+            "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
+        ),
+        description="Address of an OpenTelemetry collector, for spans by OTLP over HTTP (extra "
+        "`[opentelemetry]`). Unset: no spans.",
+    )
 
 
 def read(**given: object) -> Settings:
@@ -232,6 +251,7 @@ def model_config(settings: Settings, backend: str) -> ModelConfig:
         options=backend_options(backend),
         score_threshold=settings.score_threshold,
         engine=settings.engine,
+        precision=settings.precision,
     )
 
 

@@ -30,6 +30,7 @@ WAIST_NEEDS = {"filelock", "numpy", "pluggy", "pydantic", "pydantic_settings"}
 S3 = {"boto3", "botocore"}
 HTTP = {"fastapi", "fastapi_offline", "starlette", "uvicorn"}
 FRONT_ENDS = {"asgi.py", "server.py"}
+OBSERVERS = {"prometheus_client": "metrics.py", "opentelemetry": "tracing.py"}
 
 
 def modules(package: str) -> Iterator[tuple[Path, set[str]]]:
@@ -65,6 +66,12 @@ def test_waist_needs_no_http_and_no_framework() -> None:
 def test_only_front_ends_know_their_library() -> None:
     for path, names in modules("maskrcnn_handlers"):
         assert path.name in FRONT_ENDS or not names & HTTP, path
+
+
+@pytest.mark.parametrize("library", OBSERVERS)
+def test_one_file_knows_each_library_that_observes(library: str) -> None:
+    known = {path.name for path, names in modules("maskrcnn_handlers") if library in names}
+    assert known == {OBSERVERS[library]}
 
 
 def test_only_settings_read_the_environment() -> None:

@@ -1,6 +1,5 @@
 """SageMaker's multi-model contract: load, list and unload models; bytes in, replies out."""
 
-import uuid
 from collections.abc import Callable
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -84,7 +83,7 @@ class ModelManagement:
                 raise MultiModelOff("this server hosts one model; MASKRCNN_MULTI_MODEL is off")
             return answer(self._models)
         except MaskRCNNError as error:
-            return refusal(error, uuid.uuid4().hex)
+            return refusal(error)
 
 
 def _described(hosted: Hosted) -> dict[str, str]:

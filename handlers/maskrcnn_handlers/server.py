@@ -12,6 +12,7 @@ from pathlib import Path
 
 import uvicorn
 
+from maskrcnn_handlers import tracing
 from maskrcnn_handlers.asgi import App
 from maskrcnn_handlers.model_management import ModelManagement
 from maskrcnn_handlers.service import Service
@@ -39,7 +40,7 @@ def serve(plugins: Plugins, settings: Settings) -> None:
     Raises StartupError if the model cannot be loaded, or the port cannot be listened on.
     """
     start = time.monotonic()
-    service = Service(plugins.formats(), settings)
+    service = Service(plugins.formats(), settings, tracing.opened(settings))
     models = _models(plugins, settings) if settings.multi_model else None
 
     def load() -> None:

@@ -3,12 +3,15 @@
 import json
 import logging
 import time
-import uuid
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 
-from maskrcnn_handlers import images, negotiation, requests
+from maskrcnn_handlers import images, negotiation, request_ids, requests
+from maskrcnn_handlers.exchange import Exchange
+from maskrcnn_handlers.metrics import CONTENT_TYPE, Metrics
 from maskrcnn_handlers.status import status_of
+from maskrcnn_handlers.tracing import Tracing
 from maskrcnn_server.engine import Caller, Engine
 from maskrcnn_server.errors import (
     BackendFailed,
@@ -22,7 +25,7 @@ from maskrcnn_server.errors import (
 from maskrcnn_server.formats import Format, Prediction
 from maskrcnn_server.models import Models
 from maskrcnn_server.settings import Settings
-from maskrcnn_server.stopwatch import stage
+from maskrcnn_server.stopwatch import Lap, listen, stage
 
 JSON = "application/json"
 
@@ -37,6 +40,8 @@ class Reply:
     body: bytes
     content_type: str = JSON
     headers: Mapping[str, str] = field(default_factory=dict)
+    code: str = ""
+    """Of the error, if it is one."""
 
 
 class Service:
@@ -45,7 +50,9 @@ class Service:
     Raises InvalidSetting if the default format is not among `formats`.
     """
 
-    def __init__(self, formats: Mapping[str, Format], settings: Settings) -> None:
+    def __init__(
+        self, formats: Mapping[str, Format], settings: Settings, tracing: Tracing | None = None
+    ) -> None:
         if settings.response_format not in formats:
             raise InvalidSetting(
                 f"MASKRCNN_FORMAT={settings.response_format}: no such format; "
@@ -55,6 +62,9 @@ class Service:
         self._settings = settings
         self._engine: Engine | None = None
         self._models: Models | None = None
+        self._metrics = Metrics(lambda: self.ping().status == 200, self._engines)
+        self.tracing = tracing
+        """Where spans of requests go; None: nowhere."""
 
     def start(self, engine: Engine) -> None:
         """Serve this model from now on."""
@@ -73,7 +83,10 @@ class Service:
     def close(self, timeout_s: float) -> bool:
         """Close every model after the request that runs; False if that takes longer."""
         served = self._engine or self._models
-        return served is None or served.close(timeout_s)
+        closed = served is None or served.close(timeout_s)
+        if self.tracing is not None:
+            self.tracing.close()
+        return closed
 
     def ping(self) -> Reply:
         """Whether requests are answered: 200, or 503 with the reason."""
@@ -81,10 +94,14 @@ class Service:
             names = [hosted.name for hosted in self._models.hosted()]
             return json_reply(200, {"status": "ready", "models": names})
         if self._engine is None:
-            return refusal(NotReady("the model is loading"), uuid.uuid4().hex)
+            return refusal(NotReady("the model is loading"))
         metadata = self._engine.metadata
         described = {"status": "ready", "model": metadata.name, "backend": metadata.backend}
         return json_reply(200, described)
+
+    def metrics(self) -> Reply:
+        """What Prometheus reads. Quick, whatever the model does."""
+        return Reply(200, self._metrics.text(), CONTENT_TYPE)
 
     def execution_parameters(self) -> Reply:
         """What batch transform asks before it starts: how to send its files."""
@@ -112,24 +129,26 @@ class Service:
         `attributes` are SageMaker's custom attributes; `model` names one of several. A `caller`, by
         default one that stays, is made by `caller()`.
         """
-        request_id, start = uuid.uuid4().hex, time.perf_counter()
         caller = caller or self.caller()
-        try:
-            reply = self._answer(body, content_type, accept, attributes, model, caller)
-        except MaskRCNNError as error:
-            reply = refusal(error, request_id)
-        except Exception as error:
-            failure = BackendFailed("the server failed on this request")
-            failure.__cause__ = error
-            reply = refusal(failure, request_id)
-        logger.info(
-            "request %s: %d in %.0f ms, %d bytes in, %d out",
-            request_id,
-            reply.status,
-            1000 * (time.perf_counter() - start),
-            len(body),
-            len(reply.body),
-        )
+        start = time.perf_counter()
+        with request_ids.assigned(), listen() as stopwatch:
+            try:
+                reply = self._answer(body, content_type, accept, attributes, model, caller)
+            except MaskRCNNError as error:
+                reply = refusal(error)
+            except Exception as error:
+                failure = BackendFailed("the server failed on this request")
+                failure.__cause__ = error
+                reply = refusal(failure)
+            seconds = time.perf_counter() - start
+            self._tell(reply, self._name(model), seconds, stopwatch.laps, len(body))
+        return reply
+
+    def refuse(self, error: MaskRCNNError) -> Reply:
+        """The answer to a request that is refused before there is a body to `invoke` with."""
+        with request_ids.assigned():
+            reply = refusal(error)
+            self._tell(reply)
         return reply
 
     def caller(self) -> Caller:
@@ -153,7 +172,9 @@ class Service:
     ) -> Reply:
         self.check_length(len(body))
         engine = self._engine_of(model)
-        with engine.admission(caller):
+        with ExitStack() as turn:
+            with stage("wait"):
+                turn.enter_context(engine.admission(caller))
             with stage("decode"):
                 request = requests.parse(
                     body, content_type, attributes, self._settings.mask_threshold
@@ -162,7 +183,8 @@ class Service:
                     self._formats, request.format, accept, self._settings.response_format
                 )
                 image = images.decode(request.image, self._settings.max_image_pixels)
-            (found,) = engine.predict([image], request.options, caller)
+            with stage("wait"):
+                (found,) = engine.predict([image], request.options, caller)
         with stage("encode"):
             rendered = form.render(
                 Prediction(
@@ -173,6 +195,51 @@ class Service:
                 )
             )
         return Reply(200, rendered, form.media_type)
+
+    def _tell(
+        self,
+        reply: Reply,
+        model: str = "",
+        seconds: float = 0.0,
+        laps: Sequence[Lap] = (),
+        bytes_in: int = 0,
+    ) -> None:
+        """Tell the log, the metrics and the trace of a request that is answered."""
+        exchange = Exchange(
+            request_id=request_ids.current(),
+            model=model,
+            status=reply.status,
+            code=reply.code,
+            seconds=seconds,
+            laps=laps,
+            bytes_in=bytes_in,
+            bytes_out=len(reply.body),
+        )
+        self._metrics.count(exchange)
+        if self.tracing is not None:
+            self.tracing.add(exchange)
+        logger.info(
+            "request %s: %d in %.0f ms, %d bytes in, %d out",
+            exchange.request_id,
+            exchange.status,
+            1000 * seconds,
+            bytes_in,
+            exchange.bytes_out,
+            extra={"fields": exchange.fields()},
+        )
+
+    def _engines(self) -> dict[str, Engine]:
+        """Those of the models that are loaded, by name."""
+        if self._models is not None:
+            return {hosted.name: hosted.engine for hosted in self._models.hosted()}
+        return {} if self._engine is None else {self._engine.metadata.name: self._engine}
+
+    def _name(self, model: str | None) -> str:
+        """Of the model that answers who asked for this one; empty if none does."""
+        names = list(self._engines())
+        if model is None:
+            return names[0] if len(names) == 1 else ""
+        return model if model in names else ""
 
     def _engine_of(self, model: str | None) -> Engine:
         if self._models is None:
@@ -189,16 +256,18 @@ class Service:
         return self._models.engine(names[0] if model is None else model)
 
 
-def refusal(error: MaskRCNNError, request_id: str) -> Reply:
+def refusal(error: MaskRCNNError) -> Reply:
     """The reply that tells a client what went wrong; a fault of ours goes to the log as well."""
     status = status_of(error)
-    if status == 500:
-        logger.error("request %s failed", request_id, exc_info=error)
+    with request_ids.assigned() as request_id:
+        if status == 500:
+            logger.error("request %s failed", request_id, exc_info=error)
     headers = {}
     if isinstance(error, QueueFull):
         headers["Retry-After"] = str(error.detail.get("retry_after_s", 1))
     body = {"code": error.code, "message": error.message, "detail": error.detail}
-    return json_reply(status, {"error": body, "request_id": request_id}, headers)
+    reply = json_reply(status, {"error": body, "request_id": request_id}, headers)
+    return replace(reply, code=error.code)
 
 
 def json_reply(status: int, content: object, headers: Mapping[str, str] | None = None) -> Reply:

@@ -49,7 +49,10 @@ def called(service: Service, scope: dict[str, Any], *events: dict[str, Any]) -> 
     async def send(message: Any) -> None:
         sent.append(message)
 
-    asyncio.run(App(service, ModelManagement(None), threads=1).asgi(scope, receive, send))
+    async def call() -> None:
+        await App(service, ModelManagement(None), threads=1).asgi(scope, receive, send)
+
+    asyncio.run(call())
     return sent
 
 

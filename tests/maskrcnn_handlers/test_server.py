@@ -110,6 +110,13 @@ def test_boto3_is_told_what_was_wrong(runtime: Any) -> None:
     assert refused.value.response["ResponseMetadata"]["HTTPStatusCode"] == 422
 
 
+def test_every_stage_is_timed(demo: Server) -> None:
+    httpx.post(f"{demo.url}/invocations", content=PICTURE.read_bytes(), headers=PNG)
+    text = httpx.get(f"{demo.url}/metrics").text
+    for stage in ("wait", "decode", "preprocess", "network", "model", "paste", "encode"):
+        assert f'maskrcnn_stage_duration_seconds_count{{stage="{stage}"}}' in text
+
+
 @pytest.mark.parametrize("path", ["/docs", "/openapi.json"])
 def test_the_documentation_is_served(demo: Server, path: str) -> None:
     assert httpx.get(demo.url + path).status_code == 200

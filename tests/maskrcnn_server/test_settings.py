@@ -19,6 +19,7 @@ GOOD: dict[str, tuple[str, object]] = {
     "response_format": ("coco", "coco"),
     "host": ("127.0.0.1", "127.0.0.1"),
     "port": ("9000", 9000),
+    "precision": ("bfloat16", "bfloat16"),
     "max_batch": ("8", 8),
     "timeout_s": ("2.5", 2.5),
     "drain_timeout_s": ("7", 7),
@@ -32,6 +33,8 @@ GOOD: dict[str, tuple[str, object]] = {
     "max_payload_mb": ("1.5", 1.5),
     "max_image_pixels": ("1000", 1000),
     "log_level": ("debug", "debug"),
+    "log_format": ("JSON", "json"),
+    "otel_endpoint": ("http://a.example:4318", "http://a.example:4318"),
 }
 """A value that is not the default for each field, as text and as read."""
 
@@ -39,6 +42,7 @@ DOCUMENTED = {
     "MASKRCNN_BACKEND": "backend",
     "MASKRCNN_MODEL": "model",
     "MASKRCNN_ENGINE": "engine",
+    "MASKRCNN_PRECISION": "precision",
     "MASKRCNN_MULTI_MODEL": "multi_model",
     "MASKRCNN_MODELS_DIR": "models_dir",
     "MASKRCNN_MODELS_MEMORY_MB": "models_memory_mb",
@@ -59,6 +63,8 @@ DOCUMENTED = {
     "MASKRCNN_MAX_PAYLOAD_MB": "max_payload_mb",
     "MASKRCNN_MAX_IMAGE_PIXELS": "max_image_pixels",
     "MASKRCNN_LOG_LEVEL": "log_level",
+    "MASKRCNN_LOG_FORMAT": "log_format",
+    "OTEL_EXPORTER_OTLP_ENDPOINT": "otel_endpoint",
 }
 
 OLDER = {
@@ -69,6 +75,7 @@ OLDER = {
     "SAGEMAKER_MAX_CONCURRENT_TRANSFORMS": "MASKRCNN_MAX_CONCURRENT_TRANSFORMS",
     "MODEL_SERVER_TIMEOUT": "MASKRCNN_TIMEOUT",
     "SAGEMAKER_MAX_PAYLOAD_IN_MB": "MASKRCNN_MAX_PAYLOAD_MB",
+    "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "OTEL_EXPORTER_OTLP_ENDPOINT",
 }
 """Older containers' and SageMaker's names for documented variables."""
 
@@ -159,6 +166,7 @@ def test_an_older_name_counts_where_the_documented_one_is_empty(
         ("SAGEMAKER_MAX_PAYLOAD_IN_MB", "six"),
         ("MASKRCNN_MAX_IMAGE_PIXELS", "0"),
         ("MASKRCNN_LOG_LEVEL", "loud"),
+        ("MASKRCNN_LOG_FORMAT", "xml"),
     ],
 )
 def test_a_bad_value_is_reported_by_the_variable_that_was_set(

@@ -91,14 +91,34 @@ def test_listening_ends(clock: Clock) -> None:
     assert (first.seconds, second.seconds) == ({}, {"network": 1})
 
 
-def test_who_listened_before_listens_again(clock: Clock) -> None:
+def test_who_listened_before_hears_it_too(clock: Clock) -> None:
     with listen() as outer:
         with listen() as inner, stage("decode"):
             clock.now += 1
         with stage("network"):
             clock.now += 2
     assert inner.seconds == {"decode": 1}
-    assert outer.seconds == {"network": 2}
+    assert outer.seconds == {"decode": 1, "network": 2}
+
+
+def test_a_stage_around_who_listens_counts_for_itself_alone(clock: Clock) -> None:
+    with listen() as outer, stage("all"):
+        clock.now += 1
+        with listen(), stage("decode"):
+            clock.now += 2
+    assert outer.seconds == {"all": 1, "decode": 2}
+
+
+def test_laps_say_when(clock: Clock) -> None:
+    with listen() as heard, stage("encode"):
+        clock.now += 1
+        with stage("paste"):
+            clock.now += 2
+    begin = clock.now - 3
+    assert heard.laps == [
+        ("paste", begin + 1, begin + 3, 2),
+        ("encode", begin, begin + 3, 1),
+    ]
 
 
 def test_other_threads_are_not_heard() -> None:

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from maskrcnn_handlers import logs
 from maskrcnn_server import settings as environment
 from maskrcnn_server.plugins import Plugins
 
@@ -29,7 +30,7 @@ def serve(
     from maskrcnn_handlers import server
 
     settings = environment.read(model=model, backend=backend, host=host, port=port)
-    logging.getLogger().setLevel(settings.log_level.upper())
+    logs.set_up(settings)
     for name, reason in environment.ignored().items():
         logger.info("%s is set and has no effect: %s", name, reason)
     server.serve(Plugins(), settings)

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from maskrcnn_handlers import logs
 from maskrcnn_handlers.cli.serve import BackendName, ModelOption
 from maskrcnn_server import settings as environment
 from maskrcnn_server.plugins import Plugins
@@ -31,7 +32,7 @@ def torchserve(
     from maskrcnn_handlers.torchserve.files import Options
 
     settings = environment.read(model=model, backend=backend, host=host, port=port)
-    logging.getLogger().setLevel(settings.log_level.upper())
+    logs.set_up(settings)
     for name, reason in environment.ignored().items():
         logging.info("%s is set and has no effect: %s", name, reason)
     options = Options(

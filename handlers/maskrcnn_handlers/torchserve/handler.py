@@ -10,14 +10,14 @@ import logging
 import os
 import sys
 import time
-import uuid
 from collections.abc import Mapping, Sequence
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from maskrcnn_handlers.service import Reply, Service, refusal
+from maskrcnn_handlers import request_ids
+from maskrcnn_handlers.service import Reply, Service
 from maskrcnn_handlers.torchserve.together import BatchEngine
 from maskrcnn_server import settings as environment
 from maskrcnn_server.errors import DeadlineExceeded, MaskRCNNError, StartupError
@@ -97,12 +97,16 @@ class MaskRCNNHandler:
 
     def _reply(self, item: Mapping[str, object], headers: Mapping[str, object]) -> Reply:
         found = {name.lower(): str(value) for name, value in headers.items()}
+        with request_ids.assigned(found.get(request_ids.HEADER.lower(), "")):
+            return self._identified_reply(item, found)
+
+    def _identified_reply(self, item: Mapping[str, object], found: Mapping[str, str]) -> Reply:
         if time.monotonic() - float(found.get(CAME, "inf")) > self._timeout_s:
             late = DeadlineExceeded(
                 f"the model was busy for {self._timeout_s:g} s; the request did not run",
                 timeout_s=self._timeout_s,
             )
-            return refusal(late, uuid.uuid4().hex)
+            return self._service.refuse(late)
         body = item.get("body")
         return self._service.invoke(
             bytes(body) if isinstance(body, (bytes, bytearray)) else b"",

@@ -4,11 +4,11 @@ TorchServe's own `/ping` is 200 before its model is loaded, its own errors are n
 and it cannot stop listening while it finishes what was asked.
 """
 
+import json
 import logging
 import tempfile
 import threading
 import time
-import uuid
 from collections.abc import Mapping
 from http.client import HTTPException
 from io import BytesIO
@@ -16,9 +16,9 @@ from pathlib import Path
 
 import PIL.Image
 
-from maskrcnn_handlers import server
+from maskrcnn_handlers import request_ids, server, tracing
 from maskrcnn_handlers.model_management import ModelManagement
-from maskrcnn_handlers.service import Reply, Service, refusal
+from maskrcnn_handlers.service import Reply, Service
 from maskrcnn_handlers.torchserve.files import Options
 from maskrcnn_handlers.torchserve.handler import ANSWERED, ATTRIBUTES, CAME
 from maskrcnn_handlers.torchserve.process import TorchServe
@@ -67,6 +67,7 @@ def serve(plugins: Plugins, settings: Settings, options: Options) -> None:
             )
         finally:
             torchserve.end()
+            service.close(timeout_s=0)
 
 
 class Forwarding(Service):
@@ -79,7 +80,7 @@ class Forwarding(Service):
         torchserve: TorchServe,
         at_once: int,
     ) -> None:
-        super().__init__(formats, settings)
+        super().__init__(formats, settings, tracing.opened(settings))
         self._torchserve = torchserve
         self._free = threading.Semaphore(at_once)
         self._max_waiting = settings.max_waiting
@@ -92,7 +93,11 @@ class Forwarding(Service):
         """
         file = BytesIO()
         PIL.Image.new("RGB", (8, 8)).save(file, "PNG")
-        first = self._asked(file.getvalue(), "image/png", "", "")
+        try:
+            first = self._asked(file.getvalue(), "image/png", "", "")
+        except MaskRCNNError as error:
+            why = error.__cause__ or error
+            raise StartupError(f"the first inference through TorchServe failed: {why}") from error
         if first.status != 200:
             said = first.body.decode(errors="replace")
             raise StartupError(f"the first inference through TorchServe failed: {said}")
@@ -101,26 +106,23 @@ class Forwarding(Service):
     def ping(self) -> Reply:
         return self._ping or super().ping()
 
-    def invoke(
+    def _answer(
         self,
         body: bytes,
         content_type: str,
         accept: str,
         attributes: str,
-        model: str | None = None,
-        caller: Caller | None = None,  # noqa: ARG002 (TorchServe is not told who leaves)
+        model: str | None,
+        caller: Caller,  # noqa: ARG002 (TorchServe is not told who leaves)
     ) -> Reply:
         if self._ping is None:
-            return _refused(NotReady("the model is loading"))
+            raise NotReady("the model is loading")
         if model is not None:
-            return _refused(ModelNotFound(f"no model {model} is loaded", model_name=model))
+            raise ModelNotFound(f"no model {model} is loaded", model_name=model)
         if not self._free.acquire(blocking=False):
             limit = self._max_waiting
-            return _refused(
-                QueueFull(
-                    f"{limit} requests are waiting already; try again in a second",
-                    max_waiting=limit,
-                )
+            raise QueueFull(
+                f"{limit} requests are waiting already; try again in a second", max_waiting=limit
             )
         try:
             return self._asked(body, content_type, accept, attributes)
@@ -128,27 +130,20 @@ class Forwarding(Service):
             self._free.release()
 
     def _asked(self, body: bytes, content_type: str, accept: str, attributes: str) -> Reply:
-        """TorchServe's answer. An error of its own becomes one of ours."""
+        """TorchServe's answer. Raises BackendFailed for an error of its own, and NotReady."""
         headers = {"content-type": content_type, "accept": accept, ATTRIBUTES: attributes}
         given = {name: value for name, value in headers.items() if value}
         given[CAME] = str(time.monotonic())
+        given[request_ids.HEADER] = request_ids.current()
         try:
             answer = self._torchserve.ask("POST", "/invocations", body, given)
         except (OSError, HTTPException) as error:
             if self._torchserve.ended:
-                return _refused(NotReady("the server is shutting down; the request took too long"))
-            return _failed(error)
+                raise NotReady("the server is shutting down; the request took too long") from error
+            raise BackendFailed("TorchServe failed on this request") from error
         if ANSWERED not in answer.headers:
             said = " ".join(answer.body.decode(errors="replace").split())
-            return _failed(RuntimeError(f"TorchServe answered {answer.status}: {said}"))
-        return Reply(answer.status, answer.body, answer.headers["content-type"])
-
-
-def _failed(cause: Exception) -> Reply:
-    failure = BackendFailed("TorchServe failed on this request")
-    failure.__cause__ = cause
-    return _refused(failure)
-
-
-def _refused(error: MaskRCNNError) -> Reply:
-    return refusal(error, uuid.uuid4().hex)
+            cause = RuntimeError(f"TorchServe answered {answer.status}: {said}")
+            raise BackendFailed("TorchServe failed on this request") from cause
+        code = "" if answer.status == 200 else json.loads(answer.body)["error"]["code"]
+        return Reply(answer.status, answer.body, answer.headers["content-type"], code=code)

@@ -1,0 +1,33 @@
+"""Which request this is: an id in its answer, in every line of the log and in its span."""
+
+import re
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+HEADER = "X-Request-Id"
+GIVEN = ("X-Amzn-SageMaker-Inference-Id", HEADER)
+"""Headers that a client may give an id in, the first of them that is sane wins."""
+SANE = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
+
+_current: ContextVar[str] = ContextVar("_current", default="")
+
+
+@contextmanager
+def assigned(*given: str) -> Iterator[str]:
+    """The id of the request that is answered inside, in this thread or task.
+
+    That is the first sane one of those given, else the one that it has already, else a new one.
+    """
+    sane = (one for one in given if SANE.fullmatch(one))
+    token = _current.set(next(sane, "") or _current.get() or uuid.uuid4().hex)
+    try:
+        yield _current.get()
+    finally:
+        _current.reset(token)
+
+
+def current() -> str:
+    """The id of the request that is being answered; empty outside of any."""
+    return _current.get()
