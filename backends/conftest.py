@@ -10,8 +10,11 @@ from make_weights import weights
 from torch_weights import state_dict
 
 from maskrcnn_server.backend import Image
+from maskrcnn_tensorflow.tf_environment import freeze_weights
 
 TESTS = Path(__file__).parents[1] / "tests"
+
+freeze_weights()  # as in the server's process
 
 
 @pytest.fixture(scope="session")

@@ -51,6 +51,10 @@ Engine: TypeAlias = Literal["native", "original"]
 """Who computes: this server's backend, or the code of the framework that trained the model."""
 
 
+Precision: TypeAlias = Literal["float32", "bfloat16", "float16"]
+"""The numbers that most of a network is computed in."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
     """What to load, and how the operator wants it set up."""
@@ -67,6 +71,11 @@ class ModelConfig:
     engine: Engine = "native"
     original: Path | None = None
     """Where the framework's own code is, for engine `original`. None: the backend's option says."""
+    precision: Precision = "float32"
+    """A backend that has no other refuses another."""
+    dedicated: bool = False
+    """Whether this process runs models and does nothing else with their framework, which may be set
+    up for that alone."""
     threads: int | None = None
     """Of engine `original`. None: as many as it likes."""
 
@@ -136,6 +145,17 @@ class Batches(Protocol):
         """(height, width) of the network's input for an image of this size, padding included.
 
         Images of one shape are computed together without a change of any answer.
+        """
+
+
+@runtime_checkable
+class Profiles(Protocol):
+    """What a model may do beside: say what the parts of its network take."""
+
+    def profile(self, image: Image, options: PredictOptions, /) -> Mapping[str, float]:
+        """Seconds of each part, such as `backbone`, `rpn`, `heads`, in the order of their work.
+
+        Each is waited for; together they may take more than in `predict`. Called as `predict` is.
         """
 
 

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -102,7 +103,7 @@ def load_model(backend: Backend, settings: Settings) -> Model:
     """
     start = time.monotonic()
     try:
-        model = backend.load(model_config(settings, backend.name))
+        model = backend.load(replace(model_config(settings, backend.name), dedicated=True))
         loaded = time.monotonic()
         try:
             warm_up(model)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from maskrcnn_server.agreement import compare
-from maskrcnn_server.backend import Backend, Image, Model, ModelConfig, PredictOptions
+from maskrcnn_server.backend import Backend, Batches, Image, Model, ModelConfig, PredictOptions
 from maskrcnn_server.detections import Detections
 from maskrcnn_server.errors import InvalidModel
 from maskrcnn_server.plugins import NAME
@@ -85,6 +85,14 @@ class BackendConformance:
         alone = [model.predict([image], EVERYTHING)[0] for image in images]
         for one, other in zip(together, alone, strict=True):
             _assert_same(one, other, "company changes what is found")
+
+    def test_a_model_that_batches_knows_the_shape_of_every_size(self, model: Model) -> None:
+        if not isinstance(model, Batches):
+            return
+        assert model.batch_pixels >= 0
+        for size in ((1, 1), (120, 160), (3, 5000), (4000, 3000)):
+            height, width = model.network_shape(size)
+            assert min(height, width) > 0, f"an image of {size} has no size in the network"
 
     def test_the_same_image_gets_the_same_answer(self, model: Model) -> None:
         image = _noise(120, 160)

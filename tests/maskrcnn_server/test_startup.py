@@ -175,6 +175,7 @@ def test_settings_reach_the_backend(
         overrides={"FPN.FREEZE": "True"},
         options={"variant": "tf1"},
         score_threshold=0.25,
+        dedicated=step == "load",
     )
 
 

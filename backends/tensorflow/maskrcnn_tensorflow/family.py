@@ -12,9 +12,9 @@ from maskrcnn_server.errors import InvalidModel, InvalidSetting
 from maskrcnn_tensorflow.checkpoint import TENSORFLOW, Files
 from maskrcnn_tensorflow.folder import CLASSES_FILE, ModelFolder
 from maskrcnn_tensorflow.original import Original
-from maskrcnn_tensorflow.quiet import quiet
 from maskrcnn_tensorflow.renamed import Foreign, stored
 from maskrcnn_tensorflow.sources import CONFIG_FILE, C
+from maskrcnn_tensorflow.tf_environment import freeze_weights, quiet
 from maskrcnn_tensorflow.writing import (
     Write,
     write_checkpoint,
@@ -55,15 +55,28 @@ class Family(Generic[C]):
             return self._original(config, folder)
         variables = folder.variables()
         quiet()
+        if config.dedicated:
+            freeze_weights()
         from maskrcnn_tensorflow.model import TensorFlowModel
 
         metadata = folder.metadata(self.name, self.score_threshold, config.score_threshold)
-        own = self.operators(folder.config)
-        return TensorFlowModel(metadata, folder.architecture, folder.config, own, variables)
+        if config.precision != "float32":
+            facts = {**metadata.facts, "precision": config.precision}
+            metadata = replace(metadata, facts=facts)
+        return TensorFlowModel(
+            metadata,
+            folder.architecture,
+            folder.config,
+            self.operators(folder.config),
+            variables,
+            config.precision,
+        )
 
     def _original(self, config: ModelConfig, folder: ModelFolder[C]) -> Model:
         if self.original is None:
             raise InvalidSetting(f"backend {self.name} has no engine 'original', only 'native'")
+        if config.precision != "float32":
+            raise InvalidSetting(f"engine 'original' computes in float32, not {config.precision}")
         self._check(folder)
         metadata = folder.metadata(self.name, self.score_threshold, config.score_threshold)
         return self.original.open(config, folder, metadata)

@@ -93,7 +93,22 @@ class Graph:
     def _detect(
         self, images: tf.Tensor, sizes: tf.Tensor, score_threshold: tf.Tensor, limit: tf.Tensor
     ) -> Stages:
-        features = self._body.features(images)
+        features = self.features(images)
+        proposals = self.proposals(features, images, sizes)
+        features = [tf.cast(feature, tf.float32) for feature in features]
+        probabilities, found = self.found(
+            features, proposals, images, sizes, score_threshold, limit
+        )
+        return Stages(features, proposals, probabilities, found)
+
+    def features(self, images: tf.Tensor) -> list[tf.Tensor]:
+        """The feature maps of images, as computed."""
+        return self._body.features(images)
+
+    def proposals(
+        self, features: list[tf.Tensor], images: tf.Tensor, sizes: tf.Tensor
+    ) -> rpn.Proposals:
+        """What the region proposal network finds on them."""
         pools = rpn.raw_boxes(
             features,
             self._body.anchors,
@@ -102,7 +117,18 @@ class Graph:
             self._layers,
             self._config,
         )
-        proposals = self._operators.propose(pools, sizes)
+        return self._operators.propose(pools, sizes)
+
+    def found(
+        self,
+        features: list[tf.Tensor],
+        proposals: rpn.Proposals,
+        images: tf.Tensor,
+        sizes: tf.Tensor,
+        score_threshold: tf.Tensor,
+        limit: tf.Tensor,
+    ) -> tuple[tf.Tensor, heads.Found]:
+        """Class probabilities of the proposals, and the detections; of float32 feature maps."""
         probabilities, class_boxes = self._classify(features, proposals, sizes)
         found = heads.select(
             probabilities,
@@ -113,7 +139,7 @@ class Graph:
             limit,
             self._config,
         )
-        return Stages(features, proposals, probabilities, found)
+        return probabilities, found
 
     def _classify(
         self, features: list[tf.Tensor], proposals: rpn.Proposals, sizes: tf.Tensor

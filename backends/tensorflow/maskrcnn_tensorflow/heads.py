@@ -32,7 +32,7 @@ def box_features(regions: tf.Tensor, head: str, layers: Layers) -> tf.Tensor:
     x = _convs(regions, head, "conv", layers)
     dense = [name for name in (f"{head}/fc6", f"{head}/fc7", f"{head}/fc") if name in layers]
     if not dense:
-        return tf.reduce_mean(x, axis=[1, 2])
+        return tf.reduce_mean(tf.cast(x, tf.float32), axis=[1, 2])
     x = tf.reshape(x, [-1, layers[dense[0]].kernel.shape[0]])
     for name in dense:
         x = tf.nn.relu(layers.dense(name, x))
@@ -53,8 +53,9 @@ def classify(
     `hidden` (R, units) are features of the boxes `regions` (R, 4), in images of `sizes` (R, 2), to
     which boxes are clipped. Box regressions are divided by `weights`.
     """
-    logits = layers.dense(f"{outputs}/class", hidden)
-    deltas = tf.reshape(layers.dense(f"{outputs}/box", hidden), [tf.shape(hidden)[0], -1, 4])
+    logits = tf.cast(layers.dense(f"{outputs}/class", hidden), tf.float32)
+    deltas = tf.cast(layers.dense(f"{outputs}/box", hidden), tf.float32)
+    deltas = tf.reshape(deltas, [tf.shape(hidden)[0], -1, 4])
     decoded = boxes.decode(deltas / tf.constant(weights), regions[:, None], config.delta_clip)
     return tf.nn.softmax(logits), boxes.clip_to(decoded, sizes[:, None])
 
@@ -127,6 +128,7 @@ def masks(regions: tf.Tensor, labels: tf.Tensor, layers: Layers) -> tf.Tensor:
     kernel, bias = layers["maskrcnn/conv"]
     own_kernel = tf.gather(tf.transpose(kernel[0, 0]), labels - 1)
     own_bias = tf.gather(bias, labels - 1)
+    x, own_kernel, own_bias = (tf.cast(t, tf.float32) for t in (x, own_kernel, own_bias))
     return tf.sigmoid(tf.einsum("dhwc,dc->dhw", x, own_kernel) + own_bias[:, None, None])
 
 

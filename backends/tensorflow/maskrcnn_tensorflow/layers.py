@@ -30,7 +30,7 @@ class Norm(NamedTuple):
 
 
 class Layers:
-    """The layers of a network by name.
+    """The layers of a network by name, each computed in the type of its kernel.
 
     Their tensors are captured by the graphs that use them, not copied into each: a graph of
     constants runs about as fast, takes four times as long to start and twice the memory.
@@ -54,6 +54,7 @@ class Layers:
     def conv(self, name: str, x: tf.Tensor, stride: int = 1, padding: str = "SAME") -> tf.Tensor:
         """Convolve `x` (batch, height, width, in), add the bias, apply the norm `<name>/gn`."""
         kernel, bias = self[name]
+        x = tf.cast(x, kernel.dtype)
         y = tf.nn.bias_add(tf.nn.conv2d(x, kernel, stride, padding), bias)
         return self.norm(f"{name}/gn", y)
 
@@ -62,26 +63,29 @@ class Layers:
         kernel, bias = self[name]
         n, height, width = tf.unstack(tf.shape(x)[:3])
         shape = [n, 2 * height, 2 * width, kernel.shape[2]]
+        x = tf.cast(x, kernel.dtype)
         return tf.nn.bias_add(tf.nn.conv2d_transpose(x, kernel, shape, 2), bias)
 
     def dense(self, name: str, x: tf.Tensor) -> tf.Tensor:
         """Multiply `x` (n, in) with the kernel and add the bias."""
         kernel, bias = self[name]
-        return tf.nn.bias_add(tf.matmul(x, kernel), bias)
+        return tf.nn.bias_add(tf.matmul(tf.cast(x, kernel.dtype), kernel), bias)
 
     def norm(self, name: str, x: tf.Tensor) -> tf.Tensor:
         """Group normalisation (Wu and He 2018) of `x`, or `x` where there is none of that name.
 
-        Over 32 groups of neighbouring channels and all pixels, padding included; biased variance.
+        Over 32 groups of neighbouring channels and all pixels, padding included; biased variance;
+        in float32, whatever `x` is.
         """
         if name not in self._norms:
             return x
         gamma, beta = self._norms[name]
         shape = tf.shape(x)
-        grouped = tf.reshape(x, tf.concat([shape[:3], [GROUPS, gamma.shape[0] // GROUPS]], axis=0))
+        split = tf.concat([shape[:3], [GROUPS, gamma.shape[0] // GROUPS]], axis=0)
+        grouped = tf.reshape(tf.cast(x, tf.float32), split)
         centred = grouped - _mean(grouped)
         normal = centred * tf.math.rsqrt(_mean(tf.square(centred)) + EPSILON)
-        return tf.reshape(normal, shape) * gamma + beta
+        return tf.cast(tf.reshape(normal, shape) * gamma + beta, x.dtype)
 
 
 def _mean(grouped: tf.Tensor) -> tf.Tensor:
@@ -98,13 +102,14 @@ def _mean(grouped: tf.Tensor) -> tf.Tensor:
 def fold(
     variables: Mapping[str, NDArray[np.float32]],
     config: NetworkConfig,
+    dtype: tf.DType = tf.float32,
 ) -> Layers:
     """Layers of `variables` (`<layer>/W`, `/b`, `/bn/...`), batch norm folded into the kernels.
 
     gamma * (W x - mean) / sqrt(variance + epsilon) + beta is itself a convolution, with kernel
     W * scale and bias beta - mean * scale. conv0 also takes over the reversal of the channels of
     networks that were trained on BGR (images here are RGB), and division by their standard
-    deviation. Computed in float64, kept as float32.
+    deviation. Computed in float64, kept as `dtype`.
     """
     layers, norms = {}, {}
     for variable, values in variables.items():
@@ -119,7 +124,10 @@ def fold(
             if f"{name}/bn/gamma" in variables:
                 scale, bias = _batch_norm(variables, f"{name}/bn", config.norm_epsilon)
                 kernel = kernel * scale
-            layers[name] = Layer(tf.constant(kernel, tf.float32), tf.constant(bias, tf.float32))
+            layers[name] = Layer(
+                tf.cast(tf.constant(kernel, tf.float32), dtype),
+                tf.cast(tf.constant(bias, tf.float32), dtype),
+            )
         elif leaf == "gamma" and not name.endswith("/bn"):
             norms[name] = Norm(tf.constant(values), tf.constant(variables[f"{name}/beta"]))
     return Layers(layers, norms)

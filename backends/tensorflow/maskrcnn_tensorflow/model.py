@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from maskrcnn_server.backend import Image, ModelMetadata, PredictOptions
+from maskrcnn_server.backend import Image, ModelMetadata, Precision, PredictOptions
 from maskrcnn_server.detections import Detections, Proposals
 from maskrcnn_server.masks import RoiMasks
 from maskrcnn_server.rle import Size
@@ -18,7 +18,9 @@ from maskrcnn_tensorflow.config import NetworkConfig
 from maskrcnn_tensorflow.graph import Graph, Operators, Stages
 from maskrcnn_tensorflow.heads import Found
 from maskrcnn_tensorflow.layers import fold
+from maskrcnn_tensorflow.precision import dtype
 from maskrcnn_tensorflow.preprocess import Pixels
+from maskrcnn_tensorflow.profile import Profile
 
 MAX_BATCH = 4
 """Images in one run of the network at most: each takes about half a gigabyte on its way."""
@@ -38,12 +40,17 @@ class TensorFlowModel:
         config: NetworkConfig,
         operators: Operators,
         variables: dict[str, NDArray[np.float32]],
+        precision: Precision = "float32",
     ) -> None:
-        """`variables` by their checkpoint names; rows of flattened regions run y, x, channel."""
+        """`variables` by their checkpoint names; rows of flattened regions run y, x, channel.
+
+        Raises InvalidSetting if this machine does not compute in `precision`.
+        """
         self.metadata = metadata
         self._config = config
-        layers = fold(variables, config)
+        layers = fold(variables, config, dtype(precision))
         self._graph: Graph | None = Graph(layers, architecture, config, operators)
+        self._profile: Profile | None = None
 
     def predict(self, images: Sequence[Image], options: PredictOptions, /) -> list[Detections]:
         with stage("preprocess"):
@@ -62,7 +69,7 @@ class TensorFlowModel:
         return preprocess.padded_size(preprocess.resized_size(size, self._config), self._config)
 
     def close(self) -> None:
-        self._graph = None
+        self._graph = self._profile = None
 
     def stages(self, images: list[Pixels], options: PredictOptions) -> Stages:
         """What the network computes of resized images whose padded sizes are equal."""
@@ -74,6 +81,13 @@ class TensorFlowModel:
         with stage("network"):
             stages: Stages = graph.detect(pixels, sizes, np.float32(threshold), np.int32(limit))
         return stages
+
+    def profile(self, image: Image, options: PredictOptions, /) -> dict[str, float]:
+        self._profile = self._profile or Profile(self._open())
+        resized = preprocess.resized(image, self._config)
+        pixels = preprocess.batch([resized], self._config)
+        sizes = np.array([_size(resized)], np.int32)
+        return self._profile.seconds(pixels, sizes, *self._kept(options))
 
     def trace(self, image: Image, options: PredictOptions, /) -> Trace:
         """What `predict` computes of `image` on its way."""

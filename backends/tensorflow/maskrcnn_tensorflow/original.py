@@ -29,6 +29,7 @@ from maskrcnn_server.masks import BitMasks, RoiMasks
 from maskrcnn_server.trace import Trace
 from maskrcnn_tensorflow.folder import ModelFolder
 from maskrcnn_tensorflow.sources import C
+from maskrcnn_tensorflow.tf_environment import FROZEN
 
 START_S = 300
 """Seconds that the framework gets to load a model."""
@@ -312,6 +313,7 @@ def _work(connection: Connection, load: Load, job: Job, log: Path) -> None:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     os.environ |= {"TF_USE_LEGACY_KERAS": "1", "TF_CPP_MIN_LOG_LEVEL": "2", **job.environment}
+    os.environ.pop(FROZEN, None)
     # Without oneDNN, TensorFlow cannot pool channels-first on a CPU.
     os.environ["TF_ENABLE_ONEDNN_OPTS"] = "1"
     sys.path.insert(0, str(job.checkout))

@@ -78,12 +78,16 @@ def raw_boxes(
         of_map = anchors(cell, config.anchor_ratios, tf.shape(feature)[1:3], image)
         pools.append(
             RawBoxes(
-                tf.reshape(layers.conv("rpn/class", hidden), [batch, -1]),
-                tf.reshape(layers.conv("rpn/box", hidden), [batch, -1, 4]),
+                tf.reshape(_float32(layers.conv("rpn/class", hidden)), [batch, -1]),
+                tf.reshape(_float32(layers.conv("rpn/box", hidden)), [batch, -1, 4]),
                 tf.reshape(of_map, [-1, 4]),
             )
         )
     return pools
+
+
+def _float32(x: tf.Tensor) -> tf.Tensor:
+    return tf.cast(x, tf.float32)
 
 
 def joined(pools: list[RawBoxes]) -> RawBoxes:

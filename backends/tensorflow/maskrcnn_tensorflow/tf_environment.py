@@ -1,11 +1,22 @@
-"""Importing TensorFlow with fewer of its notices."""
+"""What TensorFlow reads from the environment: to be set before it is imported."""
 
 import os
 
+FROZEN = "TF_ONEDNN_ASSUME_FROZEN_WEIGHTS"
+"""Whether kernels keep a convolution's weights in the layout that they were last used in."""
+
 
 def quiet() -> None:
-    """Have TensorFlow log errors only, unless the operator decided; call it before the import.
+    """Have TensorFlow log errors only, unless the operator decided.
 
     The few lines that it prints while it is imported no setting removes.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+def freeze_weights() -> None:
+    """Have kernels prepare weights once, not in every call, unless the operator decided.
+
+    Nothing in this process may train a network then: it would compute with the first weights.
+    """
+    os.environ.setdefault(FROZEN, "1")

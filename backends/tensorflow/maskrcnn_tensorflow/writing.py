@@ -9,7 +9,7 @@ import yaml
 from numpy.typing import NDArray
 
 from maskrcnn_server.errors import InvalidModel
-from maskrcnn_tensorflow.quiet import quiet
+from maskrcnn_tensorflow.tf_environment import quiet
 
 Values: TypeAlias = Mapping[str, NDArray[np.float32]]
 Write: TypeAlias = Callable[[Values, Path], None]
