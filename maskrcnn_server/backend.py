@@ -77,7 +77,7 @@ class ModelConfig:
     """Whether this process runs models and does nothing else with their framework, which may be set
     up for that alone."""
     threads: int | None = None
-    """Of engine `original`. None: as many as it likes."""
+    """That compute. None: as many as there are CPUs for this process."""
 
 
 @dataclass(frozen=True, kw_only=True)

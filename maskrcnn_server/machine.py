@@ -1,23 +1,36 @@
 """What this process may use of the machine."""
 
+import math
 import os
 from pathlib import Path
 
-CGROUP_LIMITS = (
-    Path("/sys/fs/cgroup/memory.max"),
-    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
-)
-"""Of the second and the first version of Linux's control groups."""
+CGROUP = Path("/sys/fs/cgroup")
+"""Linux's control groups, by which containers are limited: the second version or the first."""
 
 
 def available_memory() -> int:
     """Bytes of memory: the container's limit, or the machine's, if that is less."""
     physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return min([physical, *filter(None, map(_limit, CGROUP_LIMITS))])
+    limits = (_numbers("memory.max"), _numbers("memory/memory.limit_in_bytes"))
+    return min([physical, *(limit[0] for limit in limits if limit)])
 
 
-def _limit(path: Path) -> int | None:
+def available_cpus() -> int:
+    """CPUs: the share that the container has, rounded up, or those there are, if they are fewer."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    there = len(affinity(0)) if affinity else os.cpu_count() or 1
+    share = _numbers("cpu.max") or [
+        *_numbers("cpu/cpu.cfs_quota_us"),
+        *_numbers("cpu/cpu.cfs_period_us"),
+    ]
+    if len(share) == 2 and min(share) > 0:
+        return min(there, math.ceil(share[0] / share[1]))
+    return there
+
+
+def _numbers(file: str) -> list[int]:
+    """What a file of the control group says; nothing if there is none, or no limit."""
     try:
-        return int(path.read_text())
+        return [int(word) for word in (CGROUP / file).read_text().split()]
     except (OSError, ValueError):
-        return None
+        return []

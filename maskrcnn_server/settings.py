@@ -66,6 +66,11 @@ class Settings(BaseSettings):
         description="`float32`, or what is faster and a little less exact: `bfloat16` (CPUs with "
         "AVX-512 BF16 or AMX, GPUs from Ampere on), `float16` (GPUs).",
     )
+    threads: Annotated[int, Field(gt=0)] | None = Field(
+        None,
+        validation_alias=_names("MASKRCNN_THREADS"),
+        description="Threads that compute. Unset: one for each CPU of the machine or container.",
+    )
     multi_model: bool = Field(
         False,
         validation_alias=_names("MASKRCNN_MULTI_MODEL", "SAGEMAKER_MULTI_MODEL"),
@@ -252,6 +257,7 @@ def model_config(settings: Settings, backend: str) -> ModelConfig:
         score_threshold=settings.score_threshold,
         engine=settings.engine,
         precision=settings.precision,
+        threads=settings.threads,
     )
 
 

@@ -9,12 +9,13 @@ from typing import Any, Generic
 
 from maskrcnn_server.backend import Exporter, Model, ModelConfig, Probe
 from maskrcnn_server.errors import InvalidModel, InvalidSetting
+from maskrcnn_server.machine import available_cpus
 from maskrcnn_tensorflow.checkpoint import TENSORFLOW, Files
 from maskrcnn_tensorflow.folder import CLASSES_FILE, ModelFolder
 from maskrcnn_tensorflow.original import Original
 from maskrcnn_tensorflow.renamed import Foreign, stored
 from maskrcnn_tensorflow.sources import CONFIG_FILE, C
-from maskrcnn_tensorflow.tf_environment import freeze_weights, quiet
+from maskrcnn_tensorflow.tf_environment import freeze_weights, quiet, use_threads
 from maskrcnn_tensorflow.writing import (
     Write,
     write_checkpoint,
@@ -57,6 +58,7 @@ class Family(Generic[C]):
         quiet()
         if config.dedicated:
             freeze_weights()
+            use_threads(config.threads or available_cpus())
         from maskrcnn_tensorflow.model import TensorFlowModel
 
         metadata = folder.metadata(self.name, self.score_threshold, config.score_threshold)

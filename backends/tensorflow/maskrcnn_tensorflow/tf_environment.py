@@ -14,6 +14,15 @@ def quiet() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
+def use_threads(count: int) -> None:
+    """Have TensorFlow compute with so many threads, unless the operator decided.
+
+    By itself it takes one for each CPU of the machine, whatever a container may use of them.
+    """
+    for pool in ("INTRAOP", "INTEROP"):
+        os.environ.setdefault(f"TF_NUM_{pool}_THREADS", str(count))
+
+
 def freeze_weights() -> None:
     """Have kernels prepare weights once, not in every call, unless the operator decided.
 
