@@ -24,7 +24,7 @@ check: $(READY)
 	set -e; for backend in $(BACKENDS); do $(BIN)/mypy backends/conftest.py $$backend; done
 
 bench: $(READY)
-	$(BIN)/maskrcnn-server bench tests/images/china.png --backend tensorpack \
+	$(BIN)/maskrcnn-server bench tests/images/china.png --json-body --backend tensorpack \
 		--model backends/tensorpack/maskrcnn_tensorpack/demo/model
 
 $(READY): setup.cfg $(addsuffix /setup.cfg,$(BACKENDS)) Makefile build_tools/make_venv

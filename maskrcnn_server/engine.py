@@ -116,7 +116,7 @@ class Engine:
         """`max_waiting` requests may wait while one call runs, of `max_batch` images at most."""
         self._model = model
         self._batches = model if isinstance(model, Batches) else None
-        self._max_batch = 1 if self._batches is None else max_batch
+        self._max_batch = max_batch if self._batches and self._batches.batch_pixels else 1
         self._max_waiting = max_waiting
         self._turns = turns or Turns()
         self._changed = self._turns.changed

@@ -179,8 +179,8 @@ class App:
 def _direct(app: ASGIApp, routes: Mapping[tuple[str, str], Endpoint]) -> ASGIApp:
     """The application, but for some routes, by method and path, that are answered without it.
 
-    They are in it too, for their documentation. What FastAPI does for a route costs as much as all
-    else that this module does.
+    They are in it too, for their documentation. What FastAPI does for a route costs half as much as
+    all else that this module does.
     """
 
     async def direct(scope: Scope, receive: Receive, send: Send) -> None:

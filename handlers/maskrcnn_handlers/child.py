@@ -6,13 +6,24 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
 from maskrcnn_server import settings as environment
 from maskrcnn_server.errors import StartupError
+
+
+@dataclass(frozen=True)
+class Child:
+    """A process that answers at a URL."""
+
+    url: str
+    pid: int
+    ready_s: float
+    """From its start to the first `/ping` of 200."""
 
 
 @contextmanager
@@ -28,38 +39,64 @@ def served(
 
     Raises StartupError, with what the server said, if it ends or is not ready in time.
     """
+    command = serve_command(*(() if model_dir is None else ("--model", str(model_dir))))
+    command += ["--backend", backend]
+    env = environment.without_settings() | dict(variables)
+    with running(command, env=env, start_timeout_s=start_timeout_s) as child:
+        yield child.url
+
+
+def serve_command(*options: str, command: str = "serve") -> list[str]:
+    """How to start a server of this installation, but for its port."""
+    return [sys.executable, "-m", "maskrcnn_handlers", command, "--host", "127.0.0.1", *options]
+
+
+@contextmanager
+def running(
+    command: Sequence[str],
+    *,
+    ping: str = "/ping",
+    env: Mapping[str, str] | None = None,
+    start_timeout_s: float = 120,
+) -> Iterator[Child]:
+    """Start `command --port PORT`; give the process when it answers `ping` by 200; stop it after.
+
+    `env` None: this process's environment. Raises StartupError, with what the server said, if it
+    ends or is not ready in time.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "maskrcnn_handlers", "serve", "--host", "127.0.0.1"]
-    command += ["--port", str(port), "--backend", backend]
-    if model_dir is not None:
-        command += ["--model", str(model_dir)]
     url = f"http://127.0.0.1:{port}"
+    start = time.monotonic()
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
-            command,
+            [*command, "--port", str(port)],
             stdout=log,
             stderr=subprocess.STDOUT,
-            env=environment.without_settings() | dict(variables),
+            env=env,
         )
         try:
-            deadline = time.monotonic() + start_timeout_s
-            while not _is_ready(url):
-                if process.poll() is not None or time.monotonic() > deadline:
+            while not _is_ready(url + ping):
+                ended = process.poll() is not None
+                if ended or time.monotonic() > start + start_timeout_s:
                     log.seek(0)
                     said = log.read().decode(errors="replace")
                     raise StartupError(f"the server did not get ready; it said:\n{said}")
                 time.sleep(0.05)
-            yield url
+            yield Child(url, process.pid, time.monotonic() - start)
         finally:
             process.terminate()
-            process.wait(30)
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
 
 
 def _is_ready(url: str) -> bool:
     try:
-        with urllib.request.urlopen(f"{url}/ping", timeout=2):
+        with urllib.request.urlopen(url, timeout=2):
             return True
     except OSError:
         return False

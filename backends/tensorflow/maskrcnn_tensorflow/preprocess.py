@@ -95,6 +95,9 @@ def batch(images: list[Pixels], config: NetworkConfig) -> NDArray[np.float32]:
     height, width = images[0].shape[:2]
     pixels = np.zeros((len(images), *padded_size((height, width), config), 3), np.float32)
     for target, image in zip(pixels, images, strict=True):
+        # Row by row: NumPy is five times slower at three numbers for each pixel.
         height, width = image.shape[:2]
-        np.subtract(image, config.rgb_mean, out=target[:height, :width], dtype=np.float32)
+        row = np.tile(np.array(config.rgb_mean, np.float32), width)
+        inside = target.reshape(len(target), -1)[:height, : len(row)]
+        np.subtract(image.reshape(height, -1), row, out=inside, dtype=np.float32)
     return pixels

@@ -1,0 +1,148 @@
+"""An HTTP client that costs little: what it measures is the server.
+
+It sends bytes that were made beforehand, keeps its connections, and parses no more of an answer
+than its status and length.
+"""
+
+import asyncio
+import ssl
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from maskrcnn_server.errors import InvalidSetting
+
+ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
+
+
+@dataclass(frozen=True)
+class Question:
+    """A body to post, and what it is."""
+
+    body: bytes
+    content_type: str
+    attributes: str = ""
+    """SageMaker's custom attributes."""
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where questions go."""
+
+    host: str
+    port: int
+    path: str
+    tls: bool = False
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back."""
+
+    status: int
+    body: bytes
+
+
+def address(url: str) -> Address:
+    """The address of a URL, `/invocations` if that has no path. Raises InvalidSetting."""
+    parts = urlsplit(url if "://" in url else f"http://{url}")
+    try:
+        port = parts.port
+    except ValueError:
+        raise InvalidSetting(f"{url}: its port is no number from 0 to 65535") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise InvalidSetting(f"{url}: not an http:// or https:// address")
+    tls = parts.scheme == "https"
+    path = parts.path if parts.path not in ("", "/") else "/invocations"
+    query = f"?{parts.query}" if parts.query else ""
+    return Address(parts.hostname, port or (443 if tls else 80), path + query, tls)
+
+
+def posted(to: Address, question: Question) -> bytes:
+    """The request that asks this, ready to send."""
+    lines = [
+        f"POST {to.path} HTTP/1.1",
+        f"Host: {to.host}:{to.port}",
+        f"Content-Type: {question.content_type}",
+        f"Content-Length: {len(question.body)}",
+    ]
+    if question.attributes:
+        lines.append(f"{ATTRIBUTES}: {question.attributes}")
+    return "\r\n".join([*lines, "", ""]).encode() + question.body
+
+
+def got(to: Address, path: str) -> bytes:
+    """The request for `path` at the same place, ready to send."""
+    return f"GET {path} HTTP/1.1\r\nHost: {to.host}:{to.port}\r\n\r\n".encode()
+
+
+class Connection:
+    """A connection for one request at a time, opened when it is first needed, and kept."""
+
+    def __init__(self, to: Address) -> None:
+        self._to = to
+        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+
+    async def ask(self, request: bytes) -> Answer:
+        """The answer to a request. Raises OSError, or ValueError if what came is not HTTP.
+
+        A server may close a kept connection at any time: then it is asked on a new one.
+        """
+        kept = self._streams is not None and not self._streams[0].at_eof()
+        try:
+            return await self._asked(request)
+        except ConnectionError:
+            if not kept:
+                raise
+        return await self._asked(request)
+
+    def close(self) -> None:
+        """Close it; the next request opens it again."""
+        if self._streams is not None:
+            self._streams[1].close()
+        self._streams = None
+
+    async def _asked(self, request: bytes) -> Answer:
+        if self._streams is None or self._streams[0].at_eof():
+            self.close()
+            context = ssl.create_default_context() if self._to.tls else None
+            self._streams = await asyncio.open_connection(self._to.host, self._to.port, ssl=context)
+        reader, writer = self._streams
+        whole = False
+        try:
+            writer.write(request)
+            await writer.drain()
+            answer, keep = await _answer(reader)
+            whole = keep
+        except (asyncio.IncompleteReadError, asyncio.LimitOverrunError) as error:
+            raise ConnectionResetError(f"the answer ended early: {error}") from error
+        finally:
+            if not whole:
+                self.close()
+        return answer
+
+
+async def _answer(reader: asyncio.StreamReader) -> tuple[Answer, bool]:
+    """An answer, and whether the connection can be used again."""
+    head = (await reader.readuntil(b"\r\n\r\n")).lower()
+    start, *lines = head[:-4].split(b"\r\n")
+    if not start.startswith(b"http/1."):
+        raise ValueError(f"not an HTTP/1 answer: {start[:40]!r}")
+    headers = {name.strip(): value.strip() for name, _, value in (x.partition(b":") for x in lines)}
+    keep = headers.get(b"connection") != b"close" and not start.startswith(b"http/1.0")
+    if headers.get(b"transfer-encoding") == b"chunked":
+        body = await _chunks(reader)
+    elif b"content-length" in headers:
+        body = await reader.readexactly(int(headers[b"content-length"]))
+    else:
+        body, keep = await reader.read(), False
+    return Answer(int(start[9:12]), body), keep
+
+
+async def _chunks(reader: asyncio.StreamReader) -> bytes:
+    chunks = []
+    while length := int((await reader.readuntil(b"\r\n")).partition(b";")[0], 16):
+        chunks.append(await reader.readexactly(length))
+        await reader.readexactly(2)
+    while await reader.readuntil(b"\r\n") != b"\r\n":
+        pass
+    return b"".join(chunks)
