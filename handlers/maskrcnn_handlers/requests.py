@@ -2,10 +2,12 @@
 
 import base64
 import binascii
+import contextlib
 import difflib
 from dataclasses import dataclass
 from typing import Annotated, Any
 
+import pybase64
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from maskrcnn_server.backend import PredictOptions
@@ -131,6 +133,9 @@ def _refusal(error: ValidationError, kind: str) -> RequestError:
 
 
 def _base64(text: str) -> bytes:
+    with contextlib.suppress(ValueError):
+        return pybase64.b64decode(text, validate=True)
+    # Broken over lines, or wrong: the slow way knows what is wrong.
     try:
         data = text.encode("ascii").translate(None, b" \t\r\n")
         return base64.b64decode(data, validate=True)
