@@ -83,6 +83,11 @@ def test_reference_has_every_public_name(module: str, site: Path) -> None:
     assert set(public(module)) <= shown
 
 
+def test_docstrings_are_markdown(site: Path) -> None:
+    """A doctest would be three quotations in each other: indent the code instead."""
+    assert not [page for page in site.glob("reference/*.html") if "<blockquote" in page.read_text()]
+
+
 def test_first_page_is_the_readme(site: Path) -> None:
     page = (site / "index.html").read_text()
     assert 'id="maskrcnn_server"' in page
