@@ -40,7 +40,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
-    """Have links lead to where their targets are in the site."""
+    """Have links lead to where their targets are in the site; list the commands' options."""
     source = Path(str(page.file.abs_src_path))
 
     def moved(link: re.Match[str]) -> str:
@@ -49,6 +49,13 @@ def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
         return link[0] if target is None else os.path.relpath(_place(target), here)
 
     return LINK.sub(moved, markdown) + (_options() if page.file.src_uri == "cli.md" else "")
+
+
+def on_page_content(html: str, page: Page, **_: object) -> str:
+    """Give pages without sections, which are tables, the room of the table of contents."""
+    if not any(section.children for section in page.toc):
+        page.meta["hide"] = ["toc"]
+    return html
 
 
 def _place(path: Path) -> str:
