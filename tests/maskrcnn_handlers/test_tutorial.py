@@ -66,7 +66,11 @@ def test_every_command_does_what_the_page_says(
                 continue
             code = block.code.replace(PORT, port)
             said = subprocess.run(
-                [*PROGRAMS[block.language], code], capture_output=True, text=True, check=False
+                [*PROGRAMS[block.language], code],
+                capture_output=True,
+                text=True,
+                timeout=300,
+                check=False,
             )
             assert said.returncode == 0, f"{block.code}\n{said.stderr}"
             shown = doctest.OutputChecker().check_output(block.printed, said.stdout, AS_SHOWN)
