@@ -16,7 +16,7 @@ ERRORS = [
     for thing in vars(errors).values()
     if isinstance(thing, type) and issubclass(thing, errors.MaskRCNNError)
 ]
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("backends/*/README.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("backends/*/README.md")])
 
 
 def page(name: str) -> str:
