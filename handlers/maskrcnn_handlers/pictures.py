@@ -21,10 +21,12 @@ def overlay(image: Image, found: Detections, categories: tuple[Category, ...]) -
     """`image` with each instance in a colour of its own, the best on top."""
     names = {category.id: category.name for category in categories}
     pixels = image.copy()
-    colours = [_colour(i) for i in range(len(found))]
+    colours = [colour(i) for i in range(len(found))]
     if found.masks is not None:
-        for mask, colour in reversed(list(zip(found.masks.rle("rows"), colours, strict=True))):
-            _tint(pixels, mask.bitmap(), colour)
+        for mask, tint in reversed(list(zip(found.masks.rle("rows"), colours, strict=True))):
+            y, x, bitmap = mask.window()
+            height, width = bitmap.shape
+            _tint(pixels[y : y + height, x : x + width], bitmap, tint)
     picture = PIL.Image.fromarray(pixels)
     draw = PIL.ImageDraw.Draw(picture)
     short = min(found.size)
@@ -61,6 +63,7 @@ def _label(
     draw.text((x + 2, y), text, fill=(0, 0, 0) if bright else (255, 255, 255), font=font)
 
 
-def _colour(i: int) -> tuple[int, int, int]:
+def colour(i: int) -> tuple[int, int, int]:
+    """Of the i-th instance."""
     red, green, blue = colorsys.hsv_to_rgb(i * GOLDEN_ANGLE % 1, 0.85, 0.95)
     return round(red * 255), round(green * 255), round(blue * 255)
