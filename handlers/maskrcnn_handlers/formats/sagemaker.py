@@ -25,8 +25,10 @@ class Segmentation(TypedDict):
 
 
 class Annotation(TypedDict):
-    """One instance, in the format's own encoding. `category_id` is the network's class index, from 1:
-    not COCO's id."""
+    """One instance, in the format's own encoding.
+
+    `category_id` is the network's class index, from 1: not COCO's id.
+    """
 
     bbox: list[int]
     category_id: int
