@@ -60,11 +60,30 @@ def parts(mask: RLE, course: Course = "between") -> list[Part]:
 
 
 def without_holes(part: Part) -> Ring:
-    """One ring for a part with holes: it walks into each hole, around it, and back the same way."""
+    """One ring for a part with holes: it walks into each hole, around it, and back the same way.
+
+    The way is horizontal, from the left: there is nothing but the instance.
+    """
     ring = part.exterior
     for hole in sorted(part.holes, key=lambda hole: float(hole[:, 0].min())):
-        ring = joined(ring, hole)
+        around = np.roll(hole, -int(hole[:, 0].argmin()), axis=0)
+        edge, entry = _left_of(ring, around[0])
+        way = np.concatenate([entry, around, around[:1], entry])
+        ring = np.concatenate([ring[: edge + 1], way, ring[edge + 1 :]])
     return ring
+
+
+def _left_of(ring: Ring, point: NDArray[np.float64]) -> tuple[int, Ring]:
+    """Which edge of a ring is the first to the left of a point in it, and where (1, 2)."""
+    following = np.roll(ring, -1, axis=0)
+    across, y = following - ring, point[1]
+    level = across[:, 1] == 0
+    share = (y - ring[:, 1]) / np.where(level, 1, across[:, 1])
+    ends = np.minimum(ring[:, 0], following[:, 0]), np.maximum(ring[:, 0], following[:, 0])
+    x = np.where(level, point[0].clip(*ends), ring[:, 0] + share * across[:, 0])
+    meets = np.where(level, ring[:, 1] == y, (share >= 0) & (share <= 1)) & (x <= point[0])
+    edge = int(np.where(meets, x, -np.inf).argmax())
+    return edge, np.array([[x[edge], y]])
 
 
 def joined(ring: Ring, other: Ring) -> Ring:

@@ -1,6 +1,7 @@
 """A picture of what was found: masks, boxes and labels drawn over the photograph."""
 
 import colorsys
+from typing import TypeAlias
 
 import numpy as np
 import PIL.Image
@@ -11,6 +12,11 @@ from numpy.typing import NDArray
 from maskrcnn_server.backend import Image
 from maskrcnn_server.categories import Category
 from maskrcnn_server.detections import Detections
+
+Place: TypeAlias = tuple[float, float, float, float]
+"""x1, y1, x2, y2 of a label."""
+
+Font: TypeAlias = PIL.ImageFont.ImageFont | PIL.ImageFont.FreeTypeFont
 
 OPACITY = 0.45
 GOLDEN_ANGLE = 0.381966
@@ -32,11 +38,17 @@ def overlay(image: Image, found: Detections, categories: tuple[Category, ...]) -
     short = min(found.size)
     font = PIL.ImageFont.load_default(max(10, short / 32))
     line = max(1, round(short / 300))
+    labels = [
+        f"{names[int(category)]} {score:.2f}"
+        for category, score in zip(found.category_ids, found.scores, strict=True)
+    ]
+    places: list[Place] = []
+    for box, label in zip(found.boxes.tolist(), labels, strict=True):
+        places.append(_place(draw, box, label, font, places))
     for i in reversed(range(len(found))):
-        box = found.boxes[i].tolist()
-        label = f"{names[int(found.category_ids[i])]} {found.scores[i]:.2f}"
-        draw.rectangle(box, outline=colours[i], width=line)
-        _label(draw, box, label, colours[i], font)
+        draw.rectangle(found.boxes[i].tolist(), outline=colours[i], width=line)
+    for i in reversed(range(len(found))):
+        _label(draw, places[i], labels[i], colours[i], font)
     return picture
 
 
@@ -45,22 +57,36 @@ def _tint(pixels: Image, bitmap: NDArray[np.bool_], colour: tuple[int, int, int]
     pixels[bitmap] = (inside * (1 - OPACITY) + np.array(colour) * OPACITY).astype(np.uint8)
 
 
+def _place(
+    draw: PIL.ImageDraw.ImageDraw, box: list[float], text: str, font: Font, taken: list[Place]
+) -> Place:
+    """Where a label stands: at the box's left, above it, or inside where there is no room; below
+    those of better instances that it would cover, while the picture lasts."""
+    _, _, width, height = draw.textbbox((0, 0), text, font=font)
+    width, height = width + 4, height + 3
+    x = max(0, min(box[0], draw.im.size[0] - width))
+    y = first = box[1] - height + 1 if box[1] >= height - 1 else box[1]
+    while covered := [
+        t for t in taken if t[0] < x + width and x < t[2] and t[1] < y + height and y < t[3]
+    ]:
+        y = max(place[3] for place in covered)
+        if y + height > draw.im.size[1]:
+            y = first
+            break
+    return x, y, x + width, y + height
+
+
 def _label(
     draw: PIL.ImageDraw.ImageDraw,
-    box: list[float],
+    place: Place,
     text: str,
-    colour: tuple[int, int, int],
-    font: PIL.ImageFont.ImageFont | PIL.ImageFont.FreeTypeFont,
+    tint: tuple[int, int, int],
+    font: Font,
 ) -> None:
-    """Write `text` above the box's upper left corner, or inside it where there is no room above."""
-    _, _, width, height = draw.textbbox((0, 0), text, font=font)
-    x = max(0, min(box[0], draw.im.size[0] - width - 4))
-    y = box[1] - height - 2
-    if y < 0:
-        y = box[1]
-    draw.rectangle((x, y, x + width + 3, y + height + 2), fill=colour)
-    bright = sum(colour) > 380
-    draw.text((x + 2, y), text, fill=(0, 0, 0) if bright else (255, 255, 255), font=font)
+    x1, y1, x2, y2 = place
+    draw.rectangle((x1, y1, x2 - 1, y2 - 1), fill=tint)
+    bright = sum(tint) > 380
+    draw.text((x1 + 2, y1), text, fill=(0, 0, 0) if bright else (255, 255, 255), font=font)
 
 
 def colour(i: int) -> tuple[int, int, int]:

@@ -143,7 +143,7 @@ def by_ultralytics(body: bytes, size: Size) -> list[Bitmaps]:
         assert shares.max() <= 1
         canvas = np.zeros(size, np.uint8)
         points = (shares * np.array(size[::-1], np.float32)).astype(np.int32)
-        cv2.fillPoly(canvas, points[None], 1)
+        cv2.fillPoly(canvas, [points], 1)
         masks.append(canvas > 0)
     return masks
 
