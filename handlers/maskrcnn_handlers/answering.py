@@ -87,10 +87,10 @@ class Question:
             with request_ids.assigned(request_id), listen() as stopwatch:
                 return self._answer(encoded, caller), stopwatch
 
-        images, callers = self.request.images, _as_one(caller, len(self.request.images))
+        callers = _as_one(caller, len(self.request.images))
         found = []
         with listen() as heard, ThreadPoolExecutor(self.engine.at_once) as pool:
-            for one, stopwatch in pool.map(answer, images, callers):
+            for one, stopwatch in pool.map(answer, self.request.images, callers):
                 heard.hear(stopwatch)
                 found.append(one)
         unavailable = [one for one in found if isinstance(one, UnavailableError)]

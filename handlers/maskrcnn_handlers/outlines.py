@@ -150,12 +150,14 @@ class _Corners:
         """Of the horizontal edges, in the direction of the walk."""
         self._next = opposite[ends[:, 1]] // 2
         """The horizontal edge after each, one vertical edge further."""
-        self._height = len(bitmap)
+        self._lines = len(bitmap) + 1
+        self._places = self.x * self._lines + self.y
+        """Numbers of the corners' places, which ascend by column, then row."""
 
     def loops(self) -> Iterator[list[int]]:
         """The corners of each closed walk, which comes by no place twice."""
         following, ends = self._next.tolist(), self._ends.tolist()
-        places = (self.x * (self._height + 1) + self.y).tolist()
+        places = self._places.tolist()
         walked = bytearray(len(ends))
         for first in range(len(ends)):
             walk: list[int] = []
@@ -178,8 +180,9 @@ class _Corners:
 
     def above(self, x: int, y: int) -> int:
         """The corner at which the walk enters the vertical edge left of pixel (x, y)."""
-        keys = (self.x * (self._height + 1) + self.y)[self._by_column]
-        edge = (int(np.searchsorted(keys, x * (self._height + 1) + y, "right")) - 1) // 2
+        place = x * self._lines + y
+        after = np.searchsorted(self._places, place, "right", sorter=self._by_column)
+        edge = (int(after) - 1) // 2
         one, other = self._by_column[2 * edge : 2 * edge + 2].tolist()
         return int(one if self._ends[one // 2, 1] == one else other)
 

@@ -137,7 +137,8 @@ def test_images_of_one_shape_are_computed_together(
     go_on.set()
     asking.join()
     assert len(predictions(replies[0])) == 9
-    assert [len(call) for call in model.calls][:2] == [1, 3]
+    assert len(model.calls[0]) == 1
+    assert len(model.calls[1]) >= 3
 
 
 @pytest.mark.parametrize("name", ["coco", "polygons", "geojson", "labelme", "cvat"])
