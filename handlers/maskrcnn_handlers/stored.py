@@ -61,7 +61,8 @@ class Entry(NamedTuple):
 def read(paths: Sequence[Path]) -> Iterator[Entry]:
     """The answers in files, and in those of folders: one, a list, or one in each line.
 
-    What is wrong with one of them stands in its place. Raises OSError for a file that is not there.
+    One without a name has its file's, as batch transform names them. What is wrong with one stands
+    in its place. Raises OSError for a file that is not there.
     """
     for path in paths:
         inside = sorted(p for p in path.rglob("*") if p.suffix in SUFFIXES and p.is_file())
@@ -69,7 +70,10 @@ def read(paths: Sequence[Path]) -> Iterator[Entry]:
             values = _values(file.read_bytes())
             for number, value in enumerate(values, start=1):
                 place = f"{file}:{number}" if len(values) > 1 else str(file)
-                yield Entry(place, _answer(value))
+                answer = _answer(value)
+                if isinstance(answer, Answer) and answer.img_id == "":
+                    answer.img_id = file.stem
+                yield Entry(place, answer)
 
 
 def prediction(

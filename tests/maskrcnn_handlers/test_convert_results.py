@@ -112,6 +112,12 @@ def test_a_folder_is_all_its_answers(keep: Callable[..., Path], tmp_path: Path) 
     assert [a.img_id for a in names if isinstance(a, stored.Answer)] == ["a", "b"]
 
 
+def test_an_answer_without_a_name_has_its_files(keep: Callable[..., Path]) -> None:
+    (entry,) = stored.read([keep(answer(""), "street.jpg.out")])
+    assert isinstance(entry.answer, stored.Answer)
+    assert entry.answer.img_id == "street.jpg"
+
+
 BROKEN: dict[str, Any] = {
     "no JSON": b"\xff{",
     "empty": b"",
@@ -227,7 +233,8 @@ def test_masks_of_another_picture_are_told(
         ("..", "_.txt"),
         (".bashrc", "_bashrc.txt"),
         ("a\0b\n.png", "a_b_.txt"),
-        ("", "answer.txt"),
+        ("", "answers.txt"),
+        ("/", "answer.txt"),
         ("x" * 5000, "x" * 200 + ".txt"),
         (7, "7.txt"),
     ],
