@@ -136,6 +136,11 @@ class Engine:
         return self._model.metadata
 
     @property
+    def at_once(self) -> int:
+        """Images that it pays for one client to bring at a time."""
+        return self._max_batch
+
+    @property
     def waiting(self) -> int:
         """Requests that are admitted and not answered, the running ones aside."""
         return max(0, len(self._admitted) - self._running)

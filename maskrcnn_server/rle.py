@@ -1,7 +1,8 @@
 """Run-length encoding of binary masks: rows for the old containers' clients, columns for COCO."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,14 @@ Order: TypeAlias = Literal["rows", "columns"]
 
 Size: TypeAlias = tuple[int, int]
 """Height and width in pixels."""
+
+
+class Window(NamedTuple):
+    """A part of a mask, from pixel (y, x) on."""
+
+    y: int
+    x: int
+    bitmap: NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +46,34 @@ class RLE:
             return flat.reshape(self.size)
         return flat.reshape(self.size[::-1]).T
 
+    def window(self) -> Window:
+        """The smallest part of the mask that has all its 1s; of an empty mask nothing."""
+        length = self.size[1] if self.order == "rows" else self.size[0]
+        bounds = np.cumsum(self.counts[: len(self.counts) // 2 * 2]).reshape(-1, 2)
+        if not len(bounds):
+            return Window(0, 0, np.zeros((0, 0), np.bool_))
+        lines, places = np.divmod(bounds - [0, 1], length)
+        first, low, high = int(lines[0, 0]), int(places[:, 0].min()), int(places[:, 1].max())
+        if (lines[:, 0] != lines[:, 1]).any():  # a run goes on in the next line
+            low, high = 0, length - 1
+        shape = int(lines[-1, 1]) - first + 1, high - low + 1
+        inside = (lines - first) * shape[1] + places - low + [0, 1]
+        flat = np.zeros(shape[0] * shape[1] + 1, np.int8)
+        flat[inside[:, 0]] += 1
+        flat[inside[:, 1]] -= 1
+        bitmap = flat[:-1].cumsum(dtype=np.int8).astype(np.bool_).reshape(shape)
+        return Window(first, low, bitmap) if self.order == "rows" else Window(low, first, bitmap.T)
+
+    def to(self, order: Order) -> "RLE":
+        """The same mask in this order."""
+        if order == self.order:
+            return self
+        y, x, bitmap = self.window()
+        lines, offset, length = bitmap, (y, x), self.size[1]
+        if order == "columns":
+            lines, offset, length = bitmap.T, (x, y), self.size[0]
+        return from_edges([edges(lines, offset, length)], self.size, order)
+
     def compressed(self) -> str:
         """COCO's text for the runs.
 
@@ -57,6 +94,18 @@ class RLE:
         characters |= np.where(place < digits[:, None] - 1, 32, 0)
         used = place < digits[:, None]
         return bytes((characters[used] + 48).astype(np.uint8)).decode("ascii")
+
+
+def from_counts(counts: Sequence[int], size: Size, order: Order) -> RLE:
+    """The mask of these run lengths, as anybody may have written them; empty runs are taken out.
+
+    Raises ValueError if one is negative, or they do not sum to the pixels.
+    """
+    total = size[0] * size[1]
+    if min(counts, default=0) < 0 or sum(counts) != total:
+        raise ValueError(f"run lengths are 0 or more, and sum to height * width, which is {total}")
+    bounds = np.cumsum(np.array(counts, np.int64)[: len(counts) // 2 * 2]).reshape(-1, 2)
+    return from_edges([bounds[bounds[:, 0] < bounds[:, 1]]], size, order)
 
 
 def encode(bitmap: NDArray[np.bool_], order: Order) -> RLE:

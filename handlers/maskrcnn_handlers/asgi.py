@@ -15,7 +15,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from maskrcnn_handlers import request_ids, tracing
 from maskrcnn_handlers.model_management import ModelManagement
-from maskrcnn_handlers.requests import JsonRequest
+from maskrcnn_handlers.requests import (
+    ARRAY,
+    FORM,
+    JSON,
+    RAW,
+    FormRequest,
+    JsonRequest,
+    SeveralRequest,
+)
 from maskrcnn_handlers.service import Reply, Service, refusal
 from maskrcnn_server.engine import Caller
 from maskrcnn_server.errors import MaskRCNNError, NotReady, RequestError
@@ -26,17 +34,27 @@ LONGEST_LENGTH = 18
 
 Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
 
+BYTES = {"schema": {"type": "string", "format": "binary"}}
+ONE_OR_SEVERAL = [JsonRequest.model_json_schema(), SeveralRequest.model_json_schema()]
 INVOCATION: dict[str, Any] = {
     "requestBody": {
         "required": True,
         "content": {
-            "application/json": {"schema": JsonRequest.model_json_schema()},
-            "image/jpeg": {"schema": {"type": "string", "format": "binary"}},
-            "image/png": {"schema": {"type": "string", "format": "binary"}},
+            JSON: {"schema": {"oneOf": ONE_OR_SEVERAL}},
+            FORM: {"schema": FormRequest.model_json_schema()},
+            **dict.fromkeys((*RAW, ARRAY), BYTES),
         },
-    }
+    },
+    "parameters": [
+        {
+            "in": "header",
+            "name": ATTRIBUTES,
+            "schema": {"type": "string", "maxLength": 1024},
+            "description": "Options as `key=value`, separated by `;`, for bodies that are no JSON.",
+        }
+    ],
 }
-"""What OpenAPI says of a body that the routes take as bytes."""
+"""What OpenAPI says of a request that the routes take as bytes."""
 
 
 class App:

@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 
-from maskrcnn_handlers import images, negotiation, request_ids, requests
+from maskrcnn_handlers import negotiation, request_ids, requests
+from maskrcnn_handlers.answering import Question, described, failed
 from maskrcnn_handlers.exchange import Exchange
 from maskrcnn_handlers.metrics import CONTENT_TYPE, Metrics
 from maskrcnn_handlers.status import status_of
 from maskrcnn_handlers.tracing import Tracing
 from maskrcnn_server.engine import Caller, Engine
 from maskrcnn_server.errors import (
-    BackendFailed,
     InvalidSetting,
     MaskRCNNError,
     ModelNotFound,
@@ -22,7 +22,7 @@ from maskrcnn_server.errors import (
     PayloadTooLarge,
     QueueFull,
 )
-from maskrcnn_server.formats import Format, Prediction
+from maskrcnn_server.formats import Format
 from maskrcnn_server.models import Models
 from maskrcnn_server.settings import Settings
 from maskrcnn_server.stopwatch import Lap, listen, stage
@@ -137,9 +137,7 @@ class Service:
             except MaskRCNNError as error:
                 reply = refusal(error)
             except Exception as error:
-                failure = BackendFailed("the server failed on this request")
-                failure.__cause__ = error
-                reply = refusal(failure)
+                reply = refusal(failed(error))
             seconds = time.perf_counter() - start
             self._tell(reply, self._name(model), seconds, stopwatch.laps, len(body))
         return reply
@@ -182,19 +180,12 @@ class Service:
                 form = negotiation.choose(
                     self._formats, request.format, accept, self._settings.response_format
                 )
-                image = images.decode(request.image, self._settings.max_image_pixels)
-            with stage("wait"):
-                (found,) = engine.predict([image], request.options, caller)
-        with stage("encode"):
-            rendered = form.render(
-                Prediction(
-                    image_id=request.image_id,
-                    image=image,
-                    detections=found,
-                    model=engine.metadata,
-                )
-            )
-        return Reply(200, rendered, form.media_type)
+                question = Question(engine, request, form, self._settings.max_image_pixels)
+            if not request.several:
+                prediction = question.predicted(request.images[0], caller)
+        if request.several:
+            return Reply(200, question.answers(caller))
+        return Reply(200, question.written(prediction), form.media_type)
 
     def _tell(
         self,
@@ -258,15 +249,12 @@ class Service:
 
 def refusal(error: MaskRCNNError) -> Reply:
     """The reply that tells a client what went wrong; a fault of ours goes to the log as well."""
-    status = status_of(error)
     with request_ids.assigned() as request_id:
-        if status == 500:
-            logger.error("request %s failed", request_id, exc_info=error)
+        body = described(error)
     headers = {}
     if isinstance(error, QueueFull):
         headers["Retry-After"] = str(error.detail.get("retry_after_s", 1))
-    body = {"code": error.code, "message": error.message, "detail": error.detail}
-    reply = json_reply(status, {"error": body, "request_id": request_id}, headers)
+    reply = json_reply(status_of(error), {"error": body, "request_id": request_id}, headers)
     return replace(reply, code=error.code)
 
 

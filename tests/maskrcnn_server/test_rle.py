@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.typing import NDArray
 from pycocotools import mask as coco
 
-from maskrcnn_server.rle import RLE, Order, edges, encode, from_edges
+from maskrcnn_server.rle import RLE, Order, edges, encode, from_counts, from_edges
 
 Bitmap: TypeAlias = NDArray[np.bool_]
 
@@ -150,3 +150,53 @@ def test_runs_that_touch_become_one() -> None:
 
 def test_no_runs_make_an_empty_mask() -> None:
     assert from_edges([], (3, 4), "rows").counts.tolist() == [12]
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@quick
+@given(bitmap=bitmaps)
+def test_a_window_holds_every_pixel_of_the_mask_and_no_line_more(
+    order: Order, bitmap: Bitmap
+) -> None:
+    y, x, inside = encode(bitmap, order).window()
+    height, width = inside.shape
+    again = np.zeros_like(bitmap)
+    again[y : y + height, x : x + width] = inside
+    np.testing.assert_array_equal(again, bitmap)
+    if bitmap.any():
+        lines = inside if order == "rows" else inside.T
+        assert lines[0].any()
+        assert lines[-1].any()
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_a_window_is_as_small_as_can_be(order: Order) -> None:
+    bitmap = np.zeros((9, 12), np.bool_)
+    bitmap[2:5, 3:10] = True
+    y, x, inside = encode(bitmap, order).window()
+    assert (y, x, inside.shape) == (2, 3, (3, 7))
+
+
+@quick
+@given(bitmaps)
+def test_runs_in_one_order_become_those_in_the_other(bitmap: Bitmap) -> None:
+    rows, columns = encode(bitmap, "rows"), encode(bitmap, "columns")
+    np.testing.assert_array_equal(rows.to("columns").counts, columns.counts)
+    np.testing.assert_array_equal(columns.to("rows").counts, rows.counts)
+    assert rows.to("rows") is rows
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@quick
+@given(bitmap=bitmaps)
+def test_counts_of_anybody_are_read(order: Order, bitmap: Bitmap) -> None:
+    flat = bitmap.ravel() if order == "rows" else bitmap.T.ravel()
+    scattered = [n for value in flat for n in ((0, 1) if value else (1, 0))]
+    read = from_counts(scattered, (bitmap.shape[0], bitmap.shape[1]), order)
+    np.testing.assert_array_equal(read.counts, encode(bitmap, order).counts)
+
+
+@pytest.mark.parametrize("counts", [[], [5], [13], [-1, 13], [12, -1, 1], [10**30]])
+def test_counts_that_do_not_fit_are_refused(counts: list[int]) -> None:
+    with pytest.raises(ValueError, match="which is 12"):
+        from_counts(counts, (3, 4), "rows")

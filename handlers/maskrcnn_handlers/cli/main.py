@@ -11,6 +11,7 @@ from maskrcnn_handlers.cli import (
     backends,
     bench,
     convert,
+    convert_results,
     delete,
     demo,
     deploy,
@@ -38,7 +39,7 @@ app = typer.Typer(
 
 for module in (
     *(serve, torchserve, predict, doctor, models, backends),
-    *(convert, export, verify, demo, bench),
+    *(convert, convert_results, export, verify, demo, bench),
     *(pack, deploy, status, invoke, delete),
 ):
     app.command()(getattr(module, module.__name__.rpartition(".")[2]))
