@@ -65,7 +65,7 @@ def _mask_ious(
     ours, theirs = found.rle("rows"), reference.rle("rows")
     ious = []
     for i, j in pairs:
-        one, other = ours[i].bitmap(), theirs[j].bitmap()
-        union = int((one | other).sum())
-        ious.append(1.0 if union == 0 else int((one & other).sum()) / union)
+        both = ours[i].intersection(theirs[j])
+        union = ours[i].area + theirs[j].area - both
+        ious.append(1.0 if union == 0 else both / union)
     return np.array(ious)

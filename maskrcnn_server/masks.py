@@ -45,6 +45,20 @@ class BitMasks:
 
 
 @dataclass(frozen=True, eq=False)
+class RunLengthMasks:
+    """Masks as run lengths, all of `size`."""
+
+    runs: tuple[RLE, ...]
+    size: Size
+
+    def __len__(self) -> int:
+        return len(self.runs)
+
+    def rle(self, order: Order) -> list[RLE]:
+        return [r if r.order == order else encode(r.bitmap(), order) for r in self.runs]
+
+
+@dataclass(frozen=True, eq=False)
 class RoiMasks:
     """Soft masks in their boxes: bitmaps only together with boxes, image size and a threshold.
 

@@ -10,7 +10,8 @@ class CocoResults:
     """A list of results: data set category ids, float boxes, scores, compressed column-wise RLE.
 
     Source: https://cocodataset.org/#format-results. `image_id` is the number in the image's name,
-    where it is one; `area` is the mask's pixels, or the box's area where there is no mask.
+    where it is one; `area` is the mask's pixels, or the box's area where there is no mask;
+    `category_name` is for clients that have no list of the data set's categories.
     """
 
     name = "coco"
@@ -18,7 +19,7 @@ class CocoResults:
 
     def render(self, prediction: Prediction, /) -> bytes:
         found = prediction.detections
-        dataset_ids = {c.id: c.dataset_id for c in prediction.model.categories}
+        categories = {category.id: category for category in prediction.model.categories}
         masks = [None] * len(found) if found.masks is None else found.masks.rle("columns")
         image_id = coco.image_id(prediction.image_id)
         results = []
@@ -28,7 +29,8 @@ class CocoResults:
             bbox = coco.bbox(box)
             result: dict[str, object] = {
                 "image_id": image_id,
-                "category_id": dataset_ids[int(category)],
+                "category_id": categories[int(category)].dataset_id,
+                "category_name": categories[int(category)].name,
                 "bbox": bbox,
                 "score": float(score),
                 "area": bbox[2] * bbox[3] if mask is None else mask.area,

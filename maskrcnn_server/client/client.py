@@ -1,0 +1,282 @@
+"""A client of a server, at a URL or behind a SageMaker endpoint."""
+
+import asyncio
+import json
+import logging
+from collections.abc import Generator, Mapping
+from types import MappingProxyType, TracebackType
+from typing import Any, NoReturn, TypeAlias
+
+from maskrcnn_server import errors
+from maskrcnn_server.client.answer import Answer, read
+from maskrcnn_server.client.payload import Picture, encoded, fitted
+from maskrcnn_server.client.transports import (
+    AsyncHttp,
+    AsyncTransport,
+    Dropped,
+    Http,
+    InThreads,
+    Question,
+    Reply,
+    SageMaker,
+    Transport,
+    is_url,
+)
+from maskrcnn_server.errors import InvalidSetting, MaskRCNNError, NoAnswer, RequestError
+
+BUSY = frozenset({429, 502, 503, 504})
+"""Statuses of a server, or of what is in front of one, that may answer the same request later."""
+TOO_LARGE = 413
+FIRST_WAIT_S = 0.5
+LONGEST_WAIT_S = 20
+NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+Conversation: TypeAlias = Generator[Question, Reply, Answer]
+"""What is asked, and, when that is answered, asked again or understood; over any transport."""
+
+logger = logging.getLogger(__name__)
+
+
+class Client:
+    """Asks a server. For any thread; close it, or use it as a context manager.
+
+    `target` is a URL, or the name of a SageMaker endpoint, which `region`, `profile` and, for one
+    of several models, `target_model` are for; `headers` are for a URL. A picture that makes a
+    request of more than `max_payload_mb` MiB is sent smaller; the default is SageMaker's limit, and
+    what a server says that refuses one. For `retry_s` seconds a server that is busy is asked again;
+    `timeout_s` is for each time. `transport` takes the place of all these.
+
+    Raises InvalidSetting if what it needs is not installed, or the target is none.
+    """
+
+    def __init__(
+        self,
+        target: str,
+        *,
+        max_payload_mb: float | None = None,
+        retry_s: float = 60,
+        timeout_s: float = 120,
+        headers: Mapping[str, str] = NOTHING,
+        region: str | None = None,
+        profile: str | None = None,
+        target_model: str | None = None,
+        transport: Transport | None = None,
+    ) -> None:
+        if transport is None and is_url(target):
+            transport = Http(target, timeout_s, headers)
+        elif transport is None:
+            transport = SageMaker(target, timeout_s, region, profile, target_model)
+        self._transport = transport
+        self._limit_mb = transport.limit_mb if max_payload_mb is None else max_payload_mb
+        self._retry_s = retry_s
+
+    def predict(
+        self,
+        picture: Picture,
+        *,
+        score_threshold: float | None = None,
+        mask_threshold: float | None = None,
+        max_detections: int | None = None,
+        masks: bool = True,
+        options: Mapping[str, object] = NOTHING,
+    ) -> Answer:
+        """The instances in a picture.
+
+        `options` are any others of the contract's. Raises what the server raised, such as
+        InvalidImage; NoAnswer if it cannot be reached, or is none; OSError for a file that cannot
+        be read.
+        """
+        asked = _options(score_threshold, mask_threshold, max_detections, masks, options)
+        talk = _conversation(picture, asked, self._limit_mb)
+        turn = _step(talk, None)
+        while isinstance(turn, Question):
+            turn = _step(talk, self._send(turn))
+        return turn
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._transport.close()
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _send(self, question: Question) -> Reply:
+        tenacity = _tenacity()
+        reply: Reply = tenacity.Retrying(**_patience(self._retry_s))(self._transport.send, question)
+        return reply
+
+
+class AsyncClient:
+    """The same for coroutines of asyncio: `await client.predict(...)`."""
+
+    def __init__(
+        self,
+        target: str,
+        *,
+        max_payload_mb: float | None = None,
+        retry_s: float = 60,
+        timeout_s: float = 120,
+        headers: Mapping[str, str] = NOTHING,
+        region: str | None = None,
+        profile: str | None = None,
+        target_model: str | None = None,
+        transport: AsyncTransport | None = None,
+    ) -> None:
+        if transport is None and is_url(target):
+            transport = AsyncHttp(target, timeout_s, headers)
+        elif transport is None:
+            runtime = SageMaker(target, timeout_s, region, profile, target_model)
+            transport = InThreads(runtime)
+        self._transport = transport
+        self._limit_mb = transport.limit_mb if max_payload_mb is None else max_payload_mb
+        self._retry_s = retry_s
+
+    async def predict(
+        self,
+        picture: Picture,
+        *,
+        score_threshold: float | None = None,
+        mask_threshold: float | None = None,
+        max_detections: int | None = None,
+        masks: bool = True,
+        options: Mapping[str, object] = NOTHING,
+    ) -> Answer:
+        """As `Client.predict`. Files are read, pictures and answers decoded, in another thread."""
+        asked = _options(score_threshold, mask_threshold, max_detections, masks, options)
+        talk = _conversation(picture, asked, self._limit_mb)
+        turn = await asyncio.to_thread(_step, talk, None)
+        while isinstance(turn, Question):
+            turn = await asyncio.to_thread(_step, talk, await self._send(turn))
+        return turn
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._transport.close()
+
+    async def __aenter__(self) -> "AsyncClient":
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def _send(self, question: Question) -> Reply:
+        patience = _tenacity().AsyncRetrying(**_patience(self._retry_s))
+        reply: Reply = await patience(self._transport.send, question)
+        return reply
+
+
+def _conversation(picture: Picture, options: str, limit_mb: float | None) -> Conversation:
+    data = encoded(picture)
+    sent = fitted(data, limit_mb)
+    reply = yield Question(sent.body, options)
+    if reply.status == TOO_LARGE and (told := _told_limit(reply)) is not None:
+        sent = fitted(data, told)
+        reply = yield Question(sent.body, options)
+    if reply.status != 200:
+        _refuse(reply)
+    for note in sent.notes:
+        logger.warning("%s", note)
+    return read(reply.body, data, sent)
+
+
+def _step(talk: Conversation, reply: Reply | None) -> Question | Answer:
+    """What comes next after a reply; None: at the beginning."""
+    try:
+        return next(talk) if reply is None else talk.send(reply)
+    except StopIteration as end:
+        answer: Answer = end.value
+        return answer
+
+
+def _options(
+    score_threshold: float | None,
+    mask_threshold: float | None,
+    max_detections: int | None,
+    masks: bool,
+    others: Mapping[str, object],
+) -> str:
+    """All that is asked for, as custom attributes. The format is the compact one that is exact."""
+    asked: dict[str, object] = {
+        "score_threshold": score_threshold,
+        "mask_threshold": mask_threshold,
+        "max_detections": max_detections,
+        "masks": None if masks else "false",
+        **others,
+        "format": "coco",
+    }
+    pairs = [f"{key}={value}" for key, value in asked.items() if value is not None]
+    if any(";" in pair or not pair.isascii() or not pair.isprintable() for pair in pairs):
+        raise InvalidSetting(f"options {others}: ASCII without ; is allowed")
+    return ";".join(pairs)
+
+
+def _tenacity() -> Any:
+    try:
+        import tenacity
+    except ImportError:
+        raise InvalidSetting(
+            "tenacity is not installed: pip install 'maskrcnn-server[client]'"
+        ) from None
+    return tenacity
+
+
+def _patience(retry_s: float) -> dict[str, Any]:
+    """When, how often and for how long to ask again: a prediction changes nothing, so it may be.
+
+    Waits grow, at random, so that many clients do not come back at once; never less than the server
+    asks for.
+    """
+    tenacity = _tenacity()
+    backoff = tenacity.wait_random_exponential(FIRST_WAIT_S, LONGEST_WAIT_S)
+
+    def wait(state: Any) -> float:
+        asked = None if state.outcome.failed else state.outcome.result().retry_after_s
+        return float(backoff(state) + (asked or 0))
+
+    def last(state: Any) -> Reply:
+        reply: Reply = state.outcome.result()
+        return reply
+
+    return {
+        "retry": tenacity.retry_if_result(lambda reply: reply.status in BUSY)
+        | tenacity.retry_if_exception_type(Dropped),
+        "wait": wait,
+        "stop": tenacity.stop_before_delay(retry_s),
+        "retry_error_callback": last,
+    }
+
+
+def _told_limit(reply: Reply) -> float | None:
+    """MiB that a server says a request may have."""
+    try:
+        return float(json.loads(reply.body)["error"]["detail"]["max_payload_mb"])
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _refuse(reply: Reply) -> NoReturn:
+    """Raise what the server says, by the error's own class."""
+    try:
+        said = json.loads(reply.body)
+        error = said["error"]
+        code, message, detail = str(error["code"]), str(error["message"]), dict(error["detail"])
+    except (ValueError, KeyError, TypeError):
+        start = " ".join(reply.body[:300].decode(errors="replace").split())
+        raise NoAnswer(f"the server answers {reply.status}: {start or 'nothing'}") from None
+    kinds = [k for k in vars(errors).values() if isinstance(k, type) and k is not MaskRCNNError]
+    known = {k.code: k for k in kinds if issubclass(k, MaskRCNNError)}
+    fallback = RequestError if reply.status < 500 else MaskRCNNError
+    raise known.get(code, fallback)(message, **{**detail, "request_id": said.get("request_id")})
