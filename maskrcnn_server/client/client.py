@@ -44,14 +44,15 @@ class Client:
     of several models, `target_model` are for; `headers` are for a URL. A picture that makes a
     request of more than `max_payload_mb` MiB is sent smaller; the default is SageMaker's limit, and
     what a server says that refuses one. For `retry_s` seconds a server that is busy is asked again;
-    `timeout_s` is for each time. `transport` takes the place of all these.
+    `timeout_s` is for each time. A transport in place of the target needs none of these but the
+    first two.
 
     Raises InvalidSetting if what it needs is not installed, or the target is none.
     """
 
     def __init__(
         self,
-        target: str,
+        target: str | Transport,
         *,
         max_payload_mb: float | None = None,
         retry_s: float = 60,
@@ -60,11 +61,13 @@ class Client:
         region: str | None = None,
         profile: str | None = None,
         target_model: str | None = None,
-        transport: Transport | None = None,
     ) -> None:
-        if transport is None and is_url(target):
+        transport: Transport
+        if not isinstance(target, str):
+            transport = target
+        elif is_url(target):
             transport = Http(target, timeout_s, headers)
-        elif transport is None:
+        else:
             transport = SageMaker(target, timeout_s, region, profile, target_model)
         self._transport = transport
         self._limit_mb = transport.limit_mb if max_payload_mb is None else max_payload_mb
@@ -109,8 +112,10 @@ class Client:
         self.close()
 
     def _send(self, question: Question) -> Reply:
-        tenacity = _tenacity()
-        reply: Reply = tenacity.Retrying(**_patience(self._retry_s))(self._transport.send, question)
+        if not self._retry_s:
+            return self._transport.send(question)
+        patience = _tenacity().Retrying(**_patience(self._retry_s))
+        reply: Reply = patience(self._transport.send, question)
         return reply
 
 
@@ -119,7 +124,7 @@ class AsyncClient:
 
     def __init__(
         self,
-        target: str,
+        target: str | AsyncTransport,
         *,
         max_payload_mb: float | None = None,
         retry_s: float = 60,
@@ -128,13 +133,14 @@ class AsyncClient:
         region: str | None = None,
         profile: str | None = None,
         target_model: str | None = None,
-        transport: AsyncTransport | None = None,
     ) -> None:
-        if transport is None and is_url(target):
+        transport: AsyncTransport
+        if not isinstance(target, str):
+            transport = target
+        elif is_url(target):
             transport = AsyncHttp(target, timeout_s, headers)
-        elif transport is None:
-            runtime = SageMaker(target, timeout_s, region, profile, target_model)
-            transport = InThreads(runtime)
+        else:
+            transport = InThreads(SageMaker(target, timeout_s, region, profile, target_model))
         self._transport = transport
         self._limit_mb = transport.limit_mb if max_payload_mb is None else max_payload_mb
         self._retry_s = retry_s
@@ -173,6 +179,8 @@ class AsyncClient:
         await self.close()
 
     async def _send(self, question: Question) -> Reply:
+        if not self._retry_s:
+            return await self._transport.send(question)
         patience = _tenacity().AsyncRetrying(**_patience(self._retry_s))
         reply: Reply = await patience(self._transport.send, question)
         return reply

@@ -10,11 +10,13 @@ from rich.markup import escape
 from maskrcnn_handlers.cli import (
     backends,
     bench,
+    compare,
     convert,
     delete,
     demo,
     deploy,
     doctor,
+    evaluate,
     export,
     invoke,
     models,
@@ -38,7 +40,7 @@ app = typer.Typer(
 
 for module in (
     *(serve, torchserve, predict, doctor, models, backends),
-    *(convert, export, verify, demo, bench),
+    *(convert, export, verify, evaluate, compare, demo, bench),
     *(pack, deploy, status, invoke, delete),
 ):
     app.command()(getattr(module, module.__name__.rpartition(".")[2]))
