@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, TypeAlias
 
 import numpy as np
 import PIL.Image
@@ -27,6 +27,9 @@ class Segmentation(TypedDict):
     size: list[int]
 
 
+Pixels: TypeAlias = Annotated[float, Field(ge=-1e9, le=1e9, allow_inf_nan=False)]
+
+
 class Result(TypedDict):
     """One of COCO's results: what the format `coco` has for an instance.
 
@@ -34,10 +37,10 @@ class Result(TypedDict):
     """
 
     image_id: int | str
-    category_id: int
+    category_id: Annotated[int, Field(lt=2**31)]
     category_name: NotRequired[str]
-    bbox: Annotated[list[FiniteFloat], Field(min_length=4, max_length=4)]
-    score: FiniteFloat
+    bbox: Annotated[list[Pixels], Field(min_length=4, max_length=4)]
+    score: Annotated[float, Field(ge=0, le=1)]
     area: FiniteFloat
     segmentation: NotRequired[Segmentation]
 

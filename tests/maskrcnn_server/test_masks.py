@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from maskrcnn_server import masks
-from maskrcnn_server.masks import BitMasks, RoiMasks
+from maskrcnn_server.masks import BitMasks, RoiMasks, RunLengthMasks
 from maskrcnn_server.rle import Order, Size
 from maskrcnn_server.stopwatch import listen
 
@@ -212,3 +212,15 @@ def test_pasting_is_a_stage() -> None:
     with listen() as stopwatch:
         roi(soft(), (0, 0, 9, 9)).rle("rows")
     assert list(stopwatch.seconds) == ["paste"]
+
+
+def test_run_lengths_are_given_in_either_order() -> None:
+    bitmaps = np.zeros((2, 3, 4), np.bool_)
+    bitmaps[0, 1, 1:3] = bitmaps[1, :, 0] = True
+    columns = tuple(BitMasks(bitmaps).rle("columns"))
+    masks = RunLengthMasks(columns, (3, 4))
+    assert (len(masks), masks.size) == (2, (3, 4))
+    assert masks.rle("columns") == list(columns)
+    for mask, bitmap in zip(masks.rle("rows"), bitmaps, strict=True):
+        assert mask.order == "rows"
+        np.testing.assert_array_equal(mask.bitmap(), bitmap)
