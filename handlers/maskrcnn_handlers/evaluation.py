@@ -148,7 +148,8 @@ def plot(figures: Mapping[str, Figures], file: Path) -> None:
         axes.set(title=f"{KINDS[kind]}: AP {figure.numbers['AP']:.3f}", xlabel="recall")
         axes.set(xlim=(0, 1), ylim=(0, 1.02))
         axes.grid(alpha=0.3)
-        axes.legend(loc="lower left")
+        if figure.curves:
+            axes.legend(loc="lower left")
     panels[0].set(ylabel="precision, mean of the categories")
     drawing.savefig(file)
 

@@ -158,7 +158,8 @@ def test_cocos_text_is_read_as_pycocotools_writes_it(bitmap: Bitmap) -> None:
     text = coco.encode(np.asfortranarray(bitmap.astype(np.uint8)))["counts"].decode("ascii")
     read = from_compressed(text, (bitmap.shape[0], bitmap.shape[1]))
     np.testing.assert_array_equal(read.counts, encode(bitmap, "columns").counts)
-    assert (read.counts.dtype, read.order) == (np.int64, "columns")
+    assert read.counts.dtype == np.int64
+    assert read.order == "columns"
 
 
 @pytest.mark.parametrize("bitmap", SHAPES)
@@ -201,7 +202,8 @@ def test_any_text_is_a_mask_or_refused(text: str) -> None:
 @quick
 @given(bitmap=bitmaps, seed=st.integers(0, 2**32 - 1))
 def test_intersection_counts_the_pixels_in_both(order: Order, bitmap: Bitmap, seed: int) -> None:
-    other = speckled(*bitmap.shape, 0.5, seed)
+    height, width = bitmap.shape
+    other = speckled(height, width, 0.5, seed)
     found = encode(bitmap, order).intersection(encode(other, order))
     assert found == (bitmap & other).sum()
 
