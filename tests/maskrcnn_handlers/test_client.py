@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -346,6 +347,24 @@ def test_a_server_that_is_not_there_is_said_at_once(png: bytes, naps: list[float
 def test_a_target_that_is_none_is_refused(target: str) -> None:
     with pytest.raises(InvalidSetting, match="not an http"):
         Client(target)
+
+
+@pytest.mark.parametrize(
+    ("library", "extra", "use"),
+    [
+        ("httpx", "client", lambda _: Client("http://127.0.0.1:9")),
+        ("httpx", "client", lambda _: AsyncClient("http://127.0.0.1:9")),
+        ("tenacity", "client", lambda png: Client(Script()).predict(png)),
+        ("boto3", "sagemaker", lambda _: Client("shapes")),
+        ("supervision", "draw", lambda png: Client(Script(NOTHING_FOUND)).predict(png).draw()),
+    ],
+)
+def test_what_is_not_installed_is_named(
+    monkeypatch: pytest.MonkeyPatch, png: bytes, library: str, extra: str, use: Any
+) -> None:
+    monkeypatch.setitem(sys.modules, library, None)
+    with pytest.raises(InvalidSetting, match=rf"{library} is not installed: .*\[{extra}\]"):
+        use(png)
 
 
 class Relaying(BaseHTTPRequestHandler):

@@ -1,6 +1,8 @@
 """`evaluate`, `compare`, `predict` against a server: the real service over a model of colours."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -13,7 +15,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from maskrcnn_handlers.bulk.asking import answered
-from maskrcnn_handlers.cli import evaluate as evaluate_command
+from maskrcnn_handlers.cli import bulk
 from maskrcnn_handlers.cli.main import app
 from maskrcnn_server.client import Answer, Client
 from maskrcnn_server.errors import (
@@ -104,7 +106,7 @@ def test_the_next_run_asks_only_for_what_is_missing(
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(evaluate_command, "answered", interrupted)
+        patch.setattr(bulk, "answered", interrupted)
         assert evaluate(coco, url).exit_code != 0
     asked: list[bytes] = []
     predict = Client.predict
@@ -247,6 +249,35 @@ def test_a_folder_is_predicted_by_a_server_and_resumed(coco: Path, url: str) -> 
     assert f"{coco}/pictures/red.png: 2 instances" in done.output
     assert len(json.loads(joined.read_text())) == 4
     assert [path.name for path in (coco / "drawn").iterdir()] == ["red.png"]
+
+
+def test_nobody_is_asked_when_everything_is_done(coco: Path, url: str) -> None:
+    joined = coco / "all.json"
+    run("predict", coco / "pictures", "--url", url, "--json", joined)
+    lines = coco / "all.jsonl"
+    lines.write_text(lines.read_text().replace(url, "http://127.0.0.1:9"))
+    joined.unlink()
+    run("predict", coco / "pictures", "--url", "http://127.0.0.1:9", "--json", joined)
+    assert len(json.loads(joined.read_text())) == 3
+
+
+def test_an_endpoint_is_predicted_with(
+    coco: Path, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME", url)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    command = ("predict", coco / "pictures", "--endpoint", "shapes", "--region", "us-east-1")
+    assert "red.png: 1 instances" in run(*command).output
+
+
+def test_a_model_is_served_and_evaluated(coco: Path, install: Callable[..., Any]) -> None:
+    program = [sys.executable, "-m", "maskrcnn_handlers", "evaluate", "--out", f"{coco}/out"]
+    program += ["--coco", f"{coco}/truth.json", "--images", f"{coco}/pictures"]
+    program += ["--model", str(coco), "--backend", "fake"]
+    done = subprocess.run(program, env=install(), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert figures(coco)["segm"]["numbers"]["AP"] == pytest.approx(1)
 
 
 def test_lines_are_not_joined_into_themselves(coco: Path, url: str) -> None:

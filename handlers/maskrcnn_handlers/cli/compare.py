@@ -1,6 +1,8 @@
 """`maskrcnn-server compare`"""
 
 import json
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -9,15 +11,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from maskrcnn_handlers.bulk.asking import answered
 from maskrcnn_handlers.bulk.sources import Source, sources
-from maskrcnn_handlers.bulk.targets import opened, recognised
+from maskrcnn_handlers.bulk.targets import recognised
+from maskrcnn_handlers.cli.bulk import Concurrency, answers, client_of
 from maskrcnn_handlers.cli.deploy import Profile, Region
-from maskrcnn_handlers.cli.evaluate import Concurrency
-from maskrcnn_handlers.cli.progress import counting, downloading
 from maskrcnn_handlers.comparison import LEAST_IOU, Totals, difference
 from maskrcnn_handlers.gallery import Gallery, in_words
-from maskrcnn_server.client import Answer
+from maskrcnn_server.client import Answer, Client
 from maskrcnn_server.errors import InvalidImage, InvalidModel, MaskRCNNError
 from maskrcnn_server.plugins import Plugins
 
@@ -56,25 +56,25 @@ def compare(
     picture, and a page of the worst disagreements.
     """
     console = Console(soft_wrap=True)
-    plugins = Plugins()
-    targets = [recognised(text, plugins) for text in (a, b)]
+    targets = [recognised(text, Plugins()) for text in (a, b)]
     out.mkdir(parents=True, exist_ok=True)
     totals, gallery, failed = Totals(), Gallery(worst), 0
-    aws = {"region": region, "profile": profile}
-    with (
-        downloading(console) as progress,
-        opened(targets[0], plugins, progress, backend, **aws) as first,
-        opened(targets[1], plugins, progress, backend, **aws) as second,
-        (out / "pictures.jsonl").open("w") as lines,
-        counting(console, "comparing", None) as count,
-    ):
 
-        def ask(source: Source) -> list[Answer]:
-            data = source.read()
-            return [c.predict(data, score_threshold=score_threshold) for c in (first, second)]
+    @contextmanager
+    def both() -> Iterator[list[Client]]:
+        with ExitStack() as stack:
+            yield [
+                stack.enter_context(client_of(console, target, backend, region, profile))
+                for target in targets
+            ]
 
-        for source, found in answered(ask, sources(places), concurrency):
-            count()
+    def ask(clients: list[Client], source: Source) -> list[Answer]:
+        data = source.read()
+        return [client.predict(data, score_threshold=score_threshold) for client in clients]
+
+    with (out / "pictures.jsonl").open("w") as lines:
+        pairs = answers(console, "comparing", both, ask, sources(places), concurrency)
+        for source, found in pairs:
             if isinstance(found, MaskRCNNError):
                 console.print(f"[red]{escape(f'{source.name}: {found.message}')}[/]")
                 failed += 1

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -11,12 +12,18 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from maskrcnn_handlers.bulk.asking import answered
 from maskrcnn_handlers.bulk.journal import Journal
 from maskrcnn_handlers.bulk.sources import Source, file_source
-from maskrcnn_handlers.bulk.targets import Kind, Target, opened
+from maskrcnn_handlers.cli.bulk import (
+    Concurrency,
+    Endpoint,
+    Restart,
+    Url,
+    answers,
+    client_of,
+    one_target,
+)
 from maskrcnn_handlers.cli.deploy import Profile, Region
-from maskrcnn_handlers.cli.progress import counting, downloading
 from maskrcnn_handlers.cli.serve import BackendName, ModelOption
 from maskrcnn_handlers.evaluation import (
     KINDS,
@@ -30,18 +37,9 @@ from maskrcnn_handlers.evaluation import (
     plot,
     require_pycocotools,
 )
-from maskrcnn_server import settings as environment
-from maskrcnn_server.client import Answer, Result
+from maskrcnn_server.client import Answer, Client, Result
 from maskrcnn_server.downloads import sha256
-from maskrcnn_server.errors import InvalidImage, InvalidSetting, MaskRCNNError
-from maskrcnn_server.plugins import Plugins
-
-Url = Annotated[str | None, typer.Option(help="Of a server (path: /invocations).")]
-Endpoint = Annotated[str | None, typer.Option(help="Name of a SageMaker endpoint.")]
-Concurrency = Annotated[int, typer.Option(min=1, help="Pictures that are asked about at a time.")]
-Restart = Annotated[
-    bool, typer.Option("--restart", help="Begin anew, whatever an earlier run has done.")
-]
+from maskrcnn_server.errors import InvalidImage, MaskRCNNError
 
 SHOWN_FAILURES = 10
 
@@ -88,26 +86,19 @@ def evaluate(
             console.print(
                 f"{len(truth.paths) - len(todo)} of {len(truth.paths)} are answered already"
             )
-        if todo:
-            with (
-                downloading(console) as progress,
-                opened(target, Plugins(), progress, backend, region, profile) as client,
-                counting(console, "evaluating", len(todo)) as count,
-            ):
 
-                def ask(source: Source) -> Answer:
-                    return client.predict(
-                        source.read(),
-                        score_threshold=score_threshold,
-                        max_detections=max_detections,
-                    )
+        def ask(client: Client, source: Source) -> Answer:
+            return client.predict(
+                source.read(), score_threshold=score_threshold, max_detections=max_detections
+            )
 
-                for source, answer in answered(ask, todo, concurrency):
-                    if isinstance(answer, MaskRCNNError):
-                        journal.fail(source, answer)
-                    else:
-                        journal.add(source, answer.to_coco(source.image_id), answer.notes)
-                    count()
+        opening = partial(client_of, console, target, backend, region, profile)
+        found = answers(console, "evaluating", opening, ask, todo, concurrency, len(todo))
+        for source, answer in found:
+            if isinstance(answer, MaskRCNNError):
+                journal.fail(source, answer)
+            else:
+                journal.add(source, answer.to_coco(source.image_id), answer.notes)
         results, renamed = _by_name(journal.results(), truth.categories)
         failures = {line["picture"]: line["error"] for line in journal.lines() if "error" in line}
         changed = sum("notes" in line for line in journal.lines())
@@ -126,15 +117,6 @@ def evaluate(
     if changed:
         console.print(f"[yellow]{changed} pictures were sent smaller than they are[/]")
     _report(console, failures, len(truth.paths))
-
-
-def one_target(url: str | None, endpoint: str | None, model: str | None) -> Target:
-    """What the options name; without any, the model of the settings. Raises InvalidSetting."""
-    given: dict[Kind, str | None] = {"url": url, "endpoint": endpoint, "model": model}
-    named = [Target(kind, where) for kind, where in given.items() if where is not None]
-    if len(named) > 1:
-        raise InvalidSetting("--url, --endpoint and --model: name one of them")
-    return named[0] if named else Target("model", environment.read().model)
 
 
 def _sources(truth: CocoSet) -> Iterator[Source]:

@@ -1,8 +1,9 @@
 """`maskrcnn-server predict`"""
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Annotated
 
@@ -12,19 +13,24 @@ from rich.console import Console
 from rich.markup import escape
 
 from maskrcnn_handlers import pictures
-from maskrcnn_handlers.bulk.asking import answered
 from maskrcnn_handlers.bulk.journal import Journal
 from maskrcnn_handlers.bulk.sources import Source, sources
-from maskrcnn_handlers.bulk.targets import in_process, opened
+from maskrcnn_handlers.cli.bulk import (
+    Concurrency,
+    Endpoint,
+    Restart,
+    Url,
+    answers,
+    client_in_process,
+    client_of,
+    one_target,
+)
 from maskrcnn_handlers.cli.deploy import Profile, Region
-from maskrcnn_handlers.cli.evaluate import Concurrency, Endpoint, Restart, Url, one_target
-from maskrcnn_handlers.cli.progress import counting, downloading
 from maskrcnn_handlers.cli.serve import BackendName, ModelOption
 from maskrcnn_server import settings as environment
-from maskrcnn_server.client import Answer
+from maskrcnn_server.client import Answer, Client
 from maskrcnn_server.client.payload import upright
 from maskrcnn_server.errors import InvalidImage, InvalidSetting, MaskRCNNError
-from maskrcnn_server.plugins import Plugins
 
 
 def predict(
@@ -58,48 +64,38 @@ def predict(
     console = Console(soft_wrap=True)
     target = one_target(url, endpoint, model)
     settings = environment.read(model=model, backend=backend)
-    asked = {
-        "target": str(target),
-        "score_threshold": score_threshold,
-        "mask_threshold": settings.mask_threshold,
-    }
+    asked: dict[str, object] = {"target": str(target), "score_threshold": score_threshold}
+    opening = partial(client_of, console, target, backend, region, profile)
+    if target.kind == "model":
+        asked["mask_threshold"] = settings.mask_threshold
+        opening = partial(client_in_process, console, settings, concurrency)
     drawings = None if out is None else Drawings(out)
     total = skipped = failed = 0
+
+    def todo(journal: Journal | None) -> Iterator[tuple[Source, Path | None]]:
+        """What is to be answered, and where to draw it."""
+        nonlocal total, skipped
+        for source in sources(places):
+            total += 1
+            place = None if drawings is None else drawings.place(source.name)
+            if journal is not None and journal.has(source):
+                skipped += 1
+            else:
+                yield source, place
+
+    def ask(client: Client, item: tuple[Source, Path | None]) -> Answer:
+        source, place = item
+        answer = client.predict(source.read(), score_threshold=score_threshold)
+        if place is not None:
+            _draw(answer, place)
+        return answer
+
     with ExitStack() as stack:
         journal = None
         if json_file is not None:
             journal = stack.enter_context(Journal(_lines_of(json_file), asked, restart=restart))
-
-        def todo() -> Iterator[tuple[Source, Path | None]]:
-            """What is to be answered, and where to draw it."""
-            nonlocal total, skipped
-            for source in sources(places):
-                total += 1
-                place = None if drawings is None else drawings.place(source.name)
-                if journal is not None and journal.has(source):
-                    skipped += 1
-                else:
-                    yield source, place
-
-        progress = stack.enter_context(downloading(console))
-        if target.kind == "model":
-            client = stack.enter_context(in_process(Plugins(), settings, progress, concurrency))
-        else:
-            client = stack.enter_context(opened(target, Plugins(), progress, None, region, profile))
-
-        def ask(item: tuple[Source, Path | None]) -> Answer:
-            source, place = item
-            answer = client.predict(
-                source.read(),
-                score_threshold=score_threshold,
-                mask_threshold=settings.mask_threshold,
-            )
-            if place is not None:
-                _draw(answer, place)
-            return answer
-
-        count: Callable[[], None] = stack.enter_context(counting(console, "predicting", None))
-        for (source, _), answer in answered(ask, todo(), concurrency):
+        found = answers(console, "predicting", opening, ask, todo(journal), concurrency)
+        for (source, _), answer in found:
             if isinstance(answer, MaskRCNNError):
                 console.print(f"[red]{escape(f'{source.name}: {answer.message}')}[/]")
                 failed += 1
@@ -109,7 +105,6 @@ def predict(
                 console.print(f"{escape(source.name)}: {len(answer)} instances")
                 if journal is not None:
                     journal.add(source, answer.to_coco(source.image_id), answer.notes)
-            count()
         if journal is not None and json_file is not None:
             journal.join(json_file)
     if skipped:
