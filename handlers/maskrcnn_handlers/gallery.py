@@ -48,7 +48,7 @@ class Gallery:
 
     def page(self, a: str, b: str, totals: Totals) -> str:
         """The HTML, which needs no other file. All names are shown as text."""
-        rows = (f"<tr><td>{key}<td>{value:g}" for key, value in totals.figures().items())
+        rows = (f"<tr><td>{key}<td>{value:.4g}" for key, value in totals.figures().items())
         cards = [card.html for card in sorted(self._cards, reverse=True)]
         return "\n".join(
             [
@@ -66,19 +66,20 @@ class Gallery:
 
 def in_words(a: Answer, b: Answer, difference: Difference) -> list[str]:
     """What differs, one line for each detection, the worst kind first."""
+    names = {"A": a.names, "B": b.names}
     said = [
-        f"only {side}: {answer.names[i]} {answer.scores[i]:.2f}"
+        f"only {side}: {names[side][i]} {answer.scores[i]:.2f}"
         for side, answer, only in (("A", a, difference.only_a), ("B", b, difference.only_b))
         for i in only
     ]
     for place, (i, j) in enumerate(difference.pairs):
-        names = f"{a.names[i]} {a.scores[i]:.2f} and {b.scores[j]:.2f}"
+        pair = f"{names['A'][i]} {a.scores[i]:.2f} and {b.scores[j]:.2f}"
         ious = (difference.box_ious[place], *difference.mask_ious[place : place + 1])
         if min(ious) < POOR_IOU:
             kinds = zip(("box", "mask"), ious, strict=False)
-            said.append(f"{names}: " + ", ".join(f"{kind} IoU {iou:.2f}" for kind, iou in kinds))
+            said.append(f"{pair}: " + ", ".join(f"{kind} IoU {iou:.2f}" for kind, iou in kinds))
         elif abs(difference.score_drifts[place]) > LARGE_DRIFT:
-            said.append(names)
+            said.append(pair)
     return said
 
 
