@@ -48,7 +48,7 @@ class Gallery:
 
     def page(self, a: str, b: str, totals: Totals) -> str:
         """The HTML, which needs no other file. All names are shown as text."""
-        rows = (f"<tr><td>{key}<td>{value:.4g}" for key, value in totals.figures().items())
+        rows = (f"<tr><td>{key}<td>{round(value, 4)}" for key, value in totals.figures().items())
         cards = [card.html for card in sorted(self._cards, reverse=True)]
         return "\n".join(
             [

@@ -68,6 +68,10 @@ def encoded(picture: Picture) -> bytes:
 def measured(data: bytes) -> Size:
     """Height and width of the picture in an image file, upright. Raises InvalidImage."""
     with _opened(data) as picture:
+        if picture.format == "TIFF":
+            # Pillow may have turned it already, and does not say so.
+            turned = PIL.ImageOps.exif_transpose(picture)
+            return turned.height, turned.width
         width, height = picture.size
         transposed = picture.getexif().get(ORIENTATION, 1) >= TRANSPOSED
         return (width, height) if transposed else (height, width)

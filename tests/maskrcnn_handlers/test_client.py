@@ -15,7 +15,8 @@ import PIL.Image
 import pytest
 from pycocotools import mask as coco_mask
 
-from maskrcnn_server.client import Answer, AsyncClient, Client, client
+from maskrcnn_handlers import images
+from maskrcnn_server.client import Answer, AsyncClient, Client, client, payload
 from maskrcnn_server.client.transports import Dropped, Question, Reply
 from maskrcnn_server.errors import (
     InvalidImage,
@@ -115,6 +116,19 @@ def test_what_is_no_picture_is_refused_before_it_is_sent(picture: Any) -> None:
     with pytest.raises(InvalidImage):
         Client(script).predict(picture)
     assert script.asked == []
+
+
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_picture_is_as_upright_as_the_server_has_it(
+    pixels: np.ndarray, encode: Encode, form: str, orientation: int
+) -> None:
+    exif = PIL.Image.Exif()
+    exif[0x0112] = orientation
+    data = encode(pixels, form, exif=exif)
+    seen = images.decode(data, 10**6)
+    assert payload.measured(data) == seen.shape[:2]
+    np.testing.assert_array_equal(np.asarray(payload.upright(data)), seen)
 
 
 def test_boxes_are_those_of_the_upright_picture(

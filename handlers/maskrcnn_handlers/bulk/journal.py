@@ -17,7 +17,7 @@ class Journal:
     """JSON lines: first what was asked, then one for each picture, its results or what failed.
 
     A line is written when its picture is done. The last one of a picture counts; a last line that
-    is not whole is dropped. In memory is about 150 bytes for each picture.
+    is not whole is dropped. In memory is about 200 bytes for each picture.
 
     Raises InvalidSetting if the file has the answers to another question, or is written to by
     another process; OSError if it cannot be written.

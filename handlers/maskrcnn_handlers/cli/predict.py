@@ -70,6 +70,7 @@ def predict(
         asked["mask_threshold"] = settings.mask_threshold
         opening = partial(client_in_process, console, settings, concurrency)
     drawings = None if out is None else Drawings(out)
+    masks_are_wanted = out is not None or json_file is not None
     total = skipped = failed = 0
 
     def todo(journal: Journal | None) -> Iterator[tuple[Source, Path | None]]:
@@ -85,7 +86,9 @@ def predict(
 
     def ask(client: Client, item: tuple[Source, Path | None]) -> Answer:
         source, place = item
-        answer = client.predict(source.read(), score_threshold=score_threshold)
+        answer = client.predict(
+            source.read(), score_threshold=score_threshold, masks=masks_are_wanted
+        )
         if place is not None:
             _draw(answer, place)
         return answer
