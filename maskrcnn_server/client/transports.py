@@ -178,8 +178,14 @@ def address(url: str) -> str:
     """Where questions are posted. Raises InvalidSetting."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise InvalidSetting(f"{url}: not an http:// or https:// address")
+        raise InvalidSetting(f"{shown(url)}: not an http:// or https:// address")
     return parts._replace(path="/invocations").geturl() if parts.path in ("", "/") else url
+
+
+def shown(url: str) -> str:
+    """The address without what may be secret in it: user, password, query."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 def _httpx() -> Any:
@@ -211,7 +217,7 @@ def _broken(url: str, error: Exception) -> NoAnswer:
     httpx = _httpx()
     final = isinstance(error, (httpx.ConnectError, httpx.TimeoutException, httpx.ProxyError))
     kind = NoAnswer if final else Dropped
-    return kind(f"{url}: {type(error).__name__}: {error}".rstrip(": "))
+    return kind(f"{shown(url)}: {type(error).__name__}: {error}".rstrip(": "))
 
 
 def _keep_words(http_response: Any, parsed: dict[str, Any], **_: Any) -> None:

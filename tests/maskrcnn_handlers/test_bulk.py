@@ -172,6 +172,11 @@ def test_a_target_is_what_it_looks_like(text: str, kind: str) -> None:
     assert recognised(text, Plugins()).kind == kind
 
 
+def test_what_is_written_of_a_target_is_no_secret() -> None:
+    target = recognised("https://me:secret@host:8080/models/a/invoke?key=secret", Plugins())
+    assert str(target) == "url https://host:8080/models/a/invoke"
+
+
 def test_a_target_that_looks_like_nothing_is_refused() -> None:
     with pytest.raises(InvalidSetting, match="neither"):
         recognised("./absent/folder", Plugins())

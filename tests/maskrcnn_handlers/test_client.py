@@ -352,8 +352,10 @@ def test_what_cannot_be_small_enough_is_refused(large: bytes) -> None:
 
 
 def test_a_server_that_is_not_there_is_said_at_once(png: bytes, naps: list[float]) -> None:
-    with Client("http://127.0.0.1:9") as asking, pytest.raises(NoAnswer, match="ConnectError"):
+    asking = Client("http://me:secret@127.0.0.1:9")
+    with asking, pytest.raises(NoAnswer, match="ConnectError") as caught:
         asking.predict(png)
+    assert "secret" not in str(caught.value)
     assert naps == []
 
 

@@ -142,6 +142,15 @@ def test_a_picture_that_fails_is_counted_and_tried_again(coco: Path, url: str) -
     assert figures(coco)["bbox"]["per_category_AP"]["green"] == pytest.approx(1)
 
 
+def test_two_images_of_one_file_are_two(coco: Path, url: str) -> None:
+    truth = json.loads((coco / "truth.json").read_text())
+    truth["images"].append({**truth["images"][0], "id": 4})
+    truth["annotations"].append({**truth["annotations"][0], "id": 4, "image_id": 4})
+    write_truth(coco, truth["images"], truth["annotations"], dict(enumerate(COLOURS, start=1)))
+    evaluate(coco, url)
+    assert figures(coco)["bbox"]["numbers"]["AP"] == pytest.approx(1)
+
+
 def test_categories_are_matched_by_their_names(coco: Path, url: str) -> None:
     truth = json.loads((coco / "truth.json").read_text())
     for annotation in truth["annotations"]:

@@ -12,7 +12,7 @@ from maskrcnn_handlers.service import Service
 from maskrcnn_server import settings as environment
 from maskrcnn_server.archives import is_archive
 from maskrcnn_server.client import Client
-from maskrcnn_server.client.transports import ACCEPT, CONTENT_TYPE, Question, Reply
+from maskrcnn_server.client.transports import ACCEPT, CONTENT_TYPE, Question, Reply, shown
 from maskrcnn_server.downloads import Progress
 from maskrcnn_server.engine import Engine
 from maskrcnn_server.errors import InvalidSetting
@@ -37,7 +37,7 @@ class Target:
     where: str
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.where}"
+        return f"{self.kind} {shown(self.where) if '://' in self.where else self.where}"
 
 
 def recognised(text: str, plugins: Plugins) -> Target:

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -120,7 +121,9 @@ def evaluate(
 
 
 def _sources(truth: CocoSet) -> Iterator[Source]:
-    return (file_source(path, i) for i, path in truth.paths.items())
+    """One for each image, also where two are of one file."""
+    for i, path in truth.paths.items():
+        yield replace(file_source(path, i), name=f"{path}#{i}")
 
 
 def _by_name(
