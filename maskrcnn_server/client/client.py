@@ -1,19 +1,17 @@
 """A client of a server, at a URL or behind a SageMaker endpoint."""
 
 import asyncio
-import json
 import logging
 from collections.abc import Generator, Mapping
 from types import MappingProxyType, TracebackType
-from typing import Any, NoReturn, TypeAlias
+from typing import Any, TypeAlias
 
-from maskrcnn_server import errors
+from maskrcnn_server.client import patience, refusals
 from maskrcnn_server.client.answer import Answer, read
 from maskrcnn_server.client.payload import Picture, encoded, fitted
 from maskrcnn_server.client.transports import (
     AsyncHttp,
     AsyncTransport,
-    Dropped,
     Http,
     InThreads,
     Question,
@@ -22,13 +20,8 @@ from maskrcnn_server.client.transports import (
     Transport,
     is_url,
 )
-from maskrcnn_server.errors import InvalidSetting, MaskRCNNError, NoAnswer, RequestError
+from maskrcnn_server.errors import InvalidSetting
 
-BUSY = frozenset({429, 502, 503, 504})
-"""Statuses of a server, or of what is in front of one, that may answer the same request later."""
-TOO_LARGE = 413
-FIRST_WAIT_S = 0.5
-LONGEST_WAIT_S = 20
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 Conversation: TypeAlias = Generator[Question, Reply, Answer]
@@ -114,9 +107,7 @@ class Client:
     def _send(self, question: Question) -> Reply:
         if not self._retry_s:
             return self._transport.send(question)
-        patience = _tenacity().Retrying(**_patience(self._retry_s))
-        reply: Reply = patience(self._transport.send, question)
-        return reply
+        return patience.ask(self._transport.send, question, self._retry_s)
 
 
 class AsyncClient:
@@ -181,20 +172,18 @@ class AsyncClient:
     async def _send(self, question: Question) -> Reply:
         if not self._retry_s:
             return await self._transport.send(question)
-        patience = _tenacity().AsyncRetrying(**_patience(self._retry_s))
-        reply: Reply = await patience(self._transport.send, question)
-        return reply
+        return await patience.ask_async(self._transport.send, question, self._retry_s)
 
 
 def _conversation(picture: Picture, options: str, limit_mb: float | None) -> Conversation:
     data = encoded(picture)
     sent = fitted(data, limit_mb)
     reply = yield Question(sent.body, options)
-    if reply.status == TOO_LARGE and (told := _told_limit(reply)) is not None:
+    if (told := refusals.limit_mb(reply)) is not None:
         sent = fitted(data, told)
         reply = yield Question(sent.body, options)
     if reply.status != 200:
-        _refuse(reply)
+        refusals.refuse(reply)
     for note in sent.notes:
         logger.warning("%s", note)
     return read(reply.body, data, sent)
@@ -229,62 +218,3 @@ def _options(
     if any(";" in pair or not pair.isascii() or not pair.isprintable() for pair in pairs):
         raise InvalidSetting(f"options {others}: ASCII without ; is allowed")
     return ";".join(pairs)
-
-
-def _tenacity() -> Any:
-    try:
-        import tenacity
-    except ImportError:
-        raise InvalidSetting(
-            "tenacity is not installed: pip install 'maskrcnn-server[client]'"
-        ) from None
-    return tenacity
-
-
-def _patience(retry_s: float) -> dict[str, Any]:
-    """When, how often and for how long to ask again: a prediction changes nothing, so it may be.
-
-    Waits grow, at random, so that many clients do not come back at once; never less than the server
-    asks for.
-    """
-    tenacity = _tenacity()
-    backoff = tenacity.wait_random_exponential(FIRST_WAIT_S, LONGEST_WAIT_S)
-
-    def wait(state: Any) -> float:
-        asked = None if state.outcome.failed else state.outcome.result().retry_after_s
-        return float(backoff(state) + (asked or 0))
-
-    def last(state: Any) -> Reply:
-        reply: Reply = state.outcome.result()
-        return reply
-
-    return {
-        "retry": tenacity.retry_if_result(lambda reply: reply.status in BUSY)
-        | tenacity.retry_if_exception_type(Dropped),
-        "wait": wait,
-        "stop": tenacity.stop_before_delay(retry_s),
-        "retry_error_callback": last,
-    }
-
-
-def _told_limit(reply: Reply) -> float | None:
-    """MiB that a server says a request may have."""
-    try:
-        return float(json.loads(reply.body)["error"]["detail"]["max_payload_mb"])
-    except (ValueError, KeyError, TypeError):
-        return None
-
-
-def _refuse(reply: Reply) -> NoReturn:
-    """Raise what the server says, by the error's own class."""
-    try:
-        said = json.loads(reply.body)
-        error = said["error"]
-        code, message, detail = str(error["code"]), str(error["message"]), dict(error["detail"])
-    except (ValueError, KeyError, TypeError):
-        start = " ".join(reply.body[:300].decode(errors="replace").split())
-        raise NoAnswer(f"the server answers {reply.status}: {start or 'nothing'}") from None
-    kinds = [k for k in vars(errors).values() if isinstance(k, type) and k is not MaskRCNNError]
-    known = {k.code: k for k in kinds if issubclass(k, MaskRCNNError)}
-    fallback = RequestError if reply.status < 500 else MaskRCNNError
-    raise known.get(code, fallback)(message, **{**detail, "request_id": said.get("request_id")})

@@ -1,6 +1,7 @@
 """The client against a server: the real service over a model that sees colours."""
 
 import asyncio
+import contextlib
 import json
 import logging
 import sys
@@ -10,13 +11,15 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import numpy as np
 import PIL.Image
 import pytest
+from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
 from maskrcnn_handlers import images
-from maskrcnn_server.client import Answer, AsyncClient, Client, client, payload
+from maskrcnn_server.client import Answer, AsyncClient, Client, patience, payload
 from maskrcnn_server.client.transports import Dropped, Question, Reply
 from maskrcnn_server.errors import (
     InvalidImage,
@@ -217,7 +220,7 @@ def test_a_busy_server_is_asked_again_when_it_says(png: bytes, naps: list[float]
 
 
 def test_a_coroutine_is_as_patient(png: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "FIRST_WAIT_S", 0.001)
+    monkeypatch.setattr(patience, "FIRST_WAIT_S", 0.001)
 
     class Busy:
         limit_mb = None
@@ -298,6 +301,35 @@ RESULT = {"image_id": "", "category_id": 1, "bbox": [0, 0, 1, 1], "score": 0.5, 
 def test_an_answer_that_is_none_is_said_so(png: bytes, body: bytes) -> None:
     with pytest.raises(NoAnswer, match="the answer is"):
         Client(Script(Reply(200, body))).predict(png)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda values: (
+        st.lists(values, max_size=4)
+        | st.dictionaries(st.sampled_from([*RESULT, "segmentation", "counts", "size"]), values)
+    ),
+    max_leaves=12,
+)
+
+
+@hypothesis.settings(
+    deadline=None, suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture]
+)
+@hypothesis.given(
+    st.lists(
+        st.builds(
+            RESULT.__or__,
+            st.dictionaries(st.sampled_from([*RESULT, "segmentation"]), json_values, max_size=2),
+        ),
+        max_size=3,
+    )
+    | json_values
+)
+def test_any_json_is_an_answer_or_said_to_be_none(png: bytes, answer: object) -> None:
+    with contextlib.suppress(NoAnswer):
+        found = Client(Script(Reply(200, json.dumps(answer).encode()))).predict(png)
+        assert len(found) == len(found.names) == len(found.to_coco(1))
 
 
 def test_a_picture_that_is_refused_as_too_large_is_sent_smaller(
