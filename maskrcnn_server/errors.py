@@ -162,3 +162,9 @@ class DeploymentFailed(MaskRCNNError):
     """The cloud refused what a command asked of it, or an endpoint did not come up."""
 
     code = "deployment_failed"
+
+
+class NoAnswer(MaskRCNNError):
+    """A server cannot be reached, or what it answers is none of this project's."""
+
+    code = "no_answer"

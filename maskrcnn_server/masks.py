@@ -51,7 +51,7 @@ class BitMasks:
 
 
 @dataclass(frozen=True, eq=False)
-class RunMasks:
+class RunLengthMasks:
     """Masks as run lengths, all of `size`."""
 
     runs: Sequence[RLE]
@@ -63,8 +63,8 @@ class RunMasks:
     def rle(self, order: Order) -> list[RLE]:
         return [run.to(order) for run in self.runs]
 
-    def take(self, places: NDArray[np.int64]) -> "RunMasks":
-        return RunMasks([self.runs[place] for place in places], self.size)
+    def take(self, places: NDArray[np.int64]) -> "RunLengthMasks":
+        return RunLengthMasks([self.runs[place] for place in places], self.size)
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,6 +13,9 @@ Order: TypeAlias = Literal["rows", "columns"]
 Size: TypeAlias = tuple[int, int]
 """Height and width in pixels."""
 
+LONGEST_GROUP = 8
+"""Characters of a number in COCO's text: 40 bits, far more than a mask has pixels."""
+
 
 class Window(NamedTuple):
     """A part of a mask, from pixel (y, x) on."""
@@ -74,6 +77,17 @@ class RLE:
             lines, offset, length = bitmap.T, (x, y), self.size[0]
         return from_edges([edges(lines, offset, length)], self.size, order)
 
+    def intersection(self, other: "RLE") -> int:
+        """The number of pixels that are 1 in both. Raises ValueError if size or order differ."""
+        if (self.size, self.order) != (other.size, other.order):
+            raise ValueError(f"masks of {self.size} {self.order} and {other.size} {other.order}")
+        # How many 1s of this mask lie before a position grows by 0 or 1 from pixel to pixel.
+        ends = np.cumsum(self.counts)
+        ones = self.counts.copy()
+        ones[::2] = 0
+        before = np.interp(np.cumsum(other.counts), [0, *ends], [0, *np.cumsum(ones)])
+        return int(np.diff(before)[::2].sum())
+
     def compressed(self) -> str:
         """COCO's text for the runs.
 
@@ -113,6 +127,34 @@ def encode(bitmap: NDArray[np.bool_], order: Order) -> RLE:
     size = (bitmap.shape[0], bitmap.shape[1])
     lines = bitmap if order == "rows" else bitmap.T
     return from_edges([edges(lines, (0, 0), lines.shape[1])], size, order)
+
+
+def from_compressed(text: str, size: Size) -> RLE:
+    """The mask of `size` that COCO's text says: the reverse of `RLE.compressed`.
+
+    Source: `rleFrString` of cocoapi (common/maskApi.c). Raises ValueError for a text that is not
+    that of a mask of this size.
+    """
+    total = size[0] * size[1]
+    characters = np.frombuffer(text.encode("utf-8"), np.uint8).astype(np.int64) - 48
+    last = characters & 32 == 0
+    if not len(characters) or not last[-1] or ((characters < 0) | (characters > 63)).any():
+        raise ValueError("run lengths: not COCO's text")
+    ends = np.flatnonzero(last)
+    lengths = np.diff(ends, prepend=-1)
+    if lengths.max() > LONGEST_GROUP:
+        raise ValueError("run lengths: a number is too long")
+    place = np.arange(len(characters)) - np.repeat(ends - lengths + 1, lengths)
+    numbers = np.add.reduceat((characters & 31) << (5 * place), ends - lengths + 1)
+    # The highest bit of a number is its sign.
+    numbers -= np.where(characters[ends] & 16, np.int64(1) << (5 * lengths), 0)
+    # Sums of numbers that are no larger than the mask do not overflow.
+    if (abs(numbers) <= total).all():
+        for start in (1, 2):
+            numbers[start::2] = np.cumsum(numbers[start::2])
+        if numbers[0] >= 0 and (numbers[1:] > 0).all() and numbers.sum() == total:
+            return RLE(numbers, size, "columns")
+    raise ValueError(f"run lengths: not of a mask of {size[0]} x {size[1]}")
 
 
 def edges(lines: NDArray[np.bool_], offset: Size, length: int) -> NDArray[np.int64]:

@@ -1,6 +1,8 @@
 """A picture of what was found: masks, boxes and labels drawn over the photograph."""
 
+import base64
 import colorsys
+import io
 from typing import TypeAlias
 
 import numpy as np
@@ -50,6 +52,15 @@ def overlay(image: Image, found: Detections, categories: tuple[Category, ...]) -
     for i in reversed(range(len(found))):
         _label(draw, places[i], labels[i], colours[i], font)
     return picture
+
+
+def thumbnail(picture: PIL.Image.Image, width: int) -> str:
+    """A picture of this width and height at most, for a page that stands alone: a data URI."""
+    small = picture.copy()
+    small.thumbnail((width, width), PIL.Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    small.save(buffer, "JPEG", quality=80)
+    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 def _tint(pixels: Image, bitmap: NDArray[np.bool_], colour: tuple[int, int, int]) -> None:

@@ -13,7 +13,7 @@ from maskrcnn_server.categories import Category, coco
 from maskrcnn_server.detections import Detections
 from maskrcnn_server.errors import RequestError
 from maskrcnn_server.formats import Encoding, Prediction
-from maskrcnn_server.masks import RunMasks
+from maskrcnn_server.masks import RunLengthMasks
 from maskrcnn_server.rle import RLE, Size, from_counts
 
 SUFFIXES = (".json", ".jsonl", ".out")
@@ -139,7 +139,7 @@ def _answer(value: object) -> Answer | RequestError:
         return RequestError(f"{where}: {first['msg']}")
 
 
-def _masks(annotations: Sequence[Annotation], size: Size) -> RunMasks | None:
+def _masks(annotations: Sequence[Annotation], size: Size) -> RunLengthMasks | None:
     runs: list[RLE] = []
     for annotation in annotations:
         if annotation.segmentation is not None:
@@ -153,7 +153,7 @@ def _masks(annotations: Sequence[Annotation], size: Size) -> RunMasks | None:
                 raise RequestError(str(error)) from None
     if runs and len(runs) != len(annotations):
         raise RequestError(f"{len(runs)} of {len(annotations)} annotations have masks, not all")
-    return RunMasks(runs, size) if runs or not annotations else None
+    return RunLengthMasks(runs, size) if runs or not annotations else None
 
 
 def _categories(annotations: Sequence[Annotation]) -> tuple[Category, ...]:

@@ -36,6 +36,7 @@ EXPECTED: dict[type[errors.MaskRCNNError], int] = {
     errors.DownloadFailed: 500,
     errors.InvalidModel: 500,
     errors.DeploymentFailed: 500,
+    errors.NoAnswer: 500,
     errors.MaskRCNNError: 500,
 }
 

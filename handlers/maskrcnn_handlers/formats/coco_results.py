@@ -11,7 +11,8 @@ class CocoResults:
     """A list of results: data set category ids, float boxes, scores, column-wise run lengths.
 
     Source: https://cocodataset.org/#format-results. `image_id` is the number in the image's name,
-    where it is one; `area` is the mask's pixels, or the box's area where there is no mask.
+    where it is one; `area` is the mask's pixels, or the box's area where there is no mask;
+    `category_name` is for clients that have no list of the data set's categories.
     """
 
     name = "coco"
@@ -27,6 +28,7 @@ class CocoResults:
             result: dict[str, object] = {
                 "image_id": image_id,
                 "category_id": category.dataset_id,
+                "category_name": category.name,
                 "bbox": bbox,
                 "score": score,
                 "area": bbox[2] * bbox[3] if mask is None else mask.area,
