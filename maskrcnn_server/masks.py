@@ -45,6 +45,20 @@ class BitMasks:
 
 
 @dataclass(frozen=True, eq=False)
+class RunMasks:
+    """Masks as run lengths: `runs` of N masks, each of an image of `size`."""
+
+    runs: list[RLE]
+    size: Size
+
+    def __len__(self) -> int:
+        return len(self.runs)
+
+    def rle(self, order: Order) -> list[RLE]:
+        return [run if run.order == order else encode(run.bitmap(), order) for run in self.runs]
+
+
+@dataclass(frozen=True, eq=False)
 class RoiMasks:
     """Soft masks in their boxes: bitmaps only together with boxes, image size and a threshold.
 

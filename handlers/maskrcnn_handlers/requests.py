@@ -47,6 +47,12 @@ class Options(BaseModel):
     )
 
 
+class Attributes(Options):
+    """The custom attributes of a request."""
+
+    model: str | None = Field(None, max_length=1024, description="Which of several models.")
+
+
 class JsonRequest(Options):
     """The body of a JSON request."""
 
@@ -102,12 +108,21 @@ def parse(
     )
 
 
+def named_model(attributes: str) -> str | None:
+    """Which of several models the custom attributes name."""
+    return _pairs(attributes).get("model") or None
+
+
+def _pairs(text: str) -> dict[str, str]:
+    parts = [part.partition("=") for part in text.split(";") if part.strip()]
+    return {key.strip(): value.strip() for key, _, value in parts}
+
+
 def _attributes(text: str) -> Options:
     """The options among `key=value;key=value`."""
-    pairs = [part.partition("=") for part in text.split(";") if part.strip()]
-    values: dict[str, Any] = {key.strip(): value.strip() for key, _, value in pairs}
+    values: dict[str, Any] = _pairs(text)
     try:
-        return Options.model_validate_strings(values)
+        return Attributes.model_validate_strings(values)
     except ValidationError as error:
         raise _refusal(error, "custom attribute ") from None
 
