@@ -304,7 +304,7 @@ class Engine:
                         timeout_s=caller.timeout_s,
                     )
                 # Raises if it is down for long.
-                if (self._restarts is None or self._restarts.is_up()) and ready():
+                if self.is_up() and ready():
                     return
                 turn_s = self._turns.left_s()
                 self._changed.wait(min(left, turn_s) if turn_s > 0 else left)

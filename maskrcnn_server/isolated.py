@@ -42,10 +42,12 @@ SHAPE_S = 1.0
 """For the shape of an image in the network, which is arithmetic."""
 SHAPES = 1024
 """Of images, that are remembered."""
-HOPELESS = 3
+HOPELESS = 5
 """Processes that ended one after the other without an answer: then nobody waits for the next."""
-FIRST_DELAY_S, LAST_DELAY_S = 0.5, 60.0
-"""Before a process is started, doubled with each that ends; the first comes without delay."""
+FIRST_DELAY_S = 0.5
+"""Before the second in succession is started, doubled with each; the first comes at once."""
+LAST_DELAY_S = {True: 5.0, False: 60.0}
+"""The longest delay, after one that loaded the model, and after one that could not."""
 
 KINDS = {
     kind.code: kind
@@ -127,7 +129,14 @@ class IsolatedModel:
         self._told = changed
 
     def predict(self, images: Sequence[Image], options: PredictOptions, /) -> list[Detections]:
-        found = self._process.predict(images, options)
+        process = self._process
+        try:
+            found = process.predict(images, options)
+        except (BackendCrashed, BackendTimedOut):
+            with self._lock:
+                # Its end is heard of a little later, and the next request would meet it.
+                self._is_up = self._is_up and self._process is not process
+            raise
         self._failures = 0
         return found
 
@@ -153,6 +162,7 @@ class IsolatedModel:
 
     def _restarted(self) -> bool:
         """Try until there is a process again; False if nobody wants it any more."""
+        loads = True
         while True:
             delay_s = 0.0
             with self._lock:
@@ -160,7 +170,7 @@ class IsolatedModel:
                 if self._failures > 1:
                     # Many that failed together are not to come back together.
                     doubled = FIRST_DELAY_S * 2 ** min(self._failures - 2, 20)
-                    delay_s = min(LAST_DELAY_S, doubled) * random.uniform(0.5, 1)  # noqa: S311
+                    delay_s = min(LAST_DELAY_S[loads], doubled) * random.uniform(0.5, 1)  # noqa: S311
                 self._next_at = time.monotonic() + delay_s
             logger.warning(
                 "the process of model %s %s; another is started in %.1f s",
@@ -174,7 +184,7 @@ class IsolatedModel:
             try:
                 process = self._start()
             except MaskRCNNError as error:
-                self._reason = f"did not load it: {error.message}"
+                self._reason, loads = f"did not load it: {error.message}", False
                 continue
             with self._lock:
                 self._process, self._is_up = process, True
@@ -217,6 +227,7 @@ class _Process:
 
     def predict(self, images: Sequence[Image], options: PredictOptions) -> list[Detections]:
         sizes = [image.shape[:2] for image in images]
+        was_ended = bool(self.worker.reason)
         question = pack({"sizes": sizes, "options": asdict(options)})
         try:
             with self._calling:
@@ -226,7 +237,11 @@ class _Process:
                 self._pixels.release()
             header, found = unpack(answer)
         except (EOFError, OSError):
-            raise self._lost() from None
+            self.worker.kill()
+            message = f"the process of the model {self.worker.obituary()}"
+            if self.worker.reason and not was_ended:
+                raise BackendCrashed(message) from None
+            raise ModelLost(message) from None
         except (ValueError, KeyError, TypeError) as error:
             raise BackendFailed("the process of the model gave no such answer") from error
         if "error" in header:
@@ -284,13 +299,6 @@ class _Process:
             header, _ = unpack(self._questions.recv_bytes(MAX_ANSWER))
             height, width = header["shape"]
             return int(height), int(width)
-
-    def _lost(self) -> BackendCrashed:
-        """What to raise of a process that is dead, or sends what is no answer."""
-        self.worker.kill()
-        obituary = self.worker.obituary()
-        message = f"the process of the model {obituary}, while it computed this request"
-        return BackendCrashed(message) if self.worker.reason else ModelLost(message)
 
 
 def serve(connection: Connection, load: Callable[[], Model], questions: int, pixels: int) -> None:

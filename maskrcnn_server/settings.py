@@ -78,8 +78,8 @@ class Settings(BaseSettings):
         gt=0,
         le=3600,
         validation_alias=_names("MASKRCNN_PREDICT_TIMEOUT"),
-        description="Seconds, up to 3600, that a model may compute one request. Then the process of "
-        "an isolated model is ended; else `/ping` is 503 until it answers.",
+        description="Seconds, up to 3600, that a model may compute one request. Then the process "
+        "of an isolated model is ended; else `/ping` is 503 until it answers.",
     )
     load_timeout_s: float = Field(
         600,

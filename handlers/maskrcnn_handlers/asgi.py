@@ -140,8 +140,9 @@ class App:
             return _response(self._service.refuse(error))
         caller = self._service.caller()
         with _cancellable(self._running) as scope:
-            scope.deadline = current_time() + self._service.patience_s()
             headers = request.headers
+            attributes = headers.get(ATTRIBUTES, "")
+            scope.deadline = current_time() + self._service.patience_s(model, attributes)
             # anyio's task group would cost eight times as much.
             leaving = asyncio.create_task(_leaves(request, caller))
             try:
@@ -150,7 +151,7 @@ class App:
                     body,
                     headers.get("content-type", ""),
                     headers.get("accept", ""),
-                    headers.get(ATTRIBUTES, ""),
+                    attributes,
                     model,
                     caller,
                     limiter=self._limiter,

@@ -16,7 +16,7 @@ from maskrcnn_handlers import tracing
 from maskrcnn_handlers.asgi import App
 from maskrcnn_handlers.model_management import ModelManagement
 from maskrcnn_handlers.service import Service
-from maskrcnn_server.engine import Engine, Turns
+from maskrcnn_server.engine import TURN_S, Engine, Turns
 from maskrcnn_server.errors import StartupError
 from maskrcnn_server.machine import available_memory
 from maskrcnn_server.models import Models
@@ -49,7 +49,7 @@ def serve(plugins: Plugins, settings: Settings) -> None:
     start = time.monotonic()
     service = Service(plugins.formats(), settings, tracing.opened(settings))
     specs = [] if settings.models_file is None else read_models(settings.models_file, settings)
-    turns = Turns()
+    turns = Turns(min(TURN_S, settings.timeout_s / 4))
     models = _models(plugins, settings, turns) if specs or settings.multi_model else None
 
     def open_spec(spec: Spec) -> tuple[Engine, Path]:

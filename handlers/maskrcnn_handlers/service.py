@@ -28,7 +28,7 @@ from maskrcnn_server.settings import Settings
 from maskrcnn_server.stopwatch import Lap, listen, stage
 
 JSON = "application/json"
-ENCODE_S = 30
+ENCODE_S = 10
 """For an answer to be written, generously."""
 
 logger = logging.getLogger(__name__)
@@ -162,10 +162,10 @@ class Service:
         """Who asks from now on, and waits as long as the settings say."""
         return Caller(self._settings.timeout_s)
 
-    def patience_s(self) -> float:
+    def patience_s(self, model: str | None, attributes: str) -> float:
         """Seconds after which a request is answered, even if the model never ends."""
-        longest = max((engine.limit_s for engine in self._engines().values()), default=0.0)
-        return self._settings.timeout_s + longest + ENCODE_S
+        engine = self._engines().get(self._name(model or requests.named_model(attributes)))
+        return self._settings.timeout_s + ENCODE_S + (0 if engine is None else engine.limit_s)
 
     def check_length(self, length: int) -> None:
         """Raise PayloadTooLarge if a body of so many bytes is not read."""
