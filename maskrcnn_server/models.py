@@ -247,7 +247,7 @@ class Models:
         if url is None:
             if name not in self._specs or self._load_spec is None:
                 raise ModelRefused(
-                    f"url: where is it? no model {name} is in the models.yaml", model_name=name
+                    f"url: is missing, and no model {name} is in the models.yaml", model_name=name
                 )
             spec = self._specs[name]
             engine, folder = self._load_spec(spec)

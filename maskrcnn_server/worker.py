@@ -105,7 +105,7 @@ class Worker:
         with os.fdopen(ours, "rb") as printed:
             try:
                 process = subprocess.Popen(
-                    [sys.executable, "-c", boot],
+                    [sys.executable, "-u", "-c", boot],
                     stdin=subprocess.DEVNULL,
                     stdout=theirs,
                     stderr=theirs,
