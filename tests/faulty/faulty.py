@@ -15,7 +15,7 @@ from maskrcnn_server import hookimpl
 from maskrcnn_server.backend import Backend, Image, Model, ModelConfig, PredictOptions
 from maskrcnn_server.detections import Detections
 from maskrcnn_server.errors import InvalidImage
-from maskrcnn_server.masks import BitMasks
+from maskrcnn_server.masks import BitMasks, RoiMasks
 from maskrcnn_server.rle import Size
 from maskrcnn_server.testing.fake import FakeBackend, FakeModel
 
@@ -46,6 +46,13 @@ class FaultyModel(FakeModel):
         return [_with_bitmaps(one) if one.size[0] == 20 else one for one in found]
 
 
+class StillModel(FakeModel):
+    """Answers a hundred instances with soft masks without looking."""
+
+    def predict(self, images: Sequence[Image], options: PredictOptions, /) -> list[Detections]:
+        return [_a_hundred((image.shape[0], image.shape[1]), options) for image in images]
+
+
 class FaultyBackend(FakeBackend):
     """Loads any folder, and leaves its process' id there."""
 
@@ -61,6 +68,11 @@ def load(folder: Path, fault: str = "") -> Model:
     """A model of a folder, or the fault."""
     options = {"at_load": fault}
     return FaultyBackend().load(ModelConfig(model_dir=folder, options=options))
+
+
+def load_still() -> Model:
+    """A model that costs nothing."""
+    return StillModel(0.5)
 
 
 def fail(fault: str, folder: Path) -> None:
@@ -85,6 +97,17 @@ def fail(fault: str, folder: Path) -> None:
             kept += b"x" * (32 << 20)
             time.sleep(0.02)
         raise MemoryError
+
+
+def _a_hundred(size: Size, options: PredictOptions) -> Detections:
+    boxes = np.tile(np.array([0, 0, size[1], size[0]], np.float32), (100, 1))
+    return Detections(
+        size,
+        boxes,
+        np.full(100, 0.75, np.float32),
+        np.ones(100, np.int64),
+        RoiMasks(np.ones((100, 28, 28), np.float32), boxes, size, options.mask_threshold),
+    )
 
 
 def _with_bitmaps(found: Detections) -> Detections:
