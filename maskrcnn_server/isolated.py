@@ -132,10 +132,11 @@ class IsolatedModel:
         process = self._process
         try:
             found = process.predict(images, options)
-        except (BackendCrashed, BackendTimedOut):
+        except BackendFailed:
             with self._lock:
                 # Its end is heard of a little later, and the next request would meet it.
-                self._is_up = self._is_up and self._process is not process
+                if self._process is process and process.worker.is_ending:
+                    self._is_up = False
             raise
         self._failures = 0
         return found
@@ -183,8 +184,8 @@ class IsolatedModel:
                 return False
             try:
                 process = self._start()
-            except MaskRCNNError as error:
-                self._reason, loads = f"did not load it: {error.message}", False
+            except (MaskRCNNError, OSError) as error:
+                self._reason, loads = f"did not load it: {error}", False
                 continue
             with self._lock:
                 self._process, self._is_up = process, True
@@ -227,7 +228,7 @@ class _Process:
 
     def predict(self, images: Sequence[Image], options: PredictOptions) -> list[Detections]:
         sizes = [image.shape[:2] for image in images]
-        was_ended = bool(self.worker.reason)
+        was_ending = self.worker.is_ending
         question = pack({"sizes": sizes, "options": asdict(options)})
         try:
             with self._calling:
@@ -239,7 +240,7 @@ class _Process:
         except (EOFError, OSError):
             self.worker.kill()
             message = f"the process of the model {self.worker.obituary()}"
-            if self.worker.reason and not was_ended:
+            if self.worker.reason and not was_ending:
                 raise BackendCrashed(message) from None
             raise ModelLost(message) from None
         except (ValueError, KeyError, TypeError) as error:

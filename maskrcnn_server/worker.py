@@ -75,6 +75,11 @@ class Worker:
         """Of the process."""
         return self._process.pid
 
+    @property
+    def is_ending(self) -> bool:
+        """Whether the process is dead, or was killed."""
+        return bool(self.reason) or self.ended.is_set()
+
     def kill(self, reason: str = "") -> None:
         """End the process and whatever it started, now. May be called twice."""
         if not self.ended.is_set():

@@ -161,7 +161,8 @@ class App:
                 leaving.cancel()
         if scope.cancelled_caught:
             if scope.deadline <= current_time():
-                return _response(self._service.refuse(BackendTimedOut("the model hangs")))
+                hangs = BackendTimedOut("the model does not come to an end with this request")
+                return _response(self._service.refuse(hangs))
             late = NotReady("the server is shutting down; the request took too long")
             return _response(refusal(late))
         return _response(reply)

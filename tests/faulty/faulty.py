@@ -14,12 +14,21 @@ import numpy as np
 from maskrcnn_server import hookimpl
 from maskrcnn_server.backend import Backend, Image, Model, ModelConfig, PredictOptions
 from maskrcnn_server.detections import Detections
-from maskrcnn_server.errors import InvalidImage
+from maskrcnn_server.errors import BackendTimedOut, InvalidImage
 from maskrcnn_server.masks import BitMasks, RoiMasks
 from maskrcnn_server.rle import Size
 from maskrcnn_server.testing.fake import FakeBackend, FakeModel
 
-FAULTS = {11: "raise", 12: "die", 13: "hang", 14: "eat", 15: "exit", 16: "refuse", 17: "once"}
+FAULTS = {
+    11: "raise",
+    12: "die",
+    13: "hang",
+    14: "eat",
+    15: "exit",
+    16: "refuse",
+    17: "once",
+    18: "pretend",
+}
 PID = "pid"
 """File in the model's folder, with the id of the process that loaded it last."""
 EATEN = 2 << 30
@@ -83,6 +92,8 @@ def fail(fault: str, folder: Path) -> None:
         sys.exit("on purpose")
     if fault == "refuse":
         raise InvalidImage("too dark", lux=3)
+    if fault == "pretend":
+        raise BackendTimedOut("not really")
     if fault == "die":
         print("last words", flush=True)  # noqa: T201 (it is looked for)
         os._exit(3)

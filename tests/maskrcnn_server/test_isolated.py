@@ -134,6 +134,7 @@ def test_it_computes_in_another_process_what_it_would_in_this(
         ("raise", BackendFailed, "the backend failed on this request"),
         ("exit", BackendFailed, "the backend failed on this request"),
         ("refuse", InvalidImage, "too dark"),
+        ("pretend", BackendTimedOut, "not really"),
     ],
 )
 def test_what_it_raises_is_raised_here_and_costs_it_nothing(
@@ -145,9 +146,10 @@ def test_what_it_raises_is_raised_here_and_costs_it_nothing(
         model.predict([image(fault)], OPTIONS)
     if kind is InvalidImage:
         assert caught.value.detail == {"lux": 3}
-    else:
+    if kind is BackendFailed:
         assert "on purpose" in str(caught.value.__cause__)
         assert "in fail" in str(caught.value.__cause__)
+    assert model.is_up()
     assert len(model.predict([image()], OPTIONS)[0]) == 3
     assert (model.pid, model.restarts) == (pid, 0)
 
