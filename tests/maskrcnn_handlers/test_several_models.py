@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -225,6 +229,20 @@ def test_a_server_of_one_isolated_model_survives_what_ends_its_process(
     log = server.log.read_text()
     assert "model: last words" in log
     assert "RuntimeError: on purpose" in log
+
+
+def test_what_runs_in_an_isolated_model_is_finished_when_the_server_ends(
+    faulty: Callable[..., Server], tmp_path: Path, png: bytes, pool: ThreadPoolExecutor
+) -> None:
+    """Also where the signal goes to every process, as service managers send it."""
+    server = faulty("--model", str(tmp_path), MASKRCNN_ISOLATION="process", FAULTY_SECONDS="1")
+    server.wait_for(200)
+    url = f"{server.url}/invocations"
+    request = pool.submit(httpx.post, url, content=png, headers=PNG, timeout=60)
+    time.sleep(0.3)
+    os.kill(int((tmp_path / "pid").read_text()), signal.SIGTERM)
+    assert server.end()[0] == 0
+    assert request.result().status_code == 200
 
 
 def test_a_models_yaml_that_is_wrong_is_one_line(
