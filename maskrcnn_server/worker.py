@@ -110,7 +110,7 @@ class Worker:
         with os.fdopen(ours, "rb") as printed:
             try:
                 process = subprocess.Popen(
-                    [sys.executable, "-u", "-c", boot],
+                    [sys.executable, "-u", "-c", boot, self.name],
                     stdin=subprocess.DEVNULL,
                     stdout=theirs,
                     stderr=theirs,
