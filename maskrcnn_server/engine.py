@@ -203,9 +203,7 @@ class Engine:
     def is_up(self) -> bool:
         """Whether the model can answer now. Raises ModelFailed if nobody should wait for that."""
         if self.hangs:
-            raise ModelFailed(
-                f"the model has computed one request for more than {self.limit_s:g} s",
-            )
+            raise ModelFailed(f"the model has computed one call for more than {self.limit_s:g} s")
         return self._restarts is None or self._restarts.is_up()
 
     @property

@@ -494,7 +494,7 @@ def test_a_model_that_hangs_does_not_keep_the_others(gate: Gate, pool: ThreadPoo
     for _ in range(3):
         assert len(ask(healthy)) == 1
     assert [hanging.hangs, healthy.hangs] == [True, False]
-    with pytest.raises(ModelFailed, match=r"one request for more than 0\.05 s"):
+    with pytest.raises(ModelFailed, match=r"one call for more than 0\.05 s"):
         ask(hanging)
     assert not hanging.close(timeout_s=0.01)
     gate.opened.set()
