@@ -216,6 +216,10 @@ class _Process:
                 files=(theirs.fileno(), self._pixels.file),
                 memory_limit=limits.memory,
             )
+        except BaseException:
+            self._questions.close()
+            self._pixels.close()
+            raise
         finally:
             theirs.close()
         try:

@@ -61,6 +61,9 @@ class Worker:
         threading.Thread(target=self._live, args=life, name=f"worker {name}", daemon=True).start()
         try:
             self._process = started.result()
+        except BaseException:
+            self.connection.close()
+            raise
         finally:
             theirs.close()
         if memory_limit is not None:

@@ -150,10 +150,25 @@ def test_signals_that_end_a_server_leave_it_to_finish() -> None:
     worker.close()
 
 
-def test_descriptors_do_not_pile_up() -> None:
-    def count() -> int:
-        return len(list(Path("/proc/self/fd").iterdir()))
+def count() -> int:
+    """Of this process' descriptors."""
+    return len(list(Path("/proc/self/fd").iterdir()))
 
+
+def test_a_process_that_cannot_be_started_is_an_error_and_leaves_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys, "executable", "/no/such/python")
+    before = count()
+    with pytest.raises(FileNotFoundError, match="/no/such/python"):
+        Worker("w", end, 0)
+    deadline = time.monotonic() + PATIENCE_S
+    while count() > before:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_descriptors_do_not_pile_up() -> None:
     Worker("w", end, 0).close()
     before = count()
     for _ in range(3):
