@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "maskrcnn_torchvision": {"maskrcnn_server", "maskrcnn_tensorflow"},
     "maskrcnn_detectron2": {"maskrcnn_server", "maskrcnn_tensorflow"},
 }
-WAIST_NEEDS = {"filelock", "numpy", "pluggy", "pydantic", "pydantic_settings"}
+WAIST_NEEDS = {"filelock", "numpy", "pluggy", "pydantic", "pydantic_settings", "yaml"}
 CLIENT_NEEDS = {"PIL", "httpx", "supervision", "tenacity", "typing_extensions"}
 S3 = {"boto3", "botocore"}
 HTTP = {"fastapi", "fastapi_offline", "starlette", "uvicorn"}

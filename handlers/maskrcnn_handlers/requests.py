@@ -4,9 +4,9 @@ import base64
 import binascii
 import contextlib
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, NamedTuple, TypeVar
 
 import pybase64
 from pydantic import (
@@ -88,6 +88,12 @@ class Attributes(Options):
     img_id: ImageId = Field("", description="Name of the image, returned as it came.")
 
 
+class CustomAttributes(Attributes):
+    """The custom attributes of a request."""
+
+    model: str | None = Field(None, max_length=1024, description="Which of several models.")
+
+
 class Instance(BaseModel):
     """An image in JSON."""
 
@@ -117,6 +123,9 @@ class FormRequest(Attributes):
     image: Annotated[bytes, WithJsonSchema({"type": "string", "format": "binary"})] = Field(
         description="The image file. Its file name is the image's, unless `img_id` gives one."
     )
+
+
+A = TypeVar("A", bound=Attributes)
 
 
 class Encoded(NamedTuple):
@@ -150,7 +159,7 @@ def parse(
     `attributes` are SageMaker's custom attributes, `key=value` separated by `;`. Fields of a JSON
     body win over them. Raises RequestError, or UnsupportedContentType.
     """
-    asked = _attributes(attributes)
+    asked: Attributes = _strings(CustomAttributes, _pairs(attributes), "custom attribute ")
     media_type = content_type.partition(";")[0].strip().lower()
     images: list[Encoded | RequestError]
     fields: Options = asked
@@ -162,7 +171,7 @@ def parse(
             images = [Encoded(fields.img_id, _base64(fields.img_data))]
     elif media_type == FORM:
         form = multipart.parse(body, content_type)
-        fields = _strings(form.fields, "")
+        fields = _strings(Attributes, form.fields, "")
         if len(form.files) != 1:
             raise RequestError(f"a form has one file, not {len(form.files)}", field="image")
         ((name, data),) = form.files
@@ -194,16 +203,19 @@ def parse(
     )
 
 
-def _attributes(text: str) -> Attributes:
-    """The options among `key=value;key=value`."""
-    pairs = [part.partition("=") for part in text.split(";") if part.strip()]
-    values: dict[str, Any] = {key.strip(): value.strip() for key, _, value in pairs}
-    return _strings(values, "custom attribute ")
+def named_model(attributes: str) -> str | None:
+    """Which of several models the custom attributes name."""
+    return _pairs(attributes).get("model") or None
 
 
-def _strings(values: dict[str, Any], kind: str) -> Attributes:
+def _pairs(text: str) -> dict[str, str]:
+    parts = [part.partition("=") for part in text.split(";") if part.strip()]
+    return {key.strip(): value.strip() for key, _, value in parts}
+
+
+def _strings(schema: type[A], values: Mapping[str, str], kind: str) -> A:
     try:
-        return Attributes.model_validate_strings(values)
+        return schema.model_validate_strings(values)
     except ValidationError as error:
         raise _refusal(error, kind) from None
 

@@ -20,7 +20,7 @@ from maskrcnn_server.errors import (
     ModelNotFound,
     NotReady,
     PayloadTooLarge,
-    QueueFull,
+    UnavailableError,
 )
 from maskrcnn_server.formats import Format
 from maskrcnn_server.models import Models
@@ -28,6 +28,8 @@ from maskrcnn_server.settings import Settings
 from maskrcnn_server.stopwatch import Lap, listen, stage
 
 JSON = "application/json"
+ENCODE_S = 10
+"""For an answer to be written, generously."""
 
 logger = logging.getLogger(__name__)
 
@@ -90,11 +92,15 @@ class Service:
 
     def ping(self) -> Reply:
         """Whether requests are answered: 200, or 503 with the reason."""
-        if self._models is not None:
-            names = [hosted.name for hosted in self._models.hosted()]
-            return json_reply(200, {"status": "ready", "models": names})
-        if self._engine is None:
-            return refusal(NotReady("the model is loading"))
+        try:
+            if self._models is not None:
+                self._models.check()
+                return json_reply(200, {"status": "ready", "models": list(self._models.engines())})
+            if self._engine is None:
+                raise NotReady("the model is loading")
+            self._engine.is_up()
+        except UnavailableError as error:
+            return refusal(error)
         metadata = self._engine.metadata
         described = {"status": "ready", "model": metadata.name, "backend": metadata.backend}
         return json_reply(200, described)
@@ -126,10 +132,11 @@ class Service:
     ) -> Reply:
         """Answer one request. Never raises: every failure is a reply.
 
-        `attributes` are SageMaker's custom attributes; `model` names one of several. A `caller`, by
-        default one that stays, is made by `caller()`.
+        `attributes` are SageMaker's custom attributes; `model` names one of several, else the
+        attribute `model` does. A `caller`, by default one that stays, is made by `caller()`.
         """
         caller = caller or self.caller()
+        model = model or requests.named_model(attributes)
         start = time.perf_counter()
         with request_ids.assigned(), listen() as stopwatch:
             try:
@@ -152,6 +159,11 @@ class Service:
     def caller(self) -> Caller:
         """Who asks from now on, and waits as long as the settings say."""
         return Caller(self._settings.timeout_s)
+
+    def patience_s(self, model: str | None, attributes: str) -> float:
+        """Seconds after which a request is answered, even if the model never ends."""
+        engine = self._engines().get(self._name(model or requests.named_model(attributes)))
+        return self._settings.timeout_s + ENCODE_S + (0 if engine is None else engine.limit_s)
 
     def check_length(self, length: int) -> None:
         """Raise PayloadTooLarge if a body of so many bytes is not read."""
@@ -222,15 +234,15 @@ class Service:
     def _engines(self) -> dict[str, Engine]:
         """Those of the models that are loaded, by name."""
         if self._models is not None:
-            return {hosted.name: hosted.engine for hosted in self._models.hosted()}
+            return self._models.engines()
         return {} if self._engine is None else {self._engine.metadata.name: self._engine}
 
     def _name(self, model: str | None) -> str:
         """Of the model that answers who asked for this one; empty if none does."""
+        if self._models is not None:
+            return self._models.name(model)
         names = list(self._engines())
-        if model is None:
-            return names[0] if len(names) == 1 else ""
-        return model if model in names else ""
+        return names[0] if names and model in (None, names[0]) else ""
 
     def _engine_of(self, model: str | None) -> Engine:
         if self._models is None:
@@ -239,12 +251,7 @@ class Service:
             if model not in (None, self._engine.metadata.name):
                 raise ModelNotFound(f"no model {model} is loaded", model_name=model)
             return self._engine
-        names = [hosted.name for hosted in self._models.hosted()]
-        if model is None and len(names) != 1:
-            raise ModelNotFound(
-                f"{len(names)} models are loaded: invoke one by its name, /models/NAME/invoke"
-            )
-        return self._models.engine(names[0] if model is None else model)
+        return self._models.engine(model)
 
 
 def refusal(error: MaskRCNNError) -> Reply:
@@ -252,8 +259,8 @@ def refusal(error: MaskRCNNError) -> Reply:
     with request_ids.assigned() as request_id:
         body = described(error)
     headers = {}
-    if isinstance(error, QueueFull):
-        headers["Retry-After"] = str(error.detail.get("retry_after_s", 1))
+    if "retry_after_s" in error.detail:
+        headers["Retry-After"] = str(error.detail["retry_after_s"])
     reply = json_reply(status_of(error), {"error": body, "request_id": request_id}, headers)
     return replace(reply, code=error.code)
 
