@@ -193,8 +193,10 @@ class Service:
                     self._formats, request.format, accept, self._settings.response_format
                 )
                 question = Question(engine, request, form, self._settings.max_image_pixels)
+                if not request.several:
+                    decoded = question.decoded(request.images[0])
             if not request.several:
-                prediction = question.predicted(request.images[0], caller)
+                prediction = question.predicted(decoded, caller)
         if request.several:
             return Reply(200, question.answers(caller))
         return Reply(200, question.written(prediction), form.media_type)
