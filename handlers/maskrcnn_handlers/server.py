@@ -12,9 +12,10 @@ from pathlib import Path
 
 import uvicorn
 
-from maskrcnn_handlers import tracing
+from maskrcnn_handlers import playground, tracing
 from maskrcnn_handlers.asgi import App
 from maskrcnn_handlers.model_management import ModelManagement
+from maskrcnn_handlers.playground import Playground
 from maskrcnn_handlers.service import Service
 from maskrcnn_server.engine import Engine, Turns
 from maskrcnn_server.errors import StartupError
@@ -50,7 +51,8 @@ def serve(plugins: Plugins, settings: Settings) -> None:
 
     if models is not None:
         service.host(models)
-    listen(service, ModelManagement(models), settings, settings.max_waiting + 1, load)
+    page = playground.opened(plugins, settings)
+    listen(service, ModelManagement(models), settings, settings.max_waiting + 1, load, page)
     if not service.close(timeout_s=1):
         logger.warning("a request is still running; ending without it")
         logging.shutdown()
@@ -64,13 +66,15 @@ def listen(
     settings: Settings,
     at_once: int,
     load: Callable[[], None],
+    page: Playground | None,
 ) -> None:
     """Answer, while `load` runs in another thread, until SIGTERM or SIGINT; then finish and return.
 
     `at_once` requests are in the service's hands at a time, and no more are refused without delay.
     Raises what `load` raised, and StartupError if the port cannot be listened on.
     """
-    server = _Server(service, management, settings, at_once + SPARE_THREADS)
+    app = App(service, management, at_once + SPARE_THREADS, page)
+    server = _Server(service, app, settings)
     failures: list[Exception] = []
 
     def loading() -> None:
@@ -117,11 +121,9 @@ def _models(plugins: Plugins, settings: Settings) -> Models:
 class _Server(uvicorn.Server):
     """uvicorn's server, which after the drain timeout starts no more requests."""
 
-    def __init__(
-        self, service: Service, management: ModelManagement, settings: Settings, threads: int
-    ) -> None:
+    def __init__(self, service: Service, app: App, settings: Settings) -> None:
         self._service = service
-        self._app = App(service, management, threads)
+        self._app = app
         self._drain_timeout_s = settings.drain_timeout_s
         super().__init__(
             uvicorn.Config(

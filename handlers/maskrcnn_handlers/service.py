@@ -28,6 +28,7 @@ from maskrcnn_server.settings import Settings
 from maskrcnn_server.stopwatch import Lap, listen, stage
 
 JSON = "application/json"
+SERVER_TIMING = "Server-Timing"
 
 logger = logging.getLogger(__name__)
 
@@ -142,7 +143,8 @@ class Service:
                 reply = refusal(failure)
             seconds = time.perf_counter() - start
             self._tell(reply, self._name(model), seconds, stopwatch.laps, len(body))
-        return reply
+        timing = {SERVER_TIMING: _server_timing(stopwatch.seconds, seconds)}
+        return replace(reply, headers={**timing, **reply.headers})
 
     def refuse(self, error: MaskRCNNError) -> Reply:
         """The answer to a request that is refused before there is a body to `invoke` with."""
@@ -268,6 +270,11 @@ def refusal(error: MaskRCNNError) -> Reply:
     body = {"code": error.code, "message": error.message, "detail": error.detail}
     reply = json_reply(status, {"error": body, "request_id": request_id}, headers)
     return replace(reply, code=error.code)
+
+
+def _server_timing(stages: Mapping[str, float], total: float) -> str:
+    """Milliseconds of each stage, and of all (https://www.w3.org/TR/server-timing/)."""
+    return ", ".join(f"{name};dur={1000 * s:.3f}" for name, s in {**stages, "total": total}.items())
 
 
 def json_reply(status: int, content: object, headers: Mapping[str, str] | None = None) -> Reply:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import PIL.Image
 
-from maskrcnn_handlers import request_ids, server, tracing
+from maskrcnn_handlers import playground, request_ids, server, tracing
 from maskrcnn_handlers.model_management import ModelManagement
 from maskrcnn_handlers.service import Reply, Service
 from maskrcnn_handlers.torchserve.files import Options
@@ -64,6 +64,7 @@ def serve(plugins: Plugins, settings: Settings, options: Options) -> None:
                 settings,
                 at_once,
                 lambda: torchserve.run(plugins, settings, options, loaded),
+                playground.opened(plugins, settings),
             )
         finally:
             torchserve.end()
