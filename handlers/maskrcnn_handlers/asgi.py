@@ -197,15 +197,16 @@ def _add(app: FastAPI, playground: Playground) -> None:
     async def file(name: str) -> Response:
         return _found(playground.file(name))
 
-    async def sample(number: int) -> Response:
+    async def sample(number: str) -> Response:
         return _found(await to_thread.run_sync(playground.sample, number))
 
-    for path, endpoint in {
+    routes: dict[str, Callable[..., Awaitable[Response]]] = {
         "/": page,
         "/playground/server.json": server,
         "/playground/{name}": file,
-        "/playground/samples/{number:int}": sample,
-    }.items():
+        "/playground/samples/{number}": sample,
+    }
+    for path, endpoint in routes.items():
         app.get(path, include_in_schema=False)(endpoint)
 
 

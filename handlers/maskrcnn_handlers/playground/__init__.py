@@ -63,9 +63,8 @@ class Playground:
             if Path(file.name).suffix in FILE_TYPES
         }
         self._page = self._files.pop(PAGE)
-        self._samples = [
-            path for demo in demos for path in demo.images if path.suffix in SAMPLE_TYPES
-        ]
+        shown = (path for demo in demos for path in demo.images if path.suffix in SAMPLE_TYPES)
+        self._samples = {str(number): path for number, path in enumerate(shown)}
 
     def page(self) -> Reply:
         """The page itself."""
@@ -75,11 +74,11 @@ class Playground:
         """What the page is made of; None if there is no such file."""
         return self._files.get(name)
 
-    def sample(self, number: int) -> Reply | None:
-        """A picture to try; None if there are not so many."""
-        if not 0 <= number < len(self._samples):
+    def sample(self, number: str) -> Reply | None:
+        """A picture to try, from number 0; None if there are not so many."""
+        path = self._samples.get(number)
+        if path is None:
             return None
-        path = self._samples[number]
         return Reply(200, path.read_bytes(), SAMPLE_TYPES[path.suffix], HEADERS)
 
     def server(self) -> Reply:
@@ -92,7 +91,7 @@ class Playground:
                 "formats": {name: form.media_type for name, form in self._formats.items()},
                 "mask_threshold": settings.mask_threshold,
                 "max_payload_mb": settings.max_payload_mb,
-                "samples": [path.name for path in self._samples],
+                "samples": [path.name for path in self._samples.values()],
             },
             HEADERS,
         )

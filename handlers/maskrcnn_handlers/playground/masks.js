@@ -10,7 +10,6 @@ export class SoftMask {
     this.box = box;
     this.side = side;
     this.probabilities = probabilities;
-    this._line = new Float64Array(side + 2);
   }
 
   /** The rectangle x1, y1, x2, y2 outside of which there is nothing. */
@@ -22,44 +21,45 @@ export class SoftMask {
   }
 
   /**
-   * Write into `out` whether the points (xs[i], y) belong to the mask: 1 or 0. Coordinates are the
-   * image's, where the first pixel's centre is (0.5, 0.5).
+   * A function (y, out) that writes whether the points (xs[i], y) belong to the mask: 1 or 0. The
+   * xs ascend; coordinates are the image's, where the first pixel's centre is (0.5, 0.5).
    */
-  row(y, xs, threshold, out) {
-    const { side, _line: line } = this;
-    const [x1, y1, x2, y2] = this.box;
-    const dx = (x2 - x1) / side;
-    const dy = (y2 - y1) / side;
-    const down = (y - y1) / dy - 0.5;
-    if (!(dx > 0 && dy > 0 && down > -1 && down < side)) {
-      out.fill(0);
-      return;
-    }
-    const j = Math.floor(down);
-    this._blend(j, down - j, line);
-    const least = threshold * 255;
-    for (let i = 0; i < xs.length; i++) {
-      const across = (xs[i] - x1) / dx - 0.5;
-      if (across > -1 && across < side) {
-        const k = Math.floor(across);
-        const part = across - k;
-        out[i] = line[k + 1] * (1 - part) + line[k + 2] * part >= least ? 1 : 0;
-      } else {
-        out[i] = 0;
-      }
-    }
-  }
-
-  /** Rows j and j + 1 of the mask, weighted 1 - part and part, between two zeros. */
-  _blend(j, part, line) {
+  sampler(xs, threshold) {
     const { side, probabilities } = this;
-    const above = j >= 0 ? 1 - part : 0;
-    const below = j + 1 < side ? part : 0;
-    const first = Math.max(j, 0) * side;
-    const second = Math.min(j + 1, side - 1) * side;
-    for (let k = 0; k < side; k++) {
-      line[k + 1] = above * probabilities[first + k] + below * probabilities[second + k];
-    }
+    const [x1, y1, x2, y2] = this.box;
+    const [dx, dy] = [(x2 - x1) / side, (y2 - y1) / side];
+    if (!(dx > 0 && dy > 0)) return (_, out) => out.fill(0);
+    const least = threshold * 255;
+    // In samples: 0 and side + 1 are the zeros around the mask, and nothing is beyond them.
+    const places = Float64Array.from(xs, (x) => (x - x1) / dx + 0.5);
+    const starts = Int32Array.from({ length: side + 2 }, (_, k) => {
+      const start = places.findIndex((place) => place >= k);
+      return start < 0 ? places.length : start;
+    });
+    const line = new Float64Array(side + 2);
+    return (y, out) => {
+      out.fill(0);
+      const down = (y - y1) / dy - 0.5;
+      if (!(down > -1 && down < side)) return;
+      const j = Math.floor(down);
+      const above = j >= 0 ? 1 - down + j : 0;
+      const below = j + 1 < side ? down - j : 0;
+      const first = Math.max(j, 0) * side;
+      const second = Math.min(j + 1, side - 1) * side;
+      for (let k = 0; k < side; k++) {
+        line[k + 1] = above * probabilities[first + k] + below * probabilities[second + k];
+      }
+      for (let k = 0; k <= side; k++) {
+        const [left, right] = [line[k], line[k + 1]];
+        if (left >= least && right >= least) {
+          out.fill(1, starts[k], starts[k + 1]);
+        } else if (left >= least || right >= least) {
+          for (let i = starts[k]; i < starts[k + 1]; i++) {
+            if (left + (places[i] - k) * (right - left) >= least) out[i] = 1;
+          }
+        }
+      }
+    };
   }
 }
 
@@ -77,22 +77,21 @@ export class RunMask {
     this.extent = this._extent();
   }
 
-  row(y, xs, _threshold, out) {
-    const line = Math.floor(y);
-    if (line < 0 || line >= this.height) {
+  /** As a soft mask's, for ascending xs and whatever threshold. */
+  sampler(xs) {
+    const { edges, width, height } = this;
+    const columns = Int32Array.from(xs, Math.floor);
+    return (y, out) => {
+      const line = Math.floor(y);
       out.fill(0);
-      return;
-    }
-    let i = this._runAt(line * this.width);
-    for (let n = 0; n < xs.length; n++) {
-      const x = Math.floor(xs[n]);
-      if (x < 0 || x >= this.width) {
-        out[n] = 0;
-        continue;
+      if (line < 0 || line >= height) return;
+      let run = this._runAt(line * width);
+      for (let i = 0; i < columns.length; i++) {
+        if (columns[i] < 0 || columns[i] >= width) continue;
+        while (edges[run] <= line * width + columns[i]) run++;
+        out[i] = run % 2;
       }
-      while (this.edges[i] <= line * this.width + x) i++;
-      out[n] = i % 2;
-    }
+    };
   }
 
   /** The number of the run that a position in the whole mask is in. */
@@ -130,7 +129,7 @@ export function centres(first, last) {
 /** Whether a point of the image belongs to a mask. */
 export function contains(mask, x, y, threshold) {
   const out = new Uint8Array(1);
-  mask.row(y, [x], threshold, out);
+  mask.sampler([x], threshold)(y, out);
   return out[0] === 1;
 }
 
@@ -139,10 +138,11 @@ export function area(mask, [height, width], threshold) {
   const [x1, y1, x2, y2] = mask.extent;
   const xs = centres(Math.max(0, Math.floor(x1)), Math.min(width, Math.ceil(x2)));
   const line = new Uint8Array(xs.length);
+  const sample = mask.sampler(xs, threshold);
   let count = 0;
   for (let y = Math.max(0, Math.floor(y1)); y < Math.min(height, Math.ceil(y2)); y++) {
-    mask.row(y + 0.5, xs, threshold, line);
-    for (const inside of line) count += inside;
+    sample(y + 0.5, line);
+    for (let i = 0; i < line.length; i++) count += line[i];
   }
   return count;
 }

@@ -2,10 +2,9 @@
 
 const GOLDEN_ANGLE = 0.381966;
 const WHOLE_PIXELS = 8;
-const FILL = 100;
-const EDGE = 235;
-const DIMMED = { fill: 26, edge: 90 };
-const MARKED = { fill: 140, edge: 255 };
+const PLAIN = { fill: 100, edge: 235, over: 2 };
+const DIMMED = { fill: 26, edge: 90, over: 2 };
+const MARKED = { fill: 150, edge: 255, over: Infinity };
 
 /** Of an instance, by its number: the colours of the server's own pictures (pictures.py). */
 export function colour(index) {
@@ -47,8 +46,8 @@ export function paint(instances, { scale, left, top }, [height, width], options,
     };
     if (window.right <= window.left || window.bottom <= window.top) continue;
     const bits = sampled(mask, window, { scale, left, top }, threshold);
-    const opacity = marked === null ? { fill: FILL, edge: EDGE } : DIMMED;
-    blend(bits, window, line, colour(index), index === marked ? MARKED : opacity, target);
+    const others = marked === null ? PLAIN : DIMMED;
+    blend(bits, window, line, colour(index), index === marked ? MARKED : others, target);
   }
 }
 
@@ -60,31 +59,42 @@ function sampled(mask, window, { scale, left, top }, threshold) {
   const columns = window.right - window.left;
   const rows = window.bottom - window.top;
   const xs = Float64Array.from({ length: columns }, (_, i) => place(window.left + i, left));
+  const sample = mask.sampler(xs, threshold);
   const bits = new Uint8Array(columns * rows);
   for (let j = 0; j < rows; j++) {
-    const out = bits.subarray(j * columns, (j + 1) * columns);
-    mask.row(place(window.top + j, top), xs, threshold, out);
+    sample(place(window.top + j, top), bits.subarray(j * columns, (j + 1) * columns));
   }
   return bits;
 }
 
-function blend(bits, window, line, [red, green, blue], opacity, { width, height, data }) {
+function blend(bits, window, line, [red, green, blue], { fill, edge, over }, target) {
+  const { width, height, data } = target;
   const columns = window.right - window.left;
   const rows = window.bottom - window.top;
-  for (let j = Math.max(0, -window.top); j < rows && window.top + j < height; j++) {
-    for (let i = Math.max(0, -window.left); i < columns && window.left + i < width; i++) {
+  const lower = line * columns;
+  for (let j = Math.max(0, -window.top); j < Math.min(rows, height - window.top); j++) {
+    const middle = j >= line && j + line < rows;
+    for (let i = Math.max(0, -window.left); i < Math.min(columns, width - window.left); i++) {
       const at = j * columns + i;
-      if (!bits[at]) continue;
+      if (bits[at] === 0) continue;
       const inner =
-        i >= line && bits[at - line] && i + line < columns && bits[at + line] &&
-        j >= line && bits[at - line * columns] && j + line < rows && bits[at + line * columns];
-      const alpha = inner ? opacity.fill : opacity.edge;
+        middle && i >= line && i + line < columns &&
+        (bits[at - line] & bits[at + line] & bits[at - lower] & bits[at + lower]) === 1;
+      const alpha = inner ? fill : edge;
       const pixel = 4 * ((window.top + j) * width + window.left + i);
-      const below = data[pixel + 3] / (data[pixel + 3] + 2 * alpha);
-      data[pixel] = red + below * (data[pixel] - red);
-      data[pixel + 1] = green + below * (data[pixel + 1] - green);
-      data[pixel + 2] = blue + below * (data[pixel + 2] - blue);
-      data[pixel + 3] = Math.max(alpha, data[pixel + 3]);
+      const beneath = data[pixel + 3];
+      if (beneath === 0 || over === Infinity) {
+        data[pixel] = red;
+        data[pixel + 1] = green;
+        data[pixel + 2] = blue;
+        data[pixel + 3] = alpha;
+      } else {
+        const part = beneath / (beneath + over * alpha);
+        data[pixel] = red + part * (data[pixel] - red);
+        data[pixel + 1] = green + part * (data[pixel + 1] - green);
+        data[pixel + 2] = blue + part * (data[pixel + 2] - blue);
+        data[pixel + 3] = beneath < alpha ? alpha : beneath;
+      }
     }
   }
 }

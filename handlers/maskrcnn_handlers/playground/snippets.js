@@ -11,9 +11,12 @@ const EXTENSIONS = {
 /** The name of the file that an answer in a format is saved as. */
 export function fileName(picture, format, mediaType) {
   const stem = picture.replace(/\.[^.]*$/, "") || "picture";
-  const subtype = mediaType.split("/")[1] ?? "";
-  const extension = EXTENSIONS[mediaType] ?? subtype.split("+").at(-1);
-  return `${stem}.${format}.${extension}`;
+  return `${stem}.${format}.${extension(mediaType)}`;
+}
+
+/** What the names of files of a media type end with. */
+export function extension(mediaType) {
+  return EXTENSIONS[mediaType] ?? mediaType.split("/").at(-1).split("+").at(-1);
 }
 
 /** For a shell. */

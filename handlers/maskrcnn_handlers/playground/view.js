@@ -1,17 +1,18 @@
 // The picture on the screen: zoomed, panned, and with what was found drawn over it.
 
+import { gestures } from "./gestures.js";
 import { contains } from "./masks.js";
 import { colour, css, ink, paint } from "./overlay.js";
 
 const MARGIN = 16;
 const MOST_SCALE = 64;
 const MOST_RATIO = 2;
-const STEP = 1.25;
-const CLICK = 5;
 const LARGE = 2400;
 const SLOW_MS = 24;
 const PAUSE_MS = 90;
+const LINE = 1.5;
 const LABEL = 40;
+const FEW_PIXELS = 1e6;
 
 /**
  * A canvas that shows a picture. Calls `on.hover(index or null)` and `on.pick(index or null)` for
@@ -25,15 +26,14 @@ export class View {
     this._context = canvas.getContext("2d");
     this._layer = document.createElement("canvas");
     this._scene = { instances: [], marked: null, threshold: 0.5, show: {} };
-    this._pointers = new Map();
-    this._clear();
+    this.clear();
     new ResizeObserver(() => this._resized()).observe(canvas);
-    this._listen();
+    gestures(canvas, this, on);
   }
 
   /** Show a picture of this size; `bitmap` may be null where the browser cannot decode it. */
   picture(bitmap, [height, width]) {
-    this._clear();
+    this.clear();
     this._bitmap = bitmap;
     this._size = [height, width];
     this.fit();
@@ -55,6 +55,11 @@ export class View {
     this._moved();
   }
 
+  /** Whether the whole picture is shown, as large as it fits. */
+  get isFitted() {
+    return this._fitted;
+  }
+
   /** Zoom by a factor around a point of the canvas, by default its middle. */
   zoom(factor, x = this.canvas.clientWidth / 2, y = this.canvas.clientHeight / 2) {
     if (!this._size) return;
@@ -67,14 +72,7 @@ export class View {
     this._moved();
   }
 
-  zoomIn() {
-    this.zoom(STEP);
-  }
-
-  zoomOut() {
-    this.zoom(1 / STEP);
-  }
-
+  /** Move the picture, by CSS pixels. */
   pan(dx, dy) {
     this._left += dx;
     this._top += dy;
@@ -105,7 +103,8 @@ export class View {
     return boxed[0]?.index ?? null;
   }
 
-  _clear() {
+  /** Show nothing. */
+  clear() {
     this._bitmap?.close();
     this._reduced?.close();
     this._bitmap = this._reduced = this._size = this._painted = null;
@@ -123,6 +122,20 @@ export class View {
     }).catch(() => null);
     if (this._bitmap === bitmap) this._reduced = reduced;
     else reduced?.close();
+  }
+
+  /** Pixels of the masks for each of the screen's: two make smooth edges, if there are not many. */
+  get _finer() {
+    if (this._ratio >= MOST_RATIO) return 1;
+    const { clientWidth: width, clientHeight: height } = this.canvas;
+    const seen = (start, end, room) => Math.max(0, Math.min(room, end) - Math.max(0, start));
+    const boxes = this._scene.instances.map(({ box: [x1, y1, x2, y2] }) => {
+      const [left, right] = [x1, x2].map((x) => this._left + x * this._scale);
+      const [top, bottom] = [y1, y2].map((y) => this._top + y * this._scale);
+      return seen(left, right, width) * seen(top, bottom, height);
+    });
+    const pixels = boxes.reduce((sum, area) => sum + area, 0) * this._ratio ** 2;
+    return pixels < FEW_PIXELS ? 2 : 1;
   }
 
   get _ratio() {
@@ -194,40 +207,39 @@ export class View {
 
   /** Paint the masks anew; where that takes long, stretch the last ones while the view moves. */
   _masks(context) {
-    const place = {
-      scale: this._scale * this._ratio,
-      left: this._left * this._ratio,
-      top: this._top * this._ratio,
-    };
     const moving = performance.now() - this._movedAt < PAUSE_MS;
     if (this._stale && this._painted && moving && this.paintMs > SLOW_MS) {
       clearTimeout(this._later);
       this._later = setTimeout(() => this._draw(), PAUSE_MS);
     } else if (this._stale) {
-      this._paint(place);
+      this._paint();
     }
-    const old = this._painted;
-    const factor = place.scale / old.scale;
+    const { scale, left, top } = this._painted;
+    const factor = (this._scale * this._ratio) / scale;
     context.setTransform(
-      factor, 0, 0, factor, place.left - old.left * factor, place.top - old.top * factor,
+      factor, 0, 0, factor,
+      this._left * this._ratio - left * factor, this._top * this._ratio - top * factor,
     );
+    context.imageSmoothingEnabled = true;
     context.drawImage(this._layer, 0, 0);
   }
 
-  _paint(place) {
+  _paint() {
     const { instances, marked, threshold } = this._scene;
     const begin = performance.now();
-    this._layer.width = this.canvas.width;
-    this._layer.height = this.canvas.height;
+    const finer = this._finer;
+    const ratio = this._ratio * finer;
+    const place = { scale: this._scale * ratio, left: this._left * ratio, top: this._top * ratio };
+    this._layer.width = this.canvas.width * finer;
+    this._layer.height = this.canvas.height * finer;
     const context = this._layer.getContext("2d");
     const pixels = context.createImageData(this._layer.width, this._layer.height);
-    const options = { threshold, marked, line: Math.round(this._ratio) };
+    const options = { threshold, marked, line: Math.round(LINE * ratio) };
     paint(instances, place, this._size, options, pixels);
     context.putImageData(pixels, 0, 0);
     this._painted = place;
     this._stale = false;
     this.paintMs = performance.now() - begin;
-    this.on.painted?.(this.paintMs);
   }
 
   _boxes(context) {
@@ -271,63 +283,5 @@ export class View {
       context.fillStyle = ink(colour(one.index));
       context.fillText(text, x + 5, y + height / 2 + 0.5);
     }
-  }
-
-  _listen() {
-    const { canvas } = this;
-    canvas.addEventListener("wheel", (event) => this._wheel(event), { passive: false });
-    canvas.addEventListener("pointerdown", (event) => this._down(event));
-    canvas.addEventListener("pointermove", (event) => this._move(event));
-    for (const end of ["pointerup", "pointercancel"]) {
-      canvas.addEventListener(end, (event) => this._up(event));
-    }
-    canvas.addEventListener("pointerleave", () => this.on.hover(null));
-    canvas.addEventListener("dblclick", (event) => {
-      if (this._fitted) this.zoom(4, event.offsetX, event.offsetY);
-      else this.fit();
-    });
-  }
-
-  _wheel(event) {
-    if (!this._size) return;
-    event.preventDefault();
-    const lines = event.deltaMode === WheelEvent.DOM_DELTA_LINE ? 20 : 1;
-    const speed = event.ctrlKey ? 0.01 : 0.0015;
-    this.zoom(Math.exp(-event.deltaY * lines * speed), event.offsetX, event.offsetY);
-  }
-
-  _down(event) {
-    this.canvas.setPointerCapture(event.pointerId);
-    this._pointers.set(event.pointerId, [event.offsetX, event.offsetY]);
-    this._origin = [event.offsetX, event.offsetY];
-    this._dragged = this._pointers.size > 1;
-  }
-
-  _move(event) {
-    const here = [event.offsetX, event.offsetY];
-    const before = this._pointers.get(event.pointerId);
-    if (!before) {
-      if (event.pointerType !== "touch") this.on.hover(this.at(...here));
-      return;
-    }
-    const far = Math.hypot(here[0] - this._origin[0], here[1] - this._origin[1]) > CLICK;
-    this._dragged ||= far;
-    if (this._pointers.size === 2) this._pinch(event.pointerId, before, here);
-    else if (this._dragged) this.pan(here[0] - before[0], here[1] - before[1]);
-    this._pointers.set(event.pointerId, here);
-  }
-
-  /** One of two fingers moves; the other stays for this event. */
-  _pinch(moving, before, here) {
-    const [, [x, y]] = [...this._pointers].find(([id]) => id !== moving);
-    const distance = ([u, v]) => Math.max(1, Math.hypot(u - x, v - y));
-    this.pan((here[0] - before[0]) / 2, (here[1] - before[1]) / 2);
-    this.zoom(distance(here) / distance(before), (here[0] + x) / 2, (here[1] + y) / 2);
-  }
-
-  _up(event) {
-    if (!this._pointers.delete(event.pointerId)) return;
-    const clicked = event.type === "pointerup" && !this._dragged;
-    if (clicked) this.on.pick(this.at(event.offsetX, event.offsetY));
   }
 }

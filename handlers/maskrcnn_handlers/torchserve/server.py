@@ -18,7 +18,7 @@ import PIL.Image
 
 from maskrcnn_handlers import playground, request_ids, server, tracing
 from maskrcnn_handlers.model_management import ModelManagement
-from maskrcnn_handlers.service import Reply, Service
+from maskrcnn_handlers.service import SERVER_TIMING, Reply, Service
 from maskrcnn_handlers.torchserve.files import Options
 from maskrcnn_handlers.torchserve.handler import ANSWERED, ATTRIBUTES, CAME
 from maskrcnn_handlers.torchserve.process import TorchServe
@@ -147,4 +147,5 @@ class Forwarding(Service):
             cause = RuntimeError(f"TorchServe answered {answer.status}: {said}")
             raise BackendFailed("TorchServe failed on this request") from cause
         code = "" if answer.status == 200 else json.loads(answer.body)["error"]["code"]
-        return Reply(answer.status, answer.body, answer.headers["content-type"], code=code)
+        told = {name: answer.headers[name] for name in (SERVER_TIMING,) if name in answer.headers}
+        return Reply(answer.status, answer.body, answer.headers["content-type"], told, code)
