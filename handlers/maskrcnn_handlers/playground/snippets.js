@@ -37,7 +37,8 @@ export function boto3(file, model, options, out) {
 
 runtime = boto3.client(
     "sagemaker-runtime",
-    endpoint_url=${python(endpoint)},  # on AWS, leave out these four lines
+    # On AWS, leave out the next four lines.
+    endpoint_url=${python(endpoint)},
     region_name="us-east-1",
     aws_access_key_id="any",
     aws_secret_access_key="any",
