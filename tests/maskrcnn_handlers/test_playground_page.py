@@ -265,19 +265,26 @@ def test_a_sample_is_looked_at(found: Page) -> None:
     expect(found.locator("#canvas")).to_have_attribute("aria-label", "Picture with 4 instances")
 
 
-def test_a_dropped_picture_is_looked_at(page: Page, picture: bytes) -> None:
+@pytest.mark.parametrize(
+    "event",
+    [
+        "new DragEvent('drop', { dataTransfer: data, bubbles: true })",
+        "new ClipboardEvent('paste', { clipboardData: data, bubbles: true })",
+    ],
+    ids=["dropped", "pasted"],
+)
+def test_a_picture_is_looked_at_when_it_is(page: Page, picture: bytes, event: str) -> None:
     page.evaluate(
-        """(content) => {
+        f"""(content) => {{
             const bytes = Uint8Array.from(atob(content), (c) => c.charCodeAt(0));
-            const dataTransfer = new DataTransfer();
-            dataTransfer.items.add(new File([bytes], "dropped.png", { type: "image/png" }));
-            for (const type of ["dragenter", "drop"])
-                document.body.dispatchEvent(new DragEvent(type, { dataTransfer, bubbles: true }));
-        }""",
+            const data = new DataTransfer();
+            data.items.add(new File([bytes], "mine.png", {{ type: "image/png" }}));
+            document.body.dispatchEvent({event});
+        }}""",
         base64.b64encode(picture).decode(),
     )
     expect(page.locator("#count")).to_have_text("4 of 6")
-    expect(page.locator("#snippet")).to_contain_text("--data-binary @dropped.png")
+    expect(page.locator("#snippet")).to_contain_text("--data-binary @mine.png")
 
 
 def test_the_score_threshold_acts_without_a_request(site: Site, found: Page) -> None:
@@ -575,6 +582,17 @@ def test_a_phone_shows_it_without_scrolling_sideways(
         assert box["x"] + box["width"] <= width
     page.locator("#list li").nth(1).tap()
     expect(page.locator("#detail dl")).to_contain_text("0.8000")
+
+
+def test_two_fingers_zoom(site: Site, visit: Callable[..., Page]) -> None:
+    page = visit(site, is_mobile=True, has_touch=True)
+    choose_sample(page)
+    whole = zoom(page)
+    fingers = page.context.new_cdp_session(page)
+    for kind, apart in (("Start", 40), ("Move", 60), ("Move", 100), ("Move", 160), ("End", 0)):
+        points = [{"x": 300 + side * apart, "y": 300, "id": side} for side in (-1, 1) if apart]
+        fingers.send("Input.dispatchTouchEvent", {"type": f"touch{kind}", "touchPoints": points})
+    assert zoom(page) > 2 * whole
 
 
 def test_where_the_time_went_is_shown(found: Page) -> None:

@@ -16,7 +16,8 @@ export function fileName(picture, format, mediaType) {
 
 /** What the names of files of a media type end with. */
 export function extension(mediaType) {
-  return EXTENSIONS[mediaType] ?? mediaType.split("/").at(-1).split("+").at(-1);
+  const subtype = mediaType.split("/").at(-1);
+  return EXTENSIONS[mediaType] ?? subtype.split("+").at(-1).replace(/^x-/, "");
 }
 
 /** For a shell. */
