@@ -381,10 +381,11 @@ def test_everything_that_can_be_pressed_is_reached_by_tab_and_shows_it(found: Pa
         found.keyboard.press("Tab")
         html, outline = found.evaluate(
             "() => { const one = document.activeElement; const ring = one.closest('#classes label')"
-            " ?? one; return [one.outerHTML, getComputedStyle(ring).outlineStyle]; }"
+            " ?? one; const { outlineStyle, outlineWidth } = getComputedStyle(ring);"
+            " return [one.outerHTML, `${outlineStyle} ${outlineWidth}`]; }"
         )
         if html in wanted:
-            assert outline == "solid", html
+            assert outline == "solid 2px", html
         seen.add(html)
     assert wanted <= seen
 
@@ -511,8 +512,8 @@ def test_names_are_text(page: Page, picture: bytes) -> None:
     expect(page.locator("#count")).to_have_text("4 of 6")
     expect(page.locator("#list li").nth(3).locator(".name")).to_have_text(HOSTILE)
     expect(page.locator("#snippet")).to_contain_text("<img src=x")
-    page.locator("#download").click()
-    page.wait_for_timeout(200)
+    with page.expect_download():
+        page.locator("#download").click()
     assert page.evaluate("window.harmed") is None
     assert page.locator("main img[src=x]").count() == 0
 
