@@ -41,7 +41,8 @@ def serve(plugins: Plugins, settings: Settings) -> None:
     Raises StartupError if the model cannot be loaded, or the port cannot be listened on.
     """
     start = time.monotonic()
-    service = Service(plugins.formats(), settings, tracing.opened(settings))
+    formats = plugins.formats()
+    service = Service(formats, settings, tracing.opened(settings))
     models = _models(plugins, settings) if settings.multi_model else None
 
     def load() -> None:
@@ -51,7 +52,7 @@ def serve(plugins: Plugins, settings: Settings) -> None:
 
     if models is not None:
         service.host(models)
-    page = playground.opened(plugins, settings)
+    page = playground.opened(formats, plugins, settings)
     listen(service, ModelManagement(models), settings, settings.max_waiting + 1, load, page)
     if not service.close(timeout_s=1):
         logger.warning("a request is still running; ending without it")

@@ -549,14 +549,14 @@ def test_colours_follow_the_system_and_the_button(
     site: Site, visit: Callable[..., Page], scheme: str
 ) -> None:
     page = visit(site, color_scheme=scheme)
-    assert brightness(page) == (scheme == "light")
+    assert is_bright(page) == (scheme == "light")
     button = page.locator("#theme")
     expect(button).to_have_attribute("aria-pressed", str(scheme == "dark").lower())
     button.click()
-    assert brightness(page) == (scheme == "dark")
+    assert is_bright(page) == (scheme == "dark")
 
 
-def brightness(page: Page) -> bool:
+def is_bright(page: Page) -> bool:
     """Whether the paper is bright and the ink is dark; if not, it is the other way round."""
     read = "() => { const s = getComputedStyle(document.documentElement);"
     paper, ink = page.evaluate(read + "return [s.backgroundColor, s.color]; }")

@@ -97,8 +97,10 @@ class Playground:
         )
 
 
-def opened(plugins: Plugins, settings: Settings) -> Playground | None:
+def opened(
+    formats: Mapping[str, Format], plugins: Plugins, settings: Settings
+) -> Playground | None:
     """The playground; None where the settings want none."""
     if not environment.has_playground(settings):
         return None
-    return Playground(plugins.formats(), list(plugins.demos().values()), settings)
+    return Playground(formats, list(plugins.demos().values()), settings)

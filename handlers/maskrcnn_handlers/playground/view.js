@@ -110,6 +110,7 @@ export class View {
     this._bitmap = this._reduced = this._size = this._painted = null;
     this._scale = 1;
     this._left = this._top = 0;
+    this.on.zoom(this._scale);
   }
 
   async _reduce(bitmap, longest) {

@@ -51,7 +51,8 @@ def serve(plugins: Plugins, settings: Settings, options: Options) -> None:
     with tempfile.TemporaryDirectory(prefix="maskrcnn-", ignore_cleanup_errors=True) as folder:
         torchserve = TorchServe(Path(folder))
         at_once = settings.max_waiting + options.batch_size
-        service = Forwarding(plugins.formats(), settings, torchserve, at_once)
+        formats = plugins.formats()
+        service = Forwarding(formats, settings, torchserve, at_once)
 
         def loaded(ping: bytes) -> None:
             service.forward(ping)
@@ -64,7 +65,7 @@ def serve(plugins: Plugins, settings: Settings, options: Options) -> None:
                 settings,
                 at_once,
                 lambda: torchserve.run(plugins, settings, options, loaded),
-                playground.opened(plugins, settings),
+                playground.opened(formats, plugins, settings),
             )
         finally:
             torchserve.end()
