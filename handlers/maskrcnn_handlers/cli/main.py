@@ -10,6 +10,7 @@ from rich.markup import escape
 from maskrcnn_handlers.cli import (
     backends,
     bench,
+    check_backend,
     convert,
     delete,
     demo,
@@ -18,6 +19,7 @@ from maskrcnn_handlers.cli import (
     export,
     invoke,
     models,
+    new_backend,
     pack,
     predict,
     serve,
@@ -40,6 +42,7 @@ for module in (
     *(serve, torchserve, predict, doctor, models, backends),
     *(convert, export, verify, demo, bench),
     *(pack, deploy, status, invoke, delete),
+    *(new_backend, check_backend),
 ):
     app.command()(getattr(module, module.__name__.rpartition(".")[2]))
 
