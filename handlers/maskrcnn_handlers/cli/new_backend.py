@@ -45,7 +45,7 @@ def new_backend(
         Path | None, typer.Argument(metavar="[DIR]", help="Default: maskrcnn-NAME.")
     ] = None,
 ) -> None:
-    """Write a project with a new backend: a plugin that is complete, around a model that is a toy."""
+    """Write a project with a new backend: a complete plugin around a model that is a toy."""
     console = Console(soft_wrap=True)
     check_name(name)
     target = folder or Path(f"maskrcnn-{name.replace('_', '-')}")
