@@ -83,7 +83,7 @@ class AnswerChecks:
             return
         assert len(found.masks) == len(found), "there must be one mask for each box"
         for order in ("rows", "columns"):
-            sizes = {rle.size for rle in found.masks.rle(order)}  # type: ignore[arg-type]
+            sizes = {rle.size for rle in found.masks.rle(order)}
             assert sizes <= {(120, 160)}, (
                 f"masks have sizes {sizes} in an image of (120, 160): sizes are (height, width); "
                 "paste masks into the image, or give RoiMasks, which do"

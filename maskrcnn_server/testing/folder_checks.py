@@ -103,10 +103,10 @@ class FolderChecks:
                 "return None or a Probe with the problem"
             )
         if self.needs_files:
-            error = _raised(backend, config)
-            assert isinstance(error, StartupError), (
-                f"`load` of a folder whose files are {damage} {_told(error)}: catch it, and raise "
-                "maskrcnn_server.errors.InvalidModel with the file and what is wrong"
+            refusal = _raised(backend, config)
+            assert isinstance(refusal, StartupError), (
+                f"`load` of a folder whose files are {damage} {_told(refusal)}: catch it, and "
+                "raise maskrcnn_server.errors.InvalidModel with the file and what is wrong"
             )
 
     @pytest.mark.parametrize(

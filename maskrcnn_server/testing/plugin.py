@@ -6,7 +6,7 @@
 `maskrcnn-server check-backend NAME --model DIR` is the same with less to type and to read.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,8 @@ from maskrcnn_server.errors import BackendNotSelected
 from maskrcnn_server.plugins import Plugins, select_backend
 
 SUITE = "maskrcnn_server.testing.suite"
+BACKEND = pytest.StashKey[Backend]()
+MODEL_DIR = pytest.StashKey[Path]()
 
 
 @dataclass(frozen=True)
@@ -32,29 +34,16 @@ class Checked:
     seconds: float
 
 
-class Subject:
-    """The backend and the model folder that the suite asks about, as fixtures."""
+class _Run:
+    """A run of the suite: what it is given, and who hears of each check."""
 
-    def __init__(self, backend: Backend, model_dir: Path) -> None:
+    def __init__(self, backend: Backend, model_dir: Path, heard: Callable[[Checked], None]) -> None:
         self._backend = backend
-        self._model_dir = model_dir.resolve()
-
-    @pytest.fixture(scope="session")
-    def backend(self) -> Backend:
-        """The backend under test."""
-        return self._backend
-
-    @pytest.fixture(scope="session")
-    def model_dir(self) -> Path:
-        """A folder with a model that it loads."""
-        return self._model_dir
-
-
-class _Listener:
-    """Tells of each check when it is done."""
-
-    def __init__(self, heard: Callable[[Checked], None]) -> None:
+        self._model_dir = model_dir
         self._heard = heard
+
+    def pytest_configure(self, config: pytest.Config) -> None:
+        _give(config, self._backend, self._model_dir)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.when != "call" and report.passed:
@@ -63,21 +52,24 @@ class _Listener:
         self._heard(Checked(sentence, report.outcome, _message(report), report.duration))
 
 
-def check(
-    backend: Backend,
-    model_dir: Path,
-    heard: Callable[[Checked], None],
-    *,
-    suite: str = SUITE,
-    arguments: Sequence[str] = (),
-) -> bool:
-    """Run the suite, in this process and in silence, and tell of each check; whether all passed.
-
-    `suite` is a module with a subclass of BackendConformance; `arguments` are pytest's.
-    """
+def check(backend: Backend, model_dir: Path, heard: Callable[[Checked], None]) -> bool:
+    """Run the suite, in this process and in silence, and tell of each check; whether all passed."""
     quiet = ["-p", "no:terminal", "-p", "no:cacheprovider", "--config-file", "/dev/null"]
-    plugins = [Subject(backend, model_dir), _Listener(heard)]
-    return pytest.main([*quiet, *arguments, "--pyargs", suite], plugins) == pytest.ExitCode.OK
+    suite = ["-p", __name__, "--pyargs", SUITE]
+    run = _Run(backend, model_dir, heard)
+    return pytest.main([*quiet, *suite], [run]) == pytest.ExitCode.OK
+
+
+@pytest.fixture(scope="session")
+def backend(pytestconfig: pytest.Config) -> Backend:
+    """The backend under test."""
+    return pytestconfig.stash[BACKEND]
+
+
+@pytest.fixture(scope="session")
+def model_dir(pytestconfig: pytest.Config) -> Path:
+    """A folder with a model that it loads."""
+    return pytestconfig.stash[MODEL_DIR]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -100,7 +92,12 @@ def pytest_configure(config: pytest.Config) -> None:
         backend = select_backend(Plugins().backends(), name, lambda _: True)
     except BackendNotSelected as error:
         raise pytest.UsageError(error.message) from None
-    config.pluginmanager.register(Subject(backend, model_dir))
+    _give(config, backend, model_dir)
+
+
+def _give(config: pytest.Config, backend: Backend, model_dir: Path) -> None:
+    config.stash[BACKEND] = backend
+    config.stash[MODEL_DIR] = model_dir.resolve()
 
 
 def _message(report: pytest.TestReport) -> str:

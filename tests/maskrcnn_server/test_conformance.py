@@ -77,11 +77,16 @@ class GoodModel(FakeModel):
         self.metadata = dataclasses.replace(self.metadata, backend=name)
 
 
+MakeModel: TypeAlias = Callable[[ModelConfig, str], Model]
+
+
 class GoodBackend:
     """Loads a folder with a list of colours."""
 
     name = "good"
-    model: Callable[[ModelConfig, str], Model] = GoodModel
+
+    def __init__(self, model: MakeModel = GoodModel) -> None:
+        self._model = model
 
     def probe(self, config: ModelConfig, /) -> Probe | None:
         if not (config.model_dir / FILE).is_file():
@@ -95,7 +100,7 @@ class GoodBackend:
     def load(self, config: ModelConfig, /) -> Model:
         self.check(config)
         self.read(config.model_dir)
-        return type(self).model(config, self.name)
+        return self._model(config, self.name)
 
     def check(self, config: ModelConfig) -> None:
         if config.engine != "native" or config.precision != "float32":
@@ -126,28 +131,25 @@ class BatchingModel(GoodModel):
         return size
 
 
-class _Good(BackendConformance):
-    model_class: ClassVar[Callable[[ModelConfig, str], Model]] = GoodModel
-
+class TestGoodBackend(BackendConformance):
     @pytest.fixture(scope="class")
     @classmethod
     def backend(cls) -> Backend:
-        class Of(GoodBackend):
-            model = cls.model_class
-
-        return Of()
+        return GoodBackend()
 
 
-class TestGoodBackend(_Good):
-    pass
+class TestBackendWithoutMasks(BackendConformance):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def backend(cls) -> Backend:
+        return GoodBackend(BoxesModel)
 
 
-class TestBackendWithoutMasks(_Good):
-    model_class = BoxesModel
-
-
-class TestBackendThatBatches(_Good):
-    model_class = BatchingModel
+class TestBackendThatBatches(BackendConformance):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def backend(cls) -> Backend:
+        return GoodBackend(BatchingModel)
 
 
 class TestBackendWithoutFiles(BackendConformance):
@@ -165,7 +167,7 @@ Predict: TypeAlias = Callable[[Sequence[Image], PredictOptions], list[Detections
 Answer: TypeAlias = Callable[[Predict, Sequence[Image], PredictOptions], Any]
 
 
-def answering(answer: Answer) -> type[GoodBackend]:
+def answering(answer: Answer) -> GoodBackend:
     """A backend whose models answer so; `answer` is given what a good one does."""
 
     class Broken(GoodModel):
@@ -173,14 +175,7 @@ def answering(answer: Answer) -> type[GoodBackend]:
             found: list[Detections] = answer(super().predict, images, options)
             return found
 
-    return of(Broken)
-
-
-def of(model_class: Callable[[ModelConfig, str], Model]) -> type[GoodBackend]:
-    class Of(GoodBackend):
-        model = model_class
-
-    return Of
+    return GoodBackend(Broken)
 
 
 def forged(found: Detections, **parts: object) -> Detections:
@@ -227,12 +222,13 @@ def drops_in_company(predict: Predict, images: Sequence[Image], asked: PredictOp
 
 def moves_in_company(predict: Predict, images: Sequence[Image], asked: PredictOptions) -> Any:
     found = predict(images, asked)
-    return [dataclasses.replace(f, boxes=f.boxes / len(images)) for f in found]
+    return [dataclasses.replace(f, boxes=f.boxes / np.float32(len(images))) for f in found]
 
 
 def wavers() -> Answer:
     """About one picture, each time it is asked."""
-    unsure, calls = picture(160, 160, seed=1), []
+    unsure = picture(160, 160, seed=1)
+    calls: list[None] = []
 
     def answer(predict: Predict, images: Sequence[Image], asked: PredictOptions) -> Any:
         found = predict(images, asked)
@@ -257,7 +253,8 @@ def stays_home() -> Answer:
 
 def mixes_callers() -> Answer:
     """In any thread but the first, the answer is that to the image before."""
-    home, last = threading.get_ident(), []
+    home = threading.get_ident()
+    last: list[list[Detections]] = []
 
     def answer(predict: Predict, images: Sequence[Image], asked: PredictOptions) -> Any:
         last.append(predict(images, asked))
@@ -273,7 +270,7 @@ def scribbles(predict: Predict, images: Sequence[Image], asked: PredictOptions) 
 
 
 def collects() -> Answer:
-    seen = []
+    seen: list[list[Image]] = []
 
     def answer(predict: Predict, images: Sequence[Image], asked: PredictOptions) -> Any:
         seen.append([np.concatenate([image] * 4) for image in images])
@@ -498,7 +495,7 @@ class Case:
     """A broken backend, the check that must catch it, and what its author must be told."""
 
     check: str
-    broken: type[GoodBackend]
+    broken: Backend
     advice: str
 
 
@@ -512,14 +509,18 @@ CASES = [
     Case("answers come in the order of the images", answering(sorts), "one answer for each image"),
     Case("an image gets in company what it gets alone", answering(drops_in_company), "batch only"),
     Case("an image gets in company what it gets alone", answering(moves_in_company), "batch only"),
-    Case("a model that batches knows the shape of every size", of(Shrinks), "a pixel at least"),
+    Case(
+        "a model that batches knows the shape of every size",
+        GoodBackend(Shrinks),
+        "a pixel at least",
+    ),
     Case("the same image gets the same answer", answering(wavers()), "keep nothing of a call"),
     Case("callers in many threads get their own answers", answering(stays_home()), "bind nothing"),
     Case("callers in many threads get their own answers", answering(mixes_callers()), "keep noth"),
     Case("images are left as they are", answering(scribbles), "copy it before"),
     Case("memory does not grow", answering(collects()), "keep no images"),
-    Case("metadata names the backend", of(OfAnother), "say 'good'"),
-    Case("categories are numbered from one", of(Unordered), "number them 1, 2, ..."),
+    Case("metadata names the backend", GoodBackend(OfAnother), "say 'good'"),
+    Case("categories are numbered from one", GoodBackend(Unordered), "number them 1, 2, ..."),
     Case("every shape of image is served", answering(to_each(lies_on_its_side)), "(height, width)"),
     Case(
         "every shape of image is served",
@@ -573,23 +574,25 @@ CASES = [
     Case(
         "proposals come when asked for", answering(with_options(proposals=True)), "proposals came"
     ),
-    Case("probe finds no problem in a good folder", KnowsNothing, "return a Probe"),
-    Case("probe finds no problem in a good folder", Worries, "Probe.notes"),
-    Case("probe is quick", Ponders, "leave weights and the network to `load`"),
-    Case("probe has no side effects", Touches, "it only looks"),
-    Case("probe leaves other folders to others", ClaimsAll, "return None there"),
-    Case("probe leaves other folders to others", ClaimsTheMissing, "does not exist"),
-    Case("empty folder is refused", ServesNoise, "never serve random weights"),
-    Case("empty folder is refused", FailsOnEmpty, "raised FileNotFoundError"),
-    Case("damaged files are refused by errors of ours", FailsOnDamage, "raised ValueError"),
-    Case("damaged files are refused by errors of ours", FailsToProbeDamage, "catch it"),
-    Case("a setting that it does not have is refused", TakesAnything, "raise InvalidSetting"),
-    Case("a setting that it does not have is refused", BlamesTheFolder, "the folder is fine"),
-    Case("operators score threshold becomes the default", KnowsBetter, "only if it is None"),
-    Case("models side by side do not disturb each other", of(Shared), "that models share"),
-    Case("close may be called twice", of(ClosesOnce), "let it do nothing"),
-    Case("plugin declares its api version", Silent, "put api_version = '1.0' into stranger_silent"),
-    Case("plugin imports no framework", Heavy, "import torch"),
+    Case("probe finds no problem in a good folder", KnowsNothing(), "return a Probe"),
+    Case("probe finds no problem in a good folder", Worries(), "Probe.notes"),
+    Case("probe is quick", Ponders(), "leave weights and the network to `load`"),
+    Case("probe has no side effects", Touches(), "it only looks"),
+    Case("probe leaves other folders to others", ClaimsAll(), "return None there"),
+    Case("probe leaves other folders to others", ClaimsTheMissing(), "does not exist"),
+    Case("empty folder is refused", ServesNoise(), "never serve random weights"),
+    Case("empty folder is refused", FailsOnEmpty(), "raised FileNotFoundError"),
+    Case("damaged files are refused by errors of ours", FailsOnDamage(), "raised ValueError"),
+    Case("damaged files are refused by errors of ours", FailsToProbeDamage(), "catch it"),
+    Case("a setting that it does not have is refused", TakesAnything(), "raise InvalidSetting"),
+    Case("a setting that it does not have is refused", BlamesTheFolder(), "the folder is fine"),
+    Case("operators score threshold becomes the default", KnowsBetter(), "only if it is None"),
+    Case("models side by side do not disturb each other", GoodBackend(Shared), "that models share"),
+    Case("close may be called twice", GoodBackend(ClosesOnce), "let it do nothing"),
+    Case(
+        "plugin declares its api version", Silent(), "put api_version = '1.0' into stranger_silent"
+    ),
+    Case("plugin imports no framework", Heavy(), "import torch"),
 ]
 
 
@@ -607,11 +610,11 @@ def caught(backend: Backend, model_dir: Path) -> dict[str, str]:
 def test_a_broken_backend_is_caught_by_one_check_that_says_what_to_do(
     case: Case, model_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if case.broken is Ponders:
+    if isinstance(case.broken, Ponders):
         monkeypatch.setattr(folder_checks, "PROBE_S", 0.05)
     if "memory" not in case.check:
         monkeypatch.setattr(conduct_checks, "CALLS", 8)
-    found = caught(case.broken(), model_dir)
+    found = caught(case.broken, model_dir)
     assert list(found) == [case.check]
     assert case.advice in found[case.check]
 
