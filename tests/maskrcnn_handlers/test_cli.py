@@ -96,14 +96,18 @@ def test_pytest_runs_the_suite_on_an_installed_backend(install: Install, tmp_pat
         "-k",
         "score or threads",
     ]
-    what = ["--maskrcnn-backend", "fake", "--maskrcnn-model", tmp_path]
+    what = ["--maskrcnn-backend", "fake", "--maskrcnn-model", str(tmp_path)]
     command = [*pytest_, *suite, *what]
     done = subprocess.run(
         command, cwd=tmp_path, env=install(), capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout
     assert re.search(r"\b5 passed, \d+ deselected in", done.stdout)
-    for wrong in (command[:-2], [*command[:-1], tmp_path / "no"], [*pytest_, *suite, *what[2:]]):
+    for wrong in (
+        command[:-2],
+        [*command[:-1], str(tmp_path / "no")],
+        [*pytest_, *suite, *what[2:]],
+    ):
         done = subprocess.run(
             wrong, cwd=tmp_path, env=os.environ, capture_output=True, text=True, check=False
         )
