@@ -1,4 +1,4 @@
-"""A plugin in an interpreter of its own, where nothing is imported yet."""
+"""A plugin in an interpreter of its own, where nothing has been imported."""
 
 import functools
 import json
@@ -20,12 +20,13 @@ broken = [plugin.reason for plugin in plugins.broken]
 if name in backends:
     backends[name].probe(ModelConfig(model_dir=Path(model_dir)))
 plugin = sys.modules.get(module.partition(":")[0])
-json.dump({
+answer = {
     "broken": broken,
-    "backends": list(backends),
     "api_version": getattr(plugin, "api_version", None),
     "imported": sorted({name.partition(".")[0] for name in sys.modules}),
-}, sys.stdout)
+}
+print()
+print(json.dumps(answer))
 """
 
 
@@ -35,7 +36,6 @@ class Fresh:
 
     broken: list[str]
     """Why it did not load."""
-    backends: list[str]
     api_version: str | None
     """As the plugin says it."""
     imported: list[str]

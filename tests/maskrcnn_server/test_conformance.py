@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 import json
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -43,12 +44,12 @@ def register_backends(register):
 def _installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Plugins of the names below, as pip would install them."""
     site = tmp_path_factory.mktemp("site")
-    (site / "torch.py").write_text("")
+    (site / "mxnet.py").write_text("")
     headers = {
         "good": 'api_version = "1.0"',
         "fake": 'api_version = "1.0"',
         "silent": "",
-        "heavy": 'api_version = "1.0"\nimport torch',
+        "heavy": 'api_version = "1.0"\nimport mxnet',
     }
     for name, header in headers.items():
         (site / f"stranger_{name}.py").write_text(header + PLUGIN.format(name=name))
@@ -59,7 +60,11 @@ def _installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(site)
         importlib.invalidate_caches()
+        before = set(sys.modules)
         yield
+        for name in set(sys.modules) - before:
+            if name.startswith(("stranger_", "mxnet")):
+                del sys.modules[name]
 
 
 @pytest.fixture(scope="module")
@@ -592,7 +597,7 @@ CASES = [
     Case(
         "plugin declares its api version", Silent(), "put api_version = '1.0' into stranger_silent"
     ),
-    Case("plugin imports no framework", Heavy(), "import torch"),
+    Case("plugin imports no framework", Heavy(), "import mxnet"),
 ]
 
 
