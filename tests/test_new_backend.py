@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import subprocess
 import sys
 import urllib.request
@@ -15,6 +16,7 @@ from maskrcnn_handlers.cli.new_backend import check_name
 from maskrcnn_server.errors import InvalidSetting
 
 Done = subprocess.CompletedProcess[str]
+ROOT = Path(__file__).parents[1]
 LONG_NAME = "a_name_of_many_long_word"
 
 
@@ -100,6 +102,19 @@ def test_it_serves_a_picture(project: Project) -> None:
             annotations = json.load(reply)["annotations"]
     assert sorted(a["category_name"] for a in annotations) == ["blue", "green", "red"]
     assert all(sum(a["segmentation"]["counts"]) == 160 * 240 for a in annotations)
+
+
+def test_its_image_is_like_ours(project: Project) -> None:
+    """It has everything of ours that a host relies on."""
+    theirs = (project.folder / "Dockerfile").read_text().rpartition("\nFROM ")[2]
+    ours = (ROOT / "backends/tensorpack/Dockerfile").read_text().rpartition("\nFROM ")[2]
+    lines = re.findall(
+        r"^(?:USER|WORKDIR|EXPOSE|HEALTHCHECK|    CMD|ENTRYPOINT|CMD) .*", ours, re.MULTILINE
+    )
+    labels = re.findall(r"com\.amazonaws\.\S+", ours)
+    assert len(lines) == 7
+    assert len(labels) == 2
+    assert [line for line in [*lines, *labels] if line not in theirs] == []
 
 
 def test_a_plugin_for_another_interface_is_refused(project: Project) -> None:

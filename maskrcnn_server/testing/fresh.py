@@ -14,15 +14,15 @@ module, name, model_dir, sys.path[:] = json.loads(sys.argv[1])
 from maskrcnn_server.backend import ModelConfig
 from maskrcnn_server.plugins import Plugins
 from importlib.metadata import EntryPoint
-plugins = Plugins([EntryPoint("plugin", module, "maskrcnn_server")])
+entry = EntryPoint("plugin", module, "maskrcnn_server")
+plugins = Plugins([entry])
 backends = plugins.backends()
 broken = [plugin.reason for plugin in plugins.broken]
 if name in backends:
     backends[name].probe(ModelConfig(model_dir=Path(model_dir)))
-plugin = sys.modules.get(module.partition(":")[0])
 answer = {
     "broken": broken,
-    "api_version": getattr(plugin, "api_version", None),
+    "api_version": None if broken else getattr(entry.load(), "api_version", None),
     "imported": sorted({name.partition(".")[0] for name in sys.modules}),
 }
 print()

@@ -38,8 +38,9 @@ def check_backend(
         ) from None
     console = Console(soft_wrap=True)
     plugins = Plugins()
-    backend = select_backend(plugins.backends(), name, lambda _: True)
+    registered = plugins.backends()
     report_broken(console, plugins)
+    backend = select_backend(registered, name, lambda _: True)
     outcomes: Counter[str] = Counter()
 
     def heard(checked: Checked) -> None:
