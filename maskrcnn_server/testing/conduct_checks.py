@@ -2,6 +2,7 @@
 
 import ctypes
 import gc
+import mmap
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -147,4 +148,4 @@ def _resident() -> int:
     libc = ctypes.CDLL(None)
     if hasattr(libc, "malloc_trim"):  # glibc
         libc.malloc_trim(0)
-    return int(STATM.read_text().split()[1]) * 4096
+    return int(STATM.read_text().split()[1]) * mmap.PAGESIZE

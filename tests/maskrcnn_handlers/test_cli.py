@@ -85,6 +85,14 @@ def test_check_backend_of_one_that_is_not_installed_lists_the_others(tmp_path: P
     assert "installed: aws_samples, " in done.stderr
 
 
+def test_check_backend_without_pytest_says_what_to_install(tmp_path: Path) -> None:
+    (tmp_path / "pytest.py").write_text("raise ModuleNotFoundError('pytest')")
+    env = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = run("check-backend", "fake", "--model", tmp_path, env=env)
+    assert_failed(done, "invalid_setting")
+    assert "pip install 'maskrcnn-server[testing]'" in done.stderr
+
+
 def test_pytest_runs_the_suite_on_an_installed_backend(install: Install, tmp_path: Path) -> None:
     pytest_ = [sys.executable, "-m", "pytest", "-p", "maskrcnn_server.testing.plugin"]
     suite = [

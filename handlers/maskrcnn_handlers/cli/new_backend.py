@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from maskrcnn_server import API_VERSION
+from maskrcnn_server import settings as environment
 from maskrcnn_server.errors import InvalidSetting
 from maskrcnn_server.plugins import Plugins
 
@@ -35,8 +36,6 @@ FILES = {
 }
 NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 LONGEST = 24
-TAKEN = ("config", "maskrcnn", "otel", "sagemaker", "sm")
-"""A backend's options are variables that begin with its name; these begin other settings."""
 
 
 def new_backend(
@@ -63,8 +62,11 @@ def check_name(name: str) -> None:
             f"{name!r} is no name for a backend: up to {LONGEST} lower-case letters and digits, "
             "with single _ between them, a letter first"
         )
-    if name in TAKEN:
-        raise InvalidSetting(f"{name!r}: variables {name.upper()}_... have another meaning already")
+    # A backend's options are variables that begin with its name.
+    settings = {variable for names in environment.variable_names().values() for variable in names}
+    for variable in sorted(settings | {environment.OVERRIDE_PREFIX}):
+        if variable.startswith(f"{name.upper()}_"):
+            raise InvalidSetting(f"{name!r}: {variable} is a setting of the server already")
     if name in Plugins().backends():
         raise InvalidSetting(f"{name!r}: a backend of this name is installed already")
     if importlib.util.find_spec(f"maskrcnn_{name}"):
