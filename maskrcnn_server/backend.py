@@ -77,7 +77,7 @@ class ModelConfig:
     original: Path | None = None
     """Where the framework's own code is, for engine `original`. None: the backend's option says."""
     precision: Precision = "float32"
-    """A backend that has no other refuses another."""
+    """A backend that has no other refuses another; one that has it says so among the facts."""
     dedicated: bool = False
     """Whether this process runs models and does nothing else with their framework, which may be set
     up for that alone."""

@@ -10,6 +10,11 @@ from maskrcnn_server.formats import Format
 PROJECT = "maskrcnn_server"
 """The name of pluggy's project, and of the entry point group that plugins declare."""
 
+API_VERSION = "1.0"
+"""Of what plugins are written against, `major.minor`: a plugin says by `api_version`, beside its
+hooks, which it knows; one that says nothing knows the first, 1.0. See docs/plugins.md for what may
+change in which."""
+
 hookspec = HookspecMarker(PROJECT)
 hookimpl = HookimplMarker(PROJECT)
 

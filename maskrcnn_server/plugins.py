@@ -13,7 +13,10 @@ from maskrcnn_server.backend import Backend, Demo, ZooModel
 from maskrcnn_server.errors import BackendNotSelected, PluginError
 from maskrcnn_server.formats import Format
 
+FIRST_API_VERSION = "1.0"
+"""Of plugins that do not say which they were written for."""
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
+API_VERSION = re.compile(r"([0-9]+)\.([0-9]+)")
 ZOO_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*:[A-Za-z0-9_.-]+")
 
 
@@ -33,6 +36,7 @@ class Plugin:
     distribution: str
     version: str
     hooks: tuple[str, ...]
+    api_version: str = FIRST_API_VERSION
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,7 @@ class Plugins:
                 reason = f"{type(error).__name__}: {error}"
                 self.broken.append(BrokenPlugin(entry.name, distribution, reason))
             else:
-                plugin = Plugin(entry.name, distribution, version, hooks)
+                plugin = Plugin(entry.name, distribution, version, hooks, api_version(module))
                 self.loaded.append(plugin)
                 self._modules.append((plugin, module))
 
@@ -137,6 +141,26 @@ def select_backend(
     )
 
 
+def api_version(module: object) -> str:
+    """The version of the interface that a plugin's module was written for.
+
+    Raises PluginError if this server has another: its major must be the same, its minor as large.
+    """
+    said = getattr(module, "api_version", FIRST_API_VERSION)
+    version = API_VERSION.fullmatch(said) if isinstance(said, str) else None
+    if version is None:
+        raise PluginError(
+            f"api_version {said!r}: a text such as {hookspecs.API_VERSION!r} is meant"
+        )
+    major, minor = map(int, hookspecs.API_VERSION.split("."))
+    if int(version[1]) != major or int(version[2]) > minor:
+        raise PluginError(
+            f"written for plugin API {said}, this server has {hookspecs.API_VERSION}: it takes "
+            f"plugins for {major}.0 to {major}.{minor}, so install another version of either"
+        )
+    return said
+
+
 def _manager() -> pluggy.PluginManager:
     manager = pluggy.PluginManager(hookspecs.PROJECT)
     manager.add_hookspecs(hookspecs)
@@ -145,6 +169,7 @@ def _manager() -> pluggy.PluginManager:
 
 def _load(entry: EntryPoint) -> tuple[object, tuple[str, ...]]:
     module = entry.load()
+    api_version(module)
     manager = _manager()
     manager.register(module)
     manager.check_pending()

@@ -3,6 +3,9 @@
 import shutil
 import subprocess
 import sys
+import sysconfig
+import venv
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -29,3 +32,31 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         subprocess.run([*command, str(copy / folder)], check=True, capture_output=True)
         (built[folder],) = out.iterdir()
     return built
+
+
+@pytest.fixture(scope="session")
+def others(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What this environment has installed, but for this repository's distributions."""
+    folder = tmp_path_factory.mktemp("others")
+    for entry in Path(sysconfig.get_path("purelib")).iterdir():
+        if "maskrcnn" not in entry.name and entry.suffix != ".pth":
+            (folder / entry.name).symlink_to(entry)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def virtual_environment(
+    tmp_path_factory: pytest.TempPathFactory, others: Path
+) -> Callable[..., Path]:
+    """Makes a virtual environment with these wheels installed, and what they need within reach."""
+
+    def make(*wheels: Path) -> Path:
+        folder = tmp_path_factory.mktemp("environment")
+        venv.create(folder, with_pip=False, symlinks=True)
+        pip = [sys.executable, "-m", "pip", "--python", str(folder / "bin/python"), "install"]
+        subprocess.run([*pip, "--quiet", "--no-deps", "--no-index", *map(str, wheels)], check=True)
+        (site,) = folder.glob("lib/python*/site-packages")
+        (site / "others.pth").write_text(f"{others}\n")
+        return folder
+
+    return make

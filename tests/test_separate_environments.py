@@ -2,9 +2,6 @@
 
 import json
 import subprocess
-import sys
-import sysconfig
-import venv
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,32 +16,14 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture(scope="module")
-def others(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What this environment has installed, but for this repository's distributions."""
-    folder = tmp_path_factory.mktemp("others")
-    for entry in Path(sysconfig.get_path("purelib")).iterdir():
-        if "maskrcnn" not in entry.name and entry.suffix != ".pth":
-            (folder / entry.name).symlink_to(entry)
-    return folder
-
-
-@pytest.fixture(scope="module")
 def environment(
-    tmp_path_factory: pytest.TempPathFactory, others: Path, wheels: dict[str, Path]
+    virtual_environment: Callable[..., Path], wheels: dict[str, Path]
 ) -> Callable[..., Run]:
     """Makes a virtual environment with some backends; gives what runs `maskrcnn-server` in it."""
 
     def make(*backends: str) -> Run:
-        folder = tmp_path_factory.mktemp("-".join(backends))
-        venv.create(folder, with_pip=False, symlinks=True)
-        python = folder / "bin/python"
-        chosen = [
-            wheels[f] for f in (".", "backends/tensorflow", *(f"backends/{b}" for b in backends))
-        ]
-        pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet"]
-        subprocess.run([*pip, "--no-deps", "--no-index", *map(str, chosen)], check=True)
-        (site,) = folder.glob("lib/python*/site-packages")
-        (site / "others.pth").write_text(f"{others}\n")
+        folders = (".", "backends/tensorflow", *(f"backends/{b}" for b in backends))
+        folder = virtual_environment(*(wheels[f] for f in folders))
 
         def run(*arguments: object, **environ: str) -> "subprocess.CompletedProcess[str]":
             command = [str(folder / "bin/maskrcnn-server"), *map(str, arguments)]

@@ -2,8 +2,13 @@
 
 import pytest
 
-# Before its import: then a failed assertion says what was compared.
-pytest.register_assert_rewrite("maskrcnn_server.testing.conformance")
+# Before their import: then a failed assertion says what was compared.
+pytest.register_assert_rewrite(
+    *(
+        f"maskrcnn_server.testing.{kind}_checks"
+        for kind in ("plugin", "folder", "answer", "conduct")
+    )
+)
 
 from maskrcnn_server.testing.conformance import BackendConformance  # noqa: E402
 from maskrcnn_server.testing.fake import FakeBackend  # noqa: E402

@@ -7,6 +7,7 @@ import numpy as np
 from maskrcnn_server.backend import Image, Model, ModelConfig, ModelMetadata, PredictOptions, Probe
 from maskrcnn_server.categories import named
 from maskrcnn_server.detections import Detections, Proposals
+from maskrcnn_server.errors import InvalidSetting
 from maskrcnn_server.masks import RoiMasks
 
 COLOURS = ("red", "green", "blue")
@@ -21,6 +22,8 @@ class FakeBackend:
         return Probe(facts={"framework": "none"}) if config.model_dir.is_dir() else None
 
     def load(self, config: ModelConfig, /) -> Model:
+        if config.engine != "native" or config.precision != "float32":
+            raise InvalidSetting(f"engine {config.engine} in {config.precision}: there is no such")
         return FakeModel(0.5 if config.score_threshold is None else config.score_threshold)
 
 

@@ -19,6 +19,8 @@ from maskrcnn_server.masks import BitMasks, RoiMasks
 from maskrcnn_server.rle import Size
 from maskrcnn_server.testing.fake import FakeBackend, FakeModel
 
+api_version = "1.0"
+
 FAULTS = {
     11: "raise",
     12: "die",

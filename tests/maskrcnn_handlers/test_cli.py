@@ -1,4 +1,5 @@
 import json
+import os
 import re
 import subprocess
 import sys
@@ -64,6 +65,62 @@ def test_backends_reports_a_broken_plugin(install: Install) -> None:
     assert done.returncode == 1
     assert "broken: stranger of stranger: RuntimeError: no [bold] luck" in done.stdout
     assert "tensorpack" in done.stdout
+
+
+def test_check_backend_says_what_is_wrong_and_what_to_do(install: Install, tmp_path: Path) -> None:
+    done = run("check-backend", "fake", "--model", tmp_path, env=install())
+    assert done.returncode == 1
+    assert "passed  the same image gets the same answer\n" in done.stdout
+    assert "failed  empty folder is refused\n" in done.stdout
+    assert "gave a model: raise maskrcnn_server.errors.InvalidModel" in done.stdout
+    assert re.search(
+        r"^\d+ passed, \d+ failed$|^\d+ failed, \d+ passed$", done.stdout, re.MULTILINE
+    )
+    assert done.stderr == ""
+
+
+def test_check_backend_of_one_that_is_not_installed_lists_the_others(tmp_path: Path) -> None:
+    done = run("check-backend", "yolact", "--model", tmp_path)
+    assert_failed(done, "backend_not_selected")
+    assert "installed: aws_samples, " in done.stderr
+
+
+def test_check_backend_without_pytest_says_what_to_install(tmp_path: Path) -> None:
+    (tmp_path / "pytest.py").write_text("raise ModuleNotFoundError('pytest')")
+    env = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = run("check-backend", "fake", "--model", tmp_path, env=env)
+    assert_failed(done, "invalid_setting")
+    assert "pip install 'maskrcnn-server[testing]'" in done.stderr
+
+
+def test_pytest_runs_the_suite_on_an_installed_backend(install: Install, tmp_path: Path) -> None:
+    pytest_ = [sys.executable, "-m", "pytest", "-p", "maskrcnn_server.testing.plugin"]
+    suite = [
+        "--pyargs",
+        "maskrcnn_server.testing.suite",
+        "-q",
+        "-W",
+        "error",
+        "-k",
+        "score or threads",
+    ]
+    what = ["--maskrcnn-backend", "fake", "--maskrcnn-model", str(tmp_path)]
+    command = [*pytest_, *suite, *what]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=install(), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout
+    assert re.search(r"\b5 passed, \d+ deselected in", done.stdout)
+    for wrong in (
+        command[:-2],
+        [*command[:-1], str(tmp_path / "no")],
+        [*pytest_, *suite, *what[2:]],
+    ):
+        done = subprocess.run(
+            wrong, cwd=tmp_path, env=os.environ, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == pytest.ExitCode.USAGE_ERROR
+        assert "--maskrcnn-backend NAME and --maskrcnn-model DIR" in done.stderr
 
 
 def test_doctor_finds_a_model_that_can_be_served() -> None:

@@ -1,247 +1,643 @@
-"""The kit passes a good backend, and each of its promises catches a model that breaks it."""
+"""The suite passes good backends, and each of its checks catches a backend that breaks it alone."""
 
 import dataclasses
+import importlib
+import json
+import sys
 import threading
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from maskrcnn_server.backend import Backend, Image, Model, ModelConfig, PredictOptions, Probe
 from maskrcnn_server.categories import Category
 from maskrcnn_server.detections import Detections
-from maskrcnn_server.errors import InvalidModel
-from maskrcnn_server.testing import BackendConformance, FakeBackend
-from maskrcnn_server.testing.conformance import SIZES
-from maskrcnn_server.testing.fake import FakeModel
+from maskrcnn_server.errors import InvalidModel, InvalidSetting
+from maskrcnn_server.masks import RoiMasks
+from maskrcnn_server.rle import RLE, Order, Size
+from maskrcnn_server.testing import BackendConformance, FakeBackend, conduct_checks, folder_checks
+from maskrcnn_server.testing.fake import COLOURS, FakeModel
+from maskrcnn_server.testing.pictures import picture
+from maskrcnn_server.testing.plugin import Checked, check
+
+FILE = "weights.json"
+
+PLUGIN = """
+from maskrcnn_server import hookimpl
+from maskrcnn_server.testing import FakeBackend
+
+class Named(FakeBackend):
+    name = {name!r}
+
+@hookimpl
+def register_backends(register):
+    register(Named())
+"""
 
 
-@pytest.fixture(scope="module")
-def backend() -> Backend:
-    return FakeBackend()
+@pytest.fixture(scope="module", autouse=True)
+def _installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Plugins of the names below, as pip would install them."""
+    site = tmp_path_factory.mktemp("site")
+    (site / "mxnet.py").write_text("")
+    headers = {
+        "good": 'api_version = "1.0"',
+        "fake": 'api_version = "1.0"',
+        "silent": "",
+        "heavy": 'api_version = "1.0"\nimport mxnet',
+    }
+    for name, header in headers.items():
+        (site / f"stranger_{name}.py").write_text(header + PLUGIN.format(name=name))
+        info = site / f"stranger_{name}-1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Name: stranger-{name}\nVersion: 1.0\n")
+        (info / "entry_points.txt").write_text(f"[maskrcnn_server]\n{name} = stranger_{name}\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(site)
+        importlib.invalidate_caches()
+        before = set(sys.modules)
+        yield
+        for name in set(sys.modules) - before:
+            if name.startswith(("stranger_", "mxnet")):
+                del sys.modules[name]
 
 
 @pytest.fixture(scope="module")
 def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("model")
+    folder = tmp_path_factory.mktemp("model")
+    (folder / FILE).write_text(json.dumps(COLOURS))
+    return folder
 
 
-class TestFakeBackend(BackendConformance):
-    needs_files = False
+class GoodModel(FakeModel):
+    """The fake's, of a backend of another name."""
+
+    def __init__(self, config: ModelConfig, name: str) -> None:
+        super().__init__(0.6 if config.score_threshold is None else config.score_threshold)
+        self.metadata = dataclasses.replace(self.metadata, backend=name)
 
 
-Predict: TypeAlias = Callable[[Sequence[Image], PredictOptions], list[Detections]]
-Fault: TypeAlias = Callable[[Predict, Sequence[Image], PredictOptions], list[Detections]]
-
-CAUGHT = (AssertionError, ValueError, RuntimeError, pytest.fail.Exception)
+MakeModel: TypeAlias = Callable[[ModelConfig, str], Model]
 
 
-class Broken(FakeModel):
-    """A good model with a fault."""
+class GoodBackend:
+    """Loads a folder with a list of colours."""
 
-    def __init__(self, fault: Fault) -> None:
-        super().__init__(0.5)
-        self._fault = fault
+    name = "good"
+
+    def __init__(self, model: MakeModel = GoodModel) -> None:
+        self._model = model
+
+    def probe(self, config: ModelConfig, /) -> Probe | None:
+        if not (config.model_dir / FILE).is_file():
+            return None
+        try:
+            self.read(config.model_dir)
+        except InvalidModel as error:
+            return Probe(facts={}, problems=[error.message])
+        return Probe(facts={"colours": "3"})
+
+    def load(self, config: ModelConfig, /) -> Model:
+        self.check(config)
+        self.read(config.model_dir)
+        return self._model(config, self.name)
+
+    def check(self, config: ModelConfig) -> None:
+        if config.engine != "native" or config.precision != "float32":
+            raise InvalidSetting("there is the native engine in float32 only")
+
+    def read(self, folder: Path) -> None:
+        try:
+            assert tuple(json.loads((folder / FILE).read_text())) == COLOURS
+        except (OSError, ValueError) as error:
+            raise InvalidModel(f"{folder / FILE}: {error}") from None
+
+
+class BoxesModel(GoodModel):
+    """Finds no masks, and says so."""
+
+    def __init__(self, config: ModelConfig, name: str) -> None:
+        super().__init__(config, name)
+        self.metadata = dataclasses.replace(self.metadata, has_masks=False)
 
     def predict(self, images: Sequence[Image], options: PredictOptions, /) -> list[Detections]:
-        return self._fault(super().predict, images, options)
+        return super().predict(images, dataclasses.replace(options, masks=False))
 
 
-def changed(found: Detections, **parts: object) -> Detections:
-    return dataclasses.replace(found, **parts)  # type: ignore[arg-type]
+class BatchingModel(GoodModel):
+    batch_pixels = 1_000_000
+
+    def network_shape(self, size: Size, /) -> Size:
+        return size
+
+
+class TestGoodBackend(BackendConformance):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def backend(cls) -> Backend:
+        return GoodBackend()
+
+
+class TestBackendWithoutMasks(BackendConformance):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def backend(cls) -> Backend:
+        return GoodBackend(BoxesModel)
+
+
+class TestBackendThatBatches(BackendConformance):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def backend(cls) -> Backend:
+        return GoodBackend(BatchingModel)
+
+
+class TestBackendWithoutFiles(BackendConformance):
+    needs_files = False
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def backend(cls) -> Backend:
+        return FakeBackend()
+
+
+# What follows is broken.
+
+Predict: TypeAlias = Callable[[Sequence[Image], PredictOptions], list[Detections]]
+Answer: TypeAlias = Callable[[Predict, Sequence[Image], PredictOptions], Any]
+
+
+def answering(answer: Answer) -> GoodBackend:
+    """A backend whose models answer so; `answer` is given what a good one does."""
+
+    class Broken(GoodModel):
+        def predict(self, images: Sequence[Image], options: PredictOptions, /) -> list[Detections]:
+            found: list[Detections] = answer(super().predict, images, options)
+            return found
+
+    return GoodBackend(Broken)
+
+
+def forged(found: Detections, **parts: object) -> Detections:
+    """Detections with what they would refuse on construction: arrays can be changed later."""
+    copy = dataclasses.replace(found)
+    for name, part in parts.items():
+        object.__setattr__(copy, name, part)
+    return copy
 
 
 def keeping(found: Detections, keep: slice) -> Detections:
     return Detections(found.size, found.boxes[keep], found.scores[keep], found.category_ids[keep])
 
 
-def refuses_small(predict: Predict, images: Sequence[Image], o: PredictOptions) -> list[Detections]:
-    if any(image.shape[0] < 32 for image in images):
-        raise ValueError("too small")
-    return predict(images, o)
+def with_options(**options: Any) -> Answer:
+    return lambda predict, images, asked: predict(images, dataclasses.replace(asked, **options))
 
 
-def swaps_sides(predict: Predict, images: Sequence[Image], o: PredictOptions) -> list[Detections]:
-    return predict([image.transpose(1, 0, 2) for image in images], o)
+def to_each(change: Callable[[Detections], Detections]) -> Answer:
+    return lambda predict, images, asked: [change(found) for found in predict(images, asked)]
 
 
-def pads_batch(predict: Predict, images: Sequence[Image], o: PredictOptions) -> list[Detections]:
-    return predict(images or [np.zeros((1, 1, 3), np.uint8)], o)
+def refusing(what: Callable[[Image], bool], error: Exception) -> Answer:
+    def answer(predict: Predict, images: Sequence[Image], asked: PredictOptions) -> Any:
+        if any(what(image) for image in images):
+            raise error
+        return predict(images, asked)
+
+    return answer
 
 
-def sorts(predict: Predict, images: Sequence[Image], o: PredictOptions) -> list[Detections]:
-    return predict(sorted(images, key=lambda image: image.size), o)
+def needs_an_image(predict: Predict, images: Sequence[Image], asked: PredictOptions) -> Any:
+    return predict(images, asked)[: len(np.stack([image[0, 0] for image in images]))]
 
 
-def drops_in_company(
-    predict: Predict, images: Sequence[Image], o: PredictOptions
-) -> list[Detections]:
-    found = predict(images, o)
-    return [keeping(f, slice(0, 1)) for f in found] if len(images) > 1 else found
+def sorts(predict: Predict, images: Sequence[Image], asked: PredictOptions) -> Any:
+    return predict(sorted(images, key=lambda image: image.size), asked)
 
 
-def moves_in_company(
-    predict: Predict, images: Sequence[Image], o: PredictOptions
-) -> list[Detections]:
-    found = predict(images, o)
-    return [changed(f, boxes=f.boxes / len(images)) for f in found]
+def drops_in_company(predict: Predict, images: Sequence[Image], asked: PredictOptions) -> Any:
+    found = predict(images, asked)
+    return [keeping(f, slice(1)) for f in found] if len(images) > 1 else found
 
 
-def recounts() -> Fault:
+def moves_in_company(predict: Predict, images: Sequence[Image], asked: PredictOptions) -> Any:
+    found = predict(images, asked)
+    return [dataclasses.replace(f, boxes=f.boxes / np.float32(len(images))) for f in found]
+
+
+def wavers() -> Answer:
+    """About one picture, each time it is asked."""
+    unsure = picture(160, 160, seed=1)
     calls: list[None] = []
 
-    def fault(predict: Predict, images: Sequence[Image], o: PredictOptions) -> list[Detections]:
-        calls.append(None)
-        return [keeping(found, slice(0, len(calls))) for found in predict(images, o)]
+    def answer(predict: Predict, images: Sequence[Image], asked: PredictOptions) -> Any:
+        found = predict(images, asked)
+        if len(images) == 1 and np.array_equal(images[0], unsure):
+            calls.append(None)
+            found = [keeping(found[0], slice(len(calls)))]
+        return found
 
-    return fault
+    return answer
 
 
-def stays_home() -> Fault:
+def stays_home() -> Answer:
     home = threading.get_ident()
 
-    def fault(predict: Predict, images: Sequence[Image], o: PredictOptions) -> list[Detections]:
+    def answer(predict: Predict, images: Sequence[Image], asked: PredictOptions) -> Any:
         if threading.get_ident() != home:
             raise RuntimeError("no session in this thread")
-        return predict(images, o)
+        return predict(images, asked)
 
-    return fault
+    return answer
 
 
-def scribbles(predict: Predict, images: Sequence[Image], o: PredictOptions) -> list[Detections]:
+def mixes_callers() -> Answer:
+    """In any thread but the first, the answer is that to the image before."""
+    home = threading.get_ident()
+    last: list[list[Detections]] = []
+
+    def answer(predict: Predict, images: Sequence[Image], asked: PredictOptions) -> Any:
+        last.append(predict(images, asked))
+        return last[-2] if threading.get_ident() != home else last[-1]
+
+    return answer
+
+
+def scribbles(predict: Predict, images: Sequence[Image], asked: PredictOptions) -> Any:
     for image in images:
-        image.setflags(write=True)
-        image[0, 0] += 1
-    return predict(images, o)
+        image[image < 128] = 0
+    return predict(images, asked)
 
 
-def invents(predict: Predict, images: Sequence[Image], o: PredictOptions) -> list[Detections]:
-    return [changed(f, category_ids=f.category_ids + 1) for f in predict(images, o)]
+def collects() -> Answer:
+    seen: list[list[Image]] = []
+
+    def answer(predict: Predict, images: Sequence[Image], asked: PredictOptions) -> Any:
+        seen.append([image.copy() for image in images])
+        return predict(images, asked)
+
+    return answer
 
 
-def forgets_masks(predict: Predict, images: Sequence[Image], o: PredictOptions) -> list[Detections]:
-    return predict(images, dataclasses.replace(o, masks=False))
+def lies_on_its_side(found: Detections) -> Detections:
+    height, width = found.size
+    return forged(found, size=(width, height)) if height > width else found
 
 
-def always_masks(predict: Predict, images: Sequence[Image], o: PredictOptions) -> list[Detections]:
-    return predict(images, dataclasses.replace(o, masks=True))
+def swaps_last(found: Detections) -> Detections:
+    scores = found.scores.copy()
+    scores[-2:] = scores[-2:][::-1]
+    return forged(found, scores=scores)
 
 
-def excludes(predict: Predict, images: Sequence[Image], o: PredictOptions) -> list[Detections]:
-    found = predict(images, o)
-    return [keeping(f, slice(int((f.scores > (o.score_threshold or 0)).sum()))) for f in found]
+class Transposed:
+    """Masks whose run lengths have width and height exchanged."""
+
+    def __init__(self, masks: Any) -> None:
+        self.size = masks.size
+        self._masks = masks
+
+    def __len__(self) -> int:
+        return len(self._masks)
+
+    def rle(self, order: Order) -> list[RLE]:
+        return [dataclasses.replace(r, size=r.size[::-1]) for r in self._masks.rle(order)]
+
+    def take(self, places: NDArray[np.int64]) -> "Transposed":
+        return Transposed(self._masks.take(places))
 
 
-def ignores_limits(
-    predict: Predict, images: Sequence[Image], o: PredictOptions
-) -> list[Detections]:
-    return predict(images, dataclasses.replace(o, max_detections=None))
+def transposes(found: Detections) -> Detections:
+    return dataclasses.replace(found, masks=found.masks and Transposed(found.masks))
 
 
-def keeps_worst(predict: Predict, images: Sequence[Image], o: PredictOptions) -> list[Detections]:
-    found = predict(images, dataclasses.replace(o, max_detections=None))
-    return [keeping(f, slice(-(o.max_detections or 0), None)) for f in found]
+def excludes(predict: Predict, images: Sequence[Image], asked: PredictOptions) -> Any:
+    least = asked.score_threshold or 0
+    return [keeping_masks(f, int((f.scores > least).sum())) for f in predict(images, asked)]
 
 
-def sees_ghosts(predict: Predict, images: Sequence[Image], _: PredictOptions) -> list[Detections]:
-    return predict([np.maximum(image, 200) for image in images], PredictOptions())
+def keeping_masks(found: Detections, count: int) -> Detections:
+    masks = found.masks
+    if isinstance(masks, RoiMasks):
+        masks = dataclasses.replace(
+            masks, probabilities=masks.probabilities[:count], boxes=masks.boxes[:count]
+        )
+    return dataclasses.replace(keeping(found, slice(count)), masks=masks)
 
 
-@pytest.mark.parametrize(
-    ("promise", "fault"),
-    [
-        ("no_images_no_answers", pads_batch),
-        ("answers_come_in_the_order_of_the_images", sorts),
-        ("an_image_gets_in_company_what_it_gets_alone", drops_in_company),
-        ("an_image_gets_in_company_what_it_gets_alone", moves_in_company),
-        ("the_same_image_gets_the_same_answer", recounts()),
-        ("any_thread_may_call", stays_home()),
-        ("images_are_left_as_they_are", scribbles),
-        ("category_ids_are_declared", invents),
-        ("masks_come_as_declared", forgets_masks),
-        ("masks_can_be_left_out", always_masks),
-        ("score_threshold_is_inclusive", excludes),
-        ("max_detections_keeps_the_best", ignores_limits),
-        ("max_detections_keeps_the_best", keeps_worst),
-        ("nothing_found_is_an_answer", sees_ghosts),
-    ],
-)
-def test_a_model_is_caught_that(promise: str, fault: Fault) -> None:
-    with pytest.raises(CAUGHT):
-        getattr(BackendConformance(), f"test_{promise}")(Broken(fault))
+def has_a_default(predict: Predict, images: Sequence[Image], asked: PredictOptions) -> Any:
+    least = 0.999 if asked.score_threshold is None else asked.score_threshold
+    return predict(images, dataclasses.replace(asked, score_threshold=least))
 
 
-@pytest.mark.parametrize("fault", [refuses_small, swaps_sides])
-def test_a_model_with_favourite_shapes_is_caught(fault: Fault) -> None:
-    caught = 0
-    for size in SIZES:
+def keeps_worst(predict: Predict, images: Sequence[Image], asked: PredictOptions) -> Any:
+    found = predict(images, dataclasses.replace(asked, max_detections=None))
+    if asked.max_detections != 1:
+        return found
+    return [keeping(f, slice(-1, None)) for f in found]
+
+
+def fails_on_nothing(found: Detections) -> Detections:
+    if not len(found):
+        raise ValueError("need at least one array to stack")
+    return found
+
+
+def sees_ghosts(predict: Predict, images: Sequence[Image], asked: PredictOptions) -> Any:
+    ghosts = [np.maximum(image, 200) if not image.any() else image for image in images]
+    least = None if not images or not images[0].any() else asked.score_threshold
+    return predict(ghosts, dataclasses.replace(asked, score_threshold=least))
+
+
+def without_background(found: Detections) -> Detections:
+    if found.proposals is None:
+        return found
+    scores = found.proposals.class_scores[:, 1:]
+    return dataclasses.replace(
+        found, proposals=dataclasses.replace(found.proposals, class_scores=scores)
+    )
+
+
+class Shrinks(GoodModel):
+    batch_pixels = 1_000_000
+
+    def network_shape(self, size: Size, /) -> Size:
+        return size[0] // 8, size[1] // 8
+
+
+class Unordered(GoodModel):
+    def __init__(self, config: ModelConfig, name: str) -> None:
+        super().__init__(config, name)
+        categories = tuple(Category(i, f"class {i}", i) for i in (3, 1, 2))
+        self.metadata = dataclasses.replace(self.metadata, categories=categories)
+
+
+class OfAnother(GoodModel):
+    def __init__(self, config: ModelConfig, name: str) -> None:
+        super().__init__(config, f"{name}-v2")
+
+
+class Shared(GoodModel):
+    """The model that was loaded last is the one that answers."""
+
+    open: ClassVar[list["Shared"]] = []
+
+    def __init__(self, config: ModelConfig, name: str) -> None:
+        super().__init__(config, name)
+        self.open.append(self)
+
+    def predict(self, images: Sequence[Image], options: PredictOptions, /) -> list[Detections]:
+        found = super().predict(images, options)
+        return found if self.open[-1] is self else [keeping(f, slice(1)) for f in found]
+
+    def close(self) -> None:
+        if self in self.open:
+            self.open.remove(self)
+
+
+class ClosesOnce(GoodModel):
+    closed = False
+
+    def close(self) -> None:
+        if self.closed:
+            raise RuntimeError("the session is gone")
+        self.closed = True
+
+
+class KnowsNothing(GoodBackend):
+    def probe(self, config: ModelConfig, /) -> Probe | None: ...
+
+
+class Worries(GoodBackend):
+    def probe(self, config: ModelConfig, /) -> Probe | None:
+        found = super().probe(config)
+        return found and Probe(facts={}, problems=["an old version wrote this"])
+
+
+class Ponders(GoodBackend):
+    def probe(self, config: ModelConfig, /) -> Probe | None:
+        time.sleep(0.06)
+        return super().probe(config)
+
+
+class Touches(GoodBackend):
+    def probe(self, config: ModelConfig, /) -> Probe | None:
+        found = super().probe(config)
+        if found:
+            (config.model_dir / FILE).touch()
+        return found
+
+
+class ClaimsAll(GoodBackend):
+    def probe(self, config: ModelConfig, /) -> Probe | None:
+        return super().probe(config) or (Probe(facts={}) if config.model_dir.is_dir() else None)
+
+
+class ClaimsTheMissing(GoodBackend):
+    def probe(self, config: ModelConfig, /) -> Probe | None:
+        return super().probe(config) if config.model_dir.is_dir() else Probe(facts={})
+
+
+class ServesNoise(GoodBackend):
+    def read(self, folder: Path) -> None:
+        if (folder / FILE).exists():
+            super().read(folder)
+
+
+class FailsOnEmpty(GoodBackend):
+    def read(self, folder: Path) -> None:
+        (folder / FILE).stat()
+        super().read(folder)
+
+
+class FailsOnDamage(GoodBackend):
+    def load(self, config: ModelConfig, /) -> Model:
         try:
-            BackendConformance().test_every_shape_of_image_is_served(Broken(fault), size)
-        except CAUGHT:
-            caught += 1
-    assert caught
+            return super().load(config)
+        except InvalidModel as error:
+            if (config.model_dir / FILE).exists():
+                raise ValueError(error.message) from None
+            raise
 
 
-@pytest.mark.parametrize("ids", [(0, 1, 2), (1, 3), (2, 1)], ids=str)
-def test_a_model_with_gaps_in_its_categories_is_caught(ids: tuple[int, ...]) -> None:
-    model = FakeModel(0.5)
-    categories = tuple(Category(i, f"class {i}", i) for i in ids)
-    model.metadata = dataclasses.replace(model.metadata, categories=categories)
-    with pytest.raises(AssertionError, match="without gaps"):
-        BackendConformance().test_categories_are_numbered_from_one(model)
+class FailsToProbeDamage(GoodBackend):
+    def probe(self, config: ModelConfig, /) -> Probe | None:
+        found = super().probe(config)
+        if found and found.problems:
+            raise ValueError("line 1 column 1")
+        return found
 
 
-def test_a_model_of_another_backend_is_caught() -> None:
-    model = FakeModel(0.5)
-    model.metadata = dataclasses.replace(model.metadata, backend="other")
-    with pytest.raises(AssertionError):
-        BackendConformance().test_metadata_names_the_backend(FakeBackend(), model)
+class TakesAnything(GoodBackend):
+    def check(self, config: ModelConfig) -> None: ...
 
 
-class Probing(FakeBackend):
-    def __init__(self, found: Probe | None, name: str = "probing") -> None:
-        self.name = name
-        self._found = found
-
-    def probe(self, _: ModelConfig, /) -> Probe | None:
-        return self._found
-
-
-NOTHING = pytest.param(None, id="finds nothing")
-PROBLEMS = pytest.param(Probe(facts={}, problems=["no weights"]), id="finds problems")
+class BlamesTheFolder(GoodBackend):
+    def check(self, config: ModelConfig) -> None:
+        try:
+            super().check(config)
+        except InvalidSetting as error:
+            raise InvalidModel(error.message) from None
 
 
-@pytest.mark.parametrize("probe", [NOTHING, PROBLEMS])
-def test_a_backend_whose_probe_disagrees_with_load_is_caught(
-    probe: Probe | None, tmp_path: Path
+class KnowsBetter(GoodBackend):
+    def load(self, config: ModelConfig, /) -> Model:
+        return super().load(dataclasses.replace(config, score_threshold=0.6))
+
+
+class Silent(GoodBackend):
+    name = "silent"
+
+
+class Heavy(GoodBackend):
+    name = "heavy"
+
+
+@dataclass(frozen=True)
+class Case:
+    """A broken backend, the check that must catch it, and what its author must be told."""
+
+    check: str
+    broken: Backend
+    advice: str
+
+
+CASES = [
+    Case(
+        "answers are a list of detections",
+        answering(lambda predict, images, o: tuple(predict(images, o))),
+        "a list is promised",
+    ),
+    Case("no images no answers", answering(needs_an_image), "need at least one array"),
+    Case("answers come in the order of the images", answering(sorts), "one answer for each image"),
+    Case("an image gets in company what it gets alone", answering(drops_in_company), "batch only"),
+    Case("an image gets in company what it gets alone", answering(moves_in_company), "batch only"),
+    Case(
+        "a model that batches knows the shape of every size",
+        GoodBackend(Shrinks),
+        "a pixel at least",
+    ),
+    Case("the same image gets the same answer", answering(wavers()), "keep nothing of a call"),
+    Case("callers in many threads get their own answers", answering(stays_home()), "bind nothing"),
+    Case("callers in many threads get their own answers", answering(mixes_callers()), "keep noth"),
+    Case("images are left as they are", answering(scribbles), "copy it before"),
+    Case("memory does not grow", answering(collects()), "keep no images"),
+    Case("metadata names the backend", GoodBackend(OfAnother), "say 'good'"),
+    Case("categories are numbered from one", GoodBackend(Unordered), "number them 1, 2, ..."),
+    Case("every shape of image is served", answering(to_each(lies_on_its_side)), "(height, width)"),
+    Case(
+        "every shape of image is served",
+        answering(refusing(lambda i: i.shape[:2] == (1, 1), ZeroDivisionError("by zero"))),
+        "by zero",
+    ),
+    Case(
+        "every shape of image is served",
+        answering(refusing(lambda i: i.shape[1] > 45 * i.shape[0], ValueError("too wide"))),
+        "too wide",
+    ),
+    Case(
+        "boxes are inside the image",
+        answering(to_each(lambda f: forged(f, boxes=f.boxes * 4))),
+        "scale them back",
+    ),
+    Case(
+        "boxes are inside the image",
+        answering(to_each(lambda f: forged(f, boxes=f.boxes[:, [2, 1, 0, 3]]))),
+        "not x, y, width, height",
+    ),
+    Case("scores descend", answering(to_each(swaps_last)), "sort by score"),
+    Case(
+        "category ids are declared",
+        answering(to_each(lambda f: dataclasses.replace(f, category_ids=f.category_ids + 1))),
+        "class indices with the background as 0",
+    ),
+    Case("masks come as declared", answering(with_options(masks=False)), "declare what the model"),
+    Case("masks are of the images size", answering(to_each(transposes)), "paste masks into"),
+    Case("masks can be left out", answering(with_options(masks=True)), "give None"),
+    Case("mask threshold is honoured", answering(with_options(mask_threshold=0.5)), "pass it on"),
+    Case("score threshold is inclusive", answering(excludes), "keep score >= threshold"),
+    Case(
+        "without a score threshold the models own counts",
+        answering(has_a_default),
+        "None means the metadata's",
+    ),
+    Case(
+        "max detections keeps the best",
+        answering(with_options(max_detections=None)),
+        "keep the first",
+    ),
+    Case("max detections keeps the best", answering(keeps_worst), "keep the first"),
+    Case("nothing found is an answer", answering(to_each(fails_on_nothing)), "at least one array"),
+    Case("nothing found is an answer", answering(sees_ghosts), "below the score threshold"),
+    Case(
+        "proposals come when asked for",
+        answering(to_each(without_background)),
+        "the background's score first",
+    ),
+    Case(
+        "proposals come when asked for", answering(with_options(proposals=True)), "proposals came"
+    ),
+    Case("probe finds no problem in a good folder", KnowsNothing(), "return a Probe"),
+    Case("probe finds no problem in a good folder", Worries(), "Probe.notes"),
+    Case("probe is quick", Ponders(), "leave weights and the network to `load`"),
+    Case("probe has no side effects", Touches(), "it only looks"),
+    Case("probe leaves other folders to others", ClaimsAll(), "return None there"),
+    Case("probe leaves other folders to others", ClaimsTheMissing(), "does not exist"),
+    Case("empty folder is refused", ServesNoise(), "never serve random weights"),
+    Case("empty folder is refused", FailsOnEmpty(), "raised FileNotFoundError"),
+    Case("damaged files are refused by errors of ours", FailsOnDamage(), "raised ValueError"),
+    Case("damaged files are refused by errors of ours", FailsToProbeDamage(), "catch it"),
+    Case("a setting that it does not have is refused", TakesAnything(), "raise InvalidSetting"),
+    Case("a setting that it does not have is refused", BlamesTheFolder(), "the folder is fine"),
+    Case("operators score threshold becomes the default", KnowsBetter(), "only if it is None"),
+    Case("models side by side do not disturb each other", GoodBackend(Shared), "that models share"),
+    Case("close may be called twice", GoodBackend(ClosesOnce), "let it do nothing"),
+    Case(
+        "plugin declares its api version", Silent(), "put api_version = '1.0' into stranger_silent"
+    ),
+    Case("plugin imports no framework", Heavy(), "import mxnet"),
+]
+
+
+def caught(backend: Backend, model_dir: Path) -> dict[str, str]:
+    """The message of each check that fails."""
+    heard: list[Checked] = []
+    passed = check(backend, model_dir, heard.append)
+    failed = [checked for checked in heard if checked.outcome != "passed"]
+    assert passed == (not failed)
+    assert len(heard) > 30
+    return {checked.name.partition("[")[0]: checked.message for checked in failed}
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.check)
+def test_a_broken_backend_is_caught_by_one_check_that_says_what_to_do(
+    case: Case, model_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kit, backend = BackendConformance(), Probing(probe)
-    with pytest.raises(AssertionError, match="probe must"):
-        kit.test_probe_finds_no_problem_in_a_good_folder(backend, tmp_path)
-    with pytest.raises(pytest.fail.Exception, match="DID NOT RAISE"):
-        kit.test_empty_folder_is_refused(backend, tmp_path)
+    if isinstance(case.broken, Ponders):
+        monkeypatch.setattr(folder_checks, "PROBE_S", 0.05)
+    if "memory" not in case.check:
+        monkeypatch.setattr(conduct_checks, "CALLS", 8)
+    found = caught(case.broken, model_dir)
+    assert list(found) == [case.check]
+    assert case.advice in found[case.check]
 
 
-def test_a_backend_that_refuses_an_empty_folder_otherwise_is_caught(tmp_path: Path) -> None:
-    class Crashing(Probing):
-        def load(self, config: ModelConfig, /) -> Model:
-            raise FileNotFoundError(config.model_dir)
-
-    with pytest.raises(FileNotFoundError):
-        BackendConformance().test_empty_folder_is_refused(Crashing(None), tmp_path)
+def test_every_check_catches_something() -> None:
+    checks = {name for name in dir(BackendConformance) if name.startswith("test_")}
+    assert checks == {f"test_{case.check.replace(' ', '_')}" for case in CASES}
 
 
-def test_a_backend_that_refuses_an_empty_folder_is_fine(tmp_path: Path) -> None:
-    class Refusing(Probing):
-        def load(self, config: ModelConfig, /) -> Model:
-            raise InvalidModel(f"no weights in {config.model_dir}")
+def test_a_backend_that_no_plugin_registers_is_told_how(model_dir: Path) -> None:
+    class Unknown(GoodBackend):
+        name = "Unknown"
 
-    BackendConformance().test_empty_folder_is_refused(Refusing(None), tmp_path)
-
-
-@pytest.mark.parametrize("name", ["", "Upper", "two words"])
-def test_a_backend_that_cannot_be_selected_is_caught(name: str) -> None:
-    with pytest.raises(AssertionError):
-        BackendConformance().test_name_can_be_selected(Probing(None, name))
+    found = caught(Unknown(), model_dir)
+    assert set(found) == {"plugin declares its api version", "plugin imports no framework"}
+    for message in found.values():
+        assert "no installed plugin registers a backend 'Unknown': name the module" in message

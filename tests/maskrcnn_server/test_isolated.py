@@ -69,6 +69,11 @@ class TestIsolatedBackend(BackendConformance):
 
     needs_files = False
 
+    @pytest.fixture(scope="class")
+    @classmethod
+    def plugin(cls) -> str:
+        return "faulty"
+
 
 @pytest.fixture
 def isolate(tmp_path: Path) -> Iterator[Isolate]:

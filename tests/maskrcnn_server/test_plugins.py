@@ -2,12 +2,13 @@ import importlib
 import re
 import sys
 from collections.abc import Callable, Iterator
-from importlib.metadata import EntryPoint, distributions
+from importlib.metadata import EntryPoint, distributions, entry_points
 from pathlib import Path
 from typing import TypeAlias
 
 import pytest
 
+from maskrcnn_server import hookspecs
 from maskrcnn_server.backend import Backend
 from maskrcnn_server.errors import BackendNotSelected
 from maskrcnn_server.hookspecs import PROJECT
@@ -131,6 +132,48 @@ def test_a_plugin_that_does_not_load_costs_the_others_nothing(
     assert names(plugins) == (["a", "c"], ["bad"])
     assert re.search(reason, plugins.broken[0].reason)
     assert list(plugins.backends()) == ["of-a", "of-c"]
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ("'2.0'", r"written for plugin API 2.0, this server has 1.3: it takes .* 1.0 to 1.3"),
+        ("'1.4'", "written for plugin API 1.4, this server has 1.3"),
+        ("'0.9'", "written for plugin API 0.9"),
+        ("'1'", "api_version '1': a text such as '1.3' is meant"),
+        ("1.0", "api_version 1.0: a text such as"),
+        ("None", "api_version None: a text such as"),
+        ("'1.0\\n'", "a text such as"),
+    ],
+)
+def test_a_plugin_for_another_interface_is_refused(
+    install: Install, monkeypatch: pytest.MonkeyPatch, said: str, reason: str
+) -> None:
+    monkeypatch.setattr(hookspecs, "API_VERSION", "1.3")
+    good = install("good", registering("fine"))
+    plugins = Plugins([good, install("bad", f"api_version = {said}\n{registering('x')}")])
+    assert list(plugins.backends()) == ["fine"]
+    (broken,) = plugins.broken
+    assert re.match(f"PluginError: .*{reason}", broken.reason)
+
+
+@pytest.mark.parametrize(
+    ("header", "version"),
+    [("", "1.0"), ("api_version = '1.0'\n", "1.0"), ("api_version = '1.3'\n", "1.3")],
+)
+def test_a_plugin_for_this_interface_or_an_older_one_is_loaded(
+    install: Install, monkeypatch: pytest.MonkeyPatch, header: str, version: str
+) -> None:
+    monkeypatch.setattr(hookspecs, "API_VERSION", "1.3")
+    plugins = Plugins([install("a", header + registering("fine"))])
+    assert list(plugins.backends()) == ["fine"]
+    assert plugins.loaded[0].api_version == version
+
+
+def test_plugins_of_the_server_say_what_they_were_written_for() -> None:
+    for entry in entry_points(group=PROJECT):
+        if entry.dist is not None and entry.dist.name.startswith("maskrcnn-"):
+            assert entry.load().api_version == "1.0", entry.name
 
 
 def test_a_module_that_is_not_there_is_a_broken_plugin() -> None:

@@ -6,44 +6,15 @@ import signal
 import subprocess
 import sys
 import time
-from multiprocessing.connection import Connection
 from pathlib import Path
 
+import errands
 import pytest
+from errands import chatter, crash, echo, end, sleep
 
 from maskrcnn_server.worker import LINE, LINES, Worker
 
 PATIENCE_S = 30.0
-
-
-def echo(connection: Connection, *arguments: object) -> None:
-    """Says its arguments, then what it hears."""
-    connection.send(arguments)
-    while True:
-        connection.send(connection.recv())
-
-
-def chatter(connection: Connection) -> None:
-    print("x" * 100_000)  # noqa: T201
-    print("WARNING something odd")  # noqa: T201
-    os.write(2, b"\xff not text\n")
-    connection.send("done")
-    connection.recv()
-
-
-def end(_: Connection, code: int) -> None:
-    sys.exit(code)
-
-
-def crash(_: Connection) -> None:
-    os.kill(os.getpid(), signal.SIGSEGV)
-
-
-def sleep(connection: Connection) -> None:
-    """Sleeps, and so does a process that it started."""
-    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
-    connection.send(child.pid)
-    time.sleep(600)
 
 
 def answer(worker: Worker) -> object:
@@ -128,13 +99,13 @@ def test_whatever_it_started_ends_with_it() -> None:
 def test_it_ends_with_the_process_that_started_it() -> None:
     program = (
         "import os, sys; from maskrcnn_server.worker import Worker\n"
-        "from tests.maskrcnn_server.test_worker import sleep\n"
+        "from errands import sleep\n"
         "worker = Worker('w', sleep); worker.connection.recv()\n"
         "print(worker.pid, flush=True); os.kill(os.getpid(), 9)\n"
     )
-    root = Path(__file__).parents[2]
+    folder = Path(errands.__file__).parent
     killed = subprocess.run(
-        [sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=False
+        [sys.executable, "-c", program], cwd=folder, capture_output=True, text=True, check=False
     )
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert gone(int(killed.stdout))

@@ -8,6 +8,8 @@ from maskrcnn_server.backend import Backend, Demo, ZooModel
 from maskrcnn_tensorpack import zoo
 from maskrcnn_tensorpack.backend import TensorPackBackend
 
+api_version = "1.0"
+
 DEMO = Path(__file__).parent / "demo"
 
 

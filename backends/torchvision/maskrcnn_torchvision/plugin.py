@@ -6,6 +6,8 @@ from maskrcnn_server import hookimpl
 from maskrcnn_server.backend import Backend
 from maskrcnn_torchvision.backend import TorchvisionBackend
 
+api_version = "1.0"
+
 
 @hookimpl
 def register_backends(register: Callable[[Backend], None]) -> None:

@@ -15,10 +15,11 @@ def backends() -> None:
     registered = plugins.backends()
     formats = plugins.formats()
     table = Table(title="plugins", title_justify="left")
-    for column in ("plugin", "distribution", "version", "hooks"):
+    for column in ("plugin", "distribution", "version", "API", "hooks"):
         table.add_column(column)
     for plugin in plugins.loaded:
-        table.add_row(plugin.name, plugin.distribution, plugin.version, "\n".join(plugin.hooks))
+        what = (plugin.name, plugin.distribution, plugin.version, plugin.api_version)
+        table.add_row(*what, "\n".join(plugin.hooks))
     console.print(table)
     console.print(f"backends: {', '.join(registered) or 'none'}")
     console.print(f"formats: {', '.join(formats)}")

@@ -10,6 +10,7 @@ from rich.markup import escape
 from maskrcnn_handlers.cli import (
     backends,
     bench,
+    check_backend,
     compare,
     convert,
     convert_results,
@@ -21,6 +22,7 @@ from maskrcnn_handlers.cli import (
     export,
     invoke,
     models,
+    new_backend,
     pack,
     predict,
     serve,
@@ -43,6 +45,7 @@ for module in (
     *(serve, torchserve, predict, doctor, models, backends),
     *(convert, convert_results, export, verify, evaluate, compare, demo, bench),
     *(pack, deploy, status, invoke, delete),
+    *(new_backend, check_backend),
 ):
     app.command()(getattr(module, module.__name__.rpartition(".")[2]))
 

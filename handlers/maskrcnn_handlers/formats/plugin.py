@@ -16,6 +16,8 @@ from maskrcnn_handlers.formats.yolo_seg import YoloSeg
 from maskrcnn_server import hookimpl
 from maskrcnn_server.formats import Format
 
+api_version = "1.0"
+
 
 @hookimpl
 def register_formats(register: Callable[[Format], None]) -> None:
