@@ -17,11 +17,13 @@ class BackendConformance(ConductChecks, AnswerChecks, FolderChecks, PluginChecks
 
     `backend` is the backend under test; `model_dir` a folder with a small model that it loads.
 
-    >>> @pytest.fixture(scope="module")
-    ... def backend(): return MyBackend()
-    >>> @pytest.fixture(scope="module")
-    ... def model_dir(): return Path("a folder that it loads")
-    >>> class TestMine(BackendConformance): pass
+        @pytest.fixture(scope="module")
+        def backend(): return MyBackend()
+
+        @pytest.fixture(scope="module")
+        def model_dir(): return Path("a folder that it loads")
+
+        class TestMine(BackendConformance): pass
 
     What a backend cannot do is declared, and then checked: a model without masks by its metadata's
     `has_masks`, one that batches by the protocol `Batches`, a backend that needs no files by

@@ -11,11 +11,14 @@ from maskrcnn_handlers.cli import (
     backends,
     bench,
     check_backend,
+    compare,
     convert,
+    convert_results,
     delete,
     demo,
     deploy,
     doctor,
+    evaluate,
     export,
     invoke,
     models,
@@ -40,7 +43,7 @@ app = typer.Typer(
 
 for module in (
     *(serve, torchserve, predict, doctor, models, backends),
-    *(convert, export, verify, demo, bench),
+    *(convert, convert_results, export, verify, evaluate, compare, demo, bench),
     *(pack, deploy, status, invoke, delete),
     *(new_backend, check_backend),
 ):
