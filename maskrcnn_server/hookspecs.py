@@ -36,4 +36,5 @@ def register_zoo(register: Callable[[ZooModel], None]) -> None:
 
 @hookspec
 def register_demos(register: Callable[[Demo], None]) -> None:
-    """Called by `maskrcnn-server demo`: call `register` with each model you bring to try out."""
+    """Called by `maskrcnn-server demo`, and once at start-up for the playground's samples: call
+    `register` with each model you bring to try out."""

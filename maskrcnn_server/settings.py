@@ -182,6 +182,11 @@ class Settings(BaseSettings):
         validation_alias=_names("MASKRCNN_PORT", "SAGEMAKER_BIND_TO_PORT"),
         description="Port to listen on; 0 takes a free one and prints it.",
     )
+    playground: bool | None = Field(
+        None,
+        validation_alias=_names("MASKRCNN_PLAYGROUND"),
+        description="Whether `/` is a page to try the model by. Unset: yes, but not on SageMaker.",
+    )
     max_batch: int = Field(
         4,
         gt=0,
@@ -306,6 +311,14 @@ def model_config(settings: Settings, backend: str) -> ModelConfig:
         precision=settings.precision,
         threads=settings.threads,
     )
+
+
+def has_playground(settings: Settings) -> bool:
+    """Whether `/` is the playground. On SageMaker, which sets variables of its own, it is not,
+    unless somebody says so."""
+    if settings.playground is not None:
+        return settings.playground
+    return not any(value and name.startswith("SAGEMAKER_") for name, value in os.environ.items())
 
 
 def without_settings() -> dict[str, str]:

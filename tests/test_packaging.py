@@ -54,6 +54,12 @@ def test_bundled_model_is_in_the_plugins_wheel(contents: dict[str, list[str]]) -
     assert any(path.endswith(".png") for path in inside)
 
 
+def test_the_playground_is_in_the_wheel(contents: dict[str, list[str]]) -> None:
+    home = ROOT / "handlers/maskrcnn_handlers/playground"
+    expected = {f"maskrcnn_handlers/playground/{path.name}" for path in home.glob("*.*")}
+    assert expected <= set(contents["."])
+
+
 def test_folder_entry_point_and_backend_have_one_name() -> None:
     installed = {entry.name: entry.value for entry in entry_points(group="maskrcnn_server")}
     folders = {path.parents[1].name for path in ROOT.glob("backends/*/*/plugin.py")}

@@ -5,10 +5,12 @@ import logging
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from maskrcnn_handlers import classes, images, request_ids
 from maskrcnn_handlers.requests import JSON, Encoded, InferenceRequest
 from maskrcnn_handlers.status import status_of
+from maskrcnn_server.backend import Image
 from maskrcnn_server.engine import Caller, Engine
 from maskrcnn_server.errors import (
     BackendFailed,
@@ -21,6 +23,13 @@ from maskrcnn_server.formats import Format, Prediction, WritesRuns
 from maskrcnn_server.stopwatch import Stopwatch, listen, stage
 
 logger = logging.getLogger(__name__)
+
+
+class Decoded(NamedTuple):
+    """An image as the model takes it."""
+
+    image_id: str | int
+    image: Image
 
 
 @dataclass(frozen=True)
@@ -47,12 +56,15 @@ class Question:
                 f"format {name} answers one image; for several, one that is JSON is needed"
             )
 
-    def predicted(self, encoded: Encoded | RequestError, caller: Caller) -> Prediction:
-        """What is in an image, while the caller has its turn (`Engine.admission`)."""
+    def decoded(self, encoded: Encoded | RequestError) -> Decoded:
+        """An image, in memory only while the caller has its turn (`Engine.admission`)."""
         if isinstance(encoded, RequestError):
             raise encoded
-        with stage("decode"):
-            image = images.decode(encoded.data, self.max_image_pixels)
+        return Decoded(encoded.image_id, images.decode(encoded.data, self.max_image_pixels))
+
+    def predicted(self, decoded: Decoded, caller: Caller) -> Prediction:
+        """What is in an image, in the same turn."""
+        image_id, image = decoded
         options, chosen = self.request.options, self._classes()
         # The model's best, of which some are left out, would be too few.
         asked = options if chosen is None else replace(options, max_detections=None)
@@ -61,7 +73,7 @@ class Question:
         if chosen is not None:
             found = found.of(chosen, options.max_detections)
         return Prediction(
-            image_id=encoded.image_id,
+            image_id=image_id,
             image=image,
             detections=found,
             model=self.engine.metadata,
@@ -107,7 +119,9 @@ class Question:
             with ExitStack() as turn:
                 with stage("wait"):
                     turn.enter_context(self.engine.admission(caller))
-                prediction = self.predicted(encoded, caller)
+                with stage("decode"):
+                    decoded = self.decoded(encoded)
+                prediction = self.predicted(decoded, caller)
             return self.written(prediction)
         except MaskRCNNError as error:
             return error

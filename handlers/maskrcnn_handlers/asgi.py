@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Any, TypeAlias
 
 from anyio import CancelScope, CapacityLimiter, current_time, to_thread
-from fastapi import Request, Response
+from fastapi import FastAPI, Request, Response
 from fastapi_offline import FastAPIOffline
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from maskrcnn_handlers import request_ids, tracing
 from maskrcnn_handlers.model_management import ModelManagement
+from maskrcnn_handlers.playground import Playground
 from maskrcnn_handlers.requests import (
     ARRAY,
     FORM,
@@ -61,7 +62,13 @@ INVOCATION: dict[str, Any] = {
 class App:
     """The application; `threads` requests are decoded, answered or refused at a time."""
 
-    def __init__(self, service: Service, management: ModelManagement, threads: int) -> None:
+    def __init__(
+        self,
+        service: Service,
+        management: ModelManagement,
+        threads: int,
+        playground: Playground | None = None,
+    ) -> None:
         self._service = service
         self._management = management
         self._limiter = CapacityLimiter(threads)
@@ -86,6 +93,8 @@ class App:
         app.post("/models")(self._load)
         app.get("/models/{name}")(self._model)
         app.delete("/models/{name}")(self._unload)
+        if playground is not None:
+            _add(app, playground)
         app.exception_handler(HTTPException)(_no_such_route)
         direct = {
             ("GET", "/ping"): self._pinged,
@@ -201,6 +210,31 @@ class App:
         return b"".join(chunks)
 
 
+def _add(app: FastAPI, playground: Playground) -> None:
+    """The playground's routes, which are no part of the API."""
+
+    async def page() -> Response:
+        return _response(playground.page())
+
+    async def server() -> Response:
+        return _response(playground.server())
+
+    async def file(name: str) -> Response:
+        return _found(playground.file(name))
+
+    async def sample(number: str) -> Response:
+        return _found(await to_thread.run_sync(playground.sample, number))
+
+    routes: dict[str, Callable[..., Awaitable[Response]]] = {
+        "/": page,
+        "/playground/server.json": server,
+        "/playground/{name}": file,
+        "/playground/samples/{number}": sample,
+    }
+    for path, endpoint in routes.items():
+        app.get(path, include_in_schema=False)(endpoint)
+
+
 def _direct(app: ASGIApp, routes: Mapping[tuple[str, str], Endpoint]) -> ASGIApp:
     """The application, but for some routes, by method and path, that are answered without it.
 
@@ -263,6 +297,12 @@ async def _no_such_route(_: Request, error: Exception) -> Response:
         raise error
     reply = refusal(RequestError(str(error.detail)))
     return Response(reply.body, error.status_code, error.headers, reply.content_type)
+
+
+def _found(reply: Reply | None) -> Response:
+    if reply is None:
+        raise HTTPException(404)
+    return _response(reply)
 
 
 def _response(reply: Reply) -> Response:

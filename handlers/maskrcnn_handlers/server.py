@@ -12,9 +12,10 @@ from pathlib import Path
 
 import uvicorn
 
-from maskrcnn_handlers import tracing
+from maskrcnn_handlers import playground, tracing
 from maskrcnn_handlers.asgi import App
 from maskrcnn_handlers.model_management import ModelManagement
+from maskrcnn_handlers.playground import Playground
 from maskrcnn_handlers.service import Service
 from maskrcnn_server.engine import TURN_S, Engine, Turns
 from maskrcnn_server.errors import StartupError
@@ -47,7 +48,8 @@ def serve(plugins: Plugins, settings: Settings) -> None:
     Raises StartupError if the model cannot be loaded, or the port cannot be listened on.
     """
     start = time.monotonic()
-    service = Service(plugins.formats(), settings, tracing.opened(settings))
+    formats = plugins.formats()
+    service = Service(formats, settings, tracing.opened(settings))
     specs = [] if settings.models_file is None else read_models(settings.models_file, settings)
     turns = Turns(min(TURN_S, settings.timeout_s / 4))
     models = _models(plugins, settings, turns) if specs or settings.multi_model else None
@@ -68,7 +70,8 @@ def serve(plugins: Plugins, settings: Settings) -> None:
         service.host(models)
     management = ModelManagement(models, is_open=settings.multi_model)
     admitted = sum(spec.settings.max_waiting + 1 for spec in specs) or settings.max_waiting + 1
-    listen(service, management, settings, admitted, load)
+    page = playground.opened(formats, plugins, settings)
+    listen(service, management, settings, admitted, load, page)
     if not service.close(timeout_s=1):
         logger.warning("a request is still running; ending without it")
         logging.shutdown()
@@ -82,13 +85,15 @@ def listen(
     settings: Settings,
     at_once: int,
     load: Callable[[], None],
+    page: Playground | None,
 ) -> None:
     """Answer, while `load` runs in another thread, until SIGTERM or SIGINT; then finish and return.
 
     `at_once` requests are in the service's hands at a time, and no more are refused without delay.
     Raises what `load` raised, and StartupError if the port cannot be listened on.
     """
-    server = _Server(service, management, settings, at_once + SPARE_THREADS)
+    app = App(service, management, at_once + SPARE_THREADS, page)
+    server = _Server(service, app, settings)
     failures: list[Exception] = []
 
     def loading() -> None:
@@ -149,11 +154,9 @@ def _models(plugins: Plugins, settings: Settings, turns: Turns) -> Models:
 class _Server(uvicorn.Server):
     """uvicorn's server, which after the drain timeout starts no more requests."""
 
-    def __init__(
-        self, service: Service, management: ModelManagement, settings: Settings, threads: int
-    ) -> None:
+    def __init__(self, service: Service, app: App, settings: Settings) -> None:
         self._service = service
-        self._app = App(service, management, threads)
+        self._app = app
         self._drain_timeout_s = settings.drain_timeout_s
         super().__init__(
             uvicorn.Config(

@@ -30,6 +30,7 @@ from maskrcnn_server.stopwatch import Lap, listen, stage
 JSON = "application/json"
 ENCODE_S = 10
 """For an answer to be written, generously."""
+SERVER_TIMING = "Server-Timing"
 
 logger = logging.getLogger(__name__)
 
@@ -147,7 +148,8 @@ class Service:
                 reply = refusal(failed(error))
             seconds = time.perf_counter() - start
             self._tell(reply, self._name(model), seconds, stopwatch.laps, len(body))
-        return reply
+        timing = {SERVER_TIMING: _server_timing(stopwatch.seconds, seconds)}
+        return replace(reply, headers={**timing, **reply.headers})
 
     def refuse(self, error: MaskRCNNError) -> Reply:
         """The answer to a request that is refused before there is a body to `invoke` with."""
@@ -193,8 +195,10 @@ class Service:
                     self._formats, request.format, accept, self._settings.response_format
                 )
                 question = Question(engine, request, form, self._settings.max_image_pixels)
+                if not request.several:
+                    decoded = question.decoded(request.images[0])
             if not request.several:
-                prediction = question.predicted(request.images[0], caller)
+                prediction = question.predicted(decoded, caller)
         if request.several:
             return Reply(200, question.answers(caller))
         return Reply(200, question.written(prediction), form.media_type)
@@ -263,6 +267,11 @@ def refusal(error: MaskRCNNError) -> Reply:
         headers["Retry-After"] = str(error.detail["retry_after_s"])
     reply = json_reply(status_of(error), {"error": body, "request_id": request_id}, headers)
     return replace(reply, code=error.code)
+
+
+def _server_timing(stages: Mapping[str, float], total: float) -> str:
+    """Milliseconds of each stage, and of all (https://www.w3.org/TR/server-timing/)."""
+    return ", ".join(f"{name};dur={1000 * s:.3f}" for name, s in {**stages, "total": total}.items())
 
 
 def json_reply(status: int, content: object, headers: Mapping[str, str] | None = None) -> Reply:

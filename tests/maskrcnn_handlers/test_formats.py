@@ -1,5 +1,6 @@
 """The formats, each read by the code that its clients use."""
 
+import base64
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -18,7 +19,7 @@ from maskrcnn_server.backend import Image, ModelMetadata
 from maskrcnn_server.categories import coco
 from maskrcnn_server.detections import Detections, Proposals
 from maskrcnn_server.formats import Format, Prediction
-from maskrcnn_server.masks import BitMasks
+from maskrcnn_server.masks import BitMasks, RoiMasks
 from maskrcnn_server.plugins import Plugins
 
 # pycocotools 2.0.11 hands numpy an array in a way that numpy 2 deprecates.
@@ -225,3 +226,35 @@ def test_pycocotools_evaluates_the_results(formats: Mapping[str, Format]) -> Non
         evaluation.accumulate()
         evaluation.summarize()
         assert evaluation.stats[0] == pytest.approx(1)
+
+
+def test_soft_masks_keep_their_probabilities(formats: Mapping[str, Format]) -> None:
+    found = prediction().detections
+    soft = np.linspace(0, 1, 2 * 4 * 4, dtype=np.float32).reshape(2, 4, 4)
+    masks = RoiMasks(soft, found.boxes, found.size)
+    answer = json.loads(formats["soft"].render(prediction(masks=masks)))
+    assert answer["img_id"] == "000000000139.jpg"
+    assert answer["size"] == [20, 30]
+    assert answer["model"] == {"name": "m", "backend": "fake", "score_threshold": 0.5}
+    for instance, box, probabilities in zip(answer["instances"], found.boxes, soft, strict=True):
+        assert instance["box"] == instance["mask"]["box"] == box.tolist()
+        assert instance["mask"]["side"] == 4
+        quantised = np.frombuffer(base64.b64decode(instance["mask"]["probabilities"]), np.uint8)
+        assert np.abs(quantised.reshape(4, 4) / 255 - probabilities).max() <= 0.5 / 255 + 1e-6
+    assert [one["category_name"] for one in answer["instances"]] == ["person", "toothbrush"]
+    assert [one["score"] for one in answer["instances"]] == [0.875, 0.5]
+
+
+def test_what_is_finished_is_not_made_soft(formats: Mapping[str, Format]) -> None:
+    answer = json.loads(formats["soft"].render(prediction()))
+    notebooks = json.loads(formats["sagemaker"].render(prediction()))
+    for one, annotation in zip(answer["instances"], notebooks["annotations"], strict=True):
+        assert one["segmentation"] == annotation["segmentation"]
+        assert "mask" not in one
+
+
+def test_soft_without_masks_is_boxes(formats: Mapping[str, Format]) -> None:
+    answer = json.loads(formats["soft"].render(prediction(masks=None)))
+    assert [set(one) for one in answer["instances"]] == 2 * [
+        {"box", "category_id", "category_name", "score"}
+    ]

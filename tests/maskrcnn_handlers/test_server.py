@@ -55,6 +55,13 @@ def test_ping_is_503_until_the_model_is_ready(demo: Server) -> None:
     assert set(demo.statuses[:-1]) == {503}
 
 
+def test_the_playground_has_the_demos_pictures(demo: Server) -> None:
+    assert httpx.get(demo.url).headers["content-type"].startswith("text/html")
+    samples = httpx.get(f"{demo.url}/playground/server.json").json()["samples"]
+    assert samples[0] == PICTURE.name
+    assert httpx.get(f"{demo.url}/playground/samples/0").content == PICTURE.read_bytes()
+
+
 def test_an_image_is_answered(demo: Server) -> None:
     reply = httpx.post(f"{demo.url}/invocations", content=PICTURE.read_bytes(), headers=PNG)
     assert reply.status_code == 200

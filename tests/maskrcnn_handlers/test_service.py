@@ -278,3 +278,12 @@ def test_a_request_that_waited_too_long_is_504(png: bytes) -> None:
     model.go_on.set()
     running.join()
     assert_refused(reply, 504, "deadline_exceeded")
+
+
+def test_every_answer_says_where_its_time_went(service: Service, png: bytes) -> None:
+    for body, stages in ((png, ["wait", "decode", "model", "paste", "encode"]), (b"", ["wait"])):
+        told = service.invoke(body, "image/png", "", "").headers["Server-Timing"]
+        parts = dict(part.split(";dur=") for part in told.split(", "))
+        assert set(stages) <= set(parts)
+        total = float(parts.pop("total"))
+        assert 0 <= sum(map(float, parts.values())) <= total + 0.01

@@ -221,7 +221,9 @@ def test_an_empty_batch_has_no_answers(handler: MaskRCNNHandler, context: Contex
 def test_replies_say_what_they_are_and_whose(ask: Ask, context: Context, png: bytes) -> None:
     ask((png, PNG), (b"{", "application/json"))
     for index in (0, 1):
-        assert context.headers[index] == {"content-type": "application/json", ANSWERED: "true"}
+        headers = context.headers[index]
+        assert "total;dur=" in headers.pop("Server-Timing")
+        assert headers == {"content-type": "application/json", ANSWERED: "true"}
 
 
 @pytest.mark.usefixtures("handler")

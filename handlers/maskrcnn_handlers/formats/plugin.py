@@ -11,6 +11,7 @@ from maskrcnn_handlers.formats.labelme import Labelme
 from maskrcnn_handlers.formats.overlay import Overlay, OverlayJpeg
 from maskrcnn_handlers.formats.polygons import Polygons
 from maskrcnn_handlers.formats.sagemaker import SageMaker
+from maskrcnn_handlers.formats.soft import Soft
 from maskrcnn_handlers.formats.yolo_seg import YoloSeg
 from maskrcnn_server import hookimpl
 from maskrcnn_server.formats import Format
@@ -20,7 +21,7 @@ api_version = "1.0"
 
 @hookimpl
 def register_formats(register: Callable[[Format], None]) -> None:
-    """The notebooks' format, COCO's, and those of the programs that people work with."""
+    """The notebooks' format, COCO's, the playground's, those of programs that people work with."""
     register(SageMaker())
     register(CocoResults())
     register(Polygons())
@@ -33,3 +34,4 @@ def register_formats(register: Callable[[Format], None]) -> None:
     register(Overlay())
     register(OverlayJpeg())
     register(InstanceMap())
+    register(Soft())

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import PIL.Image
 
-from maskrcnn_handlers import request_ids, requests, server, tracing
+from maskrcnn_handlers import playground, request_ids, requests, server, tracing
 from maskrcnn_handlers.model_management import ModelManagement
-from maskrcnn_handlers.service import Reply, Service
+from maskrcnn_handlers.service import SERVER_TIMING, Reply, Service
 from maskrcnn_handlers.torchserve.files import Options
 from maskrcnn_handlers.torchserve.handler import ANSWERED, ATTRIBUTES, CAME, FORM
 from maskrcnn_handlers.torchserve.process import TorchServe
@@ -51,7 +51,8 @@ def serve(plugins: Plugins, settings: Settings, options: Options) -> None:
     with tempfile.TemporaryDirectory(prefix="maskrcnn-", ignore_cleanup_errors=True) as folder:
         torchserve = TorchServe(Path(folder))
         at_once = settings.max_waiting + options.batch_size
-        service = Forwarding(plugins.formats(), settings, torchserve, at_once)
+        formats = plugins.formats()
+        service = Forwarding(formats, settings, torchserve, at_once)
 
         def loaded(ping: bytes) -> None:
             service.forward(ping)
@@ -64,6 +65,7 @@ def serve(plugins: Plugins, settings: Settings, options: Options) -> None:
                 settings,
                 at_once,
                 lambda: torchserve.run(plugins, settings, options, loaded),
+                playground.opened(formats, plugins, settings),
             )
         finally:
             torchserve.end()
@@ -148,4 +150,5 @@ class Forwarding(Service):
             cause = RuntimeError(f"TorchServe answered {answer.status}: {said}")
             raise BackendFailed("TorchServe failed on this request") from cause
         code = "" if answer.status == 200 else json.loads(answer.body)["error"]["code"]
-        return Reply(answer.status, answer.body, answer.headers["content-type"], code=code)
+        told = {name: answer.headers[name] for name in (SERVER_TIMING,) if name in answer.headers}
+        return Reply(answer.status, answer.body, answer.headers["content-type"], told, code)

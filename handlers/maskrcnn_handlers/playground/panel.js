@@ -1,0 +1,122 @@
+// What is written beside the picture: classes, instances, and where the time went.
+
+import { area } from "./masks.js";
+import { colour, css } from "./overlay.js";
+import { $, element } from "./page.js";
+
+const STAGES = {
+  transfer: ["sending and receiving", "#8b93a7"],
+  wait: ["waiting for its turn", "#d9a400"],
+  decode: ["decoding the picture", "#1f9e89"],
+  preprocess: ["resizing", "#35b779"],
+  network: ["neural network", "#2456d6"],
+  model: ["rest of the model", "#7e57c2"],
+  paste: ["pasting masks", "#d81b60"],
+  encode: ["writing the answer", "#f4743b"],
+  rest: ["rest of the server", "#5d6475"],
+};
+
+/** List what was found, each instance's row and the mark of its score above the slider. */
+export function list(instances, hidden) {
+  const { min, max } = $("score");
+  $("list").replaceChildren(...instances.map(row));
+  const marks = instances.map(({ index, score }) => {
+    const mark = element("span");
+    mark.dataset.score = score;
+    mark.style.setProperty("--at", (score - min) / (max - min));
+    mark.style.setProperty("--colour", css(colour(index)));
+    return mark;
+  });
+  $("dots").replaceChildren(...marks.reverse());
+  const names = [...new Set(instances.map(({ category }) => category))].sort();
+  const classes = names.map((name) => {
+    const label = element("label", "", { title: name });
+    const box = element("input", "", { type: "checkbox", checked: !hidden.has(name) });
+    box.dataset.category = name;
+    label.append(box, element("span", name), element("b"));
+    return label;
+  });
+  $("classes").replaceChildren($("classes").firstElementChild, ...classes);
+}
+
+/** Show the rows of `shown` alone; count them, and the classes of all that score `least`. */
+export function filter(instances, shown, least) {
+  const indices = new Set(shown.map(({ index }) => index));
+  for (const one of $("list").children) one.hidden = !indices.has(one.value);
+  $("count").textContent = `${shown.length} of ${instances.length}`;
+  for (const mark of $("dots").children) {
+    mark.classList.toggle("below", Number(mark.dataset.score) < least);
+  }
+  for (const label of $("classes").querySelectorAll("label")) {
+    const { category } = label.firstElementChild.dataset;
+    const own = instances.filter((one) => one.category === category && one.score >= least);
+    label.lastElementChild.textContent = own.length;
+  }
+}
+
+/** Mark the row of the instance that stands out, and the one that is selected. */
+export function mark(marked, selected) {
+  for (const one of $("list").children) {
+    one.classList.toggle("marked", one.value === marked);
+    one.setAttribute("aria-selected", one.value === selected);
+  }
+  if (selected === null) $("list").removeAttribute("aria-activedescendant");
+  else $("list").setAttribute("aria-activedescendant", rowId(selected));
+}
+
+/** Bring an instance's row into sight. */
+export function reveal(index) {
+  $(rowId(index))?.scrollIntoView({ block: "nearest" });
+}
+
+/** The numbers of an instance; of none, how to get them. */
+export function describe(one, size, threshold) {
+  const [hint, facts] = $("detail").children;
+  hint.hidden = Boolean(one);
+  facts.hidden = !one;
+  if (!one) return;
+  const [x1, y1, x2, y2] = one.box;
+  const pair = (u, v, sign) => `${u.toFixed(1)}${sign}${v.toFixed(1)}`;
+  const lines = [
+    ["score", one.score.toFixed(4)],
+    ["x, y", pair(x1, y1, ", ")],
+    ["width × height", pair(x2 - x1, y2 - y1, " × ")],
+  ];
+  if (one.mask) lines.push(["mask", `${area(one.mask, size, threshold)} pixels`]);
+  facts.replaceChildren(
+    ...lines.flatMap(([name, value]) => [element("dt", name), element("dd", value)]),
+  );
+}
+
+/** Where the milliseconds of a request went. */
+export function times({ elapsed, stages, requestId }) {
+  $("elapsed").textContent = `${Math.round(elapsed)} ms`;
+  const parts = stages.map(([name, ms]) => {
+    const [text, shade] = STAGES[name] ?? [name, "#888"];
+    const [bar, term] = [element("span"), element("dt", text)];
+    bar.style.setProperty("--at", Math.max(ms, 0.001));
+    for (const part of [bar, term]) part.style.setProperty("--colour", shade);
+    return { bar, line: [term, element("dd", `${ms.toFixed(1)} ms`)] };
+  });
+  $("bar").replaceChildren(...parts.map(({ bar }) => bar));
+  $("stages").replaceChildren(...parts.flatMap(({ line }) => line));
+  $("request").textContent = requestId;
+}
+
+function rowId(index) {
+  return `instance-${index}`;
+}
+
+function row({ index, category, score }) {
+  const made = element("li", "", { id: rowId(index), value: index });
+  made.setAttribute("role", "option");
+  made.style.setProperty("--colour", css(colour(index)));
+  made.style.setProperty("--at", score);
+  made.append(
+    element("i"),
+    element("span", category, { className: "name", title: category }),
+    element("span", "", { className: "meter" }),
+    element("span", score.toFixed(2), { className: "score" }),
+  );
+  return made;
+}

@@ -1,0 +1,152 @@
+// What the page asks of the server, and what it makes of the answers.
+
+import { RunMask, SoftMask } from "./masks.js";
+
+const ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes";
+const RAW = ["image/jpeg", "image/png", "image/webp", "image/bmp", "image/tiff"];
+const POLL_MS = 1000;
+
+/** What went wrong, in the server's words where it has any. */
+export class Refused extends Error {
+  constructor(message, requestId = "") {
+    super(message);
+    this.requestId = requestId;
+  }
+}
+
+/** The address of a route, wherever the page is. */
+export function address(route) {
+  return new URL(route, document.baseURI).href;
+}
+
+/** The route that asks a model; null: the only one. */
+export function invocations(model) {
+  return model === null ? "invocations" : `models/${encodeURIComponent(model)}/invoke`;
+}
+
+/** What the page has to know of this server. */
+export async function describe() {
+  return (await fetched(address("playground/server.json"))).json();
+}
+
+/** A sample picture, as a file. */
+export async function sample(number, name) {
+  const reply = await fetched(address(`playground/samples/${number}`));
+  const blob = await reply.blob();
+  return new File([blob], name, { type: blob.type });
+}
+
+/** Wait until the server answers requests; `tell` is called while it does not. */
+export async function ready(tell) {
+  for (;;) {
+    const reply = await fetch(address("ping")).catch(() => null);
+    if (reply?.ok) return reply.json();
+    tell(reply ? "The model is loading." : "The server does not answer.");
+    await new Promise((go) => setTimeout(go, POLL_MS));
+  }
+}
+
+/** The names of a multi-model server's models. */
+export async function models() {
+  const names = [];
+  let page = "";
+  do {
+    const query = page && `?next_page_token=${page}`;
+    const answer = await (await fetched(address(`models${query}`))).json();
+    names.push(...answer.models.map((model) => model.modelName));
+    page = answer.nextPageToken ?? "";
+  } while (page);
+  return names;
+}
+
+/** The content type that a picture is sent with. */
+export function contentType(file) {
+  return RAW.includes(file.type) ? file.type : "application/x-image";
+}
+
+/** Options as the custom attributes of a request. */
+export function attributes(options) {
+  return Object.entries(options)
+    .map(([name, value]) => `${name}=${value}`)
+    .join("; ");
+}
+
+/** A file's name as it can travel in a header, where `;` separates and only ASCII is allowed. */
+export function headerName(name) {
+  return name.replace(/[^A-Za-z0-9._ -]/g, "_").slice(-200);
+}
+
+/** Ask for a picture's instances in a format: the answer's bytes, and milliseconds by stage. */
+export async function ask(file, model, options, signal) {
+  const begin = performance.now();
+  const reply = await fetched(address(invocations(model)), {
+    method: "POST",
+    body: file,
+    headers: { "Content-Type": contentType(file), [ATTRIBUTES]: attributes(options) },
+    signal,
+  });
+  const bytes = await reply.arrayBuffer();
+  const elapsed = performance.now() - begin;
+  return {
+    bytes,
+    type: reply.headers.get("Content-Type") ?? "",
+    requestId: reply.headers.get("X-Request-Id") ?? "",
+    elapsed,
+    stages: stages(reply.headers.get("Server-Timing") ?? "", elapsed),
+  };
+}
+
+/** Of format `soft`: the picture's size, the model, and the instances, best first. */
+export function parsed(bytes) {
+  const answer = JSON.parse(new TextDecoder().decode(bytes));
+  const instances = answer.instances.map((found, index) => ({
+    index,
+    box: found.box,
+    score: found.score,
+    category: found.category_name,
+    mask: mask(found),
+  }));
+  return { size: answer.size, model: answer.model, instances };
+}
+
+/** Milliseconds of each part of a request, by the parts' names, in their order. */
+export function stages(header, elapsed) {
+  const told = new Map();
+  for (const part of header.split(",")) {
+    const [, name, ms] = part.match(/^\s*([\w-]+);dur=([\d.]+)\s*$/) ?? [];
+    if (name) told.set(name, Number(ms));
+  }
+  const total = told.get("total") ?? 0;
+  told.delete("total");
+  const named = [...told.values()].reduce((sum, ms) => sum + ms, 0);
+  return [
+    ["transfer", Math.max(0, elapsed - total)],
+    ...told,
+    ["rest", Math.max(0, total - named)],
+  ];
+}
+
+function mask(found) {
+  if (found.mask) {
+    const text = atob(found.mask.probabilities);
+    const values = Uint8Array.from(text, (character) => character.charCodeAt(0));
+    return new SoftMask(found.mask.box, found.mask.side, values);
+  }
+  return found.segmentation
+    ? new RunMask(found.segmentation.counts, found.segmentation.size)
+    : null;
+}
+
+async function fetched(url, options) {
+  let reply;
+  try {
+    reply = await fetch(url, options);
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Refused("The server does not answer.");
+  }
+  if (reply.ok) return reply;
+  const answer = await reply.json().catch(() => ({}));
+  const said = answer.error?.message ?? `status ${reply.status}`;
+  throw new Refused(`The server says: ${said}.`, answer.request_id ?? "");
+}
