@@ -306,6 +306,9 @@ class Transposed:
     def __len__(self) -> int:
         return len(self._masks)
 
+    def take(self, places: Any) -> "Transposed":
+        return Transposed(self._masks.take(places))
+
     def rle(self, order: Order) -> list[RLE]:
         return [dataclasses.replace(r, size=r.size[::-1]) for r in self._masks.rle(order)]
 
