@@ -11,7 +11,8 @@ import numpy as np
 from maskrcnn_server.backend import Backend, Model, PredictOptions, Probe
 from maskrcnn_server.downloads import Progress, silent
 from maskrcnn_server.errors import BackendNotSelected, InvalidModel, StartupError
-from maskrcnn_server.isolated import IsolatedModel, Limits
+from maskrcnn_server.isolated import IsolatedModel
+from maskrcnn_server.model_process import Limits
 from maskrcnn_server.model_store import ModelStore, locate
 from maskrcnn_server.plugins import Plugins, select_backend
 from maskrcnn_server.settings import Settings, model_config

@@ -35,7 +35,8 @@ from maskrcnn_server.errors import (
     MaskRCNNError,
     ModelFailed,
 )
-from maskrcnn_server.isolated import IsolatedModel, Limits
+from maskrcnn_server.isolated import IsolatedModel
+from maskrcnn_server.model_process import Limits
 from maskrcnn_server.rle import Order
 from maskrcnn_server.testing import BackendConformance, FakeBackend
 
