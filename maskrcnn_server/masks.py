@@ -52,10 +52,17 @@ class BitMasks:
 
 @dataclass(frozen=True, eq=False)
 class RunLengthMasks:
-    """Masks as run lengths, all of `size`."""
+    """Masks as run lengths, all of `size`; ValueError on construction if one is not."""
 
     runs: Sequence[RLE]
     size: Size
+
+    def __post_init__(self) -> None:
+        height, width = self.size
+        for run in self.runs:
+            fits = run.size == self.size and run.counts.sum() == height * width
+            if not fits or (run.counts < 0).any():
+                raise ValueError(f"run lengths that are not of a mask of {height} x {width}")
 
     def __len__(self) -> int:
         return len(self.runs)

@@ -1,17 +1,22 @@
 """Pictures in folders and in S3, and several at a time."""
 
+import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import boto3
+import numpy as np
 import pytest
 
+from maskrcnn_handlers.bulk import targets
 from maskrcnn_handlers.bulk.asking import answered
 from maskrcnn_handlers.bulk.sources import Source, contents, sources
 from maskrcnn_handlers.bulk.targets import recognised
+from maskrcnn_server.backend import ModelConfig
+from maskrcnn_server.downloads import silent
 from maskrcnn_server.errors import (
     BackendFailed,
     DownloadFailed,
@@ -21,6 +26,8 @@ from maskrcnn_server.errors import (
     NoAnswer,
 )
 from maskrcnn_server.plugins import Plugins
+from maskrcnn_server.settings import Settings
+from maskrcnn_server.testing import FakeBackend
 
 
 def found(*places: str | Path) -> dict[str, Source]:
@@ -180,3 +187,21 @@ def test_what_is_written_of_a_target_is_no_secret() -> None:
 def test_a_target_that_looks_like_nothing_is_refused() -> None:
     with pytest.raises(InvalidSetting, match="neither"):
         recognised("./absent/folder", Plugins())
+
+
+def test_a_model_in_this_process_needs_nothing_more_and_sees_every_pixel(
+    monkeypatch: pytest.MonkeyPatch,
+    settings: Settings,
+    tmp_path: Path,
+    encode: Callable[..., bytes],
+) -> None:
+    """No library of the client's is there, and the server's limit does not hold."""
+    for library in ("httpx", "tenacity", "boto3", "supervision"):
+        monkeypatch.setitem(sys.modules, library, None)
+    model = FakeBackend().load(ModelConfig(model_dir=tmp_path))
+    monkeypatch.setattr(targets, "open_model", lambda *_: model)
+    noise = encode(np.random.RandomState(0).randint(0, 256, (700, 700, 3), np.uint8))
+    assert len(noise) > settings.max_payload_mb * 2**20
+    with targets.in_process(Plugins(), settings, silent, 2) as client:
+        found = client.predict(noise, masks=False)
+    assert (len(found), found.notes) == (3, ())

@@ -92,12 +92,15 @@ def test_answers_to_another_question_are_not_mixed_in(path: Path) -> None:
         assert not journal.has(source("a"))
 
 
-@pytest.mark.parametrize("text", ["[1]\n", "holiday photographs\n", "\xff\n"])
-def test_another_file_is_not_written_over(path: Path, text: str) -> None:
+@pytest.mark.parametrize("restart", [False, True])
+@pytest.mark.parametrize(
+    "text", ["[1]\n", "holiday photographs", "\xff\n", '{"a": 1}', '["asked"]\n']
+)
+def test_another_file_is_not_written_over(path: Path, text: str, restart: bool) -> None:
     path.parent.mkdir()
     path.write_text(text, "latin-1")
     with pytest.raises(InvalidSetting, match="no journal"):
-        Journal(path, ASKED)
+        Journal(path, ASKED, restart=restart)
     assert path.read_text("latin-1") == text
 
 

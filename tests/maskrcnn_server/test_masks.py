@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from maskrcnn_server import masks
 from maskrcnn_server.masks import BitMasks, RoiMasks, RunLengthMasks
-from maskrcnn_server.rle import Order, Size
+from maskrcnn_server.rle import RLE, Order, Size
 from maskrcnn_server.stopwatch import listen
 
 Box: TypeAlias = tuple[float, float, float, float]
@@ -241,3 +241,17 @@ def test_run_lengths_are_given_in_either_order() -> None:
     for mask, bitmap in zip(masks.rle("rows"), bitmaps, strict=True):
         assert mask.order == "rows"
         np.testing.assert_array_equal(mask.bitmap(), bitmap)
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [
+        RLE(np.array([11]), (3, 4), "rows"),
+        RLE(np.array([-1, 13]), (3, 4), "rows"),
+        RLE(np.array([12]), (4, 3), "rows"),
+    ],
+    ids=["too few pixels", "a negative run", "another size"],
+)
+def test_run_lengths_of_another_size_are_refused(mask: RLE) -> None:
+    with pytest.raises(ValueError, match="3 x 4"):
+        RunLengthMasks((mask,), (3, 4))

@@ -12,6 +12,8 @@ from maskrcnn_handlers.bulk.sources import Source
 from maskrcnn_server.client import Result
 from maskrcnn_server.errors import InvalidSetting, MaskRCNNError
 
+BEGINNING = b'{"asked":'
+
 
 class Journal:
     """JSON lines: first what was asked, then one for each picture, its results or what failed.
@@ -33,9 +35,7 @@ class Journal:
         self._file = path.open("a+b")
         try:
             self._lock()
-            if restart:
-                self._file.truncate(0)
-            self._read(dict(asked))
+            self._read(dict(asked), restart)
         except BaseException:
             self._file.close()
             raise
@@ -98,10 +98,13 @@ class Journal:
         except BlockingIOError:
             raise InvalidSetting(f"{self._path}: another process writes to it") from None
 
-    def _read(self, asked: dict[str, object]) -> None:
+    def _read(self, asked: dict[str, object], restart: bool) -> None:
         self._file.seek(0)
         head = self._file.readline()
-        if not head.endswith(b"\n"):
+        # Nothing else is written over; a beginning may not have been finished.
+        if not (head.startswith(BEGINNING) or BEGINNING.startswith(head)):
+            raise self._foreign()
+        if restart or not head.endswith(b"\n"):
             self._file.truncate(0)
             self._append({"asked": asked})
             return
@@ -123,7 +126,10 @@ class Journal:
         try:
             return dict(json.loads(line))
         except (ValueError, TypeError):
-            raise InvalidSetting(f"{self._path}: is no journal of this program's") from None
+            raise self._foreign() from None
+
+    def _foreign(self) -> InvalidSetting:
+        return InvalidSetting(f"{self._path}: is no journal of this program's")
 
     def _remember(self, line: Mapping[str, Any], offset: int) -> None:
         key = _hash(str(line.get("picture")))

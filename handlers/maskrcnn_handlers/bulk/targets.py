@@ -26,6 +26,8 @@ Kind: TypeAlias = Literal["url", "endpoint", "model"]
 START_TIMEOUT_S = 600
 TIMEOUT_S = 600
 """For an answer; a server with a queue takes its time."""
+RETRY_S = 300
+"""For a server that is busy, or an endpoint that gets more instances."""
 LARGEST_MB = 1024
 
 
@@ -68,7 +70,9 @@ def opened(
     Raises StartupError if it cannot be served.
     """
     if target.kind != "model":
-        with Client(target.where, timeout_s=TIMEOUT_S, region=region, profile=profile) as client:
+        with Client(
+            target.where, retry_s=RETRY_S, timeout_s=TIMEOUT_S, region=region, profile=profile
+        ) as client:
             yield client
         return
     settings = fetched(plugins, environment.read(model=target.where, backend=backend), progress)
