@@ -49,7 +49,10 @@ async function open(file) {
     const bitmap = await createImageBitmap(file, { imageOrientation: "from-image" }).catch(
       () => null,
     );
-    if (!isCurrent()) return;
+    if (!isCurrent()) {
+      bitmap?.close();
+      return;
+    }
     if (bitmap) view.picture(bitmap, [bitmap.height, bitmap.width]);
     await state.named;
     if (!isCurrent()) return;
