@@ -7,7 +7,7 @@ READY := $(VENV)/ready
 TOOLS := $(shell grep -lI -d skip '^\#!.*python3' build_tools/*)
 BACKENDS := $(patsubst %/setup.cfg,%,$(wildcard backends/*/setup.cfg))
 
-.PHONY: demo test check bench clean
+.PHONY: demo test check docs bench clean
 
 demo: $(READY)
 	$(BIN)/maskrcnn-server demo --out demo.png
@@ -20,8 +20,11 @@ check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy maskrcnn_server handlers tests
-	set -e; for tool in $(TOOLS); do $(BIN)/mypy $$tool; done
+	set -e; for tool in $(TOOLS) build_tools/docs/hooks.py; do $(BIN)/mypy $$tool; done
 	set -e; for backend in $(BACKENDS); do $(BIN)/mypy backends/conftest.py $$backend; done
+
+docs: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --config-file build_tools/docs/mkdocs.yml
 
 bench: $(READY)
 	$(BIN)/maskrcnn-server bench tests/images/china.png --json-body --backend tensorpack \
@@ -34,4 +37,4 @@ $(READY): setup.cfg $(addsuffix /setup.cfg,$(BACKENDS)) Makefile build_tools/mak
 	touch $(READY)
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .coverage*
+	rm -rf $(VENV) build/site .mypy_cache .ruff_cache .pytest_cache .coverage*

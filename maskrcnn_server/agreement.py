@@ -53,19 +53,20 @@ def compare(found: Detections, reference: Detections, box_tolerance: float) -> C
         score_differences=np.abs(
             found.scores[ours].astype(np.float64) - reference.scores[theirs].astype(np.float64)
         ),
-        mask_ious=_mask_ious(found.masks, reference.masks, pairs),
+        mask_ious=mask_ious(found.masks, reference.masks, pairs),
     )
 
 
-def _mask_ious(
+def mask_ious(
     found: Masks | None, reference: Masks | None, pairs: list[tuple[int, int]]
 ) -> NDArray[np.float64]:
+    """Intersection over union of each pair's bitmaps; empty if either has no masks."""
     if found is None or reference is None:
         return np.zeros(0)
-    ours, theirs = found.rle("rows"), reference.rle("rows")
+    ours, theirs = found.rle("columns"), reference.rle("columns")
     ious = []
     for i, j in pairs:
-        one, other = ours[i].bitmap(), theirs[j].bitmap()
-        union = int((one | other).sum())
-        ious.append(1.0 if union == 0 else int((one & other).sum()) / union)
+        both = ours[i].intersection(theirs[j])
+        union = ours[i].area + theirs[j].area - both
+        ious.append(1.0 if union == 0 else both / union)
     return np.array(ious)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from maskrcnn_server.categories import Category
 from maskrcnn_server.detections import Detections
+from maskrcnn_server.errors import BackendCrashed
 from maskrcnn_server.rle import Size
 
 Image: TypeAlias = NDArray[np.uint8]
@@ -49,6 +50,10 @@ class ModelMetadata:
 
 Engine: TypeAlias = Literal["native", "original"]
 """Who computes: this server's backend, or the code of the framework that trained the model."""
+
+
+Isolation: TypeAlias = Literal["none", "process"]
+"""Where it computes: in the server's process, or in one of its own."""
 
 
 Precision: TypeAlias = Literal["float32", "bfloat16", "float16"]
@@ -146,6 +151,29 @@ class Batches(Protocol):
 
         Images of one shape are computed together without a change of any answer.
         """
+
+
+class ModelLost(BackendCrashed):
+    """What `predict` of a model that `Restarts` raises when its process ended, and nothing says
+    that the request was to blame: it may be computed once more."""
+
+
+@runtime_checkable
+class Restarts(Protocol):
+    """What a model may do beside: lose what it runs in, and get it back."""
+
+    @property
+    def restarts(self) -> int:
+        """How often that has happened."""
+
+    def is_up(self) -> bool:
+        """Whether `predict` would compute now. False: it will soon.
+
+        Raises ModelFailed if nobody should wait for that.
+        """
+
+    def tell(self, changed: Callable[[], None]) -> None:
+        """Call this, from a thread of its own, when `is_up` answers otherwise."""
 
 
 @runtime_checkable

@@ -1,6 +1,7 @@
 """What a model found in one image."""
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +48,17 @@ class Detections:
 
     def __len__(self) -> int:
         return len(self.scores)
+
+    def of(self, category_ids: Collection[int], at_most: int | None) -> "Detections":
+        """Those of these categories, the best `at_most` of them (None: all)."""
+        places = np.flatnonzero(np.isin(self.category_ids, list(category_ids)))[:at_most]
+        return replace(
+            self,
+            boxes=self.boxes[places],
+            scores=self.scores[places],
+            category_ids=self.category_ids[places],
+            masks=None if self.masks is None else self.masks.take(places),
+        )
 
     def _rules(self) -> dict[str, bool]:
         n = len(self.scores)

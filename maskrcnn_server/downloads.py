@@ -169,12 +169,18 @@ def s3_client() -> Any:
 
 def s3_keys(client: Any, bucket: str, prefix: str) -> list[str]:
     """Every key below the prefix."""
-    pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
-    found = _s3(
-        lambda: [item["Key"] for page in pages for item in page.get("Contents", [])],
-        {"Bucket": bucket, "Key": prefix},
-    )
-    return [key for key in found if not key.endswith("/")]
+    return [key for key, _ in s3_objects(client, bucket, prefix)]
+
+
+def s3_objects(client: Any, bucket: str, prefix: str) -> Iterator[tuple[str, Remote]]:
+    """Every key below the prefix and what is there, a page at a time. Raises DownloadFailed."""
+    where = {"Bucket": bucket, "Key": prefix}
+    pages = iter(client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix))
+    while (page := _s3(lambda: next(pages, None), where)) is not None:
+        for item in page.get("Contents", []):
+            if not item["Key"].endswith("/"):
+                name = item["Key"].rpartition("/")[2]
+                yield item["Key"], Remote(name, item["Size"], item["ETag"])
 
 
 def _s3(call: Callable[[], Any], where: dict[str, str]) -> Any:

@@ -9,19 +9,30 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeAlias
 
-from maskrcnn_server.backend import Batches, Image, Model, ModelMetadata, PredictOptions
+from maskrcnn_server.backend import (
+    Batches,
+    Image,
+    Model,
+    ModelLost,
+    ModelMetadata,
+    PredictOptions,
+    Restarts,
+)
 from maskrcnn_server.detections import Detections
 from maskrcnn_server.errors import (
     BackendFailed,
     CallerGone,
     DeadlineExceeded,
     MaskRCNNError,
+    ModelFailed,
     NotReady,
     QueueFull,
 )
 from maskrcnn_server.rle import Size
 from maskrcnn_server.stopwatch import stage
 
+TURN_S = 20.0
+"""A call that takes longer does not keep other models from computing beside it."""
 SMOOTHING = 0.2
 """Weight of the latest call in the average of what an image takes."""
 
@@ -48,12 +59,20 @@ class Caller:
 
 
 class Turns:
-    """Which of several engines computes next: one at a time, each in its turn."""
+    """Which of several engines computes next: one at a time, each in its turn.
 
-    def __init__(self) -> None:
+    One that computes for longer than `limit_s` does so beside the next.
+    """
+
+    def __init__(self, limit_s: float = TURN_S) -> None:
         self.changed = threading.Condition()
         """Guards the turns and the engines' queues, and is notified when one changes."""
-        self.running: object | None = None
+        self._limit_s = limit_s
+        self._turn: object | None = None
+        """Whose turn it is."""
+        self._until = 0.0
+        self._running: set[object] = set()
+        """Who computes, also after its turn."""
         self._waiting: deque[object] = deque()
 
     def wants(self, engine: object) -> None:
@@ -62,8 +81,24 @@ class Turns:
             self._waiting.append(engine)
 
     def may_run(self, engine: object) -> bool:
-        """Whether nobody runs, and it is this engine's turn."""
-        return self.running is None and self._waiting[0] is engine
+        """Whether nobody's turn lasts, and it is this engine's."""
+        ready = (other for other in self._waiting if other not in self._running)
+        return self.left_s() <= 0 and next(ready, None) is engine
+
+    def left_s(self) -> float:
+        """Seconds for which whoever runs keeps the others waiting, at most."""
+        return 0.0 if self._turn is None else self._until - time.monotonic()
+
+    def begin(self, engine: object) -> None:
+        """Have `engine` run."""
+        self._turn, self._until = engine, time.monotonic() + self._limit_s
+        self._running.add(engine)
+
+    def end(self, engine: object) -> None:
+        """`engine` does not run any more; its turn may be over already."""
+        self._running.remove(engine)
+        if self._turn is engine:
+            self._turn = None
 
     def leave(self, engine: object) -> None:
         """Take `engine` out of the line."""
@@ -84,6 +119,8 @@ class _Question:
         """Of the one image in the network; None if it is computed by itself."""
         self.taken = False
         """Whether a call has begun that will answer it."""
+        self.again = False
+        """Whether a call has begun before, and was lost with what the model ran in."""
         self.answer: Answer | None = None
 
     def goes_with(self, other: "_Question") -> bool:
@@ -102,7 +139,8 @@ class Engine:
 
     Images of requests that wait are computed in one call where that changes no answer: their
     options are equal, and so is what the model makes of their sizes (see `Batches`). Engines with
-    the same `turns` take turns.
+    the same `turns` take turns. While a model `Restarts`, requests wait; those whose call was lost
+    with it are computed once more, each by itself.
     """
 
     def __init__(
@@ -112,11 +150,15 @@ class Engine:
         max_waiting: int,
         max_batch: int = 1,
         turns: Turns | None = None,
+        limit_s: float = math.inf,
     ) -> None:
-        """`max_waiting` requests may wait while one call runs, of `max_batch` images at most."""
+        """`max_waiting` requests may wait while one call runs, of `max_batch` images at most. A
+        call that takes longer than `limit_s` hangs."""
         self._model = model
-        self._batches = model if isinstance(model, Batches) else None
-        self._max_batch = max_batch if self._batches and self._batches.batch_pixels else 1
+        self._restarts = model if isinstance(model, Restarts) else None
+        self.limit_s = limit_s
+        self._batches = model if isinstance(model, Batches) and model.batch_pixels else None
+        self._max_batch = max_batch if self._batches else 1
         self._max_waiting = max_waiting
         self._turns = turns or Turns()
         self._changed = self._turns.changed
@@ -124,16 +166,24 @@ class Engine:
         self._questions: deque[_Question] = deque()
         """What no call has begun for, first come first."""
         self._running = 0
+        self._since = 0.0
         self._refusing = False
         self.calls: Counter[int] = Counter()
         """How often the model was called with each number of images."""
         self._seconds = 0.0
         """What an image takes, averaged, the latest most."""
+        if self._restarts is not None:
+            self._restarts.tell(self._wake)
 
     @property
     def metadata(self) -> ModelMetadata:
         """What the model says of itself."""
         return self._model.metadata
+
+    @property
+    def at_once(self) -> int:
+        """Images that it pays for one client to bring at a time."""
+        return self._max_batch
 
     @property
     def waiting(self) -> int:
@@ -144,6 +194,22 @@ class Engine:
     def running(self) -> int:
         """Requests that the model computes now."""
         return self._running
+
+    @property
+    def hangs(self) -> bool:
+        """Whether the call that runs takes too long."""
+        return self._running > 0 and time.monotonic() - self._since > self.limit_s
+
+    @property
+    def restarts(self) -> int:
+        """How often what the model runs in was lost."""
+        return 0 if self._restarts is None else self._restarts.restarts
+
+    def is_up(self) -> bool:
+        """Whether the model can answer now. Raises ModelFailed if nobody should wait for that."""
+        if self.hangs:
+            raise ModelFailed(f"the model has computed one call for more than {self.limit_s:g} s")
+        return self._restarts is None or self._restarts.is_up()
 
     @property
     def asked(self) -> int:
@@ -188,15 +254,17 @@ class Engine:
         question = _Question(images, options, caller, self._shape(images))
         with self._changed:
             self._questions.append(question)
-            self._turns.wants(self)
-            try:
-                self._wait(lambda: self._is_next(question), caller, question)
-                batch = [] if question.taken else self._take(question)
-            except BaseException:
-                self._forget([question])
-                raise
-        if batch:
-            self._run(batch)
+            self._line_up()
+        while question.answer is None:
+            with self._changed:
+                try:
+                    self._wait(lambda: self._is_next(question), caller, question)
+                    batch = [] if question.taken else self._take(question)
+                except BaseException:
+                    self._forget([question])
+                    raise
+            if batch:
+                self._run(batch)
         return question.result()
 
     def refuse_waiting(self) -> None:
@@ -212,7 +280,7 @@ class Engine:
         """
         self.refuse_waiting()
         with self._changed:
-            if not self._changed.wait_for(lambda: self._turns.running is not self, timeout_s):
+            if not self._changed.wait_for(lambda: not self._running, timeout_s):
                 return False
             self._model.close()
             return True
@@ -238,9 +306,11 @@ class Engine:
                         f"the model was busy for {caller.timeout_s:g} s; the request did not run",
                         timeout_s=caller.timeout_s,
                     )
-                if ready():
+                # Raises if it is down for long.
+                if self.is_up() and ready():
                     return
-                self._changed.wait(left)
+                turn_s = self._turns.left_s()
+                self._changed.wait(min(left, turn_s) if turn_s > 0 else left)
 
     def _wake(self) -> None:
         with self._changed:
@@ -255,6 +325,11 @@ class Engine:
     def _is_next(self, question: _Question) -> bool:
         return self._questions[0] is question and self._turns.may_run(self)
 
+    def _line_up(self) -> None:
+        """Want a turn, if there is something to do in it."""
+        if self._questions:
+            self._turns.wants(self)
+
     def _take(self, first: _Question) -> list[_Question]:
         """Begin a call for the first question, and what waits and may be computed with it."""
         batch = [first]
@@ -265,9 +340,9 @@ class Engine:
             batch += itertools.islice(alike, max(0, limit - 1))
         for question in batch:
             question.taken = True
+        self._running, self._since = len(batch), time.monotonic()
+        self._turns.begin(self)
         self._forget(batch)
-        self._turns.running = self
-        self._running = len(batch)
         return batch
 
     def _forget(self, questions: Sequence[_Question]) -> None:
@@ -275,8 +350,7 @@ class Engine:
         for question in questions:
             self._questions.remove(question)
         self._turns.leave(self)
-        if self._questions:
-            self._turns.wants(self)
+        self._line_up()
         self._changed.notify_all()
 
     def _run(self, batch: Sequence[_Question]) -> None:
@@ -290,10 +364,15 @@ class Engine:
             seconds = (time.monotonic() - begin) / len(batch)
             with self._changed:
                 self._seconds += SMOOTHING * (seconds - self._seconds) if self._seconds else seconds
-                for question, answer in zip(batch, answers, strict=True):
-                    question.answer = answer
+                for question, answer in zip(reversed(batch), reversed(answers), strict=True):
+                    if isinstance(answer, ModelLost) and not question.again:
+                        question.again, question.taken, question.shape = True, False, None
+                        self._questions.appendleft(question)
+                    else:
+                        question.answer = answer
                 self._running = 0
-                self._turns.running = None
+                self._turns.end(self)
+                self._line_up()
                 self._changed.notify_all()
 
     def _ask(self, batch: Sequence[_Question]) -> list[Answer]:
@@ -303,8 +382,8 @@ class Engine:
         try:
             found = iter(self._call(images, batch[0].options))
         except Exception as error:
-            if len(batch) == 1:
-                return [error]
+            if len(batch) == 1 or isinstance(error, ModelLost):
+                return [error] * len(batch)
             return [answer for question in batch for answer in self._ask([question])]
         return [[next(found) for _ in question.images] for question in batch]
 
@@ -316,7 +395,8 @@ class Engine:
             answered = [detections.size for detections in found]
         except MaskRCNNError:
             raise
-        except Exception as error:
+        # SystemExit would end the server.
+        except (Exception, SystemExit) as error:
             raise BackendFailed("the backend failed on this request") from error
         asked = [image.shape[:2] for image in images]
         if len(answered) != len(asked):

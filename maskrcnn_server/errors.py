@@ -104,6 +104,12 @@ class DeadlineExceeded(UnavailableError):
     code = "deadline_exceeded"
 
 
+class ModelFailed(UnavailableError):
+    """The model could not be loaded, or the process that it runs in keeps ending."""
+
+    code = "model_failed"
+
+
 class CallerGone(UnavailableError):
     """The client went away before the model could run."""
 
@@ -120,6 +126,18 @@ class BackendFailed(MaskRCNNError):
     """A backend raised something that is not one of these errors, or broke its promises."""
 
     code = "backend_failed"
+
+
+class BackendCrashed(BackendFailed):
+    """The process that the model runs in ended while it computed this request."""
+
+    code = "backend_crashed"
+
+
+class BackendTimedOut(BackendFailed):
+    """The model computed this request for longer than it may."""
+
+    code = "backend_timed_out"
 
 
 class StartupError(MaskRCNNError):
@@ -162,3 +180,9 @@ class DeploymentFailed(MaskRCNNError):
     """The cloud refused what a command asked of it, or an endpoint did not come up."""
 
     code = "deployment_failed"
+
+
+class NoAnswer(MaskRCNNError):
+    """A server cannot be reached, or what it answers is none of this project's."""
+
+    code = "no_answer"

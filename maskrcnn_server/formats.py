@@ -1,10 +1,14 @@
 """What a response format is."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 from maskrcnn_server.backend import Image, ModelMetadata
 from maskrcnn_server.detections import Detections
+
+Encoding: TypeAlias = Literal["rows", "columns", "compressed"]
+"""Of run lengths: numbers row by row, numbers column by column, or COCO's text for the latter."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,6 +20,8 @@ class Prediction:
     image: Image
     detections: Detections
     model: ModelMetadata
+    rle: Encoding | None = None
+    """How run lengths are wanted, of formats that write them. None: as the format does."""
 
 
 class Format(Protocol):
@@ -31,3 +37,20 @@ class Format(Protocol):
 
     def render(self, prediction: Prediction, /) -> bytes:
         """The response's body."""
+
+
+@runtime_checkable
+class WritesRuns(Protocol):
+    """What a format may do beside: write run lengths in more ways than one."""
+
+    @property
+    def encodings(self) -> Sequence[Encoding]:
+        """Those it writes, its own first."""
+
+
+@runtime_checkable
+class NeedsPixels(Protocol):
+    """What a format may say beside: that it draws on the picture."""
+
+    @property
+    def needs_pixels(self) -> bool: ...

@@ -1,7 +1,7 @@
 """Masks of instances: a type for each representation, and run lengths from either."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -26,6 +26,9 @@ class Masks(Protocol):
     def rle(self, order: Order) -> list[RLE]:
         """Each mask's run lengths."""
 
+    def take(self, places: NDArray[np.int64]) -> "Masks":
+        """Those at these places, in this order."""
+
 
 @dataclass(frozen=True, eq=False)
 class BitMasks:
@@ -42,6 +45,26 @@ class BitMasks:
 
     def rle(self, order: Order) -> list[RLE]:
         return [encode(bitmap, order) for bitmap in self.bitmaps]
+
+    def take(self, places: NDArray[np.int64]) -> "BitMasks":
+        return BitMasks(self.bitmaps[places])
+
+
+@dataclass(frozen=True, eq=False)
+class RunLengthMasks:
+    """Masks as run lengths, all of `size`."""
+
+    runs: Sequence[RLE]
+    size: Size
+
+    def __len__(self) -> int:
+        return len(self.runs)
+
+    def rle(self, order: Order) -> list[RLE]:
+        return [run.to(order) for run in self.runs]
+
+    def take(self, places: NDArray[np.int64]) -> "RunLengthMasks":
+        return RunLengthMasks([self.runs[place] for place in places], self.size)
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +102,9 @@ class RoiMasks:
     def rle(self, order: Order) -> list[RLE]:
         with stage("paste"):
             return [self._encode(i, order) for i in range(len(self))]
+
+    def take(self, places: NDArray[np.int64]) -> "RoiMasks":
+        return replace(self, probabilities=self.probabilities[places], boxes=self.boxes[places])
 
     def _encode(self, i: int, order: Order) -> RLE:
         x1, y1, x2, y2 = self.boxes[i].tolist()

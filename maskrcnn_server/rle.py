@@ -1,7 +1,8 @@
 """Run-length encoding of binary masks: rows for the old containers' clients, columns for COCO."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,17 @@ Order: TypeAlias = Literal["rows", "columns"]
 
 Size: TypeAlias = tuple[int, int]
 """Height and width in pixels."""
+
+LONGEST_GROUP = 8
+"""Characters of a number in COCO's text: 40 bits, far more than a mask has pixels."""
+
+
+class Window(NamedTuple):
+    """A part of a mask, from pixel (y, x) on."""
+
+    y: int
+    x: int
+    bitmap: NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +49,45 @@ class RLE:
             return flat.reshape(self.size)
         return flat.reshape(self.size[::-1]).T
 
+    def window(self) -> Window:
+        """The smallest part of the mask that has all its 1s; of an empty mask nothing."""
+        length = self.size[1] if self.order == "rows" else self.size[0]
+        bounds = np.cumsum(self.counts[: len(self.counts) // 2 * 2]).reshape(-1, 2)
+        if not len(bounds):
+            return Window(0, 0, np.zeros((0, 0), np.bool_))
+        lines, places = np.divmod(bounds - [0, 1], length)
+        first, low, high = int(lines[0, 0]), int(places[:, 0].min()), int(places[:, 1].max())
+        if (lines[:, 0] != lines[:, 1]).any():  # a run goes on in the next line
+            low, high = 0, length - 1
+        shape = int(lines[-1, 1]) - first + 1, high - low + 1
+        inside = (lines - first) * shape[1] + places - low + [0, 1]
+        flat = np.zeros(shape[0] * shape[1] + 1, np.int8)
+        flat[inside[:, 0]] += 1
+        flat[inside[:, 1]] -= 1
+        bitmap = flat[:-1].cumsum(dtype=np.int8).astype(np.bool_).reshape(shape)
+        return Window(first, low, bitmap) if self.order == "rows" else Window(low, first, bitmap.T)
+
+    def to(self, order: Order) -> "RLE":
+        """The same mask in this order."""
+        if order == self.order:
+            return self
+        y, x, bitmap = self.window()
+        lines, offset, length = bitmap, (y, x), self.size[1]
+        if order == "columns":
+            lines, offset, length = bitmap.T, (x, y), self.size[0]
+        return from_edges([edges(lines, offset, length)], self.size, order)
+
+    def intersection(self, other: "RLE") -> int:
+        """The number of pixels that are 1 in both. Raises ValueError if size or order differ."""
+        if (self.size, self.order) != (other.size, other.order):
+            raise ValueError(f"masks of {self.size} {self.order} and {other.size} {other.order}")
+        # How many 1s of this mask lie before a position grows by 0 or 1 from pixel to pixel.
+        ends = np.cumsum(self.counts)
+        ones = self.counts.copy()
+        ones[::2] = 0
+        before = np.interp(np.cumsum(other.counts), [0, *ends], [0, *np.cumsum(ones)])
+        return int(np.diff(before)[::2].sum())
+
     def compressed(self) -> str:
         """COCO's text for the runs.
 
@@ -59,11 +110,51 @@ class RLE:
         return bytes((characters[used] + 48).astype(np.uint8)).decode("ascii")
 
 
+def from_counts(counts: Sequence[int], size: Size, order: Order) -> RLE:
+    """The mask of these run lengths, as anybody may have written them; empty runs are taken out.
+
+    Raises ValueError if one is negative, or they do not sum to the pixels.
+    """
+    total = size[0] * size[1]
+    if min(counts, default=0) < 0 or sum(counts) != total:
+        raise ValueError(f"run lengths are 0 or more, and sum to height * width, which is {total}")
+    bounds = np.cumsum(np.array(counts, np.int64)[: len(counts) // 2 * 2]).reshape(-1, 2)
+    return from_edges([bounds[bounds[:, 0] < bounds[:, 1]]], size, order)
+
+
 def encode(bitmap: NDArray[np.bool_], order: Order) -> RLE:
     """Encode a mask (height, width) of bools."""
     size = (bitmap.shape[0], bitmap.shape[1])
     lines = bitmap if order == "rows" else bitmap.T
     return from_edges([edges(lines, (0, 0), lines.shape[1])], size, order)
+
+
+def from_compressed(text: str, size: Size) -> RLE:
+    """The mask of `size` that COCO's text says: the reverse of `RLE.compressed`.
+
+    Source: `rleFrString` of cocoapi (common/maskApi.c). Raises ValueError for a text that is not
+    that of a mask of this size.
+    """
+    total = size[0] * size[1]
+    characters = np.frombuffer(text.encode("utf-8"), np.uint8).astype(np.int64) - 48
+    last = characters & 32 == 0
+    if not len(characters) or not last[-1] or ((characters < 0) | (characters > 63)).any():
+        raise ValueError("run lengths: not COCO's text")
+    ends = np.flatnonzero(last)
+    lengths = np.diff(ends, prepend=-1)
+    if lengths.max() > LONGEST_GROUP:
+        raise ValueError("run lengths: a number is too long")
+    place = np.arange(len(characters)) - np.repeat(ends - lengths + 1, lengths)
+    numbers = np.add.reduceat((characters & 31) << (5 * place), ends - lengths + 1)
+    # The highest bit of a number is its sign.
+    numbers -= np.where(characters[ends] & 16, np.int64(1) << (5 * lengths), 0)
+    # Sums of numbers that are no larger than the mask do not overflow.
+    if (abs(numbers) <= total).all():
+        for start in (1, 2):
+            numbers[start::2] = np.cumsum(numbers[start::2])
+        if numbers[0] >= 0 and (numbers[1:] > 0).all() and numbers.sum() == total:
+            return RLE(numbers, size, "columns")
+    raise ValueError(f"run lengths: not of a mask of {size[0]} x {size[1]}")
 
 
 def edges(lines: NDArray[np.bool_], offset: Size, length: int) -> NDArray[np.int64]:

@@ -2,13 +2,14 @@
 
 import difflib
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, cast
 
 from pydantic import AliasChoices, BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from maskrcnn_server.backend import Engine, ModelConfig, Precision
+from maskrcnn_server.backend import Engine, Isolation, ModelConfig, Precision
 from maskrcnn_server.errors import InvalidSetting
 
 OVERRIDE_PREFIX = "CONFIG__"
@@ -66,10 +67,44 @@ class Settings(BaseSettings):
         description="`float32`, or what is faster and a little less exact: `bfloat16` (CPUs with "
         "AVX-512 BF16 or AMX, GPUs from Ampere on), `float16` (GPUs).",
     )
+    isolation: Isolation = Field(
+        "none",
+        validation_alias=_names("MASKRCNN_ISOLATION"),
+        description="`none`, or `process`: the model runs in a process of its own, which is "
+        "started again when it ends.",
+    )
+    predict_timeout_s: float = Field(
+        300,
+        gt=0,
+        le=3600,
+        validation_alias=_names("MASKRCNN_PREDICT_TIMEOUT"),
+        description="Seconds, up to 3600, that a model may compute one request. Then the process "
+        "of an isolated model is ended; else `/ping` is 503 until it answers.",
+    )
+    load_timeout_s: float = Field(
+        600,
+        gt=0,
+        le=7200,
+        validation_alias=_names("MASKRCNN_LOAD_TIMEOUT"),
+        description="Seconds, up to 7200, that an isolated model, or one of several, may take to "
+        "load.",
+    )
+    memory_limit_mb: Annotated[int, Field(gt=0)] | None = Field(
+        None,
+        validation_alias=_names("MASKRCNN_MEMORY_LIMIT_MB"),
+        description="Memory in MiB that the process of an isolated model may take; then it is "
+        "ended. Unset: what there is.",
+    )
     threads: Annotated[int, Field(gt=0)] | None = Field(
         None,
         validation_alias=_names("MASKRCNN_THREADS"),
         description="Threads that compute. Unset: one for each CPU of the machine or container.",
+    )
+    models_file: Path | None = Field(
+        None,
+        validation_alias=_names("MASKRCNN_MODELS"),
+        description="A `models.yaml` that says which models to serve, by name. Unset: the one of "
+        "`MASKRCNN_MODEL`.",
     )
     multi_model: bool = Field(
         False,
@@ -214,6 +249,15 @@ class Settings(BaseSettings):
     )
 
 
+class ModelSettings(Settings):
+    """The settings of one of several models. Made by `model_construct`: they read no variables."""
+
+    config: Mapping[str, str]
+    """The framework's configuration, as `overrides` has it, over what the environment says."""
+    options: Mapping[str, str]
+    """The backend's options, as `backend_options` has them, over what the environment says."""
+
+
 def read(**given: object) -> Settings:
     """Settings from the environment, with those `given` by field name on top (None: not given).
 
@@ -253,12 +297,15 @@ def backend_options(backend: str) -> dict[str, str]:
 
 
 def model_config(settings: Settings, backend: str) -> ModelConfig:
-    """What the environment says of the model, for one backend."""
+    """What the settings and the environment say of the model, for one backend."""
+    config, options = overrides(), backend_options(backend)
+    if isinstance(settings, ModelSettings):
+        config, options = {**config, **settings.config}, {**options, **settings.options}
     return ModelConfig(
         model_dir=Path(settings.model),
         resnet_arch=settings.resnet_arch,
-        overrides=overrides(),
-        options=backend_options(backend),
+        overrides=config,
+        options=options,
         score_threshold=settings.score_threshold,
         engine=settings.engine,
         precision=settings.precision,

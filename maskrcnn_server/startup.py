@@ -3,6 +3,7 @@
 import logging
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from maskrcnn_server.backend import Backend, Model, PredictOptions, Probe
 from maskrcnn_server.downloads import Progress, silent
 from maskrcnn_server.errors import BackendNotSelected, InvalidModel, StartupError
+from maskrcnn_server.isolated import IsolatedModel, Limits
 from maskrcnn_server.model_store import ModelStore, locate
 from maskrcnn_server.plugins import Plugins, select_backend
 from maskrcnn_server.settings import Settings, model_config
@@ -127,6 +129,24 @@ def load_model(backend: Backend, settings: Settings) -> Model:
         time.monotonic() - loaded,
     )
     return model
+
+
+def isolated_model(backend: Backend, settings: Settings, name: str) -> IsolatedModel:
+    """Load the model and run it once in a process of its own. Raises as `load_model` does."""
+    limit = settings.memory_limit_mb
+    limits = Limits(
+        load_s=settings.load_timeout_s,
+        predict_s=settings.predict_timeout_s,
+        memory=None if limit is None else limit << 20,
+    )
+    load = partial(load_installed, backend.name, settings)
+    return IsolatedModel(load, name=name, limits=limits)
+
+
+def load_installed(backend: str, settings: Settings) -> Model:
+    """Load the model by the name of its backend: what the process of an isolated model does."""
+    backends = Plugins().backends()
+    return load_model(select_backend(backends, backend, lambda _: False), settings)
 
 
 def log_progress(name: str, done: int, total: int | None) -> None:

@@ -8,6 +8,7 @@ from typer.main import get_command
 
 from maskrcnn_handlers.cli.main import app
 from maskrcnn_server import errors, hookspecs
+from maskrcnn_server.models_file import Entry
 from maskrcnn_server.settings import IGNORED, Settings, variable_names
 
 ROOT = Path(__file__).parents[1]
@@ -16,7 +17,7 @@ ERRORS = [
     for thing in vars(errors).values()
     if isinstance(thing, type) and issubclass(thing, errors.MaskRCNNError)
 ]
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("backends/*/README.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("backends/*/README.md")])
 
 
 def page(name: str) -> str:
@@ -62,3 +63,8 @@ def test_links_between_pages_lead_somewhere(path: Path) -> None:
 def test_readme_begins_with_the_two_commands() -> None:
     commands = re.findall(r"^make (\w+)$", (ROOT / "README.md").read_text(), re.MULTILINE)
     assert commands[:2] == ["demo", "test"]
+
+
+@pytest.mark.parametrize("key", Entry.model_fields)
+def test_key_of_a_model_is_documented(key: str) -> None:
+    assert f"| `{key}` | {Entry.model_fields[key].description} |" in page("several_models.md")

@@ -7,7 +7,7 @@ import numpy as np
 from maskrcnn_handlers.formats.sagemaker import Annotation
 from maskrcnn_server.categories import Category
 from maskrcnn_server.detections import Detections
-from maskrcnn_server.masks import BitMasks
+from maskrcnn_server.masks import RunLengthMasks
 from maskrcnn_server.rle import RLE, Size
 
 
@@ -16,15 +16,13 @@ def detections(annotations: Sequence[Annotation], size: Size) -> Detections:
     boxes = np.array([a["bbox"] for a in annotations], np.float32).reshape(-1, 4)
     boxes[:, 2:] += boxes[:, :2]
     runs = [a["segmentation"]["counts"] for a in annotations if "segmentation" in a]
-    bitmaps = [RLE(np.array(counts, np.int64), size, "rows").bitmap() for counts in runs]
+    masks = tuple(RLE(np.array(counts, np.int64), size, "rows") for counts in runs)
     return Detections(
         size=size,
         boxes=boxes,
         scores=np.array([a["score"] for a in annotations], np.float32),
         category_ids=np.array([a["category_id"] for a in annotations], np.int64),
-        masks=BitMasks(np.array(bitmaps, np.bool_).reshape(-1, *size))
-        if len(bitmaps) == len(annotations)
-        else None,
+        masks=RunLengthMasks(masks, size) if len(masks) == len(annotations) else None,
     )
 
 

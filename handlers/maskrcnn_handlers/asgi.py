@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeAlias
 
-from anyio import CancelScope, CapacityLimiter, to_thread
+from anyio import CancelScope, CapacityLimiter, current_time, to_thread
 from fastapi import FastAPI, Request, Response
 from fastapi_offline import FastAPIOffline
 from starlette.datastructures import Headers, MutableHeaders
@@ -16,28 +16,47 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from maskrcnn_handlers import request_ids, tracing
 from maskrcnn_handlers.model_management import ModelManagement
 from maskrcnn_handlers.playground import Playground
-from maskrcnn_handlers.requests import JsonRequest
+from maskrcnn_handlers.requests import (
+    ARRAY,
+    FORM,
+    JSON,
+    RAW,
+    FormRequest,
+    JsonRequest,
+    SeveralRequest,
+)
 from maskrcnn_handlers.service import Reply, Service, refusal
 from maskrcnn_server.engine import Caller
-from maskrcnn_server.errors import MaskRCNNError, NotReady, RequestError
+from maskrcnn_server.errors import BackendTimedOut, MaskRCNNError, NotReady, RequestError
 
 ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
+TARGET_MODEL = "X-Amzn-SageMaker-Target-Model"
 LONGEST_LENGTH = 18
 """Digits of a Content-Length that is looked at before the body is read."""
 
 Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
 
+BYTES = {"schema": {"type": "string", "format": "binary"}}
+ONE_OR_SEVERAL = [JsonRequest.model_json_schema(), SeveralRequest.model_json_schema()]
 INVOCATION: dict[str, Any] = {
     "requestBody": {
         "required": True,
         "content": {
-            "application/json": {"schema": JsonRequest.model_json_schema()},
-            "image/jpeg": {"schema": {"type": "string", "format": "binary"}},
-            "image/png": {"schema": {"type": "string", "format": "binary"}},
+            JSON: {"schema": {"oneOf": ONE_OR_SEVERAL}},
+            FORM: {"schema": FormRequest.model_json_schema()},
+            **dict.fromkeys((*RAW, ARRAY), BYTES),
         },
-    }
+    },
+    "parameters": [
+        {
+            "in": "header",
+            "name": ATTRIBUTES,
+            "schema": {"type": "string", "maxLength": 1024},
+            "description": "Options as `key=value`, separated by `;`, for bodies that are no JSON.",
+        }
+    ],
 }
-"""What OpenAPI says of a body that the routes take as bytes."""
+"""What OpenAPI says of a request that the routes take as bytes."""
 
 
 class App:
@@ -67,7 +86,8 @@ class App:
         app.get("/metrics")(self._metrics)
         for path in ("/invocations", "/endpoints/{name}/invocations"):
             app.post(path, openapi_extra=INVOCATION)(self._invocations)
-        app.post("/models/{name}/invoke", openapi_extra=INVOCATION)(self._invoke)
+        for path in ("/models/{name}/invoke", "/models/{name}/invocations"):
+            app.post(path, openapi_extra=INVOCATION)(self._invoke)
         app.get("/execution-parameters")(self._execution_parameters)
         app.get("/models")(self._models)
         app.post("/models")(self._load)
@@ -109,11 +129,11 @@ class App:
         return _response(self._service.execution_parameters())
 
     async def _models(self, next_page_token: str = "") -> Response:
-        """The models that a multi-model server has loaded."""
+        """The models that a server of several has, and how they do."""
         return _response(self._management.list(next_page_token))
 
     async def _model(self, name: str) -> Response:
-        """Where one of them came from."""
+        """Where one of them came from, and how it does."""
         return _response(self._management.show(name))
 
     async def _load(self, request: Request) -> Response:
@@ -136,7 +156,7 @@ class App:
 
     async def _invocations(self, request: Request) -> Response:
         """Find the instances in an image. The path of `/endpoints` is the one that boto3 calls."""
-        return await self._answer(request, None)
+        return await self._answer(request, request.headers.get(TARGET_MODEL))
 
     async def _answer(self, request: Request, model: str | None) -> Response:
         try:
@@ -148,6 +168,8 @@ class App:
         caller = self._service.caller()
         with _cancellable(self._running) as scope:
             headers = request.headers
+            attributes = headers.get(ATTRIBUTES, "")
+            scope.deadline = current_time() + self._service.patience_s(model, attributes)
             # anyio's task group would cost eight times as much.
             leaving = asyncio.create_task(_leaves(request, caller))
             try:
@@ -156,7 +178,7 @@ class App:
                     body,
                     headers.get("content-type", ""),
                     headers.get("accept", ""),
-                    headers.get(ATTRIBUTES, ""),
+                    attributes,
                     model,
                     caller,
                     limiter=self._limiter,
@@ -165,6 +187,9 @@ class App:
             finally:
                 leaving.cancel()
         if scope.cancelled_caught:
+            if scope.deadline <= current_time():
+                hangs = BackendTimedOut("the model does not come to an end with this request")
+                return _response(self._service.refuse(hangs))
             late = NotReady("the server is shutting down; the request took too long")
             return _response(refusal(late))
         return _response(reply)

@@ -1,8 +1,6 @@
 """A certificate: what two engines computed of the same pictures, with names and numbers."""
 
-import base64
 import html
-import io
 import json
 import platform
 import sys
@@ -11,8 +9,6 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-
-import PIL.Image
 
 from maskrcnn_handlers import pictures
 from maskrcnn_server.backend import Image, ModelMetadata
@@ -139,10 +135,7 @@ class Certificate:
 
     def _drawn(self, picture: Pictured, found: Detections) -> str:
         drawn = pictures.overlay(picture.image, found, self.original.categories)
-        drawn.thumbnail((WIDTH, WIDTH), PIL.Image.Resampling.LANCZOS)
-        buffer = io.BytesIO()
-        drawn.save(buffer, "JPEG", quality=80)
-        return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+        return pictures.thumbnail(drawn, WIDTH)
 
 
 def figures(finding: Finding) -> str:

@@ -6,6 +6,7 @@ import numpy as np
 import PIL.Image
 import PIL.ImageOps
 
+from maskrcnn_handlers import arrays
 from maskrcnn_server.backend import Image
 from maskrcnn_server.errors import ImageTooLarge, InvalidImage
 
@@ -14,7 +15,7 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
 
 
 def decode(data: bytes, max_pixels: int) -> Image:
-    """The picture in `data`, upright.
+    """The picture in `data`, an image file or an array in NumPy's format, upright.
 
     Gray, palette, CMYK, 1 bit and 16 bits a channel become RGB of 8 bits; transparency is dropped,
     as `cv2.imread` drops it in training; of several frames the first is taken. The header is read
@@ -22,19 +23,10 @@ def decode(data: bytes, max_pixels: int) -> Image:
 
     Raises ImageTooLarge, or InvalidImage for bytes that are no such image, or not all of one.
     """
-    # Pillow has a limit of its own, below which it warns and above which ours would not count.
-    PIL.Image.MAX_IMAGE_PIXELS = None
     try:
-        with PIL.Image.open(BytesIO(data), formats=FORMATS) as picture:
-            width, height = picture.size
-            if width * height > max_pixels:
-                raise ImageTooLarge(
-                    f"the image has {width} x {height} pixels; at most {max_pixels} are allowed",
-                    width=width,
-                    height=height,
-                    max_pixels=max_pixels,
-                )
-            return _rgb(picture)
+        if data.startswith(arrays.MAGIC):
+            return arrays.decode(data, max_pixels)
+        return _picture(data, max_pixels)
     except InvalidImage:
         raise
     except PIL.UnidentifiedImageError:
@@ -42,6 +34,21 @@ def decode(data: bytes, max_pixels: int) -> Image:
     # Decoders raise almost anything on broken bytes: OSError, SyntaxError, struct.error, ...
     except Exception as error:
         raise InvalidImage(f"the image cannot be decoded: {error}") from error
+
+
+def _picture(data: bytes, max_pixels: int) -> Image:
+    # Pillow has a limit of its own, below which it warns and above which ours would not count.
+    PIL.Image.MAX_IMAGE_PIXELS = None
+    with PIL.Image.open(BytesIO(data), formats=FORMATS) as picture:
+        width, height = picture.size
+        if width * height > max_pixels:
+            raise ImageTooLarge(
+                f"the image has {width} x {height} pixels; at most {max_pixels} are allowed",
+                width=width,
+                height=height,
+                max_pixels=max_pixels,
+            )
+        return _rgb(picture)
 
 
 def _rgb(picture: PIL.Image.Image) -> Image:

@@ -31,6 +31,8 @@ def set_up(settings: Settings) -> None:
     """Have this process log as much as the settings say, and in their format."""
     root = logging.getLogger()
     root.setLevel(settings.log_level.upper())
+    # It warns of each form that is none; the answer and our own line say so already.
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)
     if settings.log_format == "json":
         for handler in root.handlers:
             handler.setFormatter(JsonFormatter())

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import (
+    CounterMetricFamily,
     GaugeMetricFamily,
     HistogramMetricFamily,
     InfoMetricFamily,
@@ -17,7 +18,7 @@ from prometheus_client.registry import Collector
 
 from maskrcnn_handlers.exchange import Exchange
 from maskrcnn_server.engine import Engine
-from maskrcnn_server.errors import UnavailableError
+from maskrcnn_server.errors import ModelFailed, UnavailableError
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 FACTS = ("architecture", "heads", "step", "engine")
@@ -112,6 +113,16 @@ class _Engines(Collector):
             "Requests whose images the model computes now.",
             labels=["model"],
         )
+        up = GaugeMetricFamily(
+            "maskrcnn_model_up",
+            "1 if the model answers requests, 0 while it restarts, hangs or is given up.",
+            labels=["model"],
+        )
+        restarts = CounterMetricFamily(
+            "maskrcnn_model_restarts",
+            "How often the process of an isolated model ended and another took its place.",
+            labels=["model"],
+        )
         batches = HistogramMetricFamily(
             "maskrcnn_batch_size", "Images in a call of the model.", labels=["model"]
         )
@@ -121,8 +132,17 @@ class _Engines(Collector):
             info.add_metric([], labels | {fact: facts.get(fact, "") for fact in FACTS})
             waiting.add_metric([name], engine.waiting)
             running.add_metric([name], engine.running)
+            up.add_metric([name], _is_up(engine))
+            restarts.add_metric([name], engine.restarts)
             batches.add_metric([name], *_cumulated(dict(engine.calls)))
-        yield from (info, waiting, running, batches)
+        yield from (info, waiting, running, up, restarts, batches)
+
+
+def _is_up(engine: Engine) -> bool:
+    try:
+        return engine.is_up()
+    except ModelFailed:
+        return False
 
 
 def _cumulated(calls: Mapping[int, int]) -> tuple[list[tuple[str, float]], float]:

@@ -1,6 +1,7 @@
 """SageMaker's multi-model contract: load, list and unload models; bytes in, replies out."""
 
 from collections.abc import Callable
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -18,15 +19,19 @@ class LoadRequest(BaseModel):
     model_config = ConfigDict(protected_namespaces=())
 
     model_name: str = Field(min_length=1, max_length=1024)
-    url: str = Field(min_length=1, max_length=4096)
-    """The folder that it was put into."""
+    url: str | None = Field(None, min_length=1, max_length=4096)
+    """The folder that it was put into. None: what the `models.yaml` says."""
 
 
 class ModelManagement:
-    """Answers for the models of a server, if it hosts several. Never raises."""
+    """Answers for the models of a server, if it hosts several. Never raises.
 
-    def __init__(self, models: Models | None) -> None:
+    They are loaded and unloaded by request if `is_open`.
+    """
+
+    def __init__(self, models: Models | None, *, is_open: bool = True) -> None:
         self._models = models
+        self._is_open = is_open
 
     def load(self, body: bytes) -> Reply:
         """Load a model: 200, 409 if it is loaded, 507 if there is no memory for it."""
@@ -38,10 +43,10 @@ class ModelManagement:
                 first = error.errors(include_url=False, include_input=False)[0]
                 where = ".".join(map(str, first["loc"])) or "body"
                 raise RequestError(f"{where}: {first['msg']}") from None
-            models.load(request.model_name, request.url)
-            return json_reply(200, {"modelName": request.model_name, "modelUrl": request.url})
+            hosted = models.load(request.model_name, request.url)
+            return json_reply(200, {"modelName": hosted.name, "modelUrl": _shown(hosted.url)})
 
-        return self._answered(answer)
+        return self._answered(answer, changing=True)
 
     def unload(self, name: str) -> Reply:
         """Unload a model: 200, 404 if it is not loaded."""
@@ -50,10 +55,10 @@ class ModelManagement:
             models.unload(name)
             return json_reply(200, {"modelName": name})
 
-        return self._answered(answer)
+        return self._answered(answer, changing=True)
 
     def show(self, name: str) -> Reply:
-        """Where a model came from: 200, 404 if it is not loaded."""
+        """Where a model came from, and how it does: 200, 404 if it is not loaded."""
 
         def answer(models: Models) -> Reply:
             found = next((h for h in models.hosted() if h.name == name), None)
@@ -77,14 +82,24 @@ class ModelManagement:
 
         return self._answered(answer)
 
-    def _answered(self, answer: Callable[[Models], Reply]) -> Reply:
+    def _answered(self, answer: Callable[[Models], Reply], *, changing: bool = False) -> Reply:
         try:
             if self._models is None:
                 raise MultiModelOff("this server hosts one model; MASKRCNN_MULTI_MODEL is off")
+            if changing and not self._is_open:
+                raise MultiModelOff("this server's models stay; MASKRCNN_MULTI_MODEL is off")
             return answer(self._models)
         except MaskRCNNError as error:
             return refusal(error)
 
 
 def _described(hosted: Hosted) -> dict[str, str]:
-    return {"modelName": hosted.name, "modelUrl": hosted.url}
+    state, reason = hosted.state()
+    described = {"modelName": hosted.name, "modelUrl": _shown(hosted.url), "status": state}
+    return described | ({"reason": reason} if reason else {})
+
+
+def _shown(url: str) -> str:
+    """An address without what may be secret in it: the user, a signature."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()

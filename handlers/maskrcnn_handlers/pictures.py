@@ -1,6 +1,9 @@
 """A picture of what was found: masks, boxes and labels drawn over the photograph."""
 
+import base64
 import colorsys
+import io
+from typing import TypeAlias
 
 import numpy as np
 import PIL.Image
@@ -12,6 +15,11 @@ from maskrcnn_server.backend import Image
 from maskrcnn_server.categories import Category
 from maskrcnn_server.detections import Detections
 
+Place: TypeAlias = tuple[float, float, float, float]
+"""x1, y1, x2, y2 of a label."""
+
+Font: TypeAlias = PIL.ImageFont.ImageFont | PIL.ImageFont.FreeTypeFont
+
 OPACITY = 0.45
 GOLDEN_ANGLE = 0.381966
 """Of the colour wheel: neighbours in the list are far apart in colour."""
@@ -21,21 +29,38 @@ def overlay(image: Image, found: Detections, categories: tuple[Category, ...]) -
     """`image` with each instance in a colour of its own, the best on top."""
     names = {category.id: category.name for category in categories}
     pixels = image.copy()
-    colours = [_colour(i) for i in range(len(found))]
+    colours = [colour(i) for i in range(len(found))]
     if found.masks is not None:
-        for mask, colour in reversed(list(zip(found.masks.rle("rows"), colours, strict=True))):
-            _tint(pixels, mask.bitmap(), colour)
+        for mask, tint in reversed(list(zip(found.masks.rle("rows"), colours, strict=True))):
+            y, x, bitmap = mask.window()
+            height, width = bitmap.shape
+            _tint(pixels[y : y + height, x : x + width], bitmap, tint)
     picture = PIL.Image.fromarray(pixels)
     draw = PIL.ImageDraw.Draw(picture)
     short = min(found.size)
     font = PIL.ImageFont.load_default(max(10, short / 32))
     line = max(1, round(short / 300))
+    labels = [
+        f"{names[int(category)]} {score:.2f}"
+        for category, score in zip(found.category_ids, found.scores, strict=True)
+    ]
+    places: list[Place] = []
+    for box, label in zip(found.boxes.tolist(), labels, strict=True):
+        places.append(_place(draw, box, label, font, places))
     for i in reversed(range(len(found))):
-        box = found.boxes[i].tolist()
-        label = f"{names[int(found.category_ids[i])]} {found.scores[i]:.2f}"
-        draw.rectangle(box, outline=colours[i], width=line)
-        _label(draw, box, label, colours[i], font)
+        draw.rectangle(found.boxes[i].tolist(), outline=colours[i], width=line)
+    for i in reversed(range(len(found))):
+        _label(draw, places[i], labels[i], colours[i], font)
     return picture
+
+
+def thumbnail(picture: PIL.Image.Image, width: int) -> str:
+    """A picture of this width and height at most, for a page that stands alone: a data URI."""
+    small = picture.copy()
+    small.thumbnail((width, width), PIL.Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    small.save(buffer, "JPEG", quality=80)
+    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 def _tint(pixels: Image, bitmap: NDArray[np.bool_], colour: tuple[int, int, int]) -> None:
@@ -43,24 +68,39 @@ def _tint(pixels: Image, bitmap: NDArray[np.bool_], colour: tuple[int, int, int]
     pixels[bitmap] = (inside * (1 - OPACITY) + np.array(colour) * OPACITY).astype(np.uint8)
 
 
+def _place(
+    draw: PIL.ImageDraw.ImageDraw, box: list[float], text: str, font: Font, taken: list[Place]
+) -> Place:
+    """Where a label stands: at the box's left, above it, or inside where there is no room; below
+    those of better instances that it would cover, while the picture lasts."""
+    _, _, width, height = draw.textbbox((0, 0), text, font=font)
+    width, height = width + 4, height + 3
+    x = max(0, min(box[0], draw.im.size[0] - width))
+    y = first = box[1] - height + 1 if box[1] >= height - 1 else box[1]
+    while covered := [
+        t for t in taken if t[0] < x + width and x < t[2] and t[1] < y + height and y < t[3]
+    ]:
+        y = max(place[3] for place in covered)
+        if y + height > draw.im.size[1]:
+            y = first
+            break
+    return x, y, x + width, y + height
+
+
 def _label(
     draw: PIL.ImageDraw.ImageDraw,
-    box: list[float],
+    place: Place,
     text: str,
-    colour: tuple[int, int, int],
-    font: PIL.ImageFont.ImageFont | PIL.ImageFont.FreeTypeFont,
+    tint: tuple[int, int, int],
+    font: Font,
 ) -> None:
-    """Write `text` above the box's upper left corner, or inside it where there is no room above."""
-    _, _, width, height = draw.textbbox((0, 0), text, font=font)
-    x = max(0, min(box[0], draw.im.size[0] - width - 4))
-    y = box[1] - height - 2
-    if y < 0:
-        y = box[1]
-    draw.rectangle((x, y, x + width + 3, y + height + 2), fill=colour)
-    bright = sum(colour) > 380
-    draw.text((x + 2, y), text, fill=(0, 0, 0) if bright else (255, 255, 255), font=font)
+    x1, y1, x2, y2 = place
+    draw.rectangle((x1, y1, x2 - 1, y2 - 1), fill=tint)
+    bright = sum(tint) > 380
+    draw.text((x1 + 2, y1), text, fill=(0, 0, 0) if bright else (255, 255, 255), font=font)
 
 
-def _colour(i: int) -> tuple[int, int, int]:
+def colour(i: int) -> tuple[int, int, int]:
+    """Of the i-th instance."""
     red, green, blue = colorsys.hsv_to_rgb(i * GOLDEN_ANGLE % 1, 0.85, 0.95)
     return round(red * 255), round(green * 255), round(blue * 255)

@@ -17,13 +17,20 @@ from maskrcnn_handlers.asgi import App
 from maskrcnn_handlers.model_management import ModelManagement
 from maskrcnn_handlers.playground import Playground
 from maskrcnn_handlers.service import Service
-from maskrcnn_server.engine import Engine, Turns
+from maskrcnn_server.engine import TURN_S, Engine, Turns
 from maskrcnn_server.errors import StartupError
 from maskrcnn_server.machine import available_memory
 from maskrcnn_server.models import Models
+from maskrcnn_server.models_file import Spec, read_models
 from maskrcnn_server.plugins import Plugins
 from maskrcnn_server.settings import Settings
-from maskrcnn_server.startup import log_progress, open_model
+from maskrcnn_server.startup import (
+    choose_backend,
+    fetched,
+    isolated_model,
+    load_model,
+    log_progress,
+)
 
 SPARE_THREADS = 8
 """Beside the requests that are admitted: to refuse the others without delay."""
@@ -43,17 +50,28 @@ def serve(plugins: Plugins, settings: Settings) -> None:
     start = time.monotonic()
     formats = plugins.formats()
     service = Service(formats, settings, tracing.opened(settings))
-    models = _models(plugins, settings) if settings.multi_model else None
+    specs = [] if settings.models_file is None else read_models(settings.models_file, settings)
+    turns = Turns(min(TURN_S, settings.timeout_s / 4))
+    models = _models(plugins, settings, turns) if specs or settings.multi_model else None
+
+    def open_spec(spec: Spec) -> tuple[Engine, Path]:
+        return _engine(plugins, spec.settings, turns, spec.name)
 
     def load() -> None:
         if models is None:
-            service.start(_engine(plugins, settings))
-            logger.info("ready after %.1f s", time.monotonic() - start)
+            service.start(_engine(plugins, settings)[0])
+        elif specs:
+            models.open(specs, open_spec)
+        else:
+            return
+        logger.info("ready after %.1f s", time.monotonic() - start)
 
     if models is not None:
         service.host(models)
+    management = ModelManagement(models, is_open=settings.multi_model)
+    admitted = sum(spec.settings.max_waiting + 1 for spec in specs) or settings.max_waiting + 1
     page = playground.opened(formats, plugins, settings)
-    listen(service, ModelManagement(models), settings, settings.max_waiting + 1, load, page)
+    listen(service, management, settings, admitted, load, page)
     if not service.close(timeout_s=1):
         logger.warning("a request is still running; ending without it")
         logging.shutdown()
@@ -99,20 +117,34 @@ def listen(
         raise failures[0]
 
 
-def _engine(plugins: Plugins, settings: Settings, turns: Turns | None = None) -> Engine:
-    """The engine of the model that the settings name. Raises StartupError."""
-    model = open_model(plugins, settings, log_progress)
-    return Engine(
-        model, max_waiting=settings.max_waiting, max_batch=settings.max_batch, turns=turns
+def _engine(
+    plugins: Plugins, settings: Settings, turns: Turns | None = None, name: str = "model"
+) -> tuple[Engine, Path]:
+    """The engine of the model that the settings name, and its folder. Raises StartupError.
+
+    An isolated model takes no turns with others: that it hangs costs them nothing.
+    """
+    settings = fetched(plugins, settings, log_progress)
+    backend = choose_backend(plugins, settings)
+    isolated = settings.isolation == "process"
+    model = isolated_model(backend, settings, name) if isolated else load_model(backend, settings)
+    engine = Engine(
+        model,
+        max_waiting=settings.max_waiting,
+        max_batch=settings.max_batch,
+        turns=None if isolated else turns,
+        # That of the process ends it, and begins a little later.
+        limit_s=settings.predict_timeout_s + (GRACE_S if isolated else 0),
     )
+    return engine, Path(settings.model)
 
 
-def _models(plugins: Plugins, settings: Settings) -> Models:
+def _models(plugins: Plugins, settings: Settings, turns: Turns) -> Models:
     """A place for models that are yet to be loaded, and take turns."""
-    turns = Turns()
 
     def load(folder: Path) -> Engine:
-        return _engine(plugins, settings.model_copy(update={"model": str(folder)}), turns)
+        here = settings.model_copy(update={"model": str(folder)})
+        return _engine(plugins, here, turns, folder.name)[0]
 
     limit = settings.models_memory_mb
     memory = int(MEMORY_SHARE * available_memory()) if limit is None else limit << 20

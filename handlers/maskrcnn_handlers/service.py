@@ -7,27 +7,29 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 
-from maskrcnn_handlers import images, negotiation, request_ids, requests
+from maskrcnn_handlers import negotiation, request_ids, requests
+from maskrcnn_handlers.answering import Question, described, failed
 from maskrcnn_handlers.exchange import Exchange
 from maskrcnn_handlers.metrics import CONTENT_TYPE, Metrics
 from maskrcnn_handlers.status import status_of
 from maskrcnn_handlers.tracing import Tracing
 from maskrcnn_server.engine import Caller, Engine
 from maskrcnn_server.errors import (
-    BackendFailed,
     InvalidSetting,
     MaskRCNNError,
     ModelNotFound,
     NotReady,
     PayloadTooLarge,
-    QueueFull,
+    UnavailableError,
 )
-from maskrcnn_server.formats import Format, Prediction
+from maskrcnn_server.formats import Format
 from maskrcnn_server.models import Models
 from maskrcnn_server.settings import Settings
 from maskrcnn_server.stopwatch import Lap, listen, stage
 
 JSON = "application/json"
+ENCODE_S = 10
+"""For an answer to be written, generously."""
 SERVER_TIMING = "Server-Timing"
 
 logger = logging.getLogger(__name__)
@@ -91,11 +93,15 @@ class Service:
 
     def ping(self) -> Reply:
         """Whether requests are answered: 200, or 503 with the reason."""
-        if self._models is not None:
-            names = [hosted.name for hosted in self._models.hosted()]
-            return json_reply(200, {"status": "ready", "models": names})
-        if self._engine is None:
-            return refusal(NotReady("the model is loading"))
+        try:
+            if self._models is not None:
+                self._models.check()
+                return json_reply(200, {"status": "ready", "models": list(self._models.engines())})
+            if self._engine is None:
+                raise NotReady("the model is loading")
+            self._engine.is_up()
+        except UnavailableError as error:
+            return refusal(error)
         metadata = self._engine.metadata
         described = {"status": "ready", "model": metadata.name, "backend": metadata.backend}
         return json_reply(200, described)
@@ -127,10 +133,11 @@ class Service:
     ) -> Reply:
         """Answer one request. Never raises: every failure is a reply.
 
-        `attributes` are SageMaker's custom attributes; `model` names one of several. A `caller`, by
-        default one that stays, is made by `caller()`.
+        `attributes` are SageMaker's custom attributes; `model` names one of several, else the
+        attribute `model` does. A `caller`, by default one that stays, is made by `caller()`.
         """
         caller = caller or self.caller()
+        model = model or requests.named_model(attributes)
         start = time.perf_counter()
         with request_ids.assigned(), listen() as stopwatch:
             try:
@@ -138,9 +145,7 @@ class Service:
             except MaskRCNNError as error:
                 reply = refusal(error)
             except Exception as error:
-                failure = BackendFailed("the server failed on this request")
-                failure.__cause__ = error
-                reply = refusal(failure)
+                reply = refusal(failed(error))
             seconds = time.perf_counter() - start
             self._tell(reply, self._name(model), seconds, stopwatch.laps, len(body))
         timing = {SERVER_TIMING: _server_timing(stopwatch.seconds, seconds)}
@@ -156,6 +161,11 @@ class Service:
     def caller(self) -> Caller:
         """Who asks from now on, and waits as long as the settings say."""
         return Caller(self._settings.timeout_s)
+
+    def patience_s(self, model: str | None, attributes: str) -> float:
+        """Seconds after which a request is answered, even if the model never ends."""
+        engine = self._engines().get(self._name(model or requests.named_model(attributes)))
+        return self._settings.timeout_s + ENCODE_S + (0 if engine is None else engine.limit_s)
 
     def check_length(self, length: int) -> None:
         """Raise PayloadTooLarge if a body of so many bytes is not read."""
@@ -184,19 +194,14 @@ class Service:
                 form = negotiation.choose(
                     self._formats, request.format, accept, self._settings.response_format
                 )
-                image = images.decode(request.image, self._settings.max_image_pixels)
-            with stage("wait"):
-                (found,) = engine.predict([image], request.options, caller)
-        with stage("encode"):
-            rendered = form.render(
-                Prediction(
-                    image_id=request.image_id,
-                    image=image,
-                    detections=found,
-                    model=engine.metadata,
-                )
-            )
-        return Reply(200, rendered, form.media_type)
+                question = Question(engine, request, form, self._settings.max_image_pixels)
+                if not request.several:
+                    decoded = question.decoded(request.images[0])
+            if not request.several:
+                prediction = question.predicted(decoded, caller)
+        if request.several:
+            return Reply(200, question.answers(caller))
+        return Reply(200, question.written(prediction), form.media_type)
 
     def _tell(
         self,
@@ -233,15 +238,15 @@ class Service:
     def _engines(self) -> dict[str, Engine]:
         """Those of the models that are loaded, by name."""
         if self._models is not None:
-            return {hosted.name: hosted.engine for hosted in self._models.hosted()}
+            return self._models.engines()
         return {} if self._engine is None else {self._engine.metadata.name: self._engine}
 
     def _name(self, model: str | None) -> str:
         """Of the model that answers who asked for this one; empty if none does."""
+        if self._models is not None:
+            return self._models.name(model)
         names = list(self._engines())
-        if model is None:
-            return names[0] if len(names) == 1 else ""
-        return model if model in names else ""
+        return names[0] if names and model in (None, names[0]) else ""
 
     def _engine_of(self, model: str | None) -> Engine:
         if self._models is None:
@@ -250,25 +255,17 @@ class Service:
             if model not in (None, self._engine.metadata.name):
                 raise ModelNotFound(f"no model {model} is loaded", model_name=model)
             return self._engine
-        names = [hosted.name for hosted in self._models.hosted()]
-        if model is None and len(names) != 1:
-            raise ModelNotFound(
-                f"{len(names)} models are loaded: invoke one by its name, /models/NAME/invoke"
-            )
-        return self._models.engine(names[0] if model is None else model)
+        return self._models.engine(model)
 
 
 def refusal(error: MaskRCNNError) -> Reply:
     """The reply that tells a client what went wrong; a fault of ours goes to the log as well."""
-    status = status_of(error)
     with request_ids.assigned() as request_id:
-        if status == 500:
-            logger.error("request %s failed", request_id, exc_info=error)
+        body = described(error)
     headers = {}
-    if isinstance(error, QueueFull):
-        headers["Retry-After"] = str(error.detail.get("retry_after_s", 1))
-    body = {"code": error.code, "message": error.message, "detail": error.detail}
-    reply = json_reply(status, {"error": body, "request_id": request_id}, headers)
+    if "retry_after_s" in error.detail:
+        headers["Retry-After"] = str(error.detail["retry_after_s"])
+    reply = json_reply(status_of(error), {"error": body, "request_id": request_id}, headers)
     return replace(reply, code=error.code)
 
 

@@ -16,6 +16,7 @@ STATUS: dict[type[Exception], int] = {
     errors.QueueFull: 429,
     errors.DeadlineExceeded: 504,
     errors.CallerGone: 499,
+    errors.BackendTimedOut: 504,
     errors.MaskRCNNError: 500,
 }
 

@@ -25,11 +25,13 @@ class BackendConformance:
 
     `backend` is the backend under test; `model_dir` a folder with a small model that it loads.
 
-    >>> @pytest.fixture(scope="module")
-    ... def backend(): return MyBackend()
-    >>> @pytest.fixture(scope="module")
-    ... def model_dir(): return Path("a folder that it loads")
-    >>> class TestMine(BackendConformance): pass
+        @pytest.fixture(scope="module")
+        def backend(): return MyBackend()
+
+        @pytest.fixture(scope="module")
+        def model_dir(): return Path("a folder that it loads")
+
+        class TestMine(BackendConformance): pass
     """
 
     needs_files: ClassVar[bool] = True

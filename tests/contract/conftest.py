@@ -38,6 +38,7 @@ IMPOSSIBLE: dict[str, dict[str, str]] = {
     | {
         "test_a_route_that_there_is_not_is_404": "its own errors have a form of their own: "
         '`{"code": 404, "type": ..., "message": ...}`',
+        "test_a_form_gets_the_same_answer": "it takes forms apart itself, and drops their options",
         "test_invocations_are_posted": "it takes any method for a request, and runs the handler",
         "test_batch_transform_is_told_how_to_send": NO_ROUTE,
         "test_boto3_is_a_client": NO_ROUTE,

@@ -109,6 +109,99 @@ def test_options_stand_in_custom_attributes(client: httpx.Client, png: bytes) ->
     assert all(isinstance(result["segmentation"]["counts"], str) for result in results)
 
 
+def test_an_array_gets_the_same_answer(
+    client: httpx.Client, png: bytes, expected: dict[str, Any]
+) -> None:
+    file = io.BytesIO()
+    with PIL.Image.open(io.BytesIO(png)) as picture:
+        np.save(file, np.asarray(picture.convert("RGB")))
+    headers = {"Content-Type": "application/x-npy"}
+    reply = client.post("/invocations", content=file.getvalue(), headers=headers)
+    assert reply.status_code == 200, reply.text
+    assert_is_the_golden_answer(reply.json(), expected)
+
+
+def test_a_form_gets_the_same_answer(
+    client: httpx.Client, png: bytes, expected: dict[str, Any]
+) -> None:
+    files = {"image": ("a.png", png, "image/png")}
+    reply = client.post("/invocations", files=files, data={"score_threshold": "0.5"})
+    assert reply.status_code == 200, reply.text
+    assert reply.json()["img_id"] == "a.png"
+    assert_is_the_golden_answer(reply.json(), expected)
+
+
+def test_several_images_are_answered_in_order(
+    client: httpx.Client, png: bytes, expected: dict[str, Any]
+) -> None:
+    bad = {"img_id": "b", "img_data": "aGVsbG8="}
+    reply = client.post(
+        "/invocations", json={"instances": [notebook(png), bad, notebook(png, img_id="c")]}
+    )
+    assert reply.status_code == 200, reply.text
+    first, second, third = reply.json()["predictions"]
+    assert_is_the_golden_answer(first, expected)
+    assert second["error"]["code"] == "invalid_image"
+    assert third == first | {"img_id": "c"}
+
+
+def test_several_images_are_no_picture(client: httpx.Client, png: bytes) -> None:
+    body = {"instances": [notebook(png)], "format": "overlay"}
+    assert failure(client.post("/invocations", json=body)) == (406, "not_acceptable")
+
+
+def test_only_the_classes_that_were_asked_for(
+    client: httpx.Client, png: bytes, expected: dict[str, Any]
+) -> None:
+    name = CLASSES[expected["class_ids"][0] - 1]
+    reply = client.post("/invocations", json=notebook(png, classes=[name]))
+    found = [annotation["category_name"] for annotation in reply.json()["annotations"]]
+    assert found == [name] * (expected["class_ids"] == expected["class_ids"][0]).sum()
+
+
+def test_a_class_that_there_is_not_is_400(client: httpx.Client, png: bytes) -> None:
+    headers = PNG | {ATTRIBUTES: "classes=cirle"}
+    reply = client.post("/invocations", content=png, headers=headers)
+    assert failure(reply) == (400, "invalid_request")
+    assert "circle" in reply.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content_type"),
+    [
+        ("coco", "application/json"),
+        ("polygons", "application/json"),
+        ("geojson", "application/geo+json"),
+        ("labelme", "application/json"),
+        ("yolo-seg", "text/plain"),
+        ("cvat", "application/json"),
+        ("labelstudio-brush", "application/json"),
+        ("labelstudio-polygons", "application/json"),
+        ("overlay", "image/png"),
+        ("overlay-jpeg", "image/jpeg"),
+        ("instance-map", "image/png"),
+    ],
+)
+def test_every_format_is_written(
+    name: str, content_type: str, client: httpx.Client, png: bytes
+) -> None:
+    reply = client.post("/invocations", content=png, headers=PNG | {ATTRIBUTES: f"format={name}"})
+    assert reply.status_code == 200, reply.text
+    assert reply.headers["content-type"].partition(";")[0] == content_type
+    if content_type.startswith("image/"):
+        with PIL.Image.open(io.BytesIO(reply.content)) as picture:
+            picture.load()
+    elif content_type.endswith("json"):
+        assert reply.json()
+
+
+@pytest.mark.parametrize("content_type", ["image/jpeg", "application/geo+json", "text/plain"])
+def test_what_is_accepted_is_written(content_type: str, client: httpx.Client, png: bytes) -> None:
+    reply = client.post("/invocations", content=png, headers=PNG | {"Accept": content_type})
+    assert reply.status_code == 200
+    assert reply.headers["content-type"].partition(";")[0] == content_type
+
+
 def test_nothing_found_is_an_empty_list(client: httpx.Client) -> None:
     reply = client.post(
         "/invocations", content=jpeg(64, 64, 0), headers={"Content-Type": "image/jpeg"}

@@ -56,7 +56,7 @@ def test_a_model_is_loaded_listed_invoked_and_unloaded(
     many: httpx.Client, png: bytes, expected: dict[str, Any]
 ) -> None:
     assert load(many, "shapes").status_code == 200
-    described = {"modelName": "shapes", "modelUrl": FOLDER}
+    described = {"modelName": "shapes", "modelUrl": FOLDER, "status": "ready"}
     assert many.get("/models").json() == {"models": [described]}
     assert many.get("/models/shapes").json() == described
     reply = many.post("/models/shapes/invoke", content=png, headers=PNG)

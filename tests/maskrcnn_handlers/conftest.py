@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +20,7 @@ import httpx
 import numpy as np
 import PIL.Image
 import pytest
+import uvicorn
 
 from maskrcnn_handlers.asgi import App
 from maskrcnn_handlers.model_management import ModelManagement
@@ -132,6 +134,21 @@ def connect() -> Callable[[App], httpx.Client]:
 @pytest.fixture
 def client(service: Service, connect: Callable[[App], httpx.Client]) -> httpx.Client:
     return connect(App(service, ModelManagement(None), threads=4))
+
+
+@pytest.fixture
+def url(service: Service) -> Iterator[str]:
+    """The address of the service, over a socket, in a thread of this process."""
+    application = App(service, ModelManagement(None), threads=4).asgi
+    server = uvicorn.Server(uvicorn.Config(application, "127.0.0.1", 0, log_config=None))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        assert thread.is_alive()
+        time.sleep(0.01)
+    yield "http://{}:{}".format(*server.servers[0].sockets[0].getsockname())
+    server.should_exit = True
+    thread.join()
 
 
 @pytest.fixture

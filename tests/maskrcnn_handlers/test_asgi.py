@@ -183,10 +183,17 @@ def test_a_405_says_what_is_allowed(client: httpx.Client) -> None:
 def test_openapi_describes_the_request(client: httpx.Client) -> None:
     schema = client.get("/openapi.json").json()
     content = schema["paths"]["/invocations"]["post"]["requestBody"]["content"]
-    assert {"application/json", "image/jpeg", "image/png"} <= set(content)
-    fields = content["application/json"]["schema"]
-    assert set(fields["required"]) == {"img_id", "img_data"}
-    assert all("description" in field for field in fields["properties"].values())
+    assert {"image/jpeg", "image/png", "application/x-npy"} <= set(content)
+    one, several = content["application/json"]["schema"]["oneOf"]
+    form = content["multipart/form-data"]["schema"]
+    assert set(one["required"]) == {"img_id", "img_data"}
+    assert several["required"] == ["instances"]
+    assert several["properties"]["instances"]["items"]["required"] == ["img_id", "img_data"]
+    assert form["required"] == ["image"]
+    for fields in (one, several, form):
+        assert {"classes", "rle", "format"} <= set(fields["properties"])
+        assert all("description" in field for field in fields["properties"].values())
+    assert "$ref" not in str(content)
 
 
 def test_the_documentation_is_served(client: httpx.Client) -> None:

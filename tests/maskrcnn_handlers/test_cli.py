@@ -244,3 +244,17 @@ def test_predict_shows_names_that_look_like_markup(
     done = run("predict", picture, "--model", tmp_path, "--backend", "fake", env=install())
     assert done.returncode == 0, done.stderr
     assert "[red]a[/]b.png" in done.stdout.replace("\n", "")
+
+
+def test_doctor_looks_at_every_model_of_a_models_yaml(install: Install, tmp_path: Path) -> None:
+    (tmp_path / "good").mkdir()
+    models = tmp_path / "models.yaml"
+    models.write_text("defaults: {backend: fake}\nmodels: {a: {model: good}, b: {model: bad}}")
+    env = install()
+    done = run("doctor", models, env=env)
+    assert "good would be served by fake" in done.stdout
+    assert "bad: no such folder" in done.stdout
+    assert_failed(done, "invalid_model")
+    assert "b would not be served" in done.stderr
+    models.write_text("defaults: {backend: fake}\nmodels: {a: {model: good}}")
+    assert run("doctor", models, env=env).returncode == 0

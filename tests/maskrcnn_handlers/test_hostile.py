@@ -2,6 +2,7 @@
 
 import base64
 import json
+import pickle
 import struct
 import sys
 import zlib
@@ -70,6 +71,23 @@ def of(data: bytes) -> bytes:
 def without(*fields: str) -> bytes:
     return json.dumps({k: v for k, v in FIELDS.items() if k not in fields}).encode()
 
+
+def part(header: str, contents: bytes) -> bytes:
+    return f"--b\r\nContent-Disposition: form-data; {header}\r\n\r\n".encode() + contents + b"\r\n"
+
+
+def npy(header: str, data: bytes = b"") -> bytes:
+    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode() + data
+
+
+SEVERAL = json.dumps({"instances": [FIELDS]}).encode()
+MULTIPART = "multipart/form-data; boundary=b"
+FORM = part('name="image"; filename="../a.png"', GOOD) + b"--b--\r\n"
+PARTS = part('name=""', b"") * 10_000 + b"--b--\r\n"
+PROMISE = npy("{'descr': '|u1', 'fortran_order': False, 'shape': (100000, 100000, 3)}")
+OBJECTS = npy(
+    "{'descr': '|O', 'fortran_order': False, 'shape': (8, 8, 3)}", pickle.dumps([1] * 192)
+)
 
 BAD, IMAGE, LARGE = "invalid_request", "invalid_image", "image_too_large"
 TYPE, ACCEPT, PAYLOAD = "unsupported_content_type", "not_acceptable", "payload_too_large"
@@ -146,8 +164,28 @@ CASES = [
     Case("unknown format", ask(format="yolo"), 406, ACCEPT),
     Case("format is a path", ask(format="../coco"), 406, ACCEPT),
     Case("format of 10000 characters", ask(format="x" * 10_000), 400, BAD),
+    Case("classes empty", ask(classes=[]), 400, BAD),
+    Case("classes of another model", ask(classes=["person"]), 400, BAD),
+    Case("classes of 10 kB", ask(classes=["x" * 10_000]), 400, BAD),
+    Case("class 10**30", ask(classes=[10**30]), 400, BAD),
+    Case("rle of another kind", ask(rle="base64"), 400, BAD),
+    Case("no instances", ask(instances=[]), 400, BAD),
+    Case("instances beside an image", ask(instances=[FIELDS]), 400, BAD),
+    Case("1000 instances", json.dumps({"instances": [0] * 1000}).encode(), 400, BAD),
+    Case("several as a picture", SEVERAL, 406, ACCEPT, JSON, {"Accept": "image/png"}),
+    Case("array that promises much", PROMISE, 422, LARGE, "application/x-npy"),
+    Case("array of objects", OBJECTS, 422, IMAGE, "application/x-npy"),
+    Case("array in base64", of(OBJECTS), 422, IMAGE),
+    Case("empty array", b"", 422, IMAGE, "application/x-npy"),
+    Case("form", FORM, 200, OK, MULTIPART),
+    Case("form of another boundary", FORM, 400, BAD, f"{MULTIPART}2"),
+    Case("form without boundary", FORM, 400, BAD, "multipart/form-data"),
+    Case("form cut off", FORM[:-60], 400, BAD, MULTIPART),
+    Case("form of many parts", PARTS, 400, BAD, MULTIPART),
+    Case("form of one long header", b"--b\r\n" + b"x" * 10**5, 400, BAD, MULTIPART),
+    Case("form of nothing", b"", 400, BAD, MULTIPART),
     Case("text/plain", ask(), 415, TYPE, "text/plain"),
-    Case("form", ask(), 415, TYPE, "application/x-www-form-urlencoded"),
+    Case("form in the address", ask(), 415, TYPE, "application/x-www-form-urlencoded"),
     Case("image/gif", image("GIF"), 415, TYPE, "image/gif"),
     Case("no content type", ask(), 415, TYPE, None),
     Case("content type is garbage", ask(), 415, TYPE, ";;/==\x01"),

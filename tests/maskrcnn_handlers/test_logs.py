@@ -86,7 +86,7 @@ def test_a_fault_has_its_traceback_in_the_same_line(
     service.start(Engine(Broken(0.5), max_waiting=1))
     client = connect(App(service, ModelManagement(None), threads=1))
     reply = client.post("/invocations", content=png, headers=PNG)
-    fault, request = (one for one in lines() if one["logger"] == "maskrcnn_handlers.service")
+    fault, request = (one for one in lines() if one["logger"].startswith("maskrcnn_handlers."))
     assert "RuntimeError: the graph\nfailed on 1" in fault["exception"]
     assert (request["status"], request["code"]) == (500, "backend_failed")
     ids = {fault["request_id"], request["request_id"], reply.headers[ID]}

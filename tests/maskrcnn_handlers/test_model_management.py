@@ -44,7 +44,7 @@ def test_a_server_of_many_is_ready_before_it_has_one(many: httpx.Client) -> None
 
 def test_the_life_of_a_model(many: httpx.Client, tmp_path: Path, png: bytes) -> None:
     assert load(many, "one", tmp_path / "a").status_code == 200
-    described = {"modelName": "one", "modelUrl": str(tmp_path / "a")}
+    described = {"modelName": "one", "modelUrl": str(tmp_path / "a"), "status": "ready"}
     assert many.get("/models").json() == {"models": [described]}
     assert many.get("/models/one").json() == described
     headers = {"Content-Type": "image/png"}
@@ -79,7 +79,10 @@ def test_of_several_one_has_to_be_named(many: httpx.Client, tmp_path: Path, png:
         load(many, name, tmp_path / name)
     reply = many.post("/invocations", content=png, headers={"Content-Type": "image/png"})
     assert reply.status_code == 404
-    assert "2 models are loaded: invoke one by its name" in reply.json()["error"]["message"]
+    assert (
+        "2 models are loaded, and none is the default: name one (there are: a, b)"
+        in reply.json()["error"]["message"]
+    )
 
 
 @pytest.mark.parametrize(
@@ -87,7 +90,7 @@ def test_of_several_one_has_to_be_named(many: httpx.Client, tmp_path: Path, png:
     [
         (b"", "Invalid JSON"),
         (b"[]", "body"),
-        (b'{"model_name": "x"}', "url: Field required"),
+        (b'{"model_name": "x"}', "url: is missing"),
         (b'{"model_name": "", "url": "/x"}', "model_name: String should have at least 1"),
         (b'{"model_name": "x", "url": "s3://bucket/x"}', "from below"),
     ],

@@ -3,7 +3,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from maskrcnn_handlers.pictures import overlay
+from maskrcnn_handlers.pictures import colour, overlay
 from maskrcnn_server.categories import named
 from maskrcnn_server.detections import Detections
 from maskrcnn_server.masks import BitMasks
@@ -78,3 +78,13 @@ def test_labels_that_do_not_fit_are_no_error(size: tuple[int, int]) -> None:
 def test_a_box_without_area_is_no_error() -> None:
     black = np.zeros((20, 20, 3), np.uint8)
     overlay(black, found([(5, 5, 5, 5)], (20, 20)), CATEGORIES)
+
+
+def test_labels_of_boxes_at_one_place_stand_below_each_other() -> None:
+    """Three boxes, nearly the same: each label's colour is there, as a bar of its own."""
+    boxes: list[Box] = [(60, 60 + i, 190, 190) for i in range(3)]
+    black = np.zeros((200, 200, 3), np.uint8)
+    picture = np.asarray(overlay(black, found(boxes, (200, 200), masked=False), CATEGORIES))
+    for i in range(3):
+        inside = (picture == np.array(colour(i), np.uint8)).all(2)[:, 64:110]
+        assert (inside.sum(1) > 8).sum() >= 8

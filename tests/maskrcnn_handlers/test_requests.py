@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from maskrcnn_handlers.requests import RAW, InferenceRequest, parse
+from maskrcnn_handlers.requests import MOST_IMAGES, RAW, Encoded, InferenceRequest, parse
 from maskrcnn_server.backend import PredictOptions
 from maskrcnn_server.errors import RequestError, UnsupportedContentType
 
@@ -22,7 +22,7 @@ def parsed(attributes: str = "", /, **fields: Any) -> InferenceRequest:
 
 def test_the_notebooks_request_asks_for_the_defaults() -> None:
     assert parsed() == InferenceRequest(
-        image_id="000000000139.jpg", image=IMAGE, options=PredictOptions(), format=None
+        images=[Encoded("000000000139.jpg", IMAGE)], options=PredictOptions(), format=None
     )
 
 
@@ -34,8 +34,10 @@ def test_every_option_may_be_a_json_field() -> None:
         masks=False,
         rpn=True,
         format="coco",
+        classes=["person", 3],
+        rle="columns",
     )
-    assert request.format == "coco"
+    assert (request.format, request.rle, request.classes) == ("coco", "columns", ["person", 3])
     assert request.options == PredictOptions(
         score_threshold=0.25, mask_threshold=0.75, max_detections=3, masks=False, proposals=True
     )
@@ -44,20 +46,22 @@ def test_every_option_may_be_a_json_field() -> None:
 @pytest.mark.parametrize("content_type", RAW)
 def test_an_image_may_be_the_body(content_type: str) -> None:
     request = parse(IMAGE, content_type, "", 0.5)
-    assert request.image == IMAGE
-    assert request.image_id == ""
+    assert request.images == [Encoded("", IMAGE)]
+    assert not request.several
 
 
 def test_every_option_may_be_a_custom_attribute() -> None:
     attributes = (
         "img_id=a.jpg;score_threshold=0.25; mask_threshold = 0.75;max_detections=3;"
         "masks=false;rpn=true;format=coco;"
+        "rle=columns;classes=person, 3"
     )
     request = parse(IMAGE, "image/jpeg", attributes, 0.5)
     assert request == InferenceRequest(
-        image_id="a.jpg",
-        image=IMAGE,
+        images=[Encoded("a.jpg", IMAGE)],
+        classes=["person", "3"],
         format="coco",
+        rle="columns",
         options=PredictOptions(
             score_threshold=0.25, mask_threshold=0.75, max_detections=3, masks=False, proposals=True
         ),
@@ -68,7 +72,7 @@ def test_json_fields_win_over_custom_attributes() -> None:
     request = parsed("score_threshold=0.9;max_detections=7;img_id=b", score_threshold=0.1)
     assert request.options.score_threshold == 0.1
     assert request.options.max_detections == 7
-    assert request.image_id == NOTEBOOK["img_id"]
+    assert request.images == [Encoded(NOTEBOOK["img_id"], IMAGE)]
 
 
 def test_a_field_that_is_null_counts_as_not_named() -> None:
@@ -82,7 +86,9 @@ def test_the_servers_mask_threshold_is_used_unless_the_request_names_one() -> No
 
 @pytest.mark.parametrize("value", ["", "../../etc/passwd", "a\0b\n", "ünï", "x" * 1024, 0, -5, 139])
 def test_an_image_id_is_returned_as_it_came(value: str | int) -> None:
-    image_id = parsed(img_id=value).image_id
+    (image,) = parsed(img_id=value).images
+    assert isinstance(image, Encoded)
+    image_id = image.image_id
     assert image_id == value
     assert type(image_id) is type(value)
 
@@ -97,18 +103,21 @@ def test_an_image_id_is_returned_as_it_came(value: str | int) -> None:
     ],
 )
 def test_content_types_may_have_parameters_and_capitals(content_type: str) -> None:
-    assert parse(json.dumps(NOTEBOOK).encode(), content_type, "", 0.5).image == IMAGE
+    request = parse(json.dumps(NOTEBOOK).encode(), content_type, "", 0.5)
+    assert request.images == [Encoded(NOTEBOOK["img_id"], IMAGE)]
 
 
 @pytest.mark.parametrize("content_type", ["", "text/plain", "image/gif", "json", ";", "*/*"])
 def test_other_content_types_are_refused_with_the_choices(content_type: str) -> None:
     with pytest.raises(UnsupportedContentType) as refused:
         parse(IMAGE, content_type, "", 0.5)
-    assert refused.value.detail == {"supported": ["application/json", *RAW]}
+    supported = ["application/json", *RAW, "application/x-npy", "multipart/form-data"]
+    assert refused.value.detail == {"supported": supported}
 
 
 def test_line_breaks_in_base64_are_ignored() -> None:
-    assert parsed(img_data=base64.encodebytes(IMAGE * 10).decode()).image == IMAGE * 10
+    request = parsed(img_data=base64.encodebytes(IMAGE * 10).decode())
+    assert request.images == [Encoded(NOTEBOOK["img_id"], IMAGE * 10)]
 
 
 @pytest.mark.parametrize(
@@ -139,6 +148,12 @@ def test_what_is_not_base64_is_refused(text: str) -> None:
         ("max_detections", 1.5),
         ("masks", 1),
         ("rpn", "yes"),
+        ("rle", "runs"),
+        ("classes", []),
+        ("classes", [True]),
+        ("classes", [1.5]),
+        ("classes", {"person": 1}),
+        ("classes", ["x" * 257]),
         ("format", "x" * 65),
         ("scorethreshold", 0.5),
     ],
@@ -196,3 +211,121 @@ def test_a_misspelt_field_is_told_the_nearest() -> None:
     body = b'{"img_id": "a", "img_data": "", "score_treshold": 0.5}'
     with pytest.raises(RequestError, match="no such field; the nearest is score_threshold"):
         parse(body, "application/json", "", 0.5)
+
+
+def several(*instances: Any, **fields: Any) -> InferenceRequest:
+    body = json.dumps({"instances": instances, **fields}).encode()
+    return parse(body, "application/json", "", 0.5)
+
+
+def test_several_images_come_in_one_request() -> None:
+    request = several(NOTEBOOK, {**NOTEBOOK, "img_id": 2}, score_threshold=0.9)
+    assert request.several
+    assert request.images == [Encoded(NOTEBOOK["img_id"], IMAGE), Encoded(2, IMAGE)]
+    assert request.options.score_threshold == 0.9
+
+
+def test_one_of_several_is_a_list_as_well() -> None:
+    assert several(NOTEBOOK).several
+
+
+@pytest.mark.parametrize(
+    ("bad", "field"),
+    [
+        ({"img_id": "a"}, "img_data"),
+        ({**NOTEBOOK, "img_data": "*"}, "img_data"),
+        ({**NOTEBOOK, "score_threshold": 0.5}, "score_threshold"),
+        (None, "body"),
+        ("a", "body"),
+        ([], "body"),
+    ],
+    ids=["half", "no base64", "an option", "null", "text", "list"],
+)
+def test_what_is_wrong_with_one_of_several_stands_in_its_place(bad: Any, field: str) -> None:
+    first, wrong, last = several(NOTEBOOK, bad, NOTEBOOK).images
+    assert first == last == Encoded(NOTEBOOK["img_id"], IMAGE)
+    assert isinstance(wrong, RequestError)
+    assert wrong.detail == {"field": field}
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"instances": []}, "instances"),
+        ({"instances": None}, "instances"),
+        ({"instances": NOTEBOOK}, "instances"),
+        ({"instances": [NOTEBOOK] * (MOST_IMAGES + 1)}, "instances"),
+        ({"instances": [NOTEBOOK], "img_data": ""}, "img_data"),
+        ({"instances": [NOTEBOOK], "img_id": "a"}, "img_id"),
+        ({"instances": [NOTEBOOK], "score_threshold": 2}, "score_threshold"),
+    ],
+    ids=["none", "null", "no list", "too many", "an image beside", "a name beside", "an option"],
+)
+def test_what_is_wrong_with_the_whole_request_is_refused(
+    fields: dict[str, Any], field: str
+) -> None:
+    with pytest.raises(RequestError, match=f"^{field}: ") as refused:
+        parse(json.dumps(fields).encode(), "application/json", "", 0.5)
+    assert refused.value.detail == {"field": field}
+
+
+def form(*parts: tuple[str, bytes], boundary: str = "b") -> bytes:
+    """A form of parts: what follows `form-data;` in their header, and their contents."""
+    written = b"".join(
+        f"--{boundary}\r\nContent-Disposition: form-data; {header}\r\n\r\n".encode()
+        + contents
+        + b"\r\n"
+        for header, contents in parts
+    )
+    return written + f"--{boundary}--\r\n".encode()
+
+
+FILE = ('name="image"; filename="a.png"', IMAGE)
+FORM = "multipart/form-data; boundary=b"
+
+
+def test_a_form_has_an_image_and_options() -> None:
+    body = form(FILE, ('name="score_threshold"', b"0.25"), ('name="classes"', b"cat,dog"))
+    request = parse(body, FORM, "score_threshold=0.9;max_detections=2", 0.5)
+    assert request.images == [Encoded("a.png", IMAGE)]
+    assert request.options.score_threshold == 0.25
+    assert request.options.max_detections == 2
+    assert request.classes == ["cat", "dog"]
+
+
+def test_a_form_may_name_its_image() -> None:
+    request = parse(form(FILE, ('name="img_id"', b"7")), FORM, "", 0.5)
+    assert request.images == [Encoded("7", IMAGE)]
+    request = parse(form(FILE), 'multipart/form-data; boundary="b"', "img_id=8", 0.5)
+    assert request.images == [Encoded("8", IMAGE)]
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "why"),
+    [
+        (form(), FORM, "one file, not 0"),
+        (form(FILE, FILE), FORM, "one file, not 2"),
+        (b"", FORM, "one file, not 0"),
+        (form(FILE)[:-40], FORM, "one file, not 0"),
+        (form(FILE), "multipart/form-data", "boundary"),
+        (form(FILE), "multipart/form-data; boundary=", "boundary"),
+        (form(FILE), "multipart/form-data; boundary=other", "no form"),
+        (b"no form at all", FORM, "no form"),
+        (form(FILE, ('name="rpn"', b"1"), ('name="rpn"', b"1")), FORM, "there are two"),
+        (form(FILE, *((f'name="{i}"', b"") for i in range(100))), FORM, "more than 64 parts"),
+        (form(FILE, ('name="threshold"', b"1")), FORM, "no such field"),
+        (form(FILE, ('name="score_threshold"', b"high")), FORM, "score_threshold"),
+        (form(FILE, ('name="score_threshold"', b"\xff")), FORM, "score_threshold"),
+    ],
+    ids=lambda value: value[-20:] if isinstance(value, str) else "",
+)
+def test_a_form_that_is_none_is_refused(body: bytes, content_type: str, why: str) -> None:
+    with pytest.raises(RequestError, match=why):
+        parse(body, content_type, "", 0.5)
+
+
+def test_the_name_of_a_file_is_no_longer_than_any() -> None:
+    body = form((f'name="image"; filename="{"x" * 3000}"', IMAGE))
+    (image,) = parse(body, FORM, "", 0.5).images
+    assert isinstance(image, Encoded)
+    assert len(str(image.image_id)) == 1024

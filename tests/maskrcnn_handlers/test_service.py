@@ -1,7 +1,8 @@
+import io
 import json
 import logging
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -118,6 +119,66 @@ def test_boxes_only(service: Service, question: dict[str, Any]) -> None:
     body = json.dumps(question | {"masks": False}).encode()
     (annotation,) = content(service.invoke(body, JSON, "", ""))["annotations"]
     assert "segmentation" not in annotation
+
+
+def test_only_classes_that_were_asked_for(engine: Engine, encode: Callable[..., bytes]) -> None:
+    """The best of them, not those of them among the best."""
+    service = Service(Plugins().formats(), environment.read())
+    service.start(engine)
+    pixels = np.zeros((8, 10, 3), np.uint8)
+    pixels[1:3, 1:3] = 255, 200, 180
+    attributes = "classes=blue, 2;max_detections=1;score_threshold=0.1"
+    answer = content(service.invoke(encode(pixels), "image/png", "", attributes))
+    assert [a["category_name"] for a in answer["annotations"]] == ["green"]
+
+
+def test_a_class_that_there_is_not_is_400(service: Service, png: bytes) -> None:
+    reply = service.invoke(png, "image/png", "", "classes=read")
+    assert_refused(reply, 400, "invalid_request")
+    assert "the nearest are red" in content(reply)["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("attributes", "status"),
+    [
+        ("rle=columns", 200),
+        ("format=coco;rle=compressed", 200),
+        ("format=coco;rle=rows", 400),
+        ("format=yolo-seg;rle=rows", 400),
+    ],
+)
+def test_run_lengths_are_those_that_the_format_writes(
+    service: Service, png: bytes, attributes: str, status: int
+) -> None:
+    reply = service.invoke(png, "image/png", "", attributes)
+    assert reply.status == status
+    if status == 400:
+        assert "rle: format" in content(reply)["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("accept", "content_type"),
+    [
+        ("image/png", "image/png"),
+        ("image/jpeg", "image/jpeg"),
+        ("image/png; format=instance-map", "image/png"),
+        ("application/geo+json", "application/geo+json"),
+        ("text/plain", "text/plain"),
+        ("*/*", JSON),
+        ("application/json, image/png;q=0.9", JSON),
+    ],
+)
+def test_the_accepted_type_is_written(
+    service: Service, png: bytes, accept: str, content_type: str
+) -> None:
+    assert service.invoke(png, "image/png", accept, "").content_type == content_type
+
+
+def test_an_array_is_answered(service: Service, pixels: np.ndarray) -> None:
+    file = io.BytesIO()
+    np.save(file, pixels)
+    reply = service.invoke(file.getvalue(), "application/x-npy", "", "")
+    assert len(content(reply)["annotations"]) == 1
 
 
 def test_the_operators_default_format_is_used(engine: Engine, png: bytes) -> None:

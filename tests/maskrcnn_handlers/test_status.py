@@ -28,7 +28,10 @@ EXPECTED: dict[type[errors.MaskRCNNError], int] = {
     errors.QueueFull: 429,
     errors.DeadlineExceeded: 504,
     errors.CallerGone: 499,
+    errors.ModelFailed: 503,
     errors.BackendFailed: 500,
+    errors.BackendCrashed: 500,
+    errors.BackendTimedOut: 504,
     errors.StartupError: 500,
     errors.InvalidSetting: 500,
     errors.PluginError: 500,
@@ -36,6 +39,7 @@ EXPECTED: dict[type[errors.MaskRCNNError], int] = {
     errors.DownloadFailed: 500,
     errors.InvalidModel: 500,
     errors.DeploymentFailed: 500,
+    errors.NoAnswer: 500,
     errors.MaskRCNNError: 500,
 }
 

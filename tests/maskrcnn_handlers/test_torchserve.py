@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from maskrcnn_handlers.torchserve import files, process
-from maskrcnn_handlers.torchserve.handler import ANSWERED, CAME, SECTION, MaskRCNNHandler
+from maskrcnn_handlers.torchserve.handler import ANSWERED, CAME, FORM, SECTION, MaskRCNNHandler
 from maskrcnn_server import settings as environment
 from maskrcnn_server.errors import InvalidModel, StartupError
 
@@ -174,6 +174,26 @@ def test_a_picture_that_the_model_fails_on_fails_alone(
     assert codes(context) == [200, 500, 200]
     assert answers[1]["error"]["code"] == "backend_failed"
     assert "unlucky" not in answers[1]["error"]["message"]
+
+
+def test_a_form_is_told_by_a_header_of_its_own(ask: Ask, context: Context, png: bytes) -> None:
+    """TorchServe would take it apart if it knew what it is."""
+    form = b'--b\r\nContent-Disposition: form-data; name="image"; filename="a.png"\r\n\r\n'
+    body = form + png + b"\r\n--b--\r\n"
+    told: dict[str, object] = {FORM: "multipart/form-data; boundary=b"}
+    (answer,) = ask((body, "application/octet-stream", told))
+    assert codes(context) == [200]
+    assert answer["img_id"] == "a.png"
+
+
+def test_several_images_are_answered_beside_other_requests(
+    ask: Ask, context: Context, plugin: ModuleType, question: dict[str, Any], png: bytes
+) -> None:
+    several = json.dumps({"instances": [question] * 3}).encode()
+    answers = ask((several, "application/json"), (png, PNG), (several, "application/json"))
+    assert codes(context) == [200, 200, 200]
+    assert [len(answers[i]["predictions"]) for i in (0, 2)] == [3, 3]
+    assert plugin.batches == [3, 2, 2]
 
 
 def test_a_request_that_waited_for_too_long_does_not_run(

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -147,3 +149,13 @@ def test_there_is_a_mask_for_each_box() -> None:
 def test_masks_are_of_the_images_size() -> None:
     with pytest.raises(ValueError, match="masks are of the image's size"):
         detections(masks=bitmaps(2, (8, 5)))
+
+
+def test_those_of_some_categories_are_the_best_of_them() -> None:
+    four = detections(
+        boxes=(WHOLE,) * 4, scores=(0.9, 0.8, 0.7, 0.6), category_ids=(1, 2, 1, 2), masks=None
+    )
+    assert four.of({2}, None).scores.tolist() == pytest.approx([0.8, 0.6])
+    assert four.of([1, 2], 3).category_ids.tolist() == [1, 2, 1]
+    assert len(four.of({3}, None)) == 0
+    assert len(replace(four, masks=bitmaps(4, (5, 8))).of({1}, 1).masks or ()) == 1

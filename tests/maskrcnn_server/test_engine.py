@@ -8,14 +8,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from maskrcnn_server.backend import Image, PredictOptions
+from maskrcnn_server.backend import Image, ModelLost, PredictOptions
 from maskrcnn_server.detections import Detections
 from maskrcnn_server.engine import Caller, Engine, Turns
 from maskrcnn_server.errors import (
+    BackendCrashed,
     BackendFailed,
     CallerGone,
     DeadlineExceeded,
     InvalidImage,
+    ModelFailed,
+    NotReady,
     QueueFull,
     UnavailableError,
 )
@@ -480,3 +483,112 @@ def test_no_answer_is_lost_or_anothers(
     assert (shared.waiting, shared.asked) == (0, 0)
     assert max(model.calls, default=0) <= max_batch
     assert shared.close(timeout_s=PATIENCE_S)
+
+
+def test_a_model_that_hangs_does_not_keep_the_others(gate: Gate, pool: ThreadPoolExecutor) -> None:
+    turns = Turns(limit_s=0.1)
+    hanging = Engine(Scripted(gate), max_waiting=4, turns=turns, limit_s=0.05)
+    healthy = Engine(FakeModel(0.5), max_waiting=4, turns=turns)
+    stuck = [pool.submit(ask, hanging, Caller(PATIENCE_S)) for _ in range(3)]
+    assert gate.reached.wait(PATIENCE_S)
+    for _ in range(3):
+        assert len(ask(healthy)) == 1
+    assert [hanging.hangs, healthy.hangs] == [True, False]
+    with pytest.raises(ModelFailed, match=r"one call for more than 0\.05 s"):
+        ask(hanging)
+    assert not hanging.close(timeout_s=0.01)
+    gate.opened.set()
+    stuck[0].result(PATIENCE_S)
+    assert healthy.close(timeout_s=PATIENCE_S)
+
+
+def test_a_model_that_hangs_and_comes_back_does_not_end_anothers_turn(
+    pool: ThreadPoolExecutor,
+) -> None:
+    """Whose turn it is, and who computes, are two things."""
+    turns, gates, together = Turns(limit_s=0.05), [Gate(), Gate()], []
+    engines = [Engine(Scripted(gate), max_waiting=4, turns=turns) for gate in gates]
+    third = Engine(
+        Scripted(lambda: together.append(engines[1].running)), max_waiting=4, turns=turns
+    )
+    asked = [pool.submit(ask, engines[0])]
+    assert gates[0].reached.wait(PATIENCE_S)
+    asked.append(pool.submit(ask, engines[1]))
+    assert gates[1].reached.wait(PATIENCE_S)
+    gates[0].opened.set()
+    asked[0].result(PATIENCE_S)
+    asked.append(pool.submit(ask, third))
+    gates[1].opened.set()
+    for one in asked:
+        one.result(PATIENCE_S)
+    assert len(together) == 1
+
+
+def test_a_plugin_that_exits_ends_its_request_and_not_the_server() -> None:
+    def act() -> None:
+        raise SystemExit(3)
+
+    with pytest.raises(BackendFailed):
+        ask(engine(Scripted(act)))
+
+
+class Mortal(Batching):
+    """Loses its calls as told, and is down for as long."""
+
+    restarts = 0
+
+    def __init__(self, *losses: bool) -> None:
+        super().__init__()
+        self.losses = list(losses)
+        self.up = True
+        self.changed: Callable[[], None] = lambda: None
+
+    def is_up(self) -> bool:
+        return self.up
+
+    def tell(self, changed: Callable[[], None]) -> None:
+        self.changed = changed
+
+    def predict(self, images: Sequence[Image], options: PredictOptions, /) -> list[Detections]:
+        if self.losses and self.losses.pop(0):
+            self.calls.append(-len(images))
+            raise ModelLost("the process was killed")
+        return super().predict(images, options)
+
+    def come(self, up: bool) -> None:
+        self.up = up
+        self.changed()
+
+
+def test_a_call_that_was_lost_is_made_once_more() -> None:
+    model = Mortal(True)
+    assert len(ask(engine(model), pixels=image() + 200)) == 1
+    assert model.calls == [-1, 1]
+    model.losses = [True, True]
+    with pytest.raises(BackendCrashed, match="was killed"):
+        ask(engine(model), pixels=image() + 200)
+    assert model.calls == [-1, 1, -1, -1]
+
+
+def test_requests_wait_while_the_model_is_down(pool: ThreadPoolExecutor) -> None:
+    model = Mortal()
+    server = engine(model)
+    model.come(up=False)
+    with pytest.raises(DeadlineExceeded):
+        ask(server, Caller(0.02))
+    waiting = pool.submit(ask, server, pixels=image() + 200)
+    waiting_for(server, 0)
+    model.come(up=True)
+    assert len(waiting.result(PATIENCE_S)) == 1
+    assert model.calls == [1]
+
+
+def test_who_was_lost_with_the_model_is_not_computed_during_shutdown() -> None:
+    class Ending(Mortal):
+        def predict(self, _: Sequence[Image], __: PredictOptions, /) -> list[Detections]:
+            server.refuse_waiting()
+            raise ModelLost("the process was killed")
+
+    server = engine(Ending())
+    with pytest.raises(NotReady):
+        ask(server, pixels=image() + 200)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from maskrcnn_server import masks
-from maskrcnn_server.masks import BitMasks, RoiMasks
+from maskrcnn_server.masks import BitMasks, RoiMasks, RunLengthMasks
 from maskrcnn_server.rle import Order, Size
 from maskrcnn_server.stopwatch import listen
 
@@ -212,3 +212,32 @@ def test_pasting_is_a_stage() -> None:
     with listen() as stopwatch:
         roi(soft(), (0, 0, 9, 9)).rle("rows")
     assert list(stopwatch.seconds) == ["paste"]
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_some_of_the_masks_are_taken(order: Order) -> None:
+    bitmaps = np.random.RandomState(0).random_sample((3, 5, 8)) < 0.5
+    runs = RunLengthMasks(BitMasks(bitmaps).rle("rows"), (5, 8))
+    for each in (BitMasks(bitmaps), runs):
+        taken = each.take(np.array([2, 0]))
+        assert (len(taken), taken.size) == (2, (5, 8))
+        np.testing.assert_array_equal([m.bitmap() for m in taken.rle(order)], bitmaps[[2, 0]])
+
+
+def test_soft_masks_that_are_taken_stay_soft() -> None:
+    three = roi(soft(), (0, 0, 9, 9), (1, 1, 5, 5), (2, 2, 9, 9))
+    taken = three.take(np.array([1]))
+    assert taken.boxes.tolist() == [[1, 1, 5, 5]]
+    assert taken.rle("rows")[0].counts.tolist() == three.rle("rows")[1].counts.tolist()
+
+
+def test_run_lengths_are_given_in_either_order() -> None:
+    bitmaps = np.zeros((2, 3, 4), np.bool_)
+    bitmaps[0, 1, 1:3] = bitmaps[1, :, 0] = True
+    columns = tuple(BitMasks(bitmaps).rle("columns"))
+    masks = RunLengthMasks(columns, (3, 4))
+    assert (len(masks), masks.size) == (2, (3, 4))
+    assert masks.rle("columns") == list(columns)
+    for mask, bitmap in zip(masks.rle("rows"), bitmaps, strict=True):
+        assert mask.order == "rows"
+        np.testing.assert_array_equal(mask.bitmap(), bitmap)

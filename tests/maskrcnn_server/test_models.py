@@ -1,19 +1,25 @@
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from maskrcnn_server import settings
 from maskrcnn_server.backend import ModelConfig
 from maskrcnn_server.engine import Engine
 from maskrcnn_server.errors import (
     InsufficientMemory,
     InvalidModel,
     ModelExists,
+    ModelFailed,
     ModelNotFound,
     ModelRefused,
+    NotReady,
+    StartupError,
 )
 from maskrcnn_server.models import ACTIVATIONS, Models
+from maskrcnn_server.models_file import Spec, read_models
 from maskrcnn_server.testing import FakeBackend
 
 ROOM_FOR_TWO = 2 * ACTIVATIONS + 4096
@@ -132,3 +138,149 @@ def test_closing_closes_every_model(make: Make, tmp_path: Path) -> None:
     for name in ("a", "b"):
         models.load(name, str(tmp_path / name))
     assert models.close(timeout_s=1)
+
+
+def specs(folder: Path, text: str) -> list[Spec]:
+    (folder / "models.yaml").write_text(text)
+    return read_models(folder / "models.yaml", settings.read())
+
+
+def of_spec(spec: Spec) -> tuple[Engine, Path]:
+    folder = Path(spec.settings.model)
+    return engine(folder), folder
+
+
+def states(models: Models) -> dict[str, str]:
+    return {hosted.name: hosted.state()[0] for hosted in models.hosted()}
+
+
+TWO = "models: {one: {model: a}, two: {model: b, default: true}}"
+
+
+def test_the_models_of_a_file_are_loaded_and_found_by_name_or_as_the_default(
+    make: Make, tmp_path: Path
+) -> None:
+    models = make()
+    models.open(specs(tmp_path, TWO), of_spec)
+    assert states(models) == {"one": "ready", "two": "ready"}
+    assert models.engine(None) is models.engine("two")
+    assert (models.name(None), models.name("one"), models.name("three")) == ("two", "one", "")
+    models.check()
+
+
+def test_a_model_that_fails_to_load_costs_the_others_nothing(make: Make, tmp_path: Path) -> None:
+    (tmp_path / "a/broken").touch()
+    models = make()
+    models.open(specs(tmp_path, TWO), of_spec)
+    assert states(models) == {"one": "failed", "two": "ready"}
+    models.check()
+    with pytest.raises(ModelFailed, match="one could not be loaded: nothing in it"):
+        models.engine("one")
+    (tmp_path / "a/broken").unlink()
+    models.load("one", None)
+    assert states(models) == {"one": "ready", "two": "ready"}
+    models.unload("one")
+    models.load("one", None)
+    with pytest.raises(ModelExists):
+        models.load("one", None)
+    with pytest.raises(ModelRefused, match=r"no model three is in the models\.yaml"):
+        models.load("three", None)
+
+
+@pytest.mark.parametrize("fault", [RuntimeError("odd"), SystemExit("odd")], ids=repr)
+def test_whatever_a_backend_raises_is_the_models_failure(
+    make: Make, tmp_path: Path, fault: BaseException
+) -> None:
+    def load(spec: Spec) -> tuple[Engine, Path]:
+        if spec.name == "one":
+            raise fault
+        return of_spec(spec)
+
+    models = make()
+    models.open(specs(tmp_path, TWO), load)
+    assert models.hosted()[0].reason == f"{type(fault).__name__}: odd"
+    assert states(models)["two"] == "ready"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("models: {one: {model: a, required: true}, two: {model: b}}", "one: nothing in it"),
+        ("models: {one: {model: a}}", "one: nothing in it"),
+    ],
+    ids=["required", "all"],
+)
+def test_a_model_that_is_needed_and_fails_is_an_error(
+    make: Make, tmp_path: Path, text: str, said: str
+) -> None:
+    (tmp_path / "a/broken").touch()
+    with pytest.raises(StartupError, match=said):
+        make().open(specs(tmp_path, text), of_spec)
+
+
+def test_a_model_that_does_not_come_to_an_end_keeps_none_and_may_come_later(
+    make: Make, tmp_path: Path
+) -> None:
+    go_on = threading.Event()
+
+    def load(spec: Spec) -> tuple[Engine, Path]:
+        if spec.name == "one":
+            assert go_on.wait(10)
+        return of_spec(spec)
+
+    text = "models: {one: {model: a, load_timeout_s: 0.1}, two: {model: b}}"
+    models = make()
+    models.open(specs(tmp_path, text), load)
+    assert states(models) == {"one": "failed", "two": "ready"}
+    assert models.hosted()[0].reason == "it was not loaded within 0.1 s"
+    go_on.set()
+    deadline = time.monotonic() + 10
+    while states(models)["one"] != "ready":
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_isolated_models_are_loaded_while_others_are(make: Make, tmp_path: Path) -> None:
+    both = threading.Barrier(2)
+
+    def load(spec: Spec) -> tuple[Engine, Path]:
+        both.wait(10)
+        return of_spec(spec)
+
+    text = "models: {one: {model: a}, two: {model: b, isolation: process}}"
+    models = make()
+    models.open(specs(tmp_path, text), load)
+    assert states(models) == {"one": "ready", "two": "ready"}
+
+
+def test_models_that_are_being_loaded_are_not_ready(make: Make, tmp_path: Path) -> None:
+    models, seen = make(), []
+
+    def load(spec: Spec) -> tuple[Engine, Path]:
+        with pytest.raises(NotReady, match="loading one"):
+            models.check()
+        with pytest.raises(NotReady, match="model one is loading"):
+            models.engine("one")
+        seen.append(states(models))
+        return of_spec(spec)
+
+    models.open(specs(tmp_path, "models: {one: {model: a}}"), load)
+    assert seen == [{"one": "loading"}]
+
+
+def test_models_of_the_file_are_not_evicted(make: Make, tmp_path: Path) -> None:
+    models = make(evicts=True)
+    models.open(specs(tmp_path, "models: {one: {model: a}}"), of_spec)
+    models.load("b", str(tmp_path / "b"))
+    models.load("c", str(tmp_path / "c"))
+    assert sorted(names(models)) == ["c", "one"]
+
+
+def test_a_model_that_hangs_makes_the_server_unhealthy(make: Make, tmp_path: Path) -> None:
+    models = make()
+    models.open(specs(tmp_path, TWO), of_spec)
+    hanging = models.engine("one")
+    hanging.limit_s = -1.0
+    hanging._running = 1
+    with pytest.raises(ModelFailed, match="one: the model has computed"):
+        models.check()

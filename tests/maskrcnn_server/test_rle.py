@@ -10,7 +10,15 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.typing import NDArray
 from pycocotools import mask as coco
 
-from maskrcnn_server.rle import RLE, Order, edges, encode, from_edges
+from maskrcnn_server.rle import (
+    RLE,
+    Order,
+    edges,
+    encode,
+    from_compressed,
+    from_counts,
+    from_edges,
+)
 
 Bitmap: TypeAlias = NDArray[np.bool_]
 
@@ -150,3 +158,115 @@ def test_runs_that_touch_become_one() -> None:
 
 def test_no_runs_make_an_empty_mask() -> None:
     assert from_edges([], (3, 4), "rows").counts.tolist() == [12]
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@quick
+@given(bitmap=bitmaps)
+def test_a_window_holds_every_pixel_of_the_mask_and_no_line_more(
+    order: Order, bitmap: Bitmap
+) -> None:
+    y, x, inside = encode(bitmap, order).window()
+    height, width = inside.shape
+    again = np.zeros_like(bitmap)
+    again[y : y + height, x : x + width] = inside
+    np.testing.assert_array_equal(again, bitmap)
+    if bitmap.any():
+        lines = inside if order == "rows" else inside.T
+        assert lines[0].any()
+        assert lines[-1].any()
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_a_window_is_as_small_as_can_be(order: Order) -> None:
+    bitmap = np.zeros((9, 12), np.bool_)
+    bitmap[2:5, 3:10] = True
+    y, x, inside = encode(bitmap, order).window()
+    assert (y, x, inside.shape) == (2, 3, (3, 7))
+
+
+@quick
+@given(bitmaps)
+def test_runs_in_one_order_become_those_in_the_other(bitmap: Bitmap) -> None:
+    rows, columns = encode(bitmap, "rows"), encode(bitmap, "columns")
+    np.testing.assert_array_equal(rows.to("columns").counts, columns.counts)
+    np.testing.assert_array_equal(columns.to("rows").counts, rows.counts)
+    assert rows.to("rows") is rows
+
+
+@quick
+@given(bitmaps)
+def test_cocos_text_is_read_as_pycocotools_writes_it(bitmap: Bitmap) -> None:
+    text = coco.encode(np.asfortranarray(bitmap.astype(np.uint8)))["counts"].decode("ascii")
+    read = from_compressed(text, (bitmap.shape[0], bitmap.shape[1]))
+    np.testing.assert_array_equal(read.counts, encode(bitmap, "columns").counts)
+    assert read.counts.dtype == np.int64
+    assert read.order == "columns"
+
+
+@pytest.mark.parametrize("bitmap", SHAPES)
+def test_cocos_text_of_extreme_masks_survives_the_round_trip(bitmap: Bitmap) -> None:
+    text = encode(bitmap, "columns").compressed()
+    np.testing.assert_array_equal(from_compressed(text, bitmap.shape).bitmap(), bitmap)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("", id="nothing"),
+        pytest.param("1 2", id="a space"),
+        pytest.param("\u00e9", id="beyond ASCII"),
+        pytest.param("o", id="a number that does not end"),
+        pytest.param("o" * 8 + "0", id="a number of nine characters"),
+        pytest.param("oooooo_0", id="a number beyond the mask"),
+        pytest.param("1", id="too few pixels"),
+        pytest.param("`0", id="too many pixels"),
+        pytest.param("@", id="a negative run"),
+        pytest.param("50:", id="a run of zero pixels"),
+    ],
+)
+def test_what_is_no_mask_of_this_size_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="run lengths"):
+        from_compressed(text, (3, 5))
+
+
+@quick
+@given(st.text(max_size=30))
+def test_any_text_is_a_mask_or_refused(text: str) -> None:
+    try:
+        read = from_compressed(text, (6, 7))
+    except ValueError:
+        return
+    assert read.bitmap().shape == (6, 7)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@quick
+@given(bitmap=bitmaps)
+def test_counts_of_anybody_are_read(order: Order, bitmap: Bitmap) -> None:
+    flat = bitmap.ravel() if order == "rows" else bitmap.T.ravel()
+    scattered = [n for value in flat for n in ((0, 1) if value else (1, 0))]
+    read = from_counts(scattered, (bitmap.shape[0], bitmap.shape[1]), order)
+    np.testing.assert_array_equal(read.counts, encode(bitmap, order).counts)
+
+
+@pytest.mark.parametrize("counts", [[], [5], [13], [-1, 13], [12, -1, 1], [10**30]])
+def test_counts_that_do_not_fit_are_refused(counts: list[int]) -> None:
+    with pytest.raises(ValueError, match="which is 12"):
+        from_counts(counts, (3, 4), "rows")
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@quick
+@given(bitmap=bitmaps, seed=st.integers(0, 2**32 - 1))
+def test_intersection_counts_the_pixels_in_both(order: Order, bitmap: Bitmap, seed: int) -> None:
+    height, width = bitmap.shape
+    other = speckled(height, width, 0.5, seed)
+    found = encode(bitmap, order).intersection(encode(other, order))
+    assert found == (bitmap & other).sum()
+
+
+def test_masks_that_cannot_be_laid_over_each_other_have_no_intersection() -> None:
+    mask = encode(np.ones((2, 3), np.bool_), "rows")
+    with pytest.raises(ValueError, match="masks of"):
+        mask.intersection(encode(np.ones((2, 3), np.bool_), "columns"))

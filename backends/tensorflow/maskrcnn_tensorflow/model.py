@@ -19,7 +19,6 @@ from maskrcnn_tensorflow.graph import Graph, Operators, Stages
 from maskrcnn_tensorflow.heads import Found
 from maskrcnn_tensorflow.layers import fold
 from maskrcnn_tensorflow.precision import dtype
-from maskrcnn_tensorflow.preprocess import Pixels
 from maskrcnn_tensorflow.profile import Profile
 
 MAX_BATCH = 4
@@ -51,11 +50,9 @@ class TensorFlowModel:
         self._profile: Profile | None = None
 
     def predict(self, images: Sequence[Image], options: PredictOptions, /) -> list[Detections]:
-        with stage("preprocess"):
-            resized = [preprocess.resized(image, self._config) for image in images]
         results: dict[int, Detections] = {}
         for group in _groups([self.network_shape(_size(image)) for image in images]):
-            found = self._run([images[i] for i in group], [resized[i] for i in group], options)
+            found = self._run([images[i] for i in group], options)
             results.update(zip(group, found, strict=True))
         return [results[i] for i in range(len(images))]
 
@@ -69,30 +66,28 @@ class TensorFlowModel:
     def close(self) -> None:
         self._graph = self._profile = None
 
-    def stages(self, images: list[Pixels], options: PredictOptions) -> Stages:
-        """What the network computes of resized images whose padded sizes are equal."""
+    def stages(self, images: list[Image], options: PredictOptions) -> Stages:
+        """What the network computes of images whose padded sizes are equal."""
         graph = self._open()
         threshold, limit = self._kept(options)
         with stage("preprocess"):
             pixels = preprocess.batch(images, self._config)
-        sizes = np.array([_size(image) for image in images], np.int32)
+        sizes = self._sizes(images)
         with stage("network"):
             stages: Stages = graph.detect(pixels, sizes, np.float32(threshold), np.int32(limit))
         return stages
 
     def profile(self, image: Image, options: PredictOptions, /) -> dict[str, float]:
         self._profile = self._profile or Profile(self._open())
-        resized = preprocess.resized(image, self._config)
-        pixels = preprocess.batch([resized], self._config)
-        sizes = np.array([_size(resized)], np.int32)
-        return self._profile.seconds(pixels, sizes, *self._kept(options))
+        pixels = preprocess.batch([image], self._config)
+        return self._profile.seconds(pixels, self._sizes([image]), *self._kept(options))
 
     def trace(self, image: Image, options: PredictOptions, /) -> Trace:
         """What `predict` computes of `image` on its way."""
         resized = preprocess.resized(image, self._config)
-        stages = self.stages([resized], options)
+        stages = self.stages([image], options)
         masks = self._masks(stages) if self.metadata.has_masks else None
-        (detections,) = self._detections([image], [resized], stages, masks, options)
+        (detections,) = self._detections([image], stages, masks, options)
         threshold, limit = self._kept(options)
 
         def mask(boxes: Floats, labels: Labels) -> Floats:
@@ -119,17 +114,14 @@ class TensorFlowModel:
             mask=mask if self.metadata.has_masks else None,
         )
 
-    def _run(
-        self, images: list[Image], resized: list[Pixels], options: PredictOptions
-    ) -> list[Detections]:
-        stages = self.stages(resized, options)
+    def _run(self, images: list[Image], options: PredictOptions) -> list[Detections]:
+        stages = self.stages(images, options)
         masks = self._masks(stages) if options.masks and self.metadata.has_masks else None
-        return self._detections(images, resized, stages, masks, options)
+        return self._detections(images, stages, masks, options)
 
     def _detections(
         self,
         images: list[Image],
-        resized: list[Pixels],
         stages: Stages,
         masks: NDArray[np.float32] | None,
         options: PredictOptions,
@@ -139,7 +131,7 @@ class TensorFlowModel:
         results = []
         for i, image in enumerate(images):
             size = _size(image)
-            scale = preprocess.box_scale(image, resized[i], self._config)
+            scale = preprocess.box_scale(size, self._config)
             own = owners == i
             own_boxes = _clipped(boxes[own] / scale, size)
             results.append(
@@ -165,6 +157,11 @@ class TensorFlowModel:
         graph = self._open()
         with stage("network"):
             return np.asarray(graph.masks(stages.features, stages.found), np.float32)
+
+    def _sizes(self, images: list[Image]) -> NDArray[np.int32]:
+        """Height and width (batch, 2) of resized images, without padding."""
+        sizes = [preprocess.resized_size(_size(image), self._config) for image in images]
+        return np.array(sizes, np.int32)
 
     def _kept(self, options: PredictOptions) -> tuple[float, int]:
         """The least score of a detection, and how many there may be."""
@@ -206,5 +203,5 @@ def _clipped(boxes: NDArray[np.float32], size: Size) -> NDArray[np.float32]:
     return np.clip(boxes, 0, np.array([width, height, width, height], np.float32))
 
 
-def _size(image: Image | Pixels) -> Size:
+def _size(image: Image) -> Size:
     return image.shape[0], image.shape[1]

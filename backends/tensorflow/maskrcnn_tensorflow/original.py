@@ -5,12 +5,11 @@ Keras: none of this may reach the server.
 """
 
 import hashlib
-import multiprocessing
+import logging
 import os
 import re
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
@@ -27,6 +26,7 @@ from maskrcnn_server.detections import Detections, Proposals
 from maskrcnn_server.errors import BackendFailed, InvalidModel, InvalidSetting
 from maskrcnn_server.masks import BitMasks, RoiMasks
 from maskrcnn_server.trace import Trace
+from maskrcnn_server.worker import Worker
 from maskrcnn_tensorflow.folder import ModelFolder
 from maskrcnn_tensorflow.sources import C
 from maskrcnn_tensorflow.tf_environment import FROZEN
@@ -35,6 +35,8 @@ START_S = 300
 """Seconds that the framework gets to load a model."""
 ANSWER_S = 600
 """Seconds that it gets for a picture."""
+PRINTED_S = 0.2
+"""For what it printed to arrive here."""
 LINES, LINE = 5, 300
 """So many lines of so many characters are shown of what it printed before it failed."""
 NOISE = re.compile(r"[IW]\d{4} |WARNING: All log messages")
@@ -165,7 +167,7 @@ class OriginalModel:
         self.metadata = metadata
         self._floor = floor
         self._limit = limit
-        self._worker = Worker(load, job)
+        self._worker = _Process(load, job)
 
     def predict(self, images: Sequence[Image], options: PredictOptions, /) -> list[Detections]:
         return [
@@ -224,20 +226,12 @@ class OriginalModel:
         )
 
 
-class Worker:
+class _Process:
     """A process in which the framework's code runs, one picture at a time."""
 
     def __init__(self, load: Load, job: Job) -> None:
         """Raises InvalidModel if it does not come up."""
-        context = multiprocessing.get_context("spawn")
-        self._connection, theirs = context.Pipe()
-        descriptor, log = tempfile.mkstemp(prefix="original-", suffix=".log")
-        os.close(descriptor)
-        self._log = Path(log)
-        arguments = theirs, load, job, self._log
-        self._process = context.Process(target=_work, args=arguments, daemon=True)
-        self._process.start()
-        theirs.close()
+        self._worker = Worker("original code", _work, load, job, log_level=logging.DEBUG)
         try:
             self._answer(START_S)
         except BaseException:
@@ -247,7 +241,7 @@ class Worker:
     def run(self, image: Image, *, features: bool) -> Raw:
         """What the code computes of a picture. Raises BackendFailed if it does not."""
         try:
-            self._connection.send((image, features))
+            self._worker.connection.send((image, features))
             raw: Raw = self._answer(ANSWER_S)
         except OSError:
             raise BackendFailed(self._obituary()) from None
@@ -257,18 +251,16 @@ class Worker:
 
     def close(self) -> None:
         """End the process. May be called twice."""
-        self._connection.close()
-        self._process.terminate()
-        self._process.join()
-        self._log.unlink(missing_ok=True)
+        self._worker.close()
 
     def _answer(self, timeout_s: float) -> Any:
-        if not self._connection.poll(timeout_s):
+        connection = self._worker.connection
+        if not connection.poll(timeout_s):
             raise InvalidModel(
                 f"the original code gave no answer in {timeout_s} seconds{self._last_words()}"
             )
         try:
-            is_fine, answer = self._connection.recv()
+            is_fine, answer = connection.recv()
         except (EOFError, OSError):
             raise InvalidModel(self._obituary()) from None
         if not is_fine:
@@ -276,13 +268,13 @@ class Worker:
         return answer
 
     def _obituary(self) -> str:
-        self._process.join(timeout=5)
-        return f"the original code died (exit code {self._process.exitcode}){self._last_words()}"
+        return f"the process of the original code {self._worker.obituary()}{self._last_words()}"
 
     def _last_words(self) -> str:
         """The end of what the process printed."""
-        text = self._log.read_text("utf-8", "replace")
-        lines = [line for line in text.splitlines() if NOISE.match(line) is None]
+        # What it printed is on its way, unless it has ended.
+        self._worker.ended.wait(PRINTED_S)
+        lines = [line for line in self._worker.lines if NOISE.match(line) is None]
         return "".join(f"\n    {line[:LINE]}" for line in lines[-LINES:])
 
 
@@ -304,14 +296,8 @@ def tensor(graph: Any, name: str) -> Any:
         ) from None
 
 
-def _work(connection: Connection, load: Load, job: Job, log: Path) -> None:
-    """What the process does: load once, then answer until nobody asks any more.
-
-    What it prints goes into the file `log`.
-    """
-    with log.open("ab", buffering=0) as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
+def _work(connection: Connection, load: Load, job: Job) -> None:
+    """What the process does: load once, then answer until nobody asks any more."""
     os.environ |= {"TF_USE_LEGACY_KERAS": "1", "TF_CPP_MIN_LOG_LEVEL": "2", **job.environment}
     os.environ.pop(FROZEN, None)
     # Without oneDNN, TensorFlow cannot pool channels-first on a CPU.

@@ -1,7 +1,7 @@
 """From a photograph to what the network sees."""
 
 import math
-from typing import TypeAlias, TypeVar
+from typing import TypeAlias
 
 import cv2
 import numpy as np
@@ -13,10 +13,8 @@ from maskrcnn_server.errors import ImageTooLarge
 from maskrcnn_server.rle import Size
 from maskrcnn_tensorflow.config import NetworkConfig
 
-Pixels: TypeAlias = NDArray[np.uint8] | NDArray[np.float32]
-"""RGB (height, width, 3), 0 to 255; whole numbers, or as they were interpolated."""
-
-P = TypeVar("P", np.uint8, np.float32)
+Pixels: TypeAlias = NDArray[np.float32]
+"""RGB (height, width, 3), 0 to 255."""
 
 MAX_UNRESIZED_PIXELS = 4_000_000
 """Twice what the default resize gives: a network's memory grows with its image."""
@@ -30,23 +28,26 @@ def resized(image: Image, config: NetworkConfig) -> Pixels:
 
     Raises ImageTooLarge if it is not resized and has more than `MAX_UNRESIZED_PIXELS`.
     """
-    height, width = image.shape[:2]
-    if config.short_edge is None and height * width > MAX_UNRESIZED_PIXELS:
-        raise ImageTooLarge(
-            f"the image has {width} x {height} pixels; this model takes images as they are, "
-            f"and then at most {MAX_UNRESIZED_PIXELS} pixels",
-            max_pixels=MAX_UNRESIZED_PIXELS,
-        )
-    new_height, new_width = resized_size((height, width), config)
-    if (new_height, new_width) == (height, width):
-        return image
-    rule = config.resampling
-    if rule.antialias:
-        picture = PIL.Image.fromarray(image)
-        return np.array(picture.resize((new_width, new_height), PIL.Image.Resampling.BILINEAR))
-    if rule.whole:
-        return _interpolated(image, (new_width, new_height))
-    return _interpolated(image.astype(np.float32), (new_width, new_height))
+    pixels = np.empty((*_accepted_size(image, config), 3), np.float32)
+    _resize(image, pixels, config)
+    return pixels
+
+
+def batch(images: list[Image], config: NetworkConfig) -> NDArray[np.float32]:
+    """What the network sees of `images`, whose padded sizes are equal: resized, RGB minus mean.
+
+    float32 (batch, height, width, 3), padded with zeros after the mean is taken off, as TensorPack
+    does. Raises ImageTooLarge as `resized` does.
+    """
+    sizes = [_accepted_size(image, config) for image in images]
+    pixels = np.zeros((len(images), *padded_size(sizes[0], config), 3), np.float32)
+    for target, image, (height, width) in zip(pixels, images, sizes, strict=True):
+        _resize(image, target[:height, :width], config)
+        # Row by row: NumPy is five times slower at three numbers for each pixel.
+        row = np.tile(np.array(config.rgb_mean, np.float32), width)
+        inside = target.reshape(len(target), -1)[:height, : len(row)]
+        inside -= row
+    return pixels
 
 
 def resized_size(size: Size, config: NetworkConfig) -> Size:
@@ -67,14 +68,9 @@ def resized_size(size: Size, config: NetworkConfig) -> Size:
     return new_height, new_width
 
 
-def _interpolated(pixels: NDArray[P], width_height: tuple[int, int]) -> NDArray[P]:
-    result = cv2.resize(pixels, width_height, interpolation=cv2.INTER_LINEAR)
-    return result.astype(pixels.dtype, copy=False)
-
-
-def box_scale(image: Image, seen: Pixels, config: NetworkConfig) -> NDArray[np.float32]:
-    """By what boxes (x, y, x, y) in `seen`, the resized `image`, are divided: (4,)."""
-    y, x = seen.shape[0] / image.shape[0], seen.shape[1] / image.shape[1]
+def box_scale(size: Size, config: NetworkConfig) -> NDArray[np.float32]:
+    """By what boxes (x, y, x, y) in the resized image, once of `size`, are divided: (4,)."""
+    y, x = (new / old for new, old in zip(resized_size(size, config), size, strict=True))
     if config.resampling.one_scale:
         x = y = math.sqrt(x * y)
     return np.array([x, y, x, y], np.float32)
@@ -87,17 +83,28 @@ def padded_size(size: Size, config: NetworkConfig) -> Size:
     return height, width
 
 
-def batch(images: list[Pixels], config: NetworkConfig) -> NDArray[np.float32]:
-    """Resized `images` of one padded size as float32 (batch, height, width, 3), RGB minus mean.
+def _accepted_size(image: Image, config: NetworkConfig) -> Size:
+    height, width = image.shape[:2]
+    if config.short_edge is None and height * width > MAX_UNRESIZED_PIXELS:
+        raise ImageTooLarge(
+            f"the image has {width} x {height} pixels; this model takes images as they are, "
+            f"and then at most {MAX_UNRESIZED_PIXELS} pixels",
+            max_pixels=MAX_UNRESIZED_PIXELS,
+        )
+    return resized_size((height, width), config)
 
-    Padded with zeros after the mean is taken off, as TensorPack does.
-    """
-    height, width = images[0].shape[:2]
-    pixels = np.zeros((len(images), *padded_size((height, width), config), 3), np.float32)
-    for target, image in zip(pixels, images, strict=True):
-        # Row by row: NumPy is five times slower at three numbers for each pixel.
-        height, width = image.shape[:2]
-        row = np.tile(np.array(config.rgb_mean, np.float32), width)
-        inside = target.reshape(len(target), -1)[:height, : len(row)]
-        np.subtract(image.reshape(height, -1), row, out=inside, dtype=np.float32)
-    return pixels
+
+def _resize(image: Image, target: Pixels, config: NetworkConfig) -> None:
+    """Fill `target`, which may be a window of a larger array."""
+    height, width = target.shape[:2]
+    rule = config.resampling
+    if image.shape == target.shape:
+        target[:] = image
+    elif rule.antialias:
+        picture = PIL.Image.fromarray(image)
+        target[:] = np.asarray(picture.resize((width, height), PIL.Image.Resampling.BILINEAR))
+    elif rule.whole:
+        target[:] = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
+    else:
+        pixels = image.astype(np.float32)
+        cv2.resize(pixels, (width, height), dst=target, interpolation=cv2.INTER_LINEAR)

@@ -101,7 +101,7 @@ def test_its_death_is_reported_with_its_last_words(config: ModelConfig) -> None:
     loaded = StandInBackend().load(config)
     deadly: Image = np.zeros((13, 9, 3), np.uint8)
     for picture in (deadly, BLUE):
-        with pytest.raises(BackendFailed, match=r"died \(exit code 3\)"):
+        with pytest.raises(BackendFailed, match=r"ended by itself \(exit code 3\)"):
             loaded.predict([picture], PredictOptions())
     loaded.close()
     loaded.close()

@@ -92,4 +92,5 @@ def _profiled(model: Profiles, question: Question, settings: Settings) -> Mappin
     request = requests.parse(
         question.body, question.content_type, question.attributes, settings.mask_threshold
     )
-    return model.profile(images.decode(request.image, settings.max_image_pixels), request.options)
+    (encoded,) = (image for image in request.images if isinstance(image, requests.Encoded))
+    return model.profile(images.decode(encoded.data, settings.max_image_pixels), request.options)

@@ -12,14 +12,17 @@ from maskrcnn_handlers.cli.backends import report_broken
 from maskrcnn_handlers.cli.progress import downloading
 from maskrcnn_server import settings as environment
 from maskrcnn_server.backend import Probe
-from maskrcnn_server.errors import InvalidModel
+from maskrcnn_server.errors import InvalidModel, MaskRCNNError
+from maskrcnn_server.models_file import SUFFIXES, read_models
 from maskrcnn_server.plugins import Plugins
 from maskrcnn_server.settings import Settings
 from maskrcnn_server.startup import choose_backend, fetched, probe
 
 
 def doctor(
-    model: Annotated[str, typer.Argument(help="Folder, archive, address or zoo name.")],
+    model: Annotated[
+        str, typer.Argument(help="Folder, archive, address or zoo name; or a models.yaml.")
+    ],
     backend: Annotated[
         str | None, typer.Option(help="Ask this backend only (default: every installed one).")
     ] = None,
@@ -28,7 +31,11 @@ def doctor(
 
     The environment counts, as it does for `serve`.
     """
-    examine(model, backend, Console(soft_wrap=True))
+    console = Console(soft_wrap=True)
+    if model.endswith(SUFFIXES):
+        _examine_all(Path(model), backend, console)
+    else:
+        examine(model, backend, console)
 
 
 def examine(model: str, backend: str | None, console: Console) -> tuple[Path, Probe]:
@@ -36,8 +43,24 @@ def examine(model: str, backend: str | None, console: Console) -> tuple[Path, Pr
 
     Raises InvalidModel or BackendNotSelected if it would not be served.
     """
-    plugins = Plugins()
-    asked_for = environment.read(model=model, backend=backend)
+    return _examine(Plugins(), environment.read(model=model, backend=backend), console)
+
+
+def _examine_all(file: Path, backend: str | None, console: Console) -> None:
+    """Show every model of a `models.yaml`. Raises InvalidModel if one would not be served."""
+    plugins, refused = Plugins(), []
+    for spec in read_models(file, environment.read(backend=backend)):
+        console.print(f"[bold]{spec.name}[/]")
+        try:
+            _examine(plugins, spec.settings, console)
+        except MaskRCNNError as error:
+            console.print(f"[red]problem:[/] {escape(error.message)}")
+            refused.append(spec.name)
+    if refused:
+        raise InvalidModel(f"of {file}, {', '.join(refused)} would not be served")
+
+
+def _examine(plugins: Plugins, asked_for: Settings, console: Console) -> tuple[Path, Probe]:
     with downloading(console) as progress:
         settings = fetched(plugins, asked_for, progress)
     report_broken(console, plugins)

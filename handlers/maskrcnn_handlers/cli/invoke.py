@@ -11,9 +11,10 @@ from rich.markup import escape
 
 from maskrcnn_handlers import images, pictures
 from maskrcnn_handlers.answers import categories, detections
+from maskrcnn_handlers.bulk.sources import contents
 from maskrcnn_handlers.cli.demo import listed
 from maskrcnn_handlers.cli.deploy import EndpointName, Profile, Region
-from maskrcnn_handlers.cli.predict import contents, drawings_in
+from maskrcnn_handlers.cli.predict import Drawings
 from maskrcnn_handlers.sagemaker.aws import Aws
 from maskrcnn_handlers.sagemaker.invocations import Question, ask, ask_later, output_of
 from maskrcnn_server import settings as environment
@@ -58,7 +59,7 @@ def invoke(
     options = "format=sagemaker"
     if score_threshold is not None:
         options += f";score_threshold={score_threshold}"
-    drawings = {} if out is None else drawings_in(pictures_in, out)
+    drawings = None if out is None else Drawings(out)
     answers = []
     for path in pictures_in:
         data = contents(path)
@@ -66,9 +67,9 @@ def invoke(
         annotations = answer(asked)
         answers.append({"img_id": path.name, "annotations": annotations})
         console.print(f"{escape(str(path))}: {len(annotations)} instances", listed(annotations))
-        if path in drawings:
+        if drawings is not None:
             pixels = images.decode(data, environment.read().max_image_pixels)
             found = detections(annotations, (pixels.shape[0], pixels.shape[1]))
-            pictures.overlay(pixels, found, categories(annotations)).save(drawings[path])
+            pictures.overlay(pixels, found, categories(annotations)).save(drawings.place(path.name))
     if json_file is not None:
         json_file.write_text(json.dumps(answers))

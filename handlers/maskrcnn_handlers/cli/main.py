@@ -10,11 +10,14 @@ from rich.markup import escape
 from maskrcnn_handlers.cli import (
     backends,
     bench,
+    compare,
     convert,
+    convert_results,
     delete,
     demo,
     deploy,
     doctor,
+    evaluate,
     export,
     invoke,
     models,
@@ -38,7 +41,7 @@ app = typer.Typer(
 
 for module in (
     *(serve, torchserve, predict, doctor, models, backends),
-    *(convert, export, verify, demo, bench),
+    *(convert, convert_results, export, verify, evaluate, compare, demo, bench),
     *(pack, deploy, status, invoke, delete),
 ):
     app.command()(getattr(module, module.__name__.rpartition(".")[2]))

@@ -1,30 +1,41 @@
 """`maskrcnn-server predict`"""
 
 import itertools
-import json
-from pathlib import Path
-from typing import Annotated, Any
+from collections.abc import Iterator
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import Annotated
 
+import numpy as np
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import track
 
-from maskrcnn_handlers import images, pictures
-from maskrcnn_handlers.cli.progress import downloading
+from maskrcnn_handlers import pictures
+from maskrcnn_handlers.bulk.journal import Journal
+from maskrcnn_handlers.bulk.sources import Source, sources
+from maskrcnn_handlers.cli.bulk import (
+    Concurrency,
+    Endpoint,
+    Restart,
+    Url,
+    answers,
+    client_in_process,
+    client_of,
+    one_target,
+)
+from maskrcnn_handlers.cli.deploy import Profile, Region
 from maskrcnn_handlers.cli.serve import BackendName, ModelOption
-from maskrcnn_handlers.formats.coco_results import CocoResults
 from maskrcnn_server import settings as environment
-from maskrcnn_server.backend import PredictOptions
-from maskrcnn_server.errors import InvalidImage, RequestError
-from maskrcnn_server.formats import Prediction
-from maskrcnn_server.plugins import Plugins
-from maskrcnn_server.startup import open_model
+from maskrcnn_server.client import Answer, Client
+from maskrcnn_server.client.payload import upright
+from maskrcnn_server.errors import InvalidImage, InvalidSetting, MaskRCNNError
 
 
 def predict(
-    pictures_in: Annotated[
-        list[Path], typer.Argument(metavar="IMAGE...", help="Pictures to look at.")
+    places: Annotated[
+        list[str], typer.Argument(metavar="IMAGE...", help="Pictures, folders, s3:// prefixes.")
     ],
     out: Annotated[
         Path | None, typer.Option(help="Folder for a picture of each answer (PNG).")
@@ -37,63 +48,99 @@ def predict(
     ] = None,
     model: ModelOption = None,
     backend: BackendName = None,
+    url: Url = None,
+    endpoint: Endpoint = None,
+    concurrency: Concurrency = 4,
+    restart: Restart = False,
+    region: Region = None,
+    profile: Profile = None,
 ) -> None:
-    """Find the instances in pictures, without a server.
+    """Find the instances in pictures, with a model in this process or one that is served.
 
-    A picture that cannot be read is reported, the others are answered, and the exit code is 1.
+    With --json FILE.json, answers are kept in FILE.jsonl as they come, and the same command goes on
+    where it was interrupted; pictures that are done and have not changed are skipped. A picture
+    that cannot be read is reported, the others are answered, and the exit code is 1.
     """
     console = Console(soft_wrap=True)
+    target = one_target(url, endpoint, model)
     settings = environment.read(model=model, backend=backend)
-    drawings = {} if out is None else drawings_in(pictures_in, out)
-    if json_file is not None:
-        json_file.parent.mkdir(parents=True, exist_ok=True)
-        json_file.touch()
-    with downloading(console) as progress:
-        loaded = open_model(Plugins(), settings, progress)
-    options = PredictOptions(
-        score_threshold=score_threshold, mask_threshold=settings.mask_threshold
-    )
-    results: list[Any] = []
-    failed = 0
-    for path in track(pictures_in, description="predicting", console=console):
-        try:
-            image = images.decode(contents(path), settings.max_image_pixels)
-        except RequestError as error:
-            console.print(f"[red]{escape(f'{path}: {error.message}')}[/]")
-            failed += 1
-            continue
-        (found,) = loaded.predict([image], options)
-        prediction = Prediction(
-            image_id=path.name, image=image, detections=found, model=loaded.metadata
+    asked: dict[str, object] = {"target": str(target), "score_threshold": score_threshold}
+    opening = partial(client_of, console, target, backend, region, profile)
+    if target.kind == "model":
+        asked["mask_threshold"] = settings.mask_threshold
+        opening = partial(client_in_process, console, settings, concurrency)
+    drawings = None if out is None else Drawings(out)
+    masks_are_wanted = out is not None or json_file is not None
+    total = skipped = failed = 0
+
+    def todo(journal: Journal | None) -> Iterator[tuple[Source, Path | None]]:
+        """What is to be answered, and where to draw it."""
+        nonlocal total, skipped
+        for source in sources(places):
+            total += 1
+            place = None if drawings is None else drawings.place(source.name)
+            if journal is not None and journal.has(source):
+                skipped += 1
+            else:
+                yield source, place
+
+    def ask(client: Client, item: tuple[Source, Path | None]) -> Answer:
+        source, place = item
+        answer = client.predict(
+            source.read(), score_threshold=score_threshold, masks=masks_are_wanted
         )
-        results += json.loads(CocoResults().render(prediction))
-        console.print(f"{escape(str(path))}: {len(found)} instances")
-        if out is not None:
-            overlay = pictures.overlay(image, found, loaded.metadata.categories)
-            overlay.save(drawings[path])
-    if json_file is not None:
-        json_file.write_text(json.dumps(results))
-    loaded.close()
+        if place is not None:
+            _draw(answer, place)
+        return answer
+
+    with ExitStack() as stack:
+        journal = None
+        if json_file is not None:
+            journal = stack.enter_context(Journal(_lines_of(json_file), asked, restart=restart))
+        found = answers(console, "predicting", opening, ask, todo(journal), concurrency)
+        for (source, _), answer in found:
+            if isinstance(answer, MaskRCNNError):
+                console.print(f"[red]{escape(f'{source.name}: {answer.message}')}[/]")
+                failed += 1
+                if journal is not None:
+                    journal.fail(source, answer)
+            else:
+                console.print(f"{escape(source.name)}: {len(answer)} instances")
+                if journal is not None:
+                    journal.add(source, answer.to_coco(source.image_id), answer.notes)
+        if journal is not None and json_file is not None:
+            journal.join(json_file)
+    if skipped:
+        console.print(f"{skipped} of {total} pictures were answered already")
     if failed:
-        raise InvalidImage(f"{failed} of {len(pictures_in)} pictures could not be read")
+        raise InvalidImage(f"{failed} of {total} pictures were not answered")
 
 
-def drawings_in(paths: list[Path], folder: Path) -> dict[Path, Path]:
-    """Where each answer is drawn: pictures of one name in several folders get numbers."""
-    folder.mkdir(parents=True, exist_ok=True)
-    drawings: dict[Path, Path] = {}
-    taken: set[str] = set()
-    for path in dict.fromkeys(paths):
-        names = (path.stem if i == 1 else f"{path.stem}-{i}" for i in itertools.count(1))
-        name = next(name for name in names if name not in taken)
-        taken.add(name)
-        drawings[path] = folder / f"{name}.png"
-    return drawings
+class Drawings:
+    """Where answers are drawn: pictures of one name in several folders get numbers."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+        self._taken: set[str] = set()
+
+    def place(self, picture: str) -> Path:
+        """The file for a picture, by its path or address."""
+        stem = PurePosixPath(picture).stem
+        names = (stem if i == 1 else f"{stem}-{i}" for i in itertools.count(1))
+        name = next(name for name in names if name not in self._taken)
+        self._taken.add(name)
+        return self._folder / f"{name}.png"
 
 
-def contents(path: Path) -> bytes:
-    """The file's bytes. Raises InvalidImage with the reason."""
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InvalidImage(str(error.strerror)) from error
+def _lines_of(json_file: Path) -> Path:
+    """Where the answers are kept until they are joined. Raises InvalidSetting."""
+    lines = json_file.with_suffix(".jsonl")
+    if lines == json_file:
+        raise InvalidSetting(f"--json {json_file}: its lines go there; name FILE.json")
+    return lines
+
+
+def _draw(answer: Answer, file: Path) -> None:
+    image = np.asarray(upright(answer.picture))
+    pictures.overlay(image, answer.detections, answer.categories).save(file)

@@ -8,10 +8,12 @@ from rich.markup import escape
 from rich.progress import (
     BarColumn,
     DownloadColumn,
+    MofNCompleteColumn,
     Progress,
     SpinnerColumn,
     TextColumn,
     TimeElapsedColumn,
+    TimeRemainingColumn,
     TransferSpeedColumn,
 )
 
@@ -49,3 +51,13 @@ def waiting(console: Console) -> Iterator[Callable[[str], None]]:
             clock.reset(task, description=escape(what))
 
         yield say
+
+
+@contextmanager
+def counting(console: Console, what: str, total: int | None) -> Iterator[Callable[[], None]]:
+    """Shows how many are done, each time that what it gives is called, and how long it takes."""
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
+    clocks = TimeElapsedColumn(), TimeRemainingColumn()
+    with Progress(*columns, *clocks, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda: bar.advance(task)

@@ -22,14 +22,22 @@ BackendName = Annotated[
 
 def serve(
     model: ModelOption = None,
+    models: Annotated[
+        str | None, typer.Option(help="File of several models (default: MASKRCNN_MODELS).")
+    ] = None,
     backend: BackendName = None,
     host: Annotated[str | None, typer.Option(help="Address (default: MASKRCNN_HOST).")] = None,
     port: Annotated[int | None, typer.Option(help="Port (default: MASKRCNN_PORT).")] = None,
 ) -> None:
-    """Serve a model over HTTP. Settings come from the environment; these options win over it."""
+    """Serve a model, or several, over HTTP.
+
+    Settings come from the environment; these options win over it.
+    """
     from maskrcnn_handlers import server
 
-    settings = environment.read(model=model, backend=backend, host=host, port=port)
+    settings = environment.read(
+        model=model, models_file=models, backend=backend, host=host, port=port
+    )
     logs.set_up(settings)
     for name, reason in environment.ignored().items():
         logger.info("%s is set and has no effect: %s", name, reason)

@@ -1,39 +1,39 @@
 """COCO's results format: what pycocotools' `loadRes` reads."""
 
-import json
+from collections.abc import Sequence
 
 from maskrcnn_handlers import coco
-from maskrcnn_server.formats import Prediction
+from maskrcnn_handlers.formats.writing import as_json, instances, order_of, segmentation
+from maskrcnn_server.formats import Encoding, Prediction
 
 
 class CocoResults:
-    """A list of results: data set category ids, float boxes, scores, compressed column-wise RLE.
+    """A list of results: data set category ids, float boxes, scores, column-wise run lengths.
 
     Source: https://cocodataset.org/#format-results. `image_id` is the number in the image's name,
-    where it is one; `area` is the mask's pixels, or the box's area where there is no mask.
+    where it is one; `area` is the mask's pixels, or the box's area where there is no mask;
+    `category_name` is for clients that have no list of the data set's categories.
     """
 
     name = "coco"
     media_type = "application/json"
+    encodings: Sequence[Encoding] = ("compressed", "columns")
 
     def render(self, prediction: Prediction, /) -> bytes:
-        found = prediction.detections
-        dataset_ids = {c.id: c.dataset_id for c in prediction.model.categories}
-        masks = [None] * len(found) if found.masks is None else found.masks.rle("columns")
+        encoding = prediction.rle or self.encodings[0]
         image_id = coco.image_id(prediction.image_id)
         results = []
-        for box, category, score, mask in zip(
-            found.boxes, found.category_ids, found.scores, masks, strict=True
-        ):
+        for box, category, score, mask in instances(prediction, order_of(encoding)):
             bbox = coco.bbox(box)
             result: dict[str, object] = {
                 "image_id": image_id,
-                "category_id": dataset_ids[int(category)],
+                "category_id": category.dataset_id,
+                "category_name": category.name,
                 "bbox": bbox,
-                "score": float(score),
+                "score": score,
                 "area": bbox[2] * bbox[3] if mask is None else mask.area,
             }
             if mask is not None:
-                result["segmentation"] = {"counts": mask.compressed(), "size": list(mask.size)}
+                result["segmentation"] = segmentation(mask, encoding)
             results.append(result)
-        return json.dumps(results, separators=(",", ":")).encode()
+        return as_json(results)

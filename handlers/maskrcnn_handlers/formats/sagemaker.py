@@ -1,14 +1,20 @@
 """The format of the SageMaker notebooks: what their helper functions decode and draw."""
 
-import json
+from collections.abc import Sequence
 from typing import TypedDict
 
 from typing_extensions import NotRequired
 
 from maskrcnn_handlers.coco import truncated_bbox
+from maskrcnn_handlers.formats.writing import (
+    Instance,
+    as_json,
+    instances,
+    order_of,
+    segmentation,
+)
 from maskrcnn_server.detections import Proposals
-from maskrcnn_server.formats import Prediction
-from maskrcnn_server.rle import RLE
+from maskrcnn_server.formats import Encoding, Prediction
 
 
 class Segmentation(TypedDict):
@@ -19,7 +25,10 @@ class Segmentation(TypedDict):
 
 
 class Annotation(TypedDict):
-    """One instance. `category_id` is the network's class index, from 1: not COCO's id."""
+    """One instance, in the format's own encoding.
+
+    `category_id` is the network's class index, from 1: not COCO's id.
+    """
 
     bbox: list[int]
     category_id: int
@@ -33,31 +42,27 @@ class SageMaker:
 
     name = "sagemaker"
     media_type = "application/json"
+    encodings: Sequence[Encoding] = ("rows", "columns", "compressed")
 
     def render(self, prediction: Prediction, /) -> bytes:
-        found = prediction.detections
-        names = {category.id: category.name for category in prediction.model.categories}
-        masks = [None] * len(found) if found.masks is None else found.masks.rle("rows")
-        annotations = [
-            _annotation(
-                truncated_bbox(box), int(category), names[int(category)], float(score), mask
-            )
-            for box, category, score, mask in zip(
-                found.boxes, found.category_ids, found.scores, masks, strict=True
-            )
-        ]
+        encoding = prediction.rle or self.encodings[0]
+        found = instances(prediction, order_of(encoding))
+        annotations = [_annotation(instance, encoding) for instance in found]
         answer: dict[str, object] = {"img_id": prediction.image_id, "annotations": annotations}
-        if found.proposals is not None:
-            answer |= _proposals(found.proposals)
-        return json.dumps(answer, separators=(",", ":")).encode()
+        if prediction.detections.proposals is not None:
+            answer |= _proposals(prediction.detections.proposals)
+        return as_json(answer)
 
 
-def _annotation(
-    bbox: list[int], category: int, name: str, score: float, mask: RLE | None
-) -> Annotation:
-    annotation = Annotation(bbox=bbox, category_id=category, category_name=name, score=score)
-    if mask is not None:
-        annotation["segmentation"] = {"counts": mask.counts.tolist(), "size": list(mask.size)}
+def _annotation(instance: Instance, encoding: Encoding) -> dict[str, object]:
+    annotation: dict[str, object] = {
+        "bbox": truncated_bbox(instance.box),
+        "category_id": instance.category.id,
+        "category_name": instance.category.name,
+        "score": instance.score,
+    }
+    if instance.mask is not None:
+        annotation["segmentation"] = segmentation(instance.mask, encoding)
     return annotation
 
 

@@ -32,6 +32,8 @@ ANSWERED = "x-maskrcnn-answered"
 """Response header by which a reply of this handler is told from TorchServe's own."""
 CAME = "x-maskrcnn-came"
 """Request header: when the request came, on this machine's monotonic clock."""
+FORM = "x-maskrcnn-form"
+"""Request header: the content type of a form, which TorchServe would take apart if it knew."""
 STAND_IN = "STANDS_IN_FOR_PYTORCH"
 """Name in a module `torch` that is not PyTorch."""
 
@@ -110,7 +112,7 @@ class MaskRCNNHandler:
         body = item.get("body")
         return self._service.invoke(
             bytes(body) if isinstance(body, (bytes, bytearray)) else b"",
-            found.get("content-type", ""),
+            found.get(FORM) or found.get("content-type", ""),
             found.get("accept", ""),
             found.get(ATTRIBUTES, ""),
         )

@@ -16,11 +16,11 @@ from pathlib import Path
 
 import PIL.Image
 
-from maskrcnn_handlers import playground, request_ids, server, tracing
+from maskrcnn_handlers import playground, request_ids, requests, server, tracing
 from maskrcnn_handlers.model_management import ModelManagement
 from maskrcnn_handlers.service import SERVER_TIMING, Reply, Service
 from maskrcnn_handlers.torchserve.files import Options
-from maskrcnn_handlers.torchserve.handler import ANSWERED, ATTRIBUTES, CAME
+from maskrcnn_handlers.torchserve.handler import ANSWERED, ATTRIBUTES, CAME, FORM
 from maskrcnn_handlers.torchserve.process import TorchServe
 from maskrcnn_server.engine import Caller
 from maskrcnn_server.errors import (
@@ -135,6 +135,8 @@ class Forwarding(Service):
         """TorchServe's answer. Raises BackendFailed for an error of its own, and NotReady."""
         headers = {"content-type": content_type, "accept": accept, ATTRIBUTES: attributes}
         given = {name: value for name, value in headers.items() if value}
+        if content_type.strip().lower().startswith(requests.FORM):
+            given |= {"content-type": "application/octet-stream", FORM: content_type}
         given[CAME] = str(time.monotonic())
         given[request_ids.HEADER] = request_ids.current()
         try:

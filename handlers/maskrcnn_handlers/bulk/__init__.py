@@ -1,0 +1,1 @@
+"""Many pictures: where they are, who answers, and what is done already."""

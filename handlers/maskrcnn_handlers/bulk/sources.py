@@ -1,0 +1,110 @@
+"""Pictures in files, folders and S3, one after the other, however many there are."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from maskrcnn_handlers import coco
+from maskrcnn_handlers.sagemaker.places import address
+from maskrcnn_server.downloads import Remote, S3Source, s3_client, s3_objects
+from maskrcnn_server.errors import DownloadFailed, InvalidImage
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+"""Of the files of a folder or prefix that are pictures; a file that is named may have any."""
+LARGEST = 1 << 30
+"""Bytes of a file; larger ones are not read."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A picture that has not been read yet."""
+
+    name: str
+    """Its whole path or address."""
+    image_id: int | str
+    """COCO's."""
+    version: str
+    """Changes when the picture does."""
+    read: Callable[[], bytes]
+    """Raises InvalidImage, with the reason."""
+
+
+def sources(places: Sequence[str]) -> Iterator[Source]:
+    """The pictures at paths, in folders and below them, and at `s3://bucket/prefix`, sorted.
+
+    A picture of a folder has its path from there as its id, or the number that its name is. Raises
+    DownloadFailed for what cannot be listed, InvalidSetting for what is no address.
+    """
+    for place in places:
+        if place.startswith("s3://"):
+            yield from _objects(place)
+        elif Path(place).is_dir():
+            yield from _files(Path(place))
+        else:
+            yield file_source(Path(place), coco.image_id(Path(place).name))
+
+
+def file_source(path: Path, image_id: int | str) -> Source:
+    """The picture in a file, which need not be there: that shows when it is read."""
+    try:
+        state = path.stat()
+        version = f"{state.st_size} {state.st_mtime_ns}"
+    except OSError:
+        version = ""
+    return Source(str(path), image_id, version, partial(contents, path))
+
+
+def contents(path: Path) -> bytes:
+    """The file's bytes. Raises InvalidImage with the reason."""
+    try:
+        size = path.stat().st_size
+        if size > LARGEST:
+            raise _too_large(size)
+        return path.read_bytes()
+    except OSError as error:
+        raise InvalidImage(str(error.strerror)) from error
+
+
+def _files(folder: Path) -> Iterator[Source]:
+    for parent, folders, files in os.walk(folder):
+        folders.sort()
+        for name in sorted(files):
+            if name.lower().endswith(SUFFIXES):
+                path = Path(parent) / name
+                yield file_source(path, _image_id(path.relative_to(folder).as_posix()))
+
+
+def _objects(place: str) -> Iterator[Source]:
+    where = address(place)
+    client = s3_client()
+    is_picture = where.key.lower().endswith(SUFFIXES)
+    prefix = where.key if is_picture or not where.key else where.below("")
+    for key, remote in s3_objects(client, where.bucket, prefix):
+        if key.lower().endswith(SUFFIXES) and not (is_picture and key != where.key):
+            yield Source(
+                f"s3://{where.bucket}/{key}",
+                _image_id(remote.name if is_picture else key.removeprefix(prefix)),
+                remote.version,
+                partial(_content, client, where.bucket, key, remote),
+            )
+
+
+def _content(client: Any, bucket: str, key: str, remote: Remote) -> bytes:
+    if remote.size is not None and remote.size > LARGEST:
+        raise _too_large(remote.size)
+    try:
+        return b"".join(S3Source(client, bucket, key).read(0, remote.version))
+    except DownloadFailed as error:
+        raise InvalidImage(error.message) from error
+
+
+def _image_id(name: str) -> int | str:
+    """Two pictures of one name in two folders are two."""
+    return name if "/" in name else coco.image_id(name)
+
+
+def _too_large(size: int) -> InvalidImage:
+    return InvalidImage(f"{size} bytes are more than the {LARGEST} that are read")

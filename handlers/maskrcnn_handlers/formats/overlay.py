@@ -1,0 +1,35 @@
+"""The picture itself, with what was found drawn over it."""
+
+import io
+
+from maskrcnn_handlers.pictures import overlay
+from maskrcnn_server.formats import Prediction
+
+
+class Overlay:
+    """To look at: masks, boxes, labels, as a PNG."""
+
+    name = "overlay"
+    media_type = "image/png"
+    needs_pixels = True
+
+    def render(self, prediction: Prediction, /) -> bytes:
+        return _drawn(prediction, "PNG")
+
+
+class OverlayJpeg:
+    """The same as a JPEG, a fraction of the size."""
+
+    name = "overlay-jpeg"
+    media_type = "image/jpeg"
+    needs_pixels = True
+
+    def render(self, prediction: Prediction, /) -> bytes:
+        return _drawn(prediction, "JPEG")
+
+
+def _drawn(prediction: Prediction, form: str) -> bytes:
+    found = prediction.detections
+    file = io.BytesIO()
+    overlay(prediction.image, found, prediction.model.categories).save(file, form, quality=90)
+    return file.getvalue()

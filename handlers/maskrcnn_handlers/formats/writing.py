@@ -1,0 +1,60 @@
+"""What the formats have in common."""
+
+import json
+from collections.abc import Sequence
+from pathlib import PurePosixPath
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from maskrcnn_server.categories import Category
+from maskrcnn_server.formats import Encoding, Prediction
+from maskrcnn_server.rle import RLE, Order
+
+
+class Instance(NamedTuple):
+    """One of the instances that were found."""
+
+    box: NDArray[np.float32]
+    """x1, y1, x2, y2."""
+    category: Category
+    score: float
+    mask: RLE | None
+    """None: there are boxes only."""
+
+
+def instances(prediction: Prediction, order: Order = "rows") -> list[Instance]:
+    """What was found, best first, masks in this order."""
+    found = prediction.detections
+    categories = {category.id: category for category in prediction.model.categories}
+    masks: Sequence[RLE | None] = [None] * len(found)
+    if found.masks is not None:
+        masks = found.masks.rle(order)
+    return [
+        Instance(box, categories[int(category)], float(score), mask)
+        for box, category, score, mask in zip(
+            found.boxes, found.category_ids, found.scores, masks, strict=True
+        )
+    ]
+
+
+def order_of(encoding: Encoding) -> Order:
+    """The order of the runs in it."""
+    return "rows" if encoding == "rows" else "columns"
+
+
+def segmentation(mask: RLE, encoding: Encoding) -> dict[str, object]:
+    """A mask, whose order is the encoding's, as the formats with run lengths write it."""
+    counts = mask.compressed() if encoding == "compressed" else mask.counts.tolist()
+    return {"counts": counts, "size": list(mask.size)}
+
+
+def as_json(content: object) -> bytes:
+    """JSON without spaces."""
+    return json.dumps(content, separators=(",", ":")).encode()
+
+
+def file_name(image_id: str | int) -> str:
+    """The last part of the image's name."""
+    return PurePosixPath(str(image_id)).name

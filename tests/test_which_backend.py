@@ -1,0 +1,61 @@
+"""What the page *Which backend do I have?* says that people see, they see."""
+
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from maskrcnn_server.backend import ModelConfig
+from maskrcnn_server.plugins import Plugins
+
+ROOT = Path(__file__).parents[1]
+DEMO = ROOT / "backends/tensorpack/maskrcnn_tensorpack/demo/model"
+PAGE = (ROOT / "docs/which_backend.md").read_text()
+Spoil = Callable[[Path], object]
+
+
+def problems(backend: str, model_dir: Path, resnet_arch: str | None = None) -> str:
+    config = ModelConfig(model_dir=model_dir, resnet_arch=resnet_arch)
+    seen = Plugins().backends()[backend].probe(config)
+    assert seen is not None
+    return "\n".join(seen.problems)
+
+
+def shown(start: str) -> re.Pattern[str]:
+    """The message on the page that starts so, whatever the model's own names and numbers are."""
+    (message,) = re.findall(rf"^\| `({re.escape(start)}[^`]*)`", PAGE, re.MULTILINE)
+    pattern = re.sub(r"\\\.\\\.\\\.", ".*", re.escape(message))
+    return re.compile(re.sub(r"resnet\d+|model\\-\d+|\d+", r"[-\\w]+", pattern))
+
+
+def test_an_expectation_that_is_not_met() -> None:
+    found = problems("tensorpack", DEMO, "resnet50")
+    assert shown("RESNET_ARCH is resnet50").search(found)
+
+
+def test_the_other_backend_of_the_two() -> None:
+    assert shown("the rows of fastrcnn/fc6/W").search(problems("aws_samples", DEMO))
+
+
+@pytest.mark.parametrize(
+    ("start", "spoil"),
+    [
+        (
+            "several checkpoints",
+            lambda folder: shutil.copy(folder / "model-6770.npz", folder / "b-6770.npz"),
+        ),
+        ("classes.txt names", lambda folder: (folder / "classes.txt").write_text("a\nb\n")),
+        (
+            "no such key",
+            lambda folder: (folder / "config.yaml").write_text("FPN: {PROPOSAL_MODES: Joint}"),
+        ),
+    ],
+    ids=["checkpoints", "classes", "key"],
+)
+def test_a_folder_that_is_not_right(start: str, spoil: Spoil, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(DEMO, folder)
+    spoil(folder)
+    assert shown(start).search(problems("tensorpack", folder))
