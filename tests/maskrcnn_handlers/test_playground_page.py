@@ -317,9 +317,10 @@ def test_classes_can_be_left_out(found: Page) -> None:
     found.get_by_role("checkbox", name="cat").uncheck()
     assert listed(found) == ["dog", HOSTILE]
     assert pixels(found) != before
-    expect(found.locator("#whole")).to_be_visible()
+    expect(found.locator("#snippet")).to_contain_text("classes=2,3;")
     found.get_by_role("checkbox", name="cat").check()
     assert pixels(found) == before
+    expect(found.locator("#snippet")).not_to_contain_text("classes")
 
 
 def test_what_is_pointed_at_stands_out_in_picture_and_list(found: Page) -> None:
@@ -606,23 +607,31 @@ def test_where_the_time_went_is_shown(found: Page) -> None:
     assert found.locator("#request").text_content()
 
 
-def test_every_format_is_downloaded_with_the_thresholds_that_are_set(
-    found: Page, tmp_path: Path
-) -> None:
-    slide(found, "#score", 0.7)
+def test_every_format_can_be_had(found: Page) -> None:
     formats = Plugins().formats()
     options = found.locator("#format option").evaluate_all("(all) => all.map((o) => o.value)")
     assert options == list(formats)
-    for name in formats:
+    for name, form in formats.items():
         found.locator("#format").select_option(name)
-        with found.expect_download() as started:
+        with found.expect_response("**/invocations") as answered:
             found.locator("#download").click()
-        assert started.value.suggested_filename.startswith(f"sample.{name}.")
-        saved = tmp_path / name
-        started.value.save_as(saved)
-        assert saved.stat().st_size > 0
-    assert len(json.loads((tmp_path / "coco").read_bytes())) == 2
-    assert len(json.loads((tmp_path / "sagemaker").read_bytes())["annotations"]) == 2
+        assert answered.value.status == 200, name
+        assert answered.value.headers["content-type"].startswith(form.media_type)
+    expect(found.locator("#error")).to_be_hidden()
+
+
+def test_a_download_has_the_thresholds_and_classes_that_are_set(
+    found: Page, tmp_path: Path
+) -> None:
+    slide(found, "#score", 0.4)
+    found.get_by_role("checkbox", name="dog").uncheck()
+    found.locator("#format").select_option("coco")
+    with found.expect_download() as started:
+        found.locator("#download").click()
+    assert started.value.suggested_filename == "sample.coco.json"
+    started.value.save_as(tmp_path / "saved")
+    saved = json.loads((tmp_path / "saved").read_bytes())
+    assert [one["category_id"] for one in saved] == [1, 1, 3]
 
 
 @pytest.mark.parametrize("name", ["a.png", 'it\'s "a" $(picture).png'], ids=["plain", "quoted"])

@@ -49,7 +49,10 @@ async function open(file) {
     const bitmap = await createImageBitmap(file, { imageOrientation: "from-image" }).catch(
       () => null,
     );
-    if (!isCurrent()) return;
+    if (!isCurrent()) {
+      bitmap?.close();
+      return;
+    }
     if (bitmap) view.picture(bitmap, [bitmap.height, bitmap.width]);
     await state.named;
     if (!isCurrent()) return;
@@ -117,9 +120,17 @@ function show() {
   const said = state.answer ? `Picture with ${shown.length} instances` : "Picture";
   $("canvas").setAttribute("aria-label", said);
   draw();
-  const options = { score_threshold: Number($("score").value), mask_threshold: threshold() };
-  elsewhere.show(state.file, state.model, options);
-  $("whole").hidden = !state.hidden.size;
+  elsewhere.show(state.file, state.model, options());
+}
+
+/** Of a request that finds what is shown. */
+function options() {
+  const found = state.answer?.instances ?? [];
+  const kept = found.filter(({ category }) => !state.hidden.has(category));
+  const ids = [...new Set(kept.map(({ categoryId }) => categoryId))];
+  const isWhole = kept.length === found.length || !ids.length;
+  const chosen = { score_threshold: Number($("score").value), mask_threshold: threshold() };
+  return isWhole ? chosen : { ...chosen, classes: ids.sort((a, b) => a - b).join(",") };
 }
 
 /** Draw, with the instance that is pointed at or selected standing out. */

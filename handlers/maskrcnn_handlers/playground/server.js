@@ -104,6 +104,7 @@ export function parsed(bytes) {
     box: found.box,
     score: found.score,
     category: found.category_name,
+    categoryId: found.category_id,
     mask: mask(found),
   }));
   return { size: answer.size, model: answer.model, instances };
