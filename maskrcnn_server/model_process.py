@@ -137,10 +137,9 @@ class ModelProcess:
             raise InvalidModel(f"model {name} was not loaded: {late.message}") from None
         except (EOFError, OSError):
             self.worker.kill()
+            end = self.worker.obituary()
             said = "".join(f"\n    {line}" for line in self.worker.lines)
-            raise InvalidModel(
-                f"the process of model {name} {self.worker.obituary()}{said}"
-            ) from None
+            raise InvalidModel(f"the process of model {name} {end}{said}") from None
         if "error" not in header:
             return header
         error = _error(header["error"])

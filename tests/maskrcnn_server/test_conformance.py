@@ -13,7 +13,6 @@ from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from maskrcnn_server.backend import Backend, Image, Model, ModelConfig, PredictOptions, Probe
 from maskrcnn_server.categories import Category
@@ -311,9 +310,6 @@ class Transposed:
 
     def rle(self, order: Order) -> list[RLE]:
         return [dataclasses.replace(r, size=r.size[::-1]) for r in self._masks.rle(order)]
-
-    def take(self, places: NDArray[np.int64]) -> "Transposed":
-        return Transposed(self._masks.take(places))
 
 
 def transposes(found: Detections) -> Detections:
