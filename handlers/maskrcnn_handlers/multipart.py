@@ -8,7 +8,7 @@ from python_multipart.multipart import Field, File, parse_options_header
 
 from maskrcnn_server.errors import RequestError
 
-MOST_FIELDS = 64
+MOST_PARTS = 64
 
 
 @dataclass
@@ -29,18 +29,19 @@ def parse(body: bytes, content_type: str) -> Form:
         raise RequestError("body: a form's content type has a boundary", field="body")
     form = Form()
 
-    def add(name: str) -> str:
-        if len(form.fields) + len(form.files) == MOST_FIELDS:
-            raise RequestError(f"body: a form of more than {MOST_FIELDS} parts", field="body")
-        if name in form.fields:
-            raise RequestError(f"{name[:80]}: there are two of it", field=name[:80])
-        return name
+    def make_room() -> None:
+        if len(form.fields) + len(form.files) == MOST_PARTS:
+            raise RequestError(f"body: a form of more than {MOST_PARTS} parts", field="body")
 
     def on_field(part: Field) -> None:
-        form.fields[add(_text(part.field_name))] = _text(part.value)
+        make_room()
+        name = _text(part.field_name)
+        if name in form.fields:
+            raise RequestError(f"{name[:80]}: there are two of it", field=name[:80])
+        form.fields[name] = _text(part.value)
 
     def on_file(part: File) -> None:
-        add("")
+        make_room()
         part.file_object.seek(0)
         form.files.append((_text(part.file_name), part.file_object.read()))
 

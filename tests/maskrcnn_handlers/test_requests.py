@@ -1,5 +1,7 @@
 import base64
 import json
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -329,3 +331,12 @@ def test_the_name_of_a_file_is_no_longer_than_any() -> None:
     (image,) = parse(body, FORM, "", 0.5).images
     assert isinstance(image, Encoded)
     assert len(str(image.image_id)) == 1024
+
+
+def test_a_large_file_of_a_form_stays_in_memory(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "absent"))
+    large = bytes(3 << 20)
+    request = parse(form(('name="image"; filename="a.png"', large)), FORM, "", 0.5)
+    assert request.images == [Encoded("a.png", large)]
