@@ -1,0 +1,35 @@
+"""The ONNX backend: models in ONNX, computed by ONNX Runtime."""
+
+from maskrcnn_onnx.folder import find, read_folder
+from maskrcnn_onnx.layouts import NATIVE
+from maskrcnn_server.backend import Model, ModelConfig, Probe
+from maskrcnn_server.errors import InvalidModel, InvalidSetting
+from maskrcnn_server.machine import available_cpus
+
+
+class OnnxBackend:
+    """Loads what `export --format onnx` writes, and Mask R-CNN as others write it in ONNX."""
+
+    name = "onnx"
+
+    def probe(self, config: ModelConfig, /) -> Probe | None:
+        if not config.model_dir.is_dir() or not find(config.model_dir):
+            return None
+        try:
+            return read_folder(config).probe
+        except (InvalidModel, InvalidSetting) as error:
+            return Probe(facts={}, problems=[error.message])
+
+    def load(self, config: ModelConfig, /) -> Model:
+        folder = read_folder(config)
+        if folder.problems:
+            raise InvalidModel("; ".join(folder.problems))
+        from maskrcnn_onnx.model import OnnxModel
+        from maskrcnn_onnx.foreign import ForeignModel
+        from maskrcnn_onnx.session import open_session
+
+        metadata = folder.metadata(self.name, config.score_threshold)
+        session = open_session(folder.path, config.threads or available_cpus())
+        if folder.layout.name == NATIVE:
+            return OnnxModel(metadata, folder.description, session)
+        return ForeignModel(metadata, folder.description, folder.layout, session)
