@@ -132,9 +132,9 @@ def _neighbours(
 
 def _places(length: int, new: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Of each new place the one before it, and how far behind that it lies."""
-    places = ((np.arange(new) + 0.5) * (length / new) - 0.5).clip(0, length - 1).astype(np.float32)
+    places = ((np.arange(new) + 0.5) * (length / new) - 0.5).clip(0, length - 1)
     low = np.floor(places)
-    return low.astype(np.int64), places - low
+    return low.astype(np.int64), (places - low).astype(np.float32)
 
 
 def _of_pixels(columns: NDArray[np.int64]) -> NDArray[np.int64]:

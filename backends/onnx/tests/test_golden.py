@@ -33,6 +33,10 @@ NETWORKS = [
     ("detectron2", "resnet101", "chelsea"),
     ("detectron2", "caffe-resnet50", "chelsea"),
 ]
+FROM_TORCHVISION = (
+    "MODEL:\n  PIXEL_STD: [57.375, 57.12, 58.395]\n  RESNETS: {STRIDE_IN_1X1: false}\n"
+)
+"""What Detectron2 is configured with when it starts from torchvision's backbone, not Caffe's."""
 VARIANTS = [
     "boxonly-resnet50",
     "c4-resnet50",
@@ -75,7 +79,10 @@ def test_full_size_network_finds_what_the_original_found(
     test_data: Path,
     tmp_path: Path,
 ) -> None:
-    folder = exported(framework, seeded_weights(network, framework), tmp_path / "onnx")
+    source = seeded_weights(network, framework)
+    if framework == "detectron2" and not network.startswith("caffe"):
+        (source / "config.yaml").write_text(FROM_TORCHVISION)
+    folder = exported(framework, source, tmp_path / "onnx")
     model = OnnxBackend().load(ModelConfig(model_dir=folder))
     file = test_data / f"golden/{framework}-{network}-{name}.npz"
     tolerance = SCORE_TOLERANCE.get(framework, OTHERS)

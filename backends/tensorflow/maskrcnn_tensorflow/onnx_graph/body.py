@@ -146,7 +146,7 @@ class C4:
 
 
 def _stem(net: Net, images: Value, config: NetworkConfig) -> Value:
-    x = net("Relu", net.conv("conv0", images, 2, _sides(3, 2, config)))
+    x = net.relu(net.conv("conv0", images, 2, _sides(3, 2, config)))
     before, after = _sides(1, 0, config)
     # What pads a ReLU's output with zeros may as well pad it with nothing: no window is empty.
     pads = [before, before, after, after]
@@ -166,11 +166,11 @@ def _bottleneck(net: Net, name: str, x: Value, stride: int, config: NetworkConfi
         cropped = _crop(net, x, stride, config)
         shortcut = net.conv(f"{name}/convshortcut", cropped, stride, (0, 0))
     stride1, stride2 = (stride, 1) if config.stride_1x1 else (1, stride)
-    x = net("Relu", net.conv(f"{name}/conv1", _crop(net, x, stride1, config), stride1, (0, 0)))
+    x = net.relu(net.conv(f"{name}/conv1", _crop(net, x, stride1, config), stride1, (0, 0)))
     pads = None if stride2 == 1 else _sides(1, 0, config)
-    x = net("Relu", net.conv(f"{name}/conv2", x, stride2, pads))
+    x = net.relu(net.conv(f"{name}/conv2", x, stride2, pads))
     x = net("Add", net.conv(f"{name}/conv3", x), shortcut, name=f"{name}/add")
-    return net("Relu", x, name=f"{name}/relu")
+    return net.relu(x)
 
 
 def _crop(net: Net, x: Value, stride: int, config: NetworkConfig) -> Value:

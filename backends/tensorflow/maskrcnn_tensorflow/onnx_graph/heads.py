@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from maskrcnn_tensorflow.architecture import Architecture
 from maskrcnn_tensorflow.config import NetworkConfig
+from maskrcnn_tensorflow.folding import Weights
 from maskrcnn_tensorflow.onnx_graph import boxes
 from maskrcnn_tensorflow.onnx_graph.body import Body
 from maskrcnn_tensorflow.onnx_graph.net import Input, Net, Value, ints, number
@@ -70,7 +71,7 @@ def _hidden(net: Net, pooled: Value, head: str) -> Value:
         return net("ReduceMean", x, axes=[2, 3], keepdims=0)
     x = net("Flatten", x, axis=1)
     for name in names:
-        x = net("Relu", net.dense(name, x))
+        x = net.relu(net.dense(name, x))
     return x
 
 
@@ -150,20 +151,30 @@ def masks(
     labels = net("Slice", found.labels, ints(0), count, ints(0))
     seen = body.regions(features, *first, body.mask_resolution)
     x = _convs(net, seen.pooled, "maskrcnn", "fcn")
-    x = net("Relu", net.deconv("maskrcnn/deconv", x))
+    x = net.relu(net.convolved("maskrcnn/deconv", x, _quarters(net["maskrcnn/deconv"])))
     kernel, bias = net["maskrcnn/conv"]
+    side, width = body.mask_side, kernel.shape[2]
     channel = net("Sub", seen.shuffled(net, labels), ints(1))
-    own_kernel = net("Gather", np.ascontiguousarray(kernel[0, 0].T)[:, None], channel)
-    own_bias = net("Gather", bias[:, None, None], channel)
-    side = 2 * body.mask_side
-    flat = net("Reshape", x, ints(-1, kernel.shape[2], side * side))
-    logits = net("Add", net("MatMul", own_kernel, flat), own_bias)
-    probabilities = net("Reshape", net("Sigmoid", logits), ints(-1, side, side))
+    own_kernel = net("Gather", kernel[0, 0].T.reshape(-1, 1, 1, width), channel)
+    own_bias = net("Gather", bias.reshape(-1, 1, 1, 1), channel)
+    quarters = net("Reshape", x, ints(-1, 4, width, side * side))
+    logits = net("Add", net("MatMul", own_kernel, quarters), own_bias)
+    by_place = net("Reshape", net("Sigmoid", logits), ints(-1, 2, 2, side, side))
+    woven = net("Transpose", by_place, perm=[0, 3, 1, 4, 2])
+    probabilities = net("Reshape", woven, ints(-1, 2 * side, 2 * side))
     return seen.sorted(net, probabilities)
 
 
 def _convs(net: Net, x: Value, head: str, kind: str) -> Value:
     """The 3 x 3 convolutions that a head begins with, as many as it has."""
     for i, name in enumerate(net.numbered(f"{head}/{kind}")):
-        x = net.norm(f"{head}/gn{i}", net("Relu", net.conv(name, x)))
+        x = net.norm(f"{head}/gn{i}", net.relu(net.conv(name, x)))
     return x
+
+
+def _quarters(deconv: Weights) -> Weights:
+    """A transposed convolution, 2 x 2 with stride 2, as one of 1 x 1: the four places that each
+    pixel turns into, row by row, are neighbouring channels."""
+    kernel, bias = deconv
+    flat = kernel.reshape(-1, kernel.shape[3]).T
+    return Weights(flat[None, None], np.tile(bias, 4))

@@ -70,14 +70,26 @@ class Net:
     def conv(
         self, name: str, x: Value, stride: int = 1, pads: tuple[int, int] | None = None
     ) -> Value:
-        """Convolve, add the bias, apply the norm `<name>/gn`.
+        """Convolve with the layer of this name, add its bias, apply the norm `<name>/gn`.
 
         `pads` are zeros on the top and left, and on the bottom and right; None: what keeps the size.
         """
-        kernel, bias = self[name]
+        y = self.convolved(name, x, self[name], stride, pads)
+        return self.norm(f"{name}/gn", y)
+
+    def convolved(
+        self,
+        name: str,
+        x: Value,
+        weights: Weights,
+        stride: int = 1,
+        pads: tuple[int, int] | None = None,
+    ) -> Value:
+        """Convolve with these weights, and add the bias."""
+        kernel, bias = weights
         size = kernel.shape[0]
         before, after = pads or ((size - 1) // 2, size // 2)
-        y = self(
+        return self(
             "Conv",
             x,
             np.ascontiguousarray(kernel.transpose(3, 2, 0, 1)),
@@ -87,14 +99,10 @@ class Net:
             strides=[stride, stride],
             pads=[before, before, after, after],
         )
-        return self.norm(f"{name}/gn", y)
 
-    def deconv(self, name: str, x: Value) -> Value:
-        """Transposed convolution, 2 x 2 with stride 2."""
-        kernel, bias = self[name]
-        weights = np.ascontiguousarray(kernel.transpose(3, 2, 0, 1))
-        shape = [2, 2]
-        return self("ConvTranspose", x, weights, bias, name=name, kernel_shape=shape, strides=shape)
+    def relu(self, x: Value) -> Value:
+        """What is below 0 as 0."""
+        return self("Relu", x, name=f"{x}/relu")
 
     def dense(self, name: str, x: Value) -> Value:
         """Multiply `x` (n, in) with the kernel and add the bias."""

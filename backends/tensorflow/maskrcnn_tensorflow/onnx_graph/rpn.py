@@ -77,7 +77,7 @@ def _pool(net: Net, feature: Value, cell: tuple[float, ...], stride: int, images
     config: NetworkConfig, rules: Rules) -> _Pool:
     hidden = feature
     for name in net.numbered("rpn/conv"):
-        hidden = net("Relu", net.conv(name, hidden))
+        hidden = net.relu(net.conv(name, hidden))
     logits, deltas = (
         net("Transpose", net.conv(f"rpn/{kind}", hidden), perm=[0, 2, 3, 1])
         for kind in ("class", "box")
