@@ -176,6 +176,35 @@ class Converts(Protocol):
         stands beside the weights and matters. What the environment says is left out of it."""
 
 
+@dataclass(frozen=True)
+class LayerChange:
+    """What 8-bit integers in one part of a network change."""
+
+    name: str
+    share: float
+    """Of what is found, by score: 0 if nothing changes."""
+    kept: bool = False
+    """Whether it stays in floating point for that."""
+
+
+@runtime_checkable
+class Quantizes(Protocol):
+    """What a backend may do beside: write its models in 8-bit integers."""
+
+    def quantize(
+        self,
+        config: ModelConfig,
+        samples: Sequence[Image],
+        target: Path,
+        report: Callable[[LayerChange], None],
+        /,
+    ) -> None:
+        """Write the model that a configuration names, calibrated on `samples`, to a path.
+
+        Reports what each part changes, one after the other. Raises InvalidModel as `load` does.
+        """
+
+
 @dataclass(frozen=True, kw_only=True)
 class ZooModel:
     """A published model that a backend can load."""

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 import PIL.Image
 from numpy.typing import NDArray
 
@@ -12,6 +11,7 @@ from maskrcnn_onnx import preprocess
 from maskrcnn_onnx.description import Description
 from maskrcnn_onnx.layouts import SCORED, Layout
 from maskrcnn_onnx.placing import box_scale, clipped, mask_boxes
+from maskrcnn_onnx.session import Feed, Session
 from maskrcnn_server.backend import Image, ModelMetadata, PredictOptions
 from maskrcnn_server.detections import Detections
 from maskrcnn_server.errors import InvalidModel
@@ -28,18 +28,26 @@ class ForeignModel:
         metadata: ModelMetadata,
         description: Description,
         layout: Layout,
-        session: ort.InferenceSession,
+        session: Session,
     ) -> None:
         self.metadata = metadata
         self._description = description
         self._layout = layout
-        self._session: ort.InferenceSession | None = session
+        self._session: Session | None = session
 
     def predict(self, images: Sequence[Image], options: PredictOptions, /) -> list[Detections]:
         return [self._predict(image, options) for image in images]
 
     def close(self) -> None:
         self._session = None
+
+    def feed_of(self, image: Image, /) -> Feed:
+        """The network's input for an image."""
+        return {self._layout.image.name: self._pixels(image)[0]}
+
+    def with_session(self, session: Session) -> "ForeignModel":
+        """The same, computed by another session."""
+        return ForeignModel(self.metadata, self._description, self._layout, session)
 
     def _predict(self, image: Image, options: PredictOptions) -> Detections:
         if self._session is None:
@@ -120,13 +128,9 @@ class ForeignModel:
         side = soft.shape[-2:]
         if side == size or side in (seen, shape):
             resize = side != size
-            return BitMasks(
-                np.array(
-                    [_whole(one[: seen[0], : seen[1]] if resize else one, size) for one in soft],
-                    np.float32,
-                ).reshape(-1, *size)
-                >= options.mask_threshold
-            )
+            whole = (_whole(m[: seen[0], : seen[1]] if resize else m, size) for m in soft)
+            bitmaps = [mask >= options.mask_threshold for mask in whole]
+            return BitMasks(np.array(bitmaps, np.bool_).reshape(-1, *size))
         where = mask_boxes(boxes, side[-1], self._description)
         return RoiMasks(soft.astype(np.float32), where, size, options.mask_threshold)
 

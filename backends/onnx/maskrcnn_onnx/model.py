@@ -1,23 +1,21 @@
 """A network that this server exported, as the server's `Model`."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 
 from maskrcnn_onnx import preprocess
 from maskrcnn_onnx.description import Description
 from maskrcnn_onnx.placing import box_scale, clipped, mask_boxes
 from maskrcnn_onnx.preprocess import Pixels
+from maskrcnn_onnx.session import Feed, Session
 from maskrcnn_server.backend import Image, ModelMetadata, PredictOptions
 from maskrcnn_server.detections import Detections, Proposals
 from maskrcnn_server.masks import RoiMasks
 from maskrcnn_server.rle import Size
 from maskrcnn_server.stopwatch import stage
-
-Feed: TypeAlias = dict[str, NDArray[Any]]
 
 MAX_BATCH = 4
 """Images in one run of the network at most: each takes about half a gigabyte on its way."""
@@ -41,12 +39,12 @@ class OnnxModel:
     """Runs images through the network, those of equal padded size together."""
 
     def __init__(
-        self, metadata: ModelMetadata, description: Description, session: ort.InferenceSession
+        self, metadata: ModelMetadata, description: Description, session: Session
     ) -> None:
         self.metadata = metadata
         self._description = description
         self._rule = description.preprocessing
-        self._session: ort.InferenceSession | None = session
+        self._session: Session | None = session
 
     def predict(self, images: Sequence[Image], options: PredictOptions, /) -> list[Detections]:
         with stage("preprocess"):
@@ -67,7 +65,16 @@ class OnnxModel:
     def close(self) -> None:
         self._session = None
 
-    def feed(self, images: list[Image], sizes: list[Size], options: PredictOptions) -> Feed:
+    def feed_of(self, image: Image, /) -> Feed:
+        """The network's inputs for an image, with detections whatever they score."""
+        size = preprocess.resized_size(_size(image), self._rule)
+        return self._feed([image], [size], PredictOptions(score_threshold=0.0))
+
+    def with_session(self, session: Session) -> "OnnxModel":
+        """The same, computed by another session."""
+        return OnnxModel(self.metadata, self._description, session)
+
+    def _feed(self, images: list[Image], sizes: list[Size], options: PredictOptions) -> Feed:
         """What goes into the network for images of equal padded sizes, resized to `sizes`."""
         seen = [preprocess.resized(i, s, self._rule) for i, s in zip(images, sizes, strict=True)]
         asked = options.score_threshold
@@ -87,7 +94,7 @@ class OnnxModel:
         if self._session is None:
             raise RuntimeError("the model is closed")
         with stage("preprocess"):
-            feed = self.feed(images, sizes, options)
+            feed = self._feed(images, sizes, options)
         names = [name for name in Found._fields if name != "masks" or self.metadata.has_masks]
         with stage("network"):
             found = Found(*self._session.run(names, feed))

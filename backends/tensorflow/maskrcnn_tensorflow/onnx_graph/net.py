@@ -92,8 +92,8 @@ class Net:
         return self(
             "Conv",
             x,
-            np.ascontiguousarray(kernel.transpose(3, 2, 0, 1)),
-            bias,
+            self._weights(f"{name}/W", kernel.transpose(3, 2, 0, 1)),
+            self._weights(f"{name}/b", bias),
             name=name,
             kernel_shape=[size, size],
             strides=[stride, stride],
@@ -106,7 +106,11 @@ class Net:
 
     def dense(self, name: str, x: Value) -> Value:
         """Multiply `x` (n, in) with the kernel and add the bias."""
-        return self("Gemm", x, self[name].kernel, self[name].bias, name=name)
+        kernel, bias = (
+            self._weights(f"{name}/{leaf}", values)
+            for leaf, values in zip("Wb", self[name], strict=True)
+        )
+        return self("Gemm", x, kernel, bias, name=name)
 
     def norm(self, name: str, x: Value) -> Value:
         """Group normalisation (Wu and He 2018), or `x` where there is none of that name."""
@@ -158,6 +162,13 @@ class Net:
         """Over the last axis first: a float32 sum of a hundred thousand loses three digits."""
         rows = self("ReduceMean", grouped, axes=[3], keepdims=1)
         return self("ReduceMean", rows, axes=[2], keepdims=1)
+
+    def _weights(self, name: str, values: NDArray[np.float32]) -> Value:
+        """Weights by name: once, however many feature maps they are used on."""
+        if name not in self._names:
+            self._names.add(name)
+            self._constants.append(numpy_helper.from_array(np.ascontiguousarray(values), name))
+        return name
 
     def _constant(self, value: NDArray[Any]) -> Value:
         name = self._unused("constant")
