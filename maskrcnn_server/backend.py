@@ -188,20 +188,23 @@ class LayerChange:
 
 
 @runtime_checkable
-class Quantizes(Protocol):
-    """What a backend may do beside: write its models in 8-bit integers."""
+class Quantizes(Backend, Protocol):
+    """A backend that can write its models in 8-bit integers."""
 
     def quantize(
         self,
         config: ModelConfig,
         samples: Sequence[Image],
         target: Path,
+        most_change: float | None,
         report: Callable[[LayerChange], None],
         /,
     ) -> None:
         """Write the model that a configuration names, calibrated on `samples`, to a path.
 
-        Reports what each part changes, one after the other. Raises InvalidModel as `load` does.
+        Reports what each part changes, one after the other; those that alone change more than
+        `most_change` stay as they are. None: nothing is measured, all that can be is quantised.
+        Raises InvalidModel as `load` does.
         """
 
 

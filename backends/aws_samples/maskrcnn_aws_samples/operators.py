@@ -14,6 +14,7 @@ from maskrcnn_tensorflow import boxes, rpn
 from maskrcnn_tensorflow.graph import Operators
 from maskrcnn_tensorflow.roi import octave, sample_grid
 
+
 def operators(config: AwsSamplesConfig) -> Operators:
     """The operators of a network that is configured like this."""
     return Operators(partial(_propose, config), _roi_align, octave)

@@ -2,15 +2,19 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from maskrcnn_onnx.folder import find, read_folder
 from maskrcnn_onnx.layouts import NATIVE
-from maskrcnn_server.backend import Image, LayerChange, Model, ModelConfig, Probe
+from maskrcnn_server.backend import Image, LayerChange, ModelConfig, Probe
 from maskrcnn_server.errors import InvalidModel, InvalidSetting
 from maskrcnn_server.machine import available_cpus
+
+if TYPE_CHECKING:
+    from maskrcnn_onnx.foreign import ForeignModel
+    from maskrcnn_onnx.model import OnnxModel
 
 
 class Options(BaseModel):
@@ -36,7 +40,7 @@ class OnnxBackend:
         except (InvalidModel, InvalidSetting) as error:
             return Probe(facts={}, problems=[error.message])
 
-    def load(self, config: ModelConfig, /) -> Model:
+    def load(self, config: ModelConfig, /) -> "OnnxModel | ForeignModel":
         runtime = _options(config).runtime
         folder = read_folder(config)
         if folder.problems:
@@ -56,6 +60,7 @@ class OnnxBackend:
         config: ModelConfig,
         samples: Sequence[Image],
         target: Path,
+        most_change: float | None,
         report: Callable[[LayerChange], None],
         /,
     ) -> None:
@@ -65,7 +70,7 @@ class OnnxBackend:
             raise InvalidSetting(
                 "onnx is not installed: pip install 'maskrcnn-onnx[quantization]'"
             ) from None
-        quantize(config, self.load(config), samples, target, report)
+        quantize(config, self.load(config), samples, target, most_change, report)
 
 
 def _options(config: ModelConfig) -> Options:

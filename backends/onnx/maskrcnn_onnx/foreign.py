@@ -73,7 +73,9 @@ class ForeignModel:
             shape = found["masks"].shape[-2:]
             soft = found["masks"].reshape(-1, *shape)[kept]
             with stage("paste"):
-                masks = self._masks(soft, boxes, size, seen, (pixels.shape[-2], pixels.shape[-1]), options)
+                masks = self._masks(
+                    soft, boxes, size, seen, (pixels.shape[-2], pixels.shape[-1]), options
+                )
         return Detections(
             size=size,
             boxes=boxes,

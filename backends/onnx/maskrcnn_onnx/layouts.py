@@ -12,7 +12,8 @@ from maskrcnn_server.errors import InvalidModel
 NATIVE = "maskrcnn_server"
 NATIVE_INPUTS = frozenset({"images", "sizes", "score_threshold", "limit", "with_masks"})
 NATIVE_OUTPUTS = frozenset(
-    "boxes scores labels images_of proposal_boxes proposal_scores proposal_images class_scores".split()
+    "boxes scores labels images_of proposal_boxes proposal_scores proposal_images "
+    "class_scores".split()
 )
 PARTS = ("boxes", "scores", "labels", "masks")
 SCORED = 5
@@ -79,7 +80,7 @@ def recognised(header: Header, said: Description, path: Path) -> Layout:
     Raises InvalidModel if it is of no Mask R-CNN that can be served, with what it has.
     """
     names = {tensor.name for tensor in header.outputs}
-    if NATIVE_INPUTS == {tensor.name for tensor in header.inputs} and names >= NATIVE_OUTPUTS:
+    if {tensor.name for tensor in header.inputs} == NATIVE_INPUTS and names >= NATIVE_OUTPUTS:
         image = next(tensor for tensor in header.inputs if tensor.name == "images")
         masks = "masks" if "masks" in names else None
         outputs = Outputs(boxes="boxes", scores="scores", labels="labels", masks=masks)
@@ -124,7 +125,9 @@ def _outputs(header: Header, said: Outputs, path: Path) -> Outputs:
         if part not in found and len(fitting) == 1:
             found[part] = fitting[0]
     scored = "boxes" in found and _last(by_name[found["boxes"]]) == SCORED
-    missing = {"boxes", "labels"} - found.keys() | ({"scores"} - found.keys() if not scored else set())
+    missing = {"boxes", "labels"} - found.keys() | (
+        {"scores"} - found.keys() if not scored else set()
+    )
     if missing:
         raise InvalidModel(
             f"{path}: no output is recognised as {', '.join(sorted(missing))}; "
@@ -177,8 +180,15 @@ SHAPES: dict[str, Callable[[Tensor], bool]] = {
 
 
 def _shown(tensors: tuple[Tensor, ...]) -> str:
-    return ", ".join(
-        f"{t.name} {t.dtype} "
-        + ("of any shape" if t.dims is None else f"({', '.join(str(d or '?') for d in t.dims)})")
-        for t in tensors
-    ) or "none"
+    return (
+        ", ".join(
+            f"{t.name} {t.dtype} "
+            + (
+                "of any shape"
+                if t.dims is None
+                else f"({', '.join(str(d or '?') for d in t.dims)})"
+            )
+            for t in tensors
+        )
+        or "none"
+    )

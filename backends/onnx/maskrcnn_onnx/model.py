@@ -38,9 +38,7 @@ class Found(NamedTuple):
 class OnnxModel:
     """Runs images through the network, those of equal padded size together."""
 
-    def __init__(
-        self, metadata: ModelMetadata, description: Description, session: Session
-    ) -> None:
+    def __init__(self, metadata: ModelMetadata, description: Description, session: Session) -> None:
         self.metadata = metadata
         self._description = description
         self._rule = description.preprocessing
@@ -81,7 +79,9 @@ class OnnxModel:
         threshold = self.metadata.score_threshold if asked is None else asked
         most = self._description.detections
         return {
-            "images": preprocess.batch(seen, preprocess.padded_size(sizes[0], self._rule), self._rule),
+            "images": preprocess.batch(
+                seen, preprocess.padded_size(sizes[0], self._rule), self._rule
+            ),
             "sizes": np.array(sizes, np.int64),
             "score_threshold": np.array(threshold, np.float32),
             "limit": np.array([min(options.max_detections or most, most)], np.int64),

@@ -65,7 +65,8 @@ def batch(images: list[Pixels], shape: Size, rule: Preprocessing) -> NDArray[np.
     pixels = np.zeros((len(images), 3, *shape), np.float32)
     for target, image in zip(pixels, images, strict=True):
         height, width = image.shape[:2]
-        for i, channel in enumerate(target[:, :height, :width]):
+        for i in range(3):
+            channel = target[i, :height, :width]
             of_image = image[..., i if rule.channels == "RGB" else 2 - i]
             np.subtract(of_image, np.float32(rule.mean[i]), out=channel, dtype=np.float32)
             if rule.std[i] != 1:

@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 from maskrcnn_server.errors import InvalidModel
 
-DEEPEST = 32
+DEEPEST = 16
 """Graphs within graphs."""
 DTYPES = {1: "float32", 2: "uint8", 3: "int8", 6: "int32", 7: "int64", 9: "bool", 10: "float16"}
 """Some of ONNX's types, by NumPy's names."""

@@ -6,7 +6,7 @@ Source: Jacob et al. 2018. The arithmetic of it is onnxruntime.quantization's.
 import json
 import re
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
@@ -24,7 +24,7 @@ from maskrcnn_onnx.foreign import ForeignModel
 from maskrcnn_onnx.model import OnnxModel
 from maskrcnn_onnx.session import Feed, OnnxRuntime
 from maskrcnn_server.agreement import compare
-from maskrcnn_server.backend import Image, LayerChange, Model, ModelConfig, PredictOptions
+from maskrcnn_server.backend import Image, LayerChange, ModelConfig, PredictOptions
 from maskrcnn_server.detections import Detections
 from maskrcnn_server.errors import InvalidModel
 from maskrcnn_server.machine import available_cpus
@@ -36,48 +36,64 @@ FEWEST_CHANNELS = 16
 """In and out of a layer: with fewer, integers save nothing."""
 MOST_MEASURED = 4
 """Pictures that each part is measured on."""
-MOST_CHANGE = 0.25
-"""A part that alone changes more of what is found stays in float32."""
 OPTIONS = PredictOptions(score_threshold=0.05)
 SAME_PLACE = 2.0
 """Pixels that a box may have moved and still be the same."""
 
+Served: TypeAlias = OnnxModel | ForeignModel
 Report: TypeAlias = Callable[[LayerChange], None]
 Parts: TypeAlias = Mapping[str, Sequence[str]]
 """The names of the nodes in each part."""
 
 
 def quantize(
-    config: ModelConfig, served: Model, samples: Sequence[Image], target: Path, report: Report
+    config: ModelConfig,
+    served: Served,
+    samples: Sequence[Image],
+    target: Path,
+    most_change: float | None,
+    report: Report,
 ) -> None:
     """Write the model that is `served` as a model folder, or a file that ends in `.onnx`.
 
-    What each part changes alone is measured and reported; those that change too much stay in
-    float32. Raises InvalidModel if nothing in it can be quantised.
+    What each part changes alone is measured and reported; those that change more than `most_change`
+    stay in float32. Raises InvalidModel if nothing in it can be quantised.
     """
     folder = read_folder(config)
     threads = config.threads or available_cpus()
-    assert isinstance(served, OnnxModel | ForeignModel)
     model = onnx.load(folder.path)
     _name_nodes(model)
     parts = _parts(model)
     if not parts:
         raise InvalidModel(f"{folder.path}: nothing in it can be quantised, or it is already")
     ranges = _ranges(model, parts, [served.feed_of(image) for image in samples], threads)
-    measured = samples[:: max(1, len(samples) // MOST_MEASURED)][:MOST_MEASURED]
-    reference = served.predict(measured, OPTIONS)
-    kept = []
-    for part, nodes in parts.items():
-        alone = _quantized(model, {part: nodes}, ranges).SerializeToString()
-        found = served.with_session(OnnxRuntime(alone, threads)).predict(measured, OPTIONS)
-        changed = LayerChange(part, _change(found, reference))
-        if changed.share > MOST_CHANGE:
-            kept.append(part)
-        report(replace(changed, kept=changed.share > MOST_CHANGE))
+    kept: list[str] = []
+    if most_change is not None:
+        changes = _measured(model, parts, ranges, served, samples, threads)
+        for change in changes:
+            report(replace(change, kept=change.share > most_change))
+            kept += [change.name] if change.share > most_change else []
     rest = {part: nodes for part, nodes in parts.items() if part not in kept}
     finished = _quantized(model, rest, ranges)
     _describe(finished, kept, len(samples))
     _write(finished, folder, target)
+
+
+def _measured(
+    model: onnx.ModelProto,
+    parts: Parts,
+    ranges: TensorsData,
+    served: Served,
+    samples: Sequence[Image],
+    threads: int,
+) -> Iterator[LayerChange]:
+    """What each part changes alone, on a few of the samples."""
+    measured = samples[:: max(1, len(samples) // MOST_MEASURED)][:MOST_MEASURED]
+    reference = served.predict(measured, OPTIONS)
+    for part, nodes in parts.items():
+        alone = _quantized(model, {part: nodes}, ranges).SerializeToString()
+        found = served.with_session(OnnxRuntime(alone, threads)).predict(measured, OPTIONS)
+        yield LayerChange(part, _change(found, reference))
 
 
 def _name_nodes(model: onnx.ModelProto) -> None:

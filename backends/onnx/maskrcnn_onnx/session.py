@@ -40,9 +40,7 @@ class OnnxRuntime:
         options.add_session_config_entry("session.set_denormal_as_zero", "1")
         given = model if isinstance(model, bytes) else str(model)
         try:
-            self._session = ort.InferenceSession(
-                given, options, providers=["CPUExecutionProvider"]
-            )
+            self._session = ort.InferenceSession(given, options, providers=["CPUExecutionProvider"])
         # The runtime's errors have no common class.
         except Exception as error:
             raise InvalidModel(f"ONNX Runtime does not load the model: {error}") from error

@@ -3,14 +3,13 @@
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 from golden import assert_reproduced
 
 from maskrcnn_onnx.backend import OnnxBackend
-from maskrcnn_onnx.preprocess import resized_size
 from maskrcnn_onnx.model import OnnxModel
 from maskrcnn_onnx.placing import box_scale, mask_boxes
+from maskrcnn_onnx.preprocess import resized_size
 from maskrcnn_server.backend import Image, Model, ModelConfig, PredictOptions
 
 ALL = PredictOptions(score_threshold=0.05, proposals=True)

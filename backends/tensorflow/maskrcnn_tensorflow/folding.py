@@ -1,4 +1,4 @@
-"""Layers as they are computed: kernels and biases with batch norm, and what else can be, in them."""
+"""Layers as they are computed: batch norm, and what else can be, is in kernels and biases."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
 """The two kinds of body that heads sit on, as `maskrcnn_tensorflow.body` has them."""
 
 import math
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 
@@ -11,6 +11,9 @@ from maskrcnn_tensorflow.onnx_graph.net import INT, Net, Value, ints, number
 from maskrcnn_tensorflow.onnx_graph.rules import Rules, Sampling
 
 LEVELS = (2, 3, 4, 5)
+
+Cell: TypeAlias = tuple[tuple[float, ...], int]
+"""The sizes of a feature map's anchors, and the stride of its cells."""
 
 
 class Regions(NamedTuple):
@@ -37,13 +40,15 @@ class Body(Protocol):
     mask_resolution: int
     mask_side: int
     """Of what `regions` makes of a region at `mask_resolution`."""
-    anchors: list[tuple[tuple[float, ...], int]]
-    """Of each feature map, the sizes of its anchors and the stride of its cells."""
+    anchors: list[Cell]
+    """Of each feature map."""
 
     def features(self, images: Value) -> list[Value]:
         """Feature maps of normalised images."""
 
-    def regions(self, features: list[Value], boxes: Value, images: Value, resolution: int) -> Regions:
+    def regions(
+        self, features: list[Value], boxes: Value, images: Value, resolution: int
+    ) -> Regions:
         """What `boxes` (R, 4) look like in images (R,) of the batch."""
 
 
@@ -58,8 +63,10 @@ class Pyramid:
     ) -> None:
         self._net, self._config, self._rules = net, config, rules
         self._blocks = architecture.blocks
-        sizes = ((size,) for size in config.anchor_sizes)
-        self.anchors = list(zip(sizes, config.anchor_strides, strict=True))
+        self.anchors: list[Cell] = [
+            ((size,), stride)
+            for size, stride in zip(config.anchor_sizes, config.anchor_strides, strict=True)
+        ]
 
     def features(self, images: Value) -> list[Value]:
         net = self._net
@@ -82,7 +89,9 @@ class Pyramid:
         p6 = net("MaxPool", outputs[-1], kernel_shape=[1, 1], strides=[2, 2], name="fpn/p6")
         return [*outputs, p6]
 
-    def regions(self, features: list[Value], boxes: Value, images: Value, resolution: int) -> Regions:
+    def regions(
+        self, features: list[Value], boxes: Value, images: Value, resolution: int
+    ) -> Regions:
         net = self._net
         levels = self._levels(boxes)
         members, crops = [], []
@@ -130,7 +139,7 @@ class C4:
     ) -> None:
         self._net, self._config, self._rules = net, config, rules
         self._blocks = architecture.blocks
-        self.anchors: list[tuple[tuple[float, ...], int]] = [(config.anchor_sizes, self.STRIDE)]
+        self.anchors: list[Cell] = [(config.anchor_sizes, self.STRIDE)]
 
     def features(self, images: Value) -> list[Value]:
         x = _stem(self._net, images, self._config)
@@ -138,7 +147,9 @@ class C4:
             x = _group(self._net, number_, x, blocks, self._config)
         return [x]
 
-    def regions(self, features: list[Value], boxes: Value, images: Value, resolution: int) -> Regions:
+    def regions(
+        self, features: list[Value], boxes: Value, images: Value, resolution: int
+    ) -> Regions:
         pooled = _roi_align(
             self._net, features[0], boxes, images, resolution, 1 / self.STRIDE, self._rules.sampling
         )

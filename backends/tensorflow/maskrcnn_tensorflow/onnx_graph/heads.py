@@ -3,7 +3,6 @@
 from typing import NamedTuple
 
 import numpy as np
-
 from numpy.typing import NDArray
 
 from maskrcnn_tensorflow.architecture import Architecture
@@ -139,17 +138,16 @@ def _by_class(
     return net("Transpose", laid, perm=[0, 2, 1, 3][: 2 + len(shape)])
 
 
-def masks(
-    net: Net, body: Body, features: list[Value], found: Found, wanted: Value
-) -> Value:
-    """Mask probabilities (D, 2m, 2m), each for its own label; (0, 2m, 2m) unless `wanted` (1,) is 1.
+def masks(net: Net, body: Body, features: list[Value], found: Found, wanted: Value) -> Value:
+    """Mask probabilities (D, 2m, 2m), each for its own label; of none unless `wanted` (1,) is 1.
 
     Of the last layer only the label's output channel is computed: class k is channel k - 1.
     """
     count = net("Mul", net.size(found.scores, 0), wanted)
-    first = [net("Slice", x, ints(0), count, ints(0)) for x in (found.boxes, found.images)]
-    labels = net("Slice", found.labels, ints(0), count, ints(0))
-    seen = body.regions(features, *first, body.mask_resolution)
+    own_boxes, images, labels = (
+        net("Slice", x, ints(0), count, ints(0)) for x in (found.boxes, found.images, found.labels)
+    )
+    seen = body.regions(features, own_boxes, images, body.mask_resolution)
     x = _convs(net, seen.pooled, "maskrcnn", "fcn")
     x = net.relu(net.convolved("maskrcnn/deconv", x, _quarters(net["maskrcnn/deconv"])))
     kernel, bias = net["maskrcnn/conv"]

@@ -72,7 +72,7 @@ class Net:
     ) -> Value:
         """Convolve with the layer of this name, add its bias, apply the norm `<name>/gn`.
 
-        `pads` are zeros on the top and left, and on the bottom and right; None: what keeps the size.
+        `pads` are zeros on the top and left, and on the other sides; None: what keeps the size.
         """
         y = self.convolved(name, x, self[name], stride, pads)
         return self.norm(f"{name}/gn", y)
@@ -119,7 +119,9 @@ class Net:
         gamma, beta = self._norms[name]
         grouped = self("Reshape", x, ints(0, GROUPS, len(gamma) // GROUPS, -1))
         centred = self("Sub", grouped, self._mean(grouped))
-        spread = self("Sqrt", self("Add", self._mean(self("Mul", centred, centred)), number(EPSILON)))
+        spread = self(
+            "Sqrt", self("Add", self._mean(self("Mul", centred, centred)), number(EPSILON))
+        )
         normal = self("Reshape", self("Div", centred, spread), self("Shape", x))
         scaled = self("Mul", normal, gamma.reshape(-1, 1, 1))
         return self("Add", scaled, beta.reshape(-1, 1, 1))

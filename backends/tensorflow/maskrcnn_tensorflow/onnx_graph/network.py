@@ -1,6 +1,6 @@
 """The whole network, from a batch of images to detections and masks."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import onnx
@@ -10,8 +10,8 @@ from maskrcnn_tensorflow.architecture import Architecture
 from maskrcnn_tensorflow.config import NetworkConfig
 from maskrcnn_tensorflow.folding import fold
 from maskrcnn_tensorflow.onnx_graph import heads, rpn
-from maskrcnn_tensorflow.onnx_graph.body import C4, Body, Pyramid
-from maskrcnn_tensorflow.onnx_graph.net import BOOL, FLOAT, INT, Net, ints
+from maskrcnn_tensorflow.onnx_graph.body import C4, Pyramid
+from maskrcnn_tensorflow.onnx_graph.net import BOOL, FLOAT, INT, Net, Value
 from maskrcnn_tensorflow.onnx_graph.rules import Rules
 from maskrcnn_tensorflow.rows import channels_first
 
@@ -38,8 +38,8 @@ def network(
     """
     flattened = {name: channels_first(variables[name]) for name in architecture.flattening}
     net = Net(fold({**variables, **flattened}, config))
-    kind = C4 if architecture.pyramid is None else Pyramid
-    body: Body = kind(net, architecture, config, rules)
+    kind: type[C4 | Pyramid] = C4 if architecture.pyramid is None else Pyramid
+    body = kind(net, architecture, config, rules)
     features = body.features("images")
     proposals = rpn.propose(net, body, features, "images", "sizes", config, rules)
     probabilities, class_boxes = heads.classify(
@@ -48,7 +48,7 @@ def network(
     found = heads.select(
         net, probabilities, class_boxes, proposals, "score_threshold", "limit", architecture, config
     )
-    outputs = {
+    outputs: dict[str, tuple[Value, int, Sequence[int | str]]] = {
         "boxes": (found.boxes, FLOAT, ["D", 4]),
         "scores": (found.scores, FLOAT, ["D"]),
         "labels": (found.labels, INT, ["D"]),
@@ -63,7 +63,7 @@ def network(
         side = 2 * body.mask_side
         soft = heads.masks(net, body, features, found, wanted)
         outputs["masks"] = (soft, FLOAT, ["M", side, side])
-    inputs = {
+    inputs: dict[str, tuple[int, Sequence[int | str]]] = {
         "images": (FLOAT, ["N", 3, "H", "W"]),
         "sizes": (INT, ["N", 2]),
         "score_threshold": (FLOAT, []),

@@ -4,10 +4,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from maskrcnn_tensorflow.onnx_graph import boxes
-from maskrcnn_tensorflow.onnx_graph.body import Body
 from maskrcnn_tensorflow.cells import cell_anchors
 from maskrcnn_tensorflow.config import NetworkConfig
+from maskrcnn_tensorflow.onnx_graph import boxes
+from maskrcnn_tensorflow.onnx_graph.body import Body
 from maskrcnn_tensorflow.onnx_graph.net import FLOAT, Net, Value, ints, number
 from maskrcnn_tensorflow.onnx_graph.rules import Rules
 
@@ -42,10 +42,15 @@ class _Pool(NamedTuple):
 
 
 def propose(
-    net: Net, body: Body, features: list[Value], images: Value, sizes: Value,
-    config: NetworkConfig, rules: Rules,
+    net: Net,
+    body: Body,
+    features: list[Value],
+    images: Value,
+    sizes: Value,
+    config: NetworkConfig,
+    rules: Rules,
 ) -> Proposals:
-    """Proposals of images (batch, 3, height, width), of int64 `sizes` (batch, 2) without padding."""
+    """Proposals of images (batch, 3, h, w), of int64 `sizes` (batch, 2) without padding."""
     pools = [
         _pool(net, feature, cell, stride, images, config, rules)
         for feature, (cell, stride) in zip(features, body.anchors, strict=True)
@@ -73,8 +78,15 @@ def propose(
     return _best(net, pool_boxes, scores, len(pools), rules, config)
 
 
-def _pool(net: Net, feature: Value, cell: tuple[float, ...], stride: int, images: Value,
-    config: NetworkConfig, rules: Rules) -> _Pool:
+def _pool(
+    net: Net,
+    feature: Value,
+    cell: tuple[float, ...],
+    stride: int,
+    images: Value,
+    config: NetworkConfig,
+    rules: Rules,
+) -> _Pool:
     hidden = feature
     for name in net.numbered("rpn/conv"):
         hidden = net.relu(net.conv(name, hidden))
@@ -89,8 +101,15 @@ def _pool(net: Net, feature: Value, cell: tuple[float, ...], stride: int, images
     )
 
 
-def _anchors(net: Net, feature: Value, cell: tuple[float, ...], stride: int, images: Value,
-    config: NetworkConfig, rules: Rules) -> Value:
+def _anchors(
+    net: Net,
+    feature: Value,
+    cell: tuple[float, ...],
+    stride: int,
+    images: Value,
+    config: NetworkConfig,
+    rules: Rules,
+) -> Value:
     """Those (anchors, 4) of a feature map; the first cell is at (0, 0)."""
     shape = cell_anchors(cell, config.anchor_ratios)
     if rules.fitted_anchors:
@@ -130,7 +149,9 @@ def _sigmoid(net: Net, logits: Value) -> Value:
     return net("Div", number(1), net("Add", number(1), net("Exp", net("Neg", logits))))
 
 
-def _best(net: Net, pool_boxes: Value, scores: Value, pools: int, rules: Rules, config: NetworkConfig) -> Proposals:
+def _best(
+    net: Net, pool_boxes: Value, scores: Value, pools: int, rules: Rules, config: NetworkConfig
+) -> Proposals:
     """Suppress overlaps within each pool of each image, and keep the best of all pools."""
     flat = net("Reshape", pool_boxes, ints(-1, rules.candidates, 4))
     flat_scores = net("Reshape", scores, ints(-1, rules.candidates))
