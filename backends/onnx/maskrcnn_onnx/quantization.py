@@ -74,6 +74,10 @@ def quantize(
             report(replace(change, kept=change.share > most_change))
             kept += [change.name] if change.share > most_change else []
     rest = {part: nodes for part, nodes in parts.items() if part not in kept}
+    if not rest:
+        raise InvalidModel(
+            f"{folder.path}: every part of it changes more than {most_change} of what is found"
+        )
     finished = _quantized(model, rest, ranges)
     _describe(finished, kept, len(samples))
     _write(finished, folder, target)

@@ -16,7 +16,8 @@ SCORES = np.array([0.9, 0.6], np.float32)
 
 def torchvision(path: Path) -> None:
     """Image (3, H, W) from 0 to 1; masks of the whole image."""
-    nodes = _boxes_of("image", height=1, width=2) + [
+    nodes = [
+        *_boxes_of("image", height=1, width=2),
         helper.make_node("Gather", ["image", "first"], ["channel"], axis=0),
         helper.make_node("Unsqueeze", ["channel", "zero"], ["one"]),
         helper.make_node("Concat", ["one", "one"], ["masks"], axis=0),
@@ -43,7 +44,8 @@ def zoo(path: Path) -> None:
         "scores_": SCORES,
         "masks_": np.ones((2, 1, 28, 28), np.float32),
     }
-    nodes = _boxes_of("image", height=1, width=2) + [
+    nodes = [
+        *_boxes_of("image", height=1, width=2),
         helper.make_node("Identity", ["boxes_"], ["6568"]),
         helper.make_node("Identity", ["labels_"], ["6570"]),
         helper.make_node("Identity", ["scores_"], ["6572"]),
@@ -67,7 +69,8 @@ def mmdetection(path: Path) -> None:
         "masks_": np.ones((1, 3, 28, 28), np.float32),
         "no_box": np.zeros((1, 4), np.float32),
     }
-    nodes = _boxes_of("input", height=2, width=3) + [
+    nodes = [
+        *_boxes_of("input", height=2, width=3),
         helper.make_node("Concat", ["boxes_", "no_box"], ["three"], axis=0),
         helper.make_node("Unsqueeze", ["three", "zero"], ["batch"]),
         helper.make_node("Concat", ["batch", "scores_"], ["dets"], axis=2),

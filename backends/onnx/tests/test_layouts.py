@@ -11,7 +11,7 @@ from onnx import helper
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from stand_ins import mmdetection, torchvision, zoo  # noqa: E402 (it is beside this file)
+from stand_ins import mmdetection, torchvision, zoo
 
 from maskrcnn_onnx.backend import OnnxBackend
 from maskrcnn_server.backend import Image, ModelConfig, PredictOptions
@@ -47,7 +47,11 @@ def facts(folder: Path) -> dict[str, str]:
 
 @pytest.mark.parametrize(
     ("write", "author", "last"),
-    [(torchvision, "torchvision", 90), (zoo, "ONNX model zoo", 80), (mmdetection, "MMDetection", 80)],
+    [
+        (torchvision, "torchvision", 90),
+        (zoo, "ONNX model zoo", 80),
+        (mmdetection, "MMDetection", 80),
+    ],
     ids=["torchvision", "zoo", "mmdetection"],
 )
 def test_layout_is_recognised(
@@ -94,7 +98,8 @@ def test_description_wins_over_what_is_assumed(tmp_path: Path) -> None:
     zoo(tmp_path / "model.onnx")
     names = ", ".join(f"thing{i}" for i in range(80))
     (tmp_path / "model.yaml").write_text(
-        f"name: things\nclasses: [{names}]\nscore_threshold: 0.7\npreprocessing: {{short_edge: 32}}\n"
+        f"name: things\nclasses: [{names}]\nscore_threshold: 0.7\n"
+        "preprocessing: {short_edge: 32}\n"
     )
     model = OnnxBackend().load(ModelConfig(model_dir=tmp_path))
     assert model.metadata.name == "things"
