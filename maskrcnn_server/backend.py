@@ -204,6 +204,38 @@ class Converts(Protocol):
         stands beside the weights and matters. What the environment says is left out of it."""
 
 
+@dataclass(frozen=True)
+class LayerChange:
+    """What 8-bit integers in one part of a network change."""
+
+    name: str
+    share: float
+    """Of what is found, by score: 0 if nothing changes."""
+    kept: bool = False
+    """Whether it stays in floating point for that."""
+
+
+@runtime_checkable
+class Quantizes(Backend, Protocol):
+    """A backend that can write its models in 8-bit integers."""
+
+    def quantize(
+        self,
+        config: ModelConfig,
+        samples: Sequence[Image],
+        target: Path,
+        most_change: float | None,
+        report: Callable[[LayerChange], None],
+        /,
+    ) -> None:
+        """Write the model that a configuration names, calibrated on `samples`, to a path.
+
+        Reports what each part changes, one after the other; those that alone change more than
+        `most_change` stay as they are. None: nothing is measured, all that can be is quantised.
+        Raises InvalidModel as `load` does.
+        """
+
+
 @dataclass(frozen=True, kw_only=True)
 class ZooModel:
     """A published model that a backend can load."""

@@ -28,7 +28,7 @@ from maskrcnn_server.downloads import (
 )
 from maskrcnn_server.errors import DownloadFailed, InvalidModel
 
-CHECKPOINTS = (".npz", ".pkl", ".pt", ".pth")
+CHECKPOINTS = (".npz", ".onnx", ".pkl", ".pt", ".pth")
 """Endings of models that are one file."""
 DEEPEST = 4
 """Folders below the model's that a nested one is looked for in."""

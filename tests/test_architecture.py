@@ -16,6 +16,7 @@ PACKAGES = {
     "maskrcnn_aws_samples": ROOT / "backends/aws_samples/maskrcnn_aws_samples",
     "maskrcnn_torchvision": ROOT / "backends/torchvision/maskrcnn_torchvision",
     "maskrcnn_detectron2": ROOT / "backends/detectron2/maskrcnn_detectron2",
+    "maskrcnn_onnx": ROOT / "backends/onnx/maskrcnn_onnx",
 }
 MAY_IMPORT = {
     "maskrcnn_server": set(),
@@ -25,6 +26,7 @@ MAY_IMPORT = {
     "maskrcnn_aws_samples": {"maskrcnn_server", "maskrcnn_tensorflow"},
     "maskrcnn_torchvision": {"maskrcnn_server", "maskrcnn_tensorflow"},
     "maskrcnn_detectron2": {"maskrcnn_server", "maskrcnn_tensorflow"},
+    "maskrcnn_onnx": {"maskrcnn_server"},
 }
 WAIST_NEEDS = {"filelock", "numpy", "pluggy", "pydantic", "pydantic_settings", "yaml"}
 CLIENT_NEEDS = {"PIL", "httpx", "supervision", "tenacity", "typing_extensions"}
@@ -85,6 +87,12 @@ def test_only_front_ends_know_their_library() -> None:
 def test_one_file_knows_each_library_that_observes(library: str) -> None:
     known = {path.name for path, names in modules("maskrcnn_handlers") if library in names}
     assert known == {OBSERVERS[library]}
+
+
+def test_the_graph_in_onnx_is_made_without_tensorflow() -> None:
+    for path, names in modules("maskrcnn_tensorflow"):
+        if path.parent.name == "onnx_graph":
+            assert "tensorflow" not in names, path
 
 
 def test_only_settings_read_the_environment() -> None:

@@ -15,6 +15,7 @@ DISTRIBUTIONS = {
     "backends/tensorflow": ("maskrcnn_tensorflow", {"maskrcnn_tensorflow"}),
     "backends/aws_samples": ("maskrcnn_aws_samples", {"maskrcnn_aws_samples"}),
     "backends/detectron2": ("maskrcnn_detectron2", {"maskrcnn_detectron2"}),
+    "backends/onnx": ("maskrcnn_onnx", {"maskrcnn_onnx"}),
     "backends/torchvision": ("maskrcnn_torchvision", {"maskrcnn_torchvision"}),
     "backends/tensorpack": ("maskrcnn_tensorpack", {"maskrcnn_tensorpack"}),
 }

@@ -10,7 +10,7 @@ from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[2]
 DOCKERFILES = sorted(ROOT.glob("backends/*/Dockerfile"))
-KINDS = ("cpu", "gpu")
+KINDS = ("cpu", "gpu", "onnx")
 ids = pytest.mark.parametrize("path", DOCKERFILES, ids=lambda p: p.parent.name)
 
 
@@ -38,7 +38,14 @@ def test_every_plugin_has_a_recipe() -> None:
 def test_recipes_differ_by_their_backend_only(path: Path) -> None:
     first, *lines = path.read_text().splitlines()
     assert first == f"ARG BACKEND={path.parent.name}"
-    assert lines == DOCKERFILES[0].read_text().splitlines()[1:]
+    expected = (ROOT / "backends/tensorpack/Dockerfile").read_text().splitlines()[1:]
+    if path.parent.name == "onnx":
+        expected = [_without_tensorflow(line) for line in expected if "COPY backends/t" not in line]
+    assert lines == expected
+
+
+def _without_tensorflow(line: str) -> str:
+    return line.replace("REQUIREMENTS=cpu", "REQUIREMENTS=onnx").replace(" /build/tensorflow", "")
 
 
 def test_recipe_keeps_sagemakers_contract() -> None:
@@ -70,6 +77,13 @@ def test_images_without_a_gpu_have_the_small_tensorflow() -> None:
     assert whole.marker is not None
     assert not whole.marker.evaluate({"platform_machine": "x86_64"})
     assert [n for n in pinned("cpu") if n.startswith("nvidia")] == []
+
+
+def test_the_image_for_onnx_has_no_framework_but_its_runtime() -> None:
+    found = pinned("onnx")
+    assert "onnxruntime" in found
+    heavy = {"tensorflow", "tensorflow-cpu", "opencv-python-headless", "onnx", "torch"}
+    assert not heavy & found.keys()
 
 
 def test_context_holds_what_the_recipe_copies() -> None:

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from maskrcnn_aws_samples.config import AwsSamplesConfig
 from maskrcnn_aws_samples.original import ORIGINAL
+from maskrcnn_aws_samples.rules import rules
 from maskrcnn_server.backend import ModelConfig
 from maskrcnn_server.errors import InvalidSetting
 from maskrcnn_tensorflow.family import Family
@@ -42,6 +43,7 @@ class AwsSamplesBackend(Family[AwsSamplesConfig]):
             score_threshold=SCORE_THRESHOLD,
             read=_read,
             operators=_operators,
+            rules=rules,
             original=ORIGINAL,
         )
 

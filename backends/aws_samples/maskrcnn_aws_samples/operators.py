@@ -4,17 +4,15 @@ Sources: MaskRCNN/model/rpn.py and boxes.py, and TensorFlow's CUDA kernel of
 `tf.image.generate_bounding_box_proposals`, whose semantics these are on any device.
 """
 
-import math
 from functools import partial
 
 import tensorflow as tf
 
 from maskrcnn_aws_samples.config import AwsSamplesConfig
+from maskrcnn_aws_samples.rules import DELTA_CLIP
 from maskrcnn_tensorflow import boxes, rpn
 from maskrcnn_tensorflow.graph import Operators
 from maskrcnn_tensorflow.roi import octave, sample_grid
-
-DELTA_CLIP = math.log(1000 / 16)
 
 
 def operators(config: AwsSamplesConfig) -> Operators:

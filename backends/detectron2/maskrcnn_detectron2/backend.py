@@ -4,6 +4,7 @@ import re
 
 from maskrcnn_detectron2.config import Detectron2Config
 from maskrcnn_detectron2.names import NAMING
+from maskrcnn_detectron2.rules import rules
 from maskrcnn_server.backend import ModelConfig
 from maskrcnn_tensorflow.checkpoint import Files
 from maskrcnn_tensorflow.family import Family
@@ -30,6 +31,7 @@ class Detectron2Backend(Family[Detectron2Config]):
             score_threshold=SCORE_THRESHOLD,
             read=_read,
             operators=_operators,
+            rules=rules,
             files=FILES,
         )
 

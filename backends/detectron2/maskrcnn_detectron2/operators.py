@@ -9,12 +9,11 @@ from functools import partial
 import tensorflow as tf
 
 from maskrcnn_detectron2.config import Detectron2Config
+from maskrcnn_detectron2.rules import NO_AREA
 from maskrcnn_tensorflow import boxes, rpn
 from maskrcnn_tensorflow.graph import Operators
 from maskrcnn_tensorflow.roi import octave, sample_grid
 
-NO_AREA = 1e-30
-"""Shorter sides than this are none."""
 MOST = 1 << 16
 """More samples than any bin has."""
 

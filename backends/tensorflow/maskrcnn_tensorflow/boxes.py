@@ -1,8 +1,5 @@
 """Boxes: absolute x1, y1, x2, y2 in float32, whatever their leading dimensions."""
 
-import itertools
-import math
-
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
@@ -32,19 +29,6 @@ def clip_to(boxes: tf.Tensor, sizes: tf.Tensor) -> tf.Tensor:
 def swap_xy(boxes: tf.Tensor) -> tf.Tensor:
     """Turn x1, y1, x2, y2 into the y1, x1, y2, x2 of `tf.image`, and back."""
     return tf.gather(boxes, [1, 0, 3, 2], axis=-1)
-
-
-def cell_anchors(sizes: tuple[float, ...], ratios: tuple[float, ...]) -> NDArray[np.float64]:
-    """The anchors (len(sizes) * len(ratios), 4) around (0, 0), size by size.
-
-    A ratio is height over width at constant area.
-    """
-    cell = []
-    for size, ratio in itertools.product(sizes, ratios):
-        w = math.sqrt(size * size / ratio)
-        h = ratio * w
-        cell.append([-w / 2, -h / 2, w / 2, h / 2])
-    return np.array(cell)
 
 
 def spread(cell: NDArray[np.float64], grid: tf.Tensor, stride: tf.Tensor) -> tf.Tensor:

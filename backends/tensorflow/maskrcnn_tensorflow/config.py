@@ -48,6 +48,8 @@ class NetworkConfig(BaseModel):
     """By number of classes, the categories that networks without names are assumed to have."""
     sections_without_effect: ClassVar[tuple[str, ...]] = ()
     """What keys begin with that have no effect either."""
+    paste: ClassVar[Literal["box", "pixels"]] = "box"
+    """Whether masks lie in their boxes, or in what `mask_boxes` makes of them: whole pixels."""
     least_side: ClassVar[float] = 0
     """Detections with a shorter side, in pixels of the resized image, are dropped."""
 

@@ -12,6 +12,7 @@ from maskrcnn_server.errors import InvalidModel, InvalidSetting
 from maskrcnn_server.machine import available_cpus
 from maskrcnn_tensorflow.checkpoint import TENSORFLOW, Files
 from maskrcnn_tensorflow.folder import CLASSES_FILE, ModelFolder
+from maskrcnn_tensorflow.onnx_graph.rules import Rules
 from maskrcnn_tensorflow.original import Original
 from maskrcnn_tensorflow.renamed import Foreign, stored
 from maskrcnn_tensorflow.sources import CONFIG_FILE, C
@@ -36,6 +37,8 @@ class Family(Generic[C]):
     """Reads a model folder. Raises InvalidModel or InvalidSetting."""
     operators: Callable[[C], Any]
     """The framework's `maskrcnn_tensorflow.graph.Operators`; imports TensorFlow when called."""
+    rules: Callable[[C], Rules]
+    """The same as numbers, for the network in ONNX."""
     files: Files = TENSORFLOW
     original: Original[C] | None = None
     """The framework's own code; None if it is not supported as an engine."""
@@ -84,8 +87,8 @@ class Family(Generic[C]):
         return self.original.open(config, folder, metadata)
 
     def exporters(self) -> Mapping[str, Exporter]:
-        """`saved_model` for TensorFlow Serving."""
-        return {"saved_model": self._saved_model}
+        """`saved_model` for TensorFlow Serving, `onnx` for ONNX Runtime."""
+        return {"saved_model": self._saved_model, "onnx": self._onnx}
 
     def converters(self) -> Mapping[str, Exporter]:
         """`npz` and `npz16` (float32, float16) and, of frameworks that use it, `checkpoint`
@@ -119,6 +122,24 @@ class Family(Generic[C]):
             self.operators(folder.config),
             variables,
             metadata.score_threshold,
+        )
+
+    def _onnx(self, config: ModelConfig, target: Path) -> None:
+        folder = self._sound(config)
+        try:
+            from maskrcnn_tensorflow.onnx_graph import file
+        except ImportError:
+            raise InvalidSetting(
+                "onnx is not installed: pip install 'maskrcnn-tensorflow[onnx]'"
+            ) from None
+        metadata = folder.metadata(self.name, self.score_threshold, config.score_threshold)
+        file.write(
+            target,
+            folder.architecture,
+            folder.config,
+            self.rules(folder.config),
+            folder.variables(),
+            metadata,
         )
 
     def _sound(self, config: ModelConfig) -> ModelFolder[C]:

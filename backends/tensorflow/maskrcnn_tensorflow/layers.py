@@ -8,11 +8,9 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from maskrcnn_tensorflow import folding
 from maskrcnn_tensorflow.config import NetworkConfig
-
-EPSILON = 1e-5
-"""Of TensorPack's group normalisation; the same in AWS Samples."""
-GROUPS = 32
+from maskrcnn_tensorflow.folding import EPSILON, GROUPS
 
 
 class Layer(NamedTuple):
@@ -106,42 +104,12 @@ def fold(
     config: NetworkConfig,
     dtype: tf.DType = tf.float32,
 ) -> Layers:
-    """Layers of `variables` (`<layer>/W`, `/b`, `/bn/...`), batch norm folded into the kernels.
-
-    gamma * (W x - mean) / sqrt(variance + epsilon) + beta is itself a convolution, with kernel
-    W * scale and bias beta - mean * scale. conv0 also takes over the reversal of the channels of
-    networks that were trained on BGR (images here are RGB), and division by their standard
-    deviation. Computed in float64, kept as `dtype`.
-    """
-    layers, norms = {}, {}
-    for variable, values in variables.items():
-        name, _, leaf = variable.rpartition("/")
-        if leaf == "W":
-            kernel = values.astype(np.float64)
-            if name == "conv0":
-                if config.channels == "BGR":
-                    kernel = kernel[:, :, ::-1]
-                kernel = kernel / np.array(config.rgb_std)[:, None]
-            bias = variables.get(f"{name}/b", np.zeros(kernel.shape[-1])).astype(np.float64)
-            if f"{name}/bn/gamma" in variables:
-                scale, bias = _batch_norm(variables, f"{name}/bn", config.norm_epsilon)
-                kernel = kernel * scale
-            layers[name] = Layer(
-                tf.cast(tf.constant(kernel, tf.float32), dtype),
-                tf.cast(tf.constant(bias, tf.float32), dtype),
-            )
-        elif leaf == "gamma" and not name.endswith("/bn"):
-            norms[name] = Norm(tf.constant(values), tf.constant(variables[f"{name}/beta"]))
-    return Layers(layers, norms)
-
-
-def _batch_norm(
-    variables: Mapping[str, NDArray[np.float32]], name: str, epsilon: float
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Scale and offset of each channel."""
-    gamma, beta, mean, variance = (
-        variables[f"{name}/{leaf}"].astype(np.float64)
-        for leaf in ("gamma", "beta", "mean/EMA", "variance/EMA")
+    """Layers of `variables` as `folding.fold` makes them, kept as `dtype`."""
+    folded = folding.fold(variables, config)
+    return Layers(
+        {
+            name: Layer(*(tf.cast(tf.constant(values), dtype) for values in weights))
+            for name, weights in folded.layers.items()
+        },
+        {name: Norm(*map(tf.constant, scales)) for name, scales in folded.norms.items()},
     )
-    scale = gamma / np.sqrt(variance + epsilon)
-    return scale, beta - mean * scale

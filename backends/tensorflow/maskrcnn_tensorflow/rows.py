@@ -50,6 +50,13 @@ def channels_last(kernel: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.ascontiguousarray(by_axis.transpose(1, 2, 0, 3)).reshape(rows, units)
 
 
+def channels_first(kernel: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The other way round."""
+    rows, units = kernel.shape
+    by_axis = kernel.reshape(GRID, GRID, rows // GRID**2, units)
+    return np.ascontiguousarray(by_axis.transpose(2, 0, 1, 3)).reshape(rows, units)
+
+
 def _correlation(values: NDArray[np.float32], axis: int) -> float:
     """Pearson's correlation of neighbours along `axis`."""
     places = values.shape[axis]

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from maskrcnn_tensorflow import boxes
 from maskrcnn_tensorflow.body import AnchorMap
+from maskrcnn_tensorflow.cells import cell_anchors
 from maskrcnn_tensorflow.config import NetworkConfig
 from maskrcnn_tensorflow.layers import Layers
 
@@ -57,7 +58,7 @@ def even_anchors(
     cell: AnchorMap, ratios: tuple[float, ...], grid: tf.Tensor, _image: tf.Tensor
 ) -> tf.Tensor:
     """Anchors at the map's stride, not rounded, as TensorPack's `get_all_anchors` makes them."""
-    return boxes.spread(boxes.cell_anchors(cell.sizes, ratios), grid, [cell.stride, cell.stride])
+    return boxes.spread(cell_anchors(cell.sizes, ratios), grid, [cell.stride, cell.stride])
 
 
 def raw_boxes(

@@ -6,6 +6,7 @@ from maskrcnn_tensorflow.folder import ModelFolder, read_folder
 from maskrcnn_tensorflow.rows import RowOrder
 from maskrcnn_tensorflow.tensorpack_config import TensorPackConfig
 from maskrcnn_tensorpack.original import ORIGINAL
+from maskrcnn_tensorpack.rules import rules
 
 SCORE_THRESHOLD = 0.5
 """`TEST.RESULT_SCORE_THRESH_VIS`, which the old container filtered by."""
@@ -23,6 +24,7 @@ class TensorPackBackend(Family[TensorPackConfig]):
             score_threshold=SCORE_THRESHOLD,
             read=_read,
             operators=_operators,
+            rules=rules,
             original=ORIGINAL,
         )
 

@@ -8,6 +8,7 @@ from maskrcnn_tensorflow.family import Family
 from maskrcnn_tensorflow.folder import ModelFolder, read_folder
 from maskrcnn_torchvision.config import TorchvisionConfig
 from maskrcnn_torchvision.names import NAMING
+from maskrcnn_torchvision.rules import rules
 
 SCORE_THRESHOLD = 0.5
 """torchvision keeps everything above 0.05 and leaves the rest to its users."""
@@ -29,6 +30,7 @@ class TorchvisionBackend(Family[TorchvisionConfig]):
             score_threshold=SCORE_THRESHOLD,
             read=_read,
             operators=_operators,
+            rules=rules,
             files=FILES,
         )
 

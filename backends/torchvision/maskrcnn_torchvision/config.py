@@ -38,6 +38,7 @@ class TorchvisionConfig(NetworkConfig):
     """`norm_eps` is of the batch norms: 1e-5 as they are made, 0 in the published COCO_V1."""
     resampling: ClassVar[Resampling] = Resampling(rounding=0.0, whole=False, one_scale=False)
     coco_layouts: ClassVar[Mapping[int, Callable[[], tuple[Category, ...]]]] = {90: coco_with_gaps}
+    paste: ClassVar[Literal["pixels"]] = "pixels"
     least_side: ClassVar[float] = 1e-2
 
     image_mean: Triple = (0.485, 0.456, 0.406)

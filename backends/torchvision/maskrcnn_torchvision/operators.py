@@ -11,12 +11,11 @@ import tensorflow as tf
 
 from maskrcnn_tensorflow import boxes, rpn
 from maskrcnn_tensorflow.body import AnchorMap
+from maskrcnn_tensorflow.cells import cell_anchors
 from maskrcnn_tensorflow.graph import Operators
 from maskrcnn_tensorflow.roi import sample_grid
 from maskrcnn_torchvision.config import TorchvisionConfig
-
-LEAST_SIDE = 1e-3
-"""Of a proposal, in pixels of the resized image."""
+from maskrcnn_torchvision.rules import LEAST_SIDE
 
 
 def operators(config: TorchvisionConfig) -> Operators:
@@ -31,7 +30,7 @@ def _anchors(
 
     That is 61, not 64, on the last level of an image that is 800 pixels high.
     """
-    return boxes.spread(np.round(boxes.cell_anchors(cell.sizes, ratios)), grid, image // grid)
+    return boxes.spread(np.round(cell_anchors(cell.sizes, ratios)), grid, image // grid)
 
 
 def _propose(

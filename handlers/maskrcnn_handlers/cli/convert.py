@@ -62,18 +62,19 @@ def convert(
     console.print(f"{escape(settings.model)} written to {escape(str(out))} as {form}")
     original, converted = (_loaded(chosen, settings, where) for where in (settings.model, str(out)))
     if truth:
-        console.print(_change_in_ap(original, converted, truth, settings.max_image_pixels))
+        console.print(change_in_ap(original, converted, truth, settings.max_image_pixels))
         return
     samples = [path for demo in plugins.demos().values() for path in demo.images]
     decoded = [images.decode(path.read_bytes(), settings.max_image_pixels) for path in samples]
-    console.print(_agreement(original, converted, decoded))
+    console.print(agreement(original, converted, decoded))
 
 
 def _loaded(backend: Backend, settings: Settings, folder: str) -> Model:
     return load_model(backend, settings.model_copy(update={"model": folder}))
 
 
-def _change_in_ap(original: Model, converted: Model, truth: CocoSet, max_pixels: int) -> Table:
+def change_in_ap(original: Model, converted: Model, truth: CocoSet, max_pixels: int) -> Table:
+    """The average precision of both, and what changed."""
     table = Table("average precision", "original", "converted", "change")
     before, after = (average_precision(m, truth, max_pixels) for m in (original, converted))
     for kind, value in before.items():
@@ -81,7 +82,7 @@ def _change_in_ap(original: Model, converted: Model, truth: CocoSet, max_pixels:
     return table
 
 
-def _agreement(original: Model, converted: Model, samples: list[Image]) -> str:
+def agreement(original: Model, converted: Model, samples: list[Image]) -> str:
     """In a sentence, how far both agree on these pictures."""
     matched = found = 0
     scores, ious = [0.0], [1.0]

@@ -1,5 +1,9 @@
 """`maskrcnn-server export`"""
 
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -7,13 +11,21 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from maskrcnn_handlers import images
+from maskrcnn_handlers.cli.convert import agreement, change_in_ap
 from maskrcnn_handlers.cli.progress import downloading
 from maskrcnn_handlers.cli.serve import BackendName
+from maskrcnn_handlers.evaluation import coco_set
 from maskrcnn_server import settings as environment
-from maskrcnn_server.backend import Exports
-from maskrcnn_server.errors import InvalidModel, InvalidSetting
+from maskrcnn_server.backend import Backend, Exports, Image, LayerChange, ModelConfig, Quantizes
+from maskrcnn_server.errors import InvalidImage, InvalidModel, InvalidSetting
 from maskrcnn_server.plugins import Plugins
 from maskrcnn_server.startup import choose_backend, fetched
+
+ONNX = "onnx"
+MOST_PICTURES = 64
+"""That are calibrated on; more do not change the ranges of activations any more."""
+ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 
 
 def export(
@@ -23,23 +35,114 @@ def export(
         str,
         typer.Option(
             "--format",
-            help="saved_model (TensorFlow Serving), of the backends that come along.",
+            help="saved_model (TensorFlow Serving) or onnx (ONNX Runtime, and backend onnx).",
         ),
     ] = "saved_model",
+    int8: Annotated[
+        bool, typer.Option("--int8", help="Of onnx: in 8-bit integers, with --calibrate.")
+    ] = False,
+    calibrate: Annotated[
+        Path | None,
+        typer.Option(help="Folder of pictures like those to come; a few dozen are enough."),
+    ] = None,
+    keep_above: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            help="A part of the network that changes a larger share of what is found than this "
+            "stays in float32.",
+        ),
+    ] = 0.25,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Quantise every part, and measure none.")
+    ] = False,
+    annotations: Annotated[
+        Path | None,
+        typer.Option("--coco", help="Annotations in COCO's format, to measure what int8 costs."),
+    ] = None,
+    pictures: Annotated[
+        Path | None, typer.Option("--images", help="Folder of the annotated pictures.")
+    ] = None,
     backend: BackendName = None,
 ) -> None:
-    """Write a model for another program, such as TensorFlow Serving."""
+    """Write a model for another program, such as TensorFlow Serving.
+
+    With --int8, what each part of the network changes is measured and printed, and parts that
+    change too much stay in float32. A model in ONNX can be quantised, too.
+    """
     console = Console(soft_wrap=True)
     plugins = Plugins()
     if out.exists():
         raise InvalidSetting(f"{out}: is there already")
+    if int8 != (calibrate is not None) or (int8 and form != ONNX):
+        raise InvalidSetting("--int8 and --calibrate go together, with --format onnx")
+    if (annotations is None) != (pictures is None) or (annotations and not int8):
+        raise InvalidSetting("--coco and --images go together, with --int8")
+    truth = coco_set(annotations, pictures) if annotations and pictures else None
+    samples = list(_samples(calibrate)) if calibrate else []
     with downloading(console) as progress:
         settings = fetched(plugins, environment.read(model=model, backend=backend), progress)
     chosen = choose_backend(plugins, settings)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if not int8:
+        _export(chosen, environment.model_config(settings, chosen.name), form, out)
+        console.print(f"{escape(settings.model)} written to {escape(str(out))} as {form}")
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        config = environment.model_config(settings, chosen.name)
+        if isinstance(chosen, Quantizes):
+            quantizer: Quantizes = chosen
+        else:
+            quantizer = _quantizer(plugins)
+            target = Path(folder) / "float32"
+            _export(chosen, config, form, target)
+            config = ModelConfig(model_dir=target, threads=config.threads)
+        if not everything:
+            console.print("part of the network: share of what is found that changes with it alone")
+        most_change = None if everything else keep_above
+        report = partial(_report, console)
+        quantizer.quantize(config, samples, out, most_change, report)
+        console.print(f"{escape(settings.model)} written to {escape(str(out))} as {form}, int8")
+        if out.is_dir():
+            before, after = (
+                quantizer.load(replace(config, model_dir=d)) for d in (config.model_dir, out)
+            )
+            limit = settings.max_image_pixels
+            changed = change_in_ap(before, after, truth, limit) if truth else None
+            console.print(changed or agreement(before, after, samples))
+
+
+def _export(chosen: Backend, config: ModelConfig, form: str, out: Path) -> None:
     exporters = chosen.exporters() if isinstance(chosen, Exports) else {}
     if form not in exporters:
         known = ", ".join(exporters) or "nothing"
         raise InvalidModel(f"backend {chosen.name} does not write {form}; it writes {known}")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    exporters[form](environment.model_config(settings, chosen.name), out)
-    console.print(f"{escape(settings.model)} written to {escape(str(out))} as {form}")
+    exporters[form](config, out)
+
+
+def _quantizer(plugins: Plugins) -> Quantizes:
+    found = next((b for b in plugins.backends().values() if isinstance(b, Quantizes)), None)
+    if found is None:
+        raise InvalidSetting("no backend that quantises is installed: pip install ./backends/onnx")
+    return found
+
+
+def _samples(folder: Path) -> Iterator[Image]:
+    """Up to `MOST_PICTURES` of a folder, evenly from first to last."""
+    if not folder.is_dir():
+        raise InvalidSetting(f"{folder}: no such folder")
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in ENDINGS)
+    if not paths:
+        raise InvalidSetting(f"{folder}: there are no pictures in it ({', '.join(ENDINGS)})")
+    step = -(-len(paths) // MOST_PICTURES)
+    limit = environment.read().max_image_pixels
+    for path in paths[::step]:
+        try:
+            yield images.decode(path.read_bytes(), limit)
+        except InvalidImage as error:
+            raise InvalidImage(f"{path}: {error.message}") from None
+
+
+def _report(console: Console, change: LayerChange) -> None:
+    kept = "  stays in float32" if change.kept else ""
+    console.print(f"{change.name:28} {change.share:7.4f}{kept}")

@@ -1,0 +1,125 @@
+"""A model folder with a model in ONNX."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from maskrcnn_onnx import description, proto
+from maskrcnn_onnx.description import Description
+from maskrcnn_onnx.layouts import NATIVE, Layout, recognised
+from maskrcnn_server.backend import ModelConfig, ModelMetadata, Probe
+from maskrcnn_server.categories import Category, coco
+from maskrcnn_server.errors import InvalidModel, InvalidSetting
+
+SUFFIX = ".onnx"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelFolder:
+    """What is known of a model before it is loaded."""
+
+    path: Path
+    description: Description
+    layout: Layout
+    categories: tuple[Category, ...]
+    facts: dict[str, str]
+    problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def probe(self) -> Probe:
+        """What is here, for people."""
+        beside = self.path.with_name(description.FILE)
+        files = [self.path, *([beside] if beside.is_file() else [])]
+        return Probe(facts=self.facts, problems=self.problems, notes=self.notes, files=files)
+
+    def metadata(self, backend: str, asked: float | None) -> ModelMetadata:
+        """What the model says of itself, with the score threshold that the operator `asked` for."""
+        return ModelMetadata(
+            name=self.description.name or self.path.stem,
+            backend=backend,
+            categories=self.categories,
+            score_threshold=self.description.score_threshold if asked is None else asked,
+            has_masks=self.layout.has_masks,
+            facts=self.facts,
+        )
+
+
+def find(folder: Path) -> list[Path]:
+    """The files that may be models."""
+    return sorted(path for path in folder.glob(f"*{SUFFIX}") if path.is_file())
+
+
+def read_folder(config: ModelConfig) -> ModelFolder:
+    """Read the model folder, without ONNX Runtime and without weights.
+
+    Raises InvalidModel for what is no model, InvalidSetting for settings that do not apply.
+    """
+    _check_settings(config)
+    found = find(config.model_dir)
+    if len(found) != 1:
+        held = ", ".join(path.name for path in found) or "none"
+        raise InvalidModel(f"{config.model_dir}: one file *{SUFFIX} is needed, there is: {held}")
+    path = found[0]
+    header = proto.read(path)
+    beside, own = path.with_name(description.FILE), header.metadata.get(description.KEY)
+    if beside.is_file():
+        said, origin = description.from_file(beside), description.FILE
+    elif own is not None:
+        said, origin = description.from_metadata(own, path), "the file itself"
+    else:
+        said, origin = Description(), "defaults"
+    layout = recognised(header, said, path)
+    problems, notes = [], []
+    if layout.default is not None:
+        said = said.over(layout.default)
+    elif origin.startswith("defaults"):
+        problems.append(
+            f"{path.name}: nothing says how images are prepared for it, and its layout is not one "
+            f"that is known; put a {description.FILE} beside it"
+        )
+    categories = said.categories or coco()
+    if config.resnet_arch is not None and said.architecture not in (None, config.resnet_arch):
+        problems.append(
+            f"{path.name}: RESNET_ARCH is {config.resnet_arch}, but the file says that it is a "
+            f"{said.architecture}: unset RESNET_ARCH, or use the model you meant"
+        )
+    if origin.startswith("defaults") and layout.default is not None:
+        origin = f"what {layout.name} models have, assumed"
+        notes.append(f"it is {origin}; put a {description.FILE} beside it where it differs")
+    if said.categories is None:
+        notes.append(f"class names are assumed to be COCO's; name them in {description.FILE}")
+    facts = {
+        "model": path.name,
+        "size": f"{path.stat().st_size / 1e6:.1f} MB",
+        "layout": layout.name,
+        "heads": "boxes and masks" if layout.has_masks else "boxes only",
+        "described by": origin,
+        **({"written by": header.producer} if header.producer and layout.name != NATIVE else {}),
+        **({"sha256 of weights": said.source.sha256} if said.source else {}),
+        **said.facts,
+    }
+    return ModelFolder(
+        path=path,
+        description=said,
+        layout=layout,
+        categories=categories,
+        facts=facts,
+        problems=problems,
+        notes=notes,
+    )
+
+
+def _check_settings(config: ModelConfig) -> None:
+    if config.overrides:
+        key = next(iter(config.overrides)).replace(".", "__")
+        raise InvalidSetting(
+            f"CONFIG__{key}: a model in ONNX is configured when it is exported, or in "
+            f"{description.FILE}"
+        )
+    if config.engine != "native":
+        raise InvalidSetting("backend onnx has no engine 'original', only 'native'")
+    if config.precision != "float32":
+        raise InvalidSetting(
+            f"MASKRCNN_PRECISION={config.precision}: a model in ONNX has the precision that it was "
+            "exported in; leave this at float32"
+        )

@@ -1,0 +1,155 @@
+"""A network that others exported, as the server's `Model`."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import PIL.Image
+from numpy.typing import NDArray
+
+from maskrcnn_onnx import preprocess
+from maskrcnn_onnx.description import Description
+from maskrcnn_onnx.layouts import SCORED, Layout
+from maskrcnn_onnx.placing import box_scale, clipped, mask_boxes
+from maskrcnn_onnx.session import Feed, Session
+from maskrcnn_server.backend import Image, ModelMetadata, PredictOptions
+from maskrcnn_server.detections import Detections
+from maskrcnn_server.errors import InvalidModel
+from maskrcnn_server.masks import BitMasks, Masks, RoiMasks
+from maskrcnn_server.rle import Size
+from maskrcnn_server.stopwatch import stage
+
+
+class ForeignModel:
+    """Runs one image after the other, and makes of the outputs what `Detections` are."""
+
+    def __init__(
+        self,
+        metadata: ModelMetadata,
+        description: Description,
+        layout: Layout,
+        session: Session,
+    ) -> None:
+        self.metadata = metadata
+        self._description = description
+        self._layout = layout
+        self._session: Session | None = session
+
+    def predict(self, images: Sequence[Image], options: PredictOptions, /) -> list[Detections]:
+        return [self._predict(image, options) for image in images]
+
+    def close(self) -> None:
+        self._session = None
+
+    def feed_of(self, image: Image, /) -> Feed:
+        """The network's input for an image."""
+        return {self._layout.image.name: self._pixels(image)[0]}
+
+    def with_session(self, session: Session) -> "ForeignModel":
+        """The same, computed by another session."""
+        return ForeignModel(self.metadata, self._description, self._layout, session)
+
+    def _predict(self, image: Image, options: PredictOptions) -> Detections:
+        if self._session is None:
+            raise RuntimeError("the model is closed")
+        size = image.shape[0], image.shape[1]
+        with stage("preprocess"):
+            pixels, seen = self._pixels(image)
+        parts = self._layout.outputs.model_dump(exclude_none=True)
+        if not options.masks:
+            parts.pop("masks", None)
+        with stage("network"):
+            values = self._session.run(list(parts.values()), {self._layout.image.name: pixels})
+        found: dict[str, NDArray[Any]] = dict(zip(parts, values, strict=True))
+        boxes, scores, labels = _flat(found, self._description.first_label)
+        kept = self._kept(scores, labels, options)
+        boxes, scores, labels = boxes[kept], scores[kept], labels[kept]
+        in_image = self._description.boxes_in == "image"
+        scale = np.ones(4, np.float32) if in_image else box_scale(size, seen, self._description)
+        boxes = clipped(boxes / scale, size)
+        boxes[:, 2:] = np.maximum(boxes[:, 2:], boxes[:, :2])
+        masks = None
+        if "masks" in found:
+            shape = found["masks"].shape[-2:]
+            soft = found["masks"].reshape(-1, *shape)[kept]
+            with stage("paste"):
+                masks = self._masks(
+                    soft, boxes, size, seen, (pixels.shape[-2], pixels.shape[-1]), options
+                )
+        return Detections(
+            size=size,
+            boxes=boxes,
+            scores=scores,
+            category_ids=labels,
+            masks=masks,
+        )
+
+    def _pixels(self, image: Image) -> tuple[NDArray[np.float32], Size]:
+        """The input, and the size of the image in it."""
+        rule = self._description.preprocessing
+        dims = self._layout.image.dims or ()
+        size = image.shape[0], image.shape[1]
+        fixed = dims[-2:]
+        if isinstance(fixed[0], int) and isinstance(fixed[1], int):
+            shape = fixed[0], fixed[1]
+            shrink = min(shape[0] / size[0], shape[1] / size[1])
+            seen = max(1, int(size[0] * shrink)), max(1, int(size[1] * shrink))
+        else:
+            seen = preprocess.resized_size(size, rule)
+            shape = preprocess.padded_size(seen, rule)
+        batch = preprocess.batch([preprocess.resized(image, seen, rule)], shape, rule)
+        return (batch if len(dims) == 4 else batch[0]), seen
+
+    def _kept(
+        self, scores: NDArray[np.float32], labels: NDArray[np.int64], options: PredictOptions
+    ) -> NDArray[np.intp]:
+        """Which detections are wanted, best first. Some exports pad with labels below the first."""
+        asked = options.score_threshold
+        threshold = np.float32(self.metadata.score_threshold if asked is None else asked)
+        classes = len(self.metadata.categories)
+        if labels.max(initial=0) > classes:
+            raise InvalidModel(
+                f"the model found class {labels.max()}, but there are {classes}: name them all in "
+                "model.yaml, or correct first_label"
+            )
+        wanted = np.flatnonzero((scores >= threshold) & (labels >= 1))
+        order = wanted[np.argsort(-scores[wanted], kind="stable")]
+        most = self._description.detections
+        return order[: min(options.max_detections or most, most)]
+
+    def _masks(
+        self,
+        soft: NDArray[Any],
+        boxes: NDArray[np.float32],
+        size: Size,
+        seen: Size,
+        shape: Size,
+        options: PredictOptions,
+    ) -> Masks:
+        """Masks of the whole image as they are, of the network's input resized, others in boxes."""
+        side = soft.shape[-2:]
+        if side == size or side in (seen, shape):
+            resize = side != size
+            whole = (_whole(m[: seen[0], : seen[1]] if resize else m, size) for m in soft)
+            bitmaps = [mask >= options.mask_threshold for mask in whole]
+            return BitMasks(np.array(bitmaps, np.bool_).reshape(-1, *size))
+        where = mask_boxes(boxes, side[-1], self._description)
+        return RoiMasks(soft.astype(np.float32), where, size, options.mask_threshold)
+
+
+def _flat(
+    found: dict[str, NDArray[Any]], first_label: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]:
+    """Boxes (N, 4), scores (N,), labels (N,) from 1, of a batch of one."""
+    boxes = found["boxes"].reshape(-1, found["boxes"].shape[-1]).astype(np.float32)
+    scores = boxes[:, 4] if boxes.shape[1] == SCORED else found["scores"].reshape(-1)
+    labels = found["labels"].reshape(-1).astype(np.int64) + (1 - first_label)
+    scores = np.asarray(scores, np.float32).clip(0, 1)
+    return boxes[:, :4], scores, labels
+
+
+def _whole(mask: NDArray[Any], size: Size) -> NDArray[np.float32]:
+    picture = PIL.Image.fromarray(mask.astype(np.float32))
+    if mask.shape != size:
+        picture = picture.resize((size[1], size[0]), PIL.Image.Resampling.BILINEAR)
+    return np.asarray(picture, np.float32)

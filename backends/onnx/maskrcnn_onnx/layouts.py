@@ -1,0 +1,194 @@
+"""Who wrote a model, by what goes in and what comes out of it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from maskrcnn_onnx.description import Description, Outputs, Preprocessing
+from maskrcnn_onnx.proto import Header, Tensor
+from maskrcnn_server.categories import coco, coco_with_gaps
+from maskrcnn_server.errors import InvalidModel
+
+NATIVE = "maskrcnn_server"
+NATIVE_INPUTS = frozenset({"images", "sizes", "score_threshold", "limit", "with_masks"})
+NATIVE_OUTPUTS = frozenset(
+    "boxes scores labels images_of proposal_boxes proposal_scores proposal_images "
+    "class_scores".split()
+)
+PARTS = ("boxes", "scores", "labels", "masks")
+SCORED = 5
+"""Numbers of a box with its score."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Inputs and outputs of a model, and how it is described if nobody says otherwise."""
+
+    name: str
+    image: Tensor
+    """The input that takes an image, or images."""
+    outputs: Outputs
+    """Every output that there is, by name."""
+    default: Description | None
+    """None: it has to be described."""
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether it makes masks."""
+        return self.outputs.masks is not None
+
+
+ZOO = Description(
+    classes=tuple(category.name for category in coco()),
+    dataset_ids=tuple(category.dataset_id for category in coco()),
+    preprocessing=Preprocessing(
+        short_edge=800,
+        long_edge=1333,
+        rounding=0.0,
+        resampling="pillow",
+        channels="BGR",
+        mean=(102.9801, 115.9465, 122.7717),
+        multiple_of=32,
+    ),
+)
+"""MaskRCNN-10 and -12 of the ONNX model zoo, as its README.md prepares images."""
+TORCHVISION = Description(
+    classes=tuple(category.name for category in coco_with_gaps()),
+    boxes_in="image",
+    preprocessing=Preprocessing(std=(255.0, 255.0, 255.0)),
+)
+"""`torch.onnx.export` of torchvision's `MaskRCNN`, which resizes by itself."""
+MMDETECTION = Description(
+    classes=tuple(category.name for category in coco()),
+    dataset_ids=tuple(category.dataset_id for category in coco()),
+    first_label=0,
+    score_threshold=0.3,
+    preprocessing=Preprocessing(
+        short_edge=800,
+        long_edge=1333,
+        mean=(123.675, 116.28, 103.53),
+        std=(58.395, 57.12, 57.375),
+        multiple_of=32,
+    ),
+)
+"""MMDetection's exports, with the pipeline of its Mask R-CNN configurations."""
+
+
+def recognised(header: Header, said: Description, path: Path) -> Layout:
+    """The layout of the model in `path`; what `said` maps is not guessed.
+
+    Raises InvalidModel if it is of no Mask R-CNN that can be served, with what it has.
+    """
+    names = {tensor.name for tensor in header.outputs}
+    if {tensor.name for tensor in header.inputs} == NATIVE_INPUTS and names >= NATIVE_OUTPUTS:
+        image = next(tensor for tensor in header.inputs if tensor.name == "images")
+        masks = "masks" if "masks" in names else None
+        outputs = Outputs(boxes="boxes", scores="scores", labels="labels", masks=masks)
+        return Layout(NATIVE, image, outputs, None)
+    image = _image(header, path)
+    outputs = _outputs(header, said.outputs, path)
+    by_name = {tensor.name: tensor for tensor in header.outputs}
+    name, default = _author(image, outputs, by_name)
+    return Layout(name, image, outputs, default)
+
+
+def _image(header: Header, path: Path) -> Tensor:
+    """The one input: float32 (3, height, width) or (batch, 3, height, width)."""
+    if len(header.inputs) == 1:
+        (image,) = header.inputs
+        dims = image.dims or ()
+        channels = dims[-3] if len(dims) in (3, 4) else None
+        if image.dtype == "float32" and (channels == 3 or isinstance(channels, str)):
+            return image
+    raise InvalidModel(
+        f"{path}: one input is needed, float32 (3, height, width) or (batch, 3, height, width); "
+        f"there is: {_shown(header.inputs)}"
+    )
+
+
+def _outputs(header: Header, said: Outputs, path: Path) -> Outputs:
+    """Each part by what `model.yaml` says, else by its usual name, else by its shape."""
+    by_name = {tensor.name: tensor for tensor in header.outputs}
+    found: dict[str, str] = {}
+    for part in PARTS:
+        given = getattr(said, part)
+        if given is not None and given not in by_name:
+            raise InvalidModel(
+                f"{path}: outputs.{part} is {given}; there is: {_shown(header.outputs)}"
+            )
+        name = given or next((alias for alias in NAMES[part] if alias in by_name), None)
+        if name is not None:
+            found[part] = name
+    for part in PARTS:
+        free = [t for t in header.outputs if t.name not in found.values()]
+        fitting = [tensor.name for tensor in free if SHAPES[part](tensor)]
+        if part not in found and len(fitting) == 1:
+            found[part] = fitting[0]
+    scored = "boxes" in found and _last(by_name[found["boxes"]]) == SCORED
+    missing = {"boxes", "labels"} - found.keys() | (
+        {"scores"} - found.keys() if not scored else set()
+    )
+    if missing:
+        raise InvalidModel(
+            f"{path}: no output is recognised as {', '.join(sorted(missing))}; "
+            f"there is: {_shown(header.outputs)}; map it in model.yaml: "
+            f"outputs: {{{sorted(missing)[0]}: NAME}}"
+        )
+    return Outputs.model_validate(found)
+
+
+def _author(
+    image: Tensor, outputs: Outputs, by_name: dict[str, Tensor]
+) -> tuple[str, Description | None]:
+    rank = len(image.dims or ())
+    masks = None if outputs.masks is None else by_name[outputs.masks].dims or ()
+    if rank == 4 and _last(by_name[str(outputs.boxes)]) == SCORED:
+        return "MMDetection", MMDETECTION
+    if rank == 3 and masks and isinstance(masks[-1], int):
+        return "ONNX model zoo", ZOO
+    if rank == 3 and {outputs.boxes, outputs.labels, outputs.scores} <= set(by_name) & set(PARTS):
+        return "torchvision", TORCHVISION
+    return "unknown", None
+
+
+def _last(tensor: Tensor) -> int | str | None:
+    return tensor.dims[-1] if tensor.dims else None
+
+
+def _rank(tensor: Tensor) -> int:
+    return len(tensor.dims or ())
+
+
+def _is_scores(tensor: Tensor) -> bool:
+    return tensor.dtype == "float32" and (
+        _rank(tensor) == 1 or (_rank(tensor) == 2 and _last(tensor) not in (4, SCORED))
+    )
+
+
+NAMES = {
+    "boxes": ("boxes", "dets", "pred_boxes"),
+    "scores": ("scores",),
+    "labels": ("labels", "classes", "pred_classes"),
+    "masks": ("masks", "pred_masks"),
+}
+SHAPES: dict[str, Callable[[Tensor], bool]] = {
+    "boxes": lambda t: t.dtype == "float32" and _rank(t) in (2, 3) and _last(t) in (4, SCORED),
+    "scores": _is_scores,
+    "labels": lambda t: t.dtype in ("int64", "int32") and _rank(t) in (1, 2),
+    "masks": lambda t: t.dtype in ("float32", "bool", "uint8") and _rank(t) in (3, 4),
+}
+
+
+def _shown(tensors: tuple[Tensor, ...]) -> str:
+    return (
+        ", ".join(
+            f"{t.name} {t.dtype} "
+            + (
+                "of any shape"
+                if t.dims is None
+                else f"({', '.join(str(d or '?') for d in t.dims)})"
+            )
+            for t in tensors
+        )
+        or "none"
+    )

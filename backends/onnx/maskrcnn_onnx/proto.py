@@ -1,0 +1,171 @@
+"""What an ONNX file says of itself, read without a runtime and without its weights.
+
+Sources: onnx/onnx.proto, whose field numbers these are, and protobuf's wire format.
+"""
+
+import mmap
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+from maskrcnn_server.errors import InvalidModel
+
+DEEPEST = 16
+"""Graphs within graphs."""
+DTYPES = {1: "float32", 2: "uint8", 3: "int8", 6: "int32", 7: "int64", 9: "bool", 10: "float16"}
+"""Some of ONNX's types, by NumPy's names."""
+EXTERNAL = 1
+
+Dims: TypeAlias = tuple[int | str, ...]
+"""Of each axis the length, or what it is called; nothing where it is not even called."""
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """An input or output."""
+
+    name: str
+    dtype: str
+    dims: Dims | None
+    """None: of any rank."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """What goes in, what comes out, and what else is said."""
+
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    metadata: Mapping[str, str]
+    producer: str
+
+
+def read(path: Path) -> Header:
+    """The header of an ONNX file.
+
+    Raises InvalidModel if it is not one, or if its weights are in other files: their paths may lead
+    anywhere.
+    """
+    try:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            return _header(data, path)
+    except (ValueError, IndexError) as error:
+        raise InvalidModel(f"{path}: not a model in ONNX ({error})") from None
+
+
+@dataclass(frozen=True)
+class _Message:
+    """A message that lies in `data` from `start` to `end`."""
+
+    data: mmap.mmap
+    start: int
+    end: int
+
+    def __iter__(self) -> Iterator[tuple[int, "int | _Message"]]:
+        """Field numbers, with numbers or what has a length."""
+        at = self.start
+        while at < self.end:
+            tag, at = self._varint(at)
+            field, kind = tag >> 3, tag & 7
+            if kind == 0:
+                value, at = self._varint(at)
+                yield field, value
+            elif kind == 2:
+                length, at = self._varint(at)
+                if at + length > self.end:
+                    raise ValueError("truncated")
+                yield field, _Message(self.data, at, at + length)
+                at += length
+            elif kind in (1, 5):
+                at += 8 if kind == 1 else 4
+            else:
+                raise ValueError(f"wire type {kind}")
+
+    def messages(self, *fields: int) -> Iterator["_Message"]:
+        """What has a length in these fields."""
+        for field, value in self:
+            if field in fields and isinstance(value, _Message):
+                yield value
+
+    def number(self, field: int) -> int:
+        """The number in a field; 0 without it."""
+        return next((v for f, v in self if f == field and isinstance(v, int)), 0)
+
+    def text(self, field: int) -> str:
+        """The text in a field; empty without it."""
+        found = next(self.messages(field), None)
+        return "" if found is None else self.data[found.start : found.end].decode()
+
+    def _varint(self, at: int) -> tuple[int, int]:
+        value = shift = 0
+        while shift < 64:
+            byte = self.data[at]
+            at += 1
+            value |= (byte & 127) << shift
+            if byte < 128:
+                return value, at
+            shift += 7
+        raise ValueError("a number of more than 64 bits")
+
+
+def _header(data: mmap.mmap, path: Path) -> Header:
+    model = _Message(data, 0, len(data))
+    graphs = list(model.messages(7))
+    if not graphs or not model.number(1):
+        raise ValueError("there is no graph in it")
+    nodes = [node for function in model.messages(25) for node in function.messages(7)]
+    for graph in graphs:
+        _refuse_other_files(graph, path, 0)
+    for node in nodes:
+        _refuse_in_node(node, path, 0)
+    weights = {t.text(8) for graph in graphs for t in graph.messages(5)}
+    inputs = [_tensor(v) for graph in graphs for v in graph.messages(11)]
+    return Header(
+        # Old files list their weights among the inputs.
+        inputs=tuple(tensor for tensor in inputs if tensor.name not in weights),
+        outputs=tuple(_tensor(v) for graph in graphs for v in graph.messages(12)),
+        metadata={entry.text(1): entry.text(2) for entry in model.messages(14)},
+        producer=model.text(2),
+    )
+
+
+def _tensor(value: _Message) -> Tensor:
+    kind = next((t for info in value.messages(2) for t in info.messages(1)), None)
+    if kind is None:
+        return Tensor(value.text(1), "no tensor", None)
+    number = kind.number(1)
+    shape = next(kind.messages(2), None)
+    dims = None if shape is None else tuple(d.number(1) or d.text(2) for d in shape.messages(1))
+    return Tensor(value.text(1), DTYPES.get(number, f"type {number}"), dims)
+
+
+def _refuse_other_files(graph: _Message, path: Path, depth: int) -> None:
+    if depth > DEEPEST:
+        raise ValueError(f"graphs within graphs, deeper than {DEEPEST}")
+    for tensor in graph.messages(5):
+        _refuse_external(tensor, path)
+    for sparse in graph.messages(15):
+        for tensor in sparse.messages(1, 2):
+            _refuse_external(tensor, path)
+    for node in graph.messages(1):
+        _refuse_in_node(node, path, depth)
+
+
+def _refuse_in_node(node: _Message, path: Path, depth: int) -> None:
+    for attribute in node.messages(5):
+        for tensor in attribute.messages(5, 10):
+            _refuse_external(tensor, path)
+        for sparse in attribute.messages(22, 23):
+            for tensor in sparse.messages(1, 2):
+                _refuse_external(tensor, path)
+        for graph in attribute.messages(6, 11):
+            _refuse_other_files(graph, path, depth + 1)
+
+
+def _refuse_external(tensor: _Message, path: Path) -> None:
+    if tensor.number(14) == EXTERNAL or next(tensor.messages(13), None) is not None:
+        raise InvalidModel(
+            f"{path}: weights are in another file ({tensor.text(8)}); save it as one file: "
+            "onnx.save(onnx.load(path), path)"
+        )

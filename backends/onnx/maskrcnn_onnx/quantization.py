@@ -1,0 +1,228 @@
+"""Writing a model in 8-bit integers: static, per channel, calibrated on pictures.
+
+Source: Jacob et al. 2018. The arithmetic of it is onnxruntime.quantization's.
+"""
+
+import json
+import re
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+import onnx
+from onnx import helper
+from onnxruntime.quantization import CalibrationMethod, QuantType
+from onnxruntime.quantization.calibrate import TensorData, TensorsData
+from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
+
+from maskrcnn_onnx import description
+from maskrcnn_onnx.folder import SUFFIX, ModelFolder, read_folder
+from maskrcnn_onnx.foreign import ForeignModel
+from maskrcnn_onnx.model import OnnxModel
+from maskrcnn_onnx.session import Feed, OnnxRuntime
+from maskrcnn_server.agreement import compare
+from maskrcnn_server.backend import Image, LayerChange, ModelConfig, PredictOptions
+from maskrcnn_server.detections import Detections
+from maskrcnn_server.errors import InvalidModel
+from maskrcnn_server.machine import available_cpus
+
+PRODUCTS = ("Conv", "Gemm")
+FOLLOWERS = ("Relu", "MaxPool", "Resize", "Add")
+"""Of what has been computed in integers, they are, too."""
+FEWEST_CHANNELS = 16
+"""In and out of a layer: with fewer, integers save nothing."""
+MOST_MEASURED = 4
+"""Pictures that each part is measured on."""
+OPTIONS = PredictOptions(score_threshold=0.05)
+SAME_PLACE = 2.0
+"""Pixels that a box may have moved and still be the same."""
+
+Served: TypeAlias = OnnxModel | ForeignModel
+Report: TypeAlias = Callable[[LayerChange], None]
+Parts: TypeAlias = Mapping[str, Sequence[str]]
+"""The names of the nodes in each part."""
+
+
+def quantize(
+    config: ModelConfig,
+    served: Served,
+    samples: Sequence[Image],
+    target: Path,
+    most_change: float | None,
+    report: Report,
+) -> None:
+    """Write the model that is `served` as a model folder, or a file that ends in `.onnx`.
+
+    What each part changes alone is measured and reported; those that change more than `most_change`
+    stay in float32. Raises InvalidModel if nothing in it can be quantised.
+    """
+    folder = read_folder(config)
+    threads = config.threads or available_cpus()
+    model = onnx.load(folder.path)
+    _name_nodes(model)
+    parts = _parts(model)
+    if not parts:
+        raise InvalidModel(f"{folder.path}: nothing in it can be quantised, or it is already")
+    ranges = _ranges(model, parts, [served.feed_of(image) for image in samples], threads)
+    kept: list[str] = []
+    if most_change is not None:
+        changes = _measured(model, parts, ranges, served, samples, threads)
+        for change in changes:
+            report(replace(change, kept=change.share > most_change))
+            kept += [change.name] if change.share > most_change else []
+    rest = {part: nodes for part, nodes in parts.items() if part not in kept}
+    if not rest:
+        raise InvalidModel(
+            f"{folder.path}: every part of it changes more than {most_change} of what is found"
+        )
+    finished = _quantized(model, rest, ranges)
+    _describe(finished, kept, len(samples))
+    _write(finished, folder, target)
+
+
+def _measured(
+    model: onnx.ModelProto,
+    parts: Parts,
+    ranges: TensorsData,
+    served: Served,
+    samples: Sequence[Image],
+    threads: int,
+) -> Iterator[LayerChange]:
+    """What each part changes alone, on a few of the samples."""
+    measured = samples[:: max(1, len(samples) // MOST_MEASURED)][:MOST_MEASURED]
+    reference = served.predict(measured, OPTIONS)
+    for part, nodes in parts.items():
+        alone = _quantized(model, {part: nodes}, ranges).SerializeToString()
+        found = served.with_session(OnnxRuntime(alone, threads)).predict(measured, OPTIONS)
+        yield LayerChange(part, _change(found, reference))
+
+
+def _name_nodes(model: onnx.ModelProto) -> None:
+    """A node is spoken of by its name; ONNX lets it have none."""
+    for i, node in enumerate(model.graph.node):
+        node.name = node.name or f"{node.op_type}_{i}"
+
+
+def _parts(model: onnx.ModelProto) -> dict[str, list[str]]:
+    """The nodes that can be computed in integers, by the part of the network they are in."""
+    weights = {tensor.name: tensor.dims for tensor in model.graph.initializer}
+    maker: dict[str, str] = {}
+    parts: dict[str, list[str]] = {}
+    for node in model.graph.node:
+        data = [name for name in node.input if name and name not in weights]
+        if node.op_type in PRODUCTS and _is_wide(node, weights):
+            part = _part(node.name)
+        elif node.op_type in FOLLOWERS and data and maker.keys() >= set(data):
+            part = maker[data[0]]
+        else:
+            continue
+        maker.update(dict.fromkeys(node.output, part))
+        parts.setdefault(part, []).append(node.name)
+    return parts
+
+
+def _is_wide(node: onnx.NodeProto, weights: Mapping[str, Sequence[int]]) -> bool:
+    shape = weights.get(node.input[1])
+    return shape is not None and min(shape[:2]) >= FEWEST_CHANNELS
+
+
+def _part(node: str) -> str:
+    """`group2/block3` of all its layers, `rpn/conv0` of its use on every feature map."""
+    block = re.match(r"group\d/block\d+", node)
+    return block[0] if block else re.sub(r"#\d+$", "", node)
+
+
+def _ranges(
+    model: onnx.ModelProto, parts: Parts, feeds: Sequence[Feed], threads: int
+) -> TensorsData:
+    """The least and largest value of every tensor that the parts take and make."""
+    inside = {name for nodes in parts.values() for name in nodes}
+    weights = {tensor.name for tensor in model.graph.initializer}
+    names = {
+        name
+        for node in model.graph.node
+        if node.name in inside
+        for name in [*node.input, *node.output]
+        if name and name not in weights
+    }
+    watched = onnx.ModelProto()
+    watched.CopyFrom(model)
+    del watched.graph.output[:]
+    ends = {}
+    for name in sorted(names):
+        ends[name] = [f"{name} least", f"{name} largest"]
+        for operator, end in zip(("ReduceMin", "ReduceMax"), ends[name], strict=True):
+            watched.graph.node.append(helper.make_node(operator, [name], [end], keepdims=0))
+            kind = helper.make_tensor_value_info(end, onnx.TensorProto.FLOAT, [])
+            watched.graph.output.append(kind)
+    session = OnnxRuntime(watched.SerializeToString(), threads)
+    outputs = [end for pair in ends.values() for end in pair]
+    values = np.array([session.run(outputs, feed) for feed in feeds]).reshape(len(feeds), -1, 2)
+    least, largest = values[..., 0].min(axis=0), values[..., 1].max(axis=0)
+    data = {
+        name: TensorData(lowest=np.float32(low), highest=np.float32(high))
+        for name, low, high in zip(ends, least, largest, strict=True)
+    }
+    return TensorsData(CalibrationMethod.MinMax, data)
+
+
+def _quantized(model: onnx.ModelProto, parts: Parts, ranges: TensorsData) -> onnx.ModelProto:
+    """`model` with these parts in integers: activations of 8 bits, weights of 8 with a sign."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    quantizer = QDQQuantizer(
+        copy,
+        per_channel=True,
+        reduce_range=False,
+        weight_qType=QuantType.QInt8,
+        activation_qType=QuantType.QUInt8,
+        tensors_range=ranges,
+        nodes_to_quantize=[name for nodes in parts.values() for name in nodes],
+        nodes_to_exclude=[],
+        op_types_to_quantize=[*PRODUCTS, *FOLLOWERS],
+        extra_options={},
+    )
+    quantizer.quantize_model()
+    finished: onnx.ModelProto = quantizer.model.model
+    return finished
+
+
+def _change(found: Sequence[Detections], reference: Sequence[Detections]) -> float:
+    """How much of what the reference has is different, by score: 0 if nothing is.
+
+    A detection without its twin counts as its score, one with it as far as the scores are apart,
+    and as its mask is another.
+    """
+    total = changed = 0.0
+    for ours, theirs in zip(found, reference, strict=True):
+        result = compare(ours, theirs, SAME_PLACE)
+        scores = theirs.scores[[j for _, j in result.pairs]]
+        changed += float(ours.scores[result.surplus].sum() + theirs.scores[result.missing].sum())
+        changed += float(result.score_differences.sum())
+        if len(result.mask_ious):
+            changed += float(((1 - result.mask_ious) * scores).sum())
+        total += float(theirs.scores.sum())
+    return changed / total if total else 0.0
+
+
+def _describe(model: onnx.ModelProto, kept: Sequence[str], pictures: int) -> None:
+    """Say in the metadata, where it is ours, what was done."""
+    for entry in model.metadata_props:
+        if entry.key == description.KEY:
+            said = json.loads(entry.value)
+            said["facts"]["precision"] = f"int8, calibrated on {pictures} pictures"
+            said["facts"]["kept in float32"] = ", ".join(kept) or "nothing that can be quantised"
+            entry.value = json.dumps(said)
+
+
+def _write(model: onnx.ModelProto, folder: ModelFolder, target: Path) -> None:
+    beside = folder.path.with_name(description.FILE)
+    if target.suffix != SUFFIX:
+        target.mkdir(parents=True)
+        if beside.is_file():
+            shutil.copyfile(beside, target / description.FILE)
+        target = target / folder.path.name
+    onnx.save(model, target)

@@ -1,0 +1,50 @@
+"""Models exported to ONNX, once a session."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from maskrcnn_aws_samples.backend import AwsSamplesBackend
+from maskrcnn_detectron2.backend import Detectron2Backend
+from maskrcnn_onnx.backend import OnnxBackend
+from maskrcnn_server.backend import Exports, Model, ModelConfig
+from maskrcnn_tensorpack.backend import TensorPackBackend
+from maskrcnn_torchvision.backend import TorchvisionBackend
+
+BACKENDS = {
+    "aws_samples": AwsSamplesBackend,
+    "detectron2": Detectron2Backend,
+    "tensorpack": TensorPackBackend,
+    "torchvision": TorchvisionBackend,
+}
+
+
+@pytest.fixture(scope="session")
+def exported() -> Callable[[str, Path, Path], Path]:
+    """Exports the model in a folder, of a framework, to another folder."""
+
+    def export(framework: str, model_dir: Path, target: Path) -> Path:
+        backend = BACKENDS[framework]()
+        assert isinstance(backend, Exports)
+        backend.exporters()["onnx"](ModelConfig(model_dir=model_dir), target)
+        return target
+
+    return export
+
+
+@pytest.fixture(scope="session")
+def onnx_dir(
+    demo_dir: Path,
+    exported: Callable[[str, Path, Path], Path],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    """The bundled demo in ONNX."""
+    return exported("tensorpack", demo_dir, tmp_path_factory.mktemp("onnx") / "demo")
+
+
+@pytest.fixture(scope="session")
+def onnx_model(onnx_dir: Path) -> Iterator[Model]:
+    model = OnnxBackend().load(ModelConfig(model_dir=onnx_dir))
+    yield model
+    model.close()

@@ -1,0 +1,20 @@
+"""The anchors of one cell of a feature map."""
+
+import itertools
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def cell_anchors(sizes: tuple[float, ...], ratios: tuple[float, ...]) -> NDArray[np.float64]:
+    """The anchors (len(sizes) * len(ratios), 4) around (0, 0), size by size.
+
+    A ratio is height over width at constant area.
+    """
+    cell = []
+    for size, ratio in itertools.product(sizes, ratios):
+        w = math.sqrt(size * size / ratio)
+        h = ratio * w
+        cell.append([-w / 2, -h / 2, w / 2, h / 2])
+    return np.array(cell)

@@ -1,0 +1,21 @@
+"""What TensorPack's network computes in its own way, as numbers: see `operators`."""
+
+from maskrcnn_tensorflow.onnx_graph.rules import Rules, Sampling
+from maskrcnn_tensorflow.tensorpack_config import TensorPackConfig
+
+
+def rules(config: TensorPackConfig) -> Rules:
+    """The rules of a network that is configured like this."""
+    together = config.proposal_mode == "Joint" or config.mode_fpn is False
+    candidates = config.joint_candidates if together else config.proposals
+    proposals = config.joint_proposals if together else config.proposals
+    return Rules(
+        candidates=candidates,
+        kept=proposals,
+        proposals=proposals,
+        together=together,
+        delta_clip=config.delta_clip,
+        least_sides=(config.min_size,) if config.min_size > 0 else (),
+        sampling=Sampling(samples=2),
+        level_epsilon=1e-6,
+    )
