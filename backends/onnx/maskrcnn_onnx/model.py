@@ -40,7 +40,7 @@ class OnnxModel:
 
     def __init__(self, metadata: ModelMetadata, description: Description, session: Session) -> None:
         self.metadata = metadata
-        self._description = description
+        self.description = description
         self._rule = description.preprocessing
         self._session: Session | None = session
 
@@ -70,14 +70,14 @@ class OnnxModel:
 
     def with_session(self, session: Session) -> "OnnxModel":
         """The same, computed by another session."""
-        return OnnxModel(self.metadata, self._description, session)
+        return OnnxModel(self.metadata, self.description, session)
 
     def _feed(self, images: list[Image], sizes: list[Size], options: PredictOptions) -> Feed:
         """What goes into the network for images of equal padded sizes, resized to `sizes`."""
         seen = [preprocess.resized(i, s, self._rule) for i, s in zip(images, sizes, strict=True)]
         asked = options.score_threshold
         threshold = self.metadata.score_threshold if asked is None else asked
-        most = self._description.detections
+        most = self.description.detections
         return {
             "images": preprocess.batch(
                 seen, preprocess.padded_size(sizes[0], self._rule), self._rule
@@ -108,12 +108,12 @@ class OnnxModel:
     ) -> Detections:
         """Of image `i` of a batch, in its own pixels."""
         size = _size(image)
-        scale = box_scale(size, seen, self._description)
+        scale = box_scale(size, seen, self.description)
         own, own_proposals = found.images_of == i, found.proposal_images == i
         boxes = clipped(found.boxes[own] / scale, size)
         masks = None
         if options.masks and found.masks is not None:
-            where = mask_boxes(boxes, found.masks.shape[-1], self._description)
+            where = mask_boxes(boxes, found.masks.shape[-1], self.description)
             masks = RoiMasks(found.masks[own], where, size, options.mask_threshold)
         return Detections(
             size=size,

@@ -123,6 +123,15 @@ def test_settings_that_do_not_apply_are_refused(
         OnnxBackend().load(wrong)
 
 
+def test_a_runtime_that_is_not_installed_is_named(
+    onnx_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    config = ModelConfig(model_dir=onnx_dir, options={"runtime": "openvino"})
+    with pytest.raises(InvalidSetting, match=r"pip install 'maskrcnn-onnx\[openvino\]'"):
+        OnnxBackend().load(config)
+
+
 def test_another_architecture_than_expected_is_a_problem(onnx_dir: Path) -> None:
     with pytest.raises(InvalidModel, match="RESNET_ARCH is resnet50, but the file says"):
         OnnxBackend().load(ModelConfig(model_dir=onnx_dir, resnet_arch="resnet50"))

@@ -1,6 +1,7 @@
 """The original code's outputs on known weights, reproduced in ONNX: no bar is lower than there."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -51,12 +52,13 @@ def assert_same(model: Model, image: Image, file: Path, tolerance: float) -> Non
     """What is found in `image` is what the original found, proposals included."""
     assert isinstance(model, OnnxModel)
     (found,) = model.predict([image], ALL)
-    said = model._description
+    said = model.description
     size = image.shape[0], image.shape[1]
     scale = box_scale(size, resized_size(size, said.preprocessing), said)
-    assert_reproduced(file, image, found, tolerance, scale, lambda b: mask_boxes(b, 28, said)) if (
-        said.paste == "pixels"
-    ) else assert_reproduced(file, image, found, tolerance, scale)
+    pasted = {"mask_boxes": partial(mask_boxes, resolution=28, description=said)}
+    assert_reproduced(
+        file, image, found, tolerance, scale, **(pasted if said.paste == "pixels" else {})
+    )
 
 
 @pytest.mark.parametrize("stem", DEMO, ids=lambda s: s.rpartition("-")[2])

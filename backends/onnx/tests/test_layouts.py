@@ -1,6 +1,5 @@
 """Models as others write them: recognised, or described in `model.yaml`."""
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,10 +7,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import helper
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-from stand_ins import mmdetection, torchvision, zoo
+from onnx_stand_ins import mmdetection, torchvision, zoo
 
 from maskrcnn_onnx.backend import OnnxBackend
 from maskrcnn_server.backend import Image, ModelConfig, PredictOptions

@@ -71,8 +71,8 @@ class Pyramid:
     def features(self, images: Value) -> list[Value]:
         net = self._net
         x, maps = _stem(net, images, self._config), []
-        for number_, blocks in enumerate(self._blocks):
-            x = _group(net, number_, x, blocks, self._config)
+        for index, blocks in enumerate(self._blocks):
+            x = _group(net, index, x, blocks, self._config)
             maps.append(x)
         laterals = [
             net.norm(f"fpn/gn_c{i}", net.conv(f"fpn/lateral_1x1_c{i}", c))
@@ -143,8 +143,8 @@ class C4:
 
     def features(self, images: Value) -> list[Value]:
         x = _stem(self._net, images, self._config)
-        for number_, blocks in enumerate(self._blocks[:3]):
-            x = _group(self._net, number_, x, blocks, self._config)
+        for index, blocks in enumerate(self._blocks[:3]):
+            x = _group(self._net, index, x, blocks, self._config)
         return [x]
 
     def regions(
@@ -164,10 +164,10 @@ def _stem(net: Net, images: Value, config: NetworkConfig) -> Value:
     return net("MaxPool", x, kernel_shape=[3, 3], strides=[2, 2], pads=pads, name="pool0")
 
 
-def _group(net: Net, number_: int, x: Value, blocks: int, config: NetworkConfig) -> Value:
+def _group(net: Net, index: int, x: Value, blocks: int, config: NetworkConfig) -> Value:
     for block in range(blocks):
-        stride = 2 if number_ > 0 and block == 0 else 1
-        x = _bottleneck(net, f"group{number_}/block{block}", x, stride, config)
+        stride = 2 if index > 0 and block == 0 else 1
+        x = _bottleneck(net, f"group{index}/block{block}", x, stride, config)
     return x
 
 

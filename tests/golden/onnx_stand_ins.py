@@ -3,12 +3,16 @@
 Each "finds" two objects: a bright left half, and everything; the second scores less.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
+
+Dims: TypeAlias = Sequence[int | str]
 
 FLOAT, INT = TensorProto.FLOAT, TensorProto.INT64
 SCORES = np.array([0.9, 0.6], np.float32)
@@ -22,7 +26,7 @@ def torchvision(path: Path) -> None:
         helper.make_node("Unsqueeze", ["channel", "zero"], ["one"]),
         helper.make_node("Concat", ["one", "one"], ["masks"], axis=0),
     ]
-    outputs = [
+    outputs: list[tuple[str, int, Dims]] = [
         ("boxes", FLOAT, ["N", 4]),
         ("labels", INT, ["N"]),
         ("scores", FLOAT, ["N"]),
@@ -34,7 +38,7 @@ def torchvision(path: Path) -> None:
         helper.make_node("Identity", ["scores_"], ["scores"]),
         helper.make_node("Identity", ["boxes_"], ["boxes"]),
     ]
-    _save(path, nodes, [("image", ["3", "H", "W"])], outputs, constants)
+    _save(path, nodes, [("image", [3, "H", "W"])], outputs, constants)
 
 
 def zoo(path: Path) -> None:
@@ -51,7 +55,7 @@ def zoo(path: Path) -> None:
         helper.make_node("Identity", ["scores_"], ["6572"]),
         helper.make_node("Identity", ["masks_"], ["6887"]),
     ]
-    outputs = [
+    outputs: list[tuple[str, int, Dims]] = [
         ("6568", FLOAT, ["a", 4]),
         ("6570", INT, ["b"]),
         ("6572", FLOAT, ["c"]),
@@ -77,7 +81,7 @@ def mmdetection(path: Path) -> None:
         helper.make_node("Identity", ["labels_"], ["labels"]),
         helper.make_node("Identity", ["masks_"], ["masks"]),
     ]
-    outputs = [
+    outputs: list[tuple[str, int, Dims]] = [
         ("dets", FLOAT, [1, "N", 5]),
         ("labels", INT, [1, "N"]),
         ("masks", FLOAT, [1, "N", 28, 28]),
@@ -99,8 +103,8 @@ def _boxes_of(image: str, height: int, width: int) -> list[onnx.NodeProto]:
 def _save(
     path: Path,
     nodes: list[onnx.NodeProto],
-    inputs: list[tuple[str, list[object]]],
-    outputs: list[tuple[str, int, list[object]]],
+    inputs: Sequence[tuple[str, Dims]],
+    outputs: Sequence[tuple[str, int, Dims]],
     constants: dict[str, NDArray[np.generic]],
 ) -> None:
     constants = constants | {
@@ -111,10 +115,7 @@ def _save(
     graph = helper.make_graph(
         nodes,
         "stand_in",
-        [
-            helper.make_tensor_value_info(n, FLOAT, [3 if d == "3" else d for d in dims])
-            for n, dims in inputs
-        ],
+        [helper.make_tensor_value_info(n, FLOAT, dims) for n, dims in inputs],
         [helper.make_tensor_value_info(n, kind, dims) for n, kind, dims in outputs],
         [numpy_helper.from_array(value, name) for name, value in constants.items()],
     )
