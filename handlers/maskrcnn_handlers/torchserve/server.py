@@ -124,7 +124,9 @@ class Forwarding(Service):
         if not self._free.acquire(blocking=False):
             limit = self._max_waiting
             raise QueueFull(
-                f"{limit} requests are waiting already; try again in a second", max_waiting=limit
+                f"{limit} requests are waiting already; try again in a second",
+                max_waiting=limit,
+                retry_after_s=1,
             )
         try:
             return self._asked(body, content_type, accept, attributes)
