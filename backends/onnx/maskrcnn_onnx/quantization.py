@@ -30,8 +30,8 @@ from maskrcnn_server.errors import InvalidModel
 from maskrcnn_server.machine import available_cpus
 
 PRODUCTS = ("Conv", "Gemm")
-FOLLOWERS = ("Relu", "MaxPool", "Resize", "Add")
-"""Of what has been computed in integers, they are, too."""
+"""What is computed in integers, from integers to float32: where what they make goes into the next
+of them, the engine makes integers of it at once."""
 FEWEST_CHANNELS = 16
 """In and out of a layer: with fewer, integers save nothing."""
 MOST_MEASURED = 4
@@ -109,18 +109,10 @@ def _name_nodes(model: onnx.ModelProto) -> None:
 def _parts(model: onnx.ModelProto) -> dict[str, list[str]]:
     """The nodes that can be computed in integers, by the part of the network they are in."""
     weights = {tensor.name: tensor.dims for tensor in model.graph.initializer}
-    maker: dict[str, str] = {}
     parts: dict[str, list[str]] = {}
     for node in model.graph.node:
-        data = [name for name in node.input if name and name not in weights]
         if node.op_type in PRODUCTS and _is_wide(node, weights):
-            part = _part(node.name)
-        elif node.op_type in FOLLOWERS and data and maker.keys() >= set(data):
-            part = maker[data[0]]
-        else:
-            continue
-        maker.update(dict.fromkeys(node.output, part))
-        parts.setdefault(part, []).append(node.name)
+            parts.setdefault(_part(node.name), []).append(node.name)
     return parts
 
 
@@ -138,16 +130,9 @@ def _part(node: str) -> str:
 def _ranges(
     model: onnx.ModelProto, parts: Parts, feeds: Sequence[Feed], threads: int
 ) -> TensorsData:
-    """The least and largest value of every tensor that the parts take and make."""
+    """The least and largest value of every tensor that the parts take."""
     inside = {name for nodes in parts.values() for name in nodes}
-    weights = {tensor.name for tensor in model.graph.initializer}
-    names = {
-        name
-        for node in model.graph.node
-        if node.name in inside
-        for name in [*node.input, *node.output]
-        if name and name not in weights
-    }
+    names = {node.input[0] for node in model.graph.node if node.name in inside}
     watched = onnx.ModelProto()
     watched.CopyFrom(model)
     del watched.graph.output[:]
@@ -182,8 +167,8 @@ def _quantized(model: onnx.ModelProto, parts: Parts, ranges: TensorsData) -> onn
         tensors_range=ranges,
         nodes_to_quantize=[name for nodes in parts.values() for name in nodes],
         nodes_to_exclude=[],
-        op_types_to_quantize=[*PRODUCTS, *FOLLOWERS],
-        extra_options={},
+        op_types_to_quantize=[*PRODUCTS],
+        extra_options={"OpTypesToExcludeOutputQuantization": [*PRODUCTS]},
     )
     quantizer.quantize_model()
     finished: onnx.ModelProto = quantizer.model.model

@@ -1,5 +1,6 @@
 """What computes a graph: ONNX Runtime, or OpenVINO."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
@@ -51,12 +52,15 @@ class OnnxRuntime:
 
 
 class OpenVino:
-    """The same in OpenVINO, which compiles kernels for every new size of image.
+    """The same in OpenVINO.
 
     Raises InvalidSetting if it is not installed, InvalidModel if it does not load the model.
     """
 
     def __init__(self, model: Path, threads: int) -> None:
+        # What converts other formats, and is not needed here, writes to the home directory and to
+        # its maker as soon as it is imported. OpenVINO does without it if it cannot be.
+        sys.modules.setdefault("openvino.tools.ovc", None)  # type: ignore[arg-type]
         try:
             import openvino
         except ImportError:
@@ -68,6 +72,10 @@ class OpenVino:
             # Where a CPU has bfloat16, it would be used unasked.
             "INFERENCE_PRECISION_HINT": "f32",
             "PERFORMANCE_HINT": "LATENCY",
+            # Kernels would be kept for every size of image.
+            "CPU_RUNTIME_CACHE_CAPACITY": 0,
+            # Models in other processes would be pinned to the same cores.
+            "ENABLE_CPU_PINNING": False,
         }
         try:
             compiled = openvino.Core().compile_model(model, "CPU", settings)

@@ -97,32 +97,34 @@ def _pool(
     return _Pool(
         net("Reshape", logits, ints(0, -1)),
         net("Reshape", deltas, ints(0, -1, 4)),
-        _anchors(net, feature, cell, stride, images, config, rules),
+        _anchors(net, logits, cell, stride, images, config, rules),
     )
 
 
 def _anchors(
     net: Net,
-    feature: Value,
+    logits: Value,
     cell: tuple[float, ...],
     stride: int,
     images: Value,
     config: NetworkConfig,
     rules: Rules,
 ) -> Value:
-    """Those (anchors, 4) of a feature map; the first cell is at (0, 0)."""
+    """Those (anchors, 4) of logits (batch, h, w, ratios); the first cell is at (0, 0)."""
     shape = cell_anchors(cell, config.anchor_ratios)
     if rules.fitted_anchors:
         shape = np.round(shape)
     places = []
-    for axis in (3, 2):
-        length = net.size(feature, axis)
+    # Not of the feature map: if something takes its shape, OpenVINO 2026.4 adds, where it makes
+    # integers of it, the bias of the first channel to all.
+    lengths = [net.size(logits, axis) for axis in (1, 2)]
+    for axis, length in ((3, lengths[1]), (2, lengths[0])):
         step = net("Div", net.size(images, axis), length) if rules.fitted_anchors else ints(stride)
         count = net("Squeeze", length, ints(0))
         index = net("Range", np.array(0), count, np.array(1))
         places.append(net("Cast", net("Mul", index, step), to=FLOAT))
     xs, ys = places
-    ones = net("Concat", net.size(feature, 2), net.size(feature, 3), axis=0)
+    ones = net("Concat", *lengths, axis=0)
     grid_x = net("Expand", xs, ones)
     grid_y = net("Expand", net("Unsqueeze", ys, ints(1)), ones)
     grid = [net("Unsqueeze", g, ints(2)) for g in (grid_x, grid_y, grid_x, grid_y)]
