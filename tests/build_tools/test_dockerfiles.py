@@ -79,10 +79,17 @@ def test_images_without_a_gpu_have_the_small_tensorflow() -> None:
     assert [n for n in pinned("cpu") if n.startswith("nvidia")] == []
 
 
-def test_the_image_for_onnx_has_no_framework_but_its_runtime() -> None:
+def test_the_image_for_onnx_has_no_framework_but_its_engine() -> None:
     found = pinned("onnx")
-    assert "onnxruntime" in found
-    heavy = {"tensorflow", "tensorflow-cpu", "opencv-python-headless", "onnx", "torch"}
+    assert "openvino" in found
+    heavy = {
+        "onnxruntime",
+        "tensorflow",
+        "tensorflow-cpu",
+        "opencv-python-headless",
+        "onnx",
+        "torch",
+    }
     assert not heavy & found.keys()
 
 

@@ -22,7 +22,7 @@ from maskrcnn_onnx import description
 from maskrcnn_onnx.folder import SUFFIX, ModelFolder, read_folder
 from maskrcnn_onnx.foreign import ForeignModel
 from maskrcnn_onnx.model import OnnxModel
-from maskrcnn_onnx.session import Feed, OnnxRuntime
+from maskrcnn_onnx.session import Feed, OpenVino
 from maskrcnn_server.agreement import compare
 from maskrcnn_server.backend import Image, LayerChange, ModelConfig, PredictOptions
 from maskrcnn_server.detections import Detections
@@ -96,7 +96,7 @@ def _measured(
     reference = served.predict(measured, OPTIONS)
     for part, nodes in parts.items():
         alone = _quantized(model, {part: nodes}, ranges).SerializeToString()
-        found = served.with_session(OnnxRuntime(alone, threads)).predict(measured, OPTIONS)
+        found = served.with_session(OpenVino(alone, threads)).predict(measured, OPTIONS)
         yield LayerChange(part, _change(found, reference))
 
 
@@ -143,7 +143,7 @@ def _ranges(
             watched.graph.node.append(helper.make_node(operator, [name], [end], keepdims=0))
             kind = helper.make_tensor_value_info(end, onnx.TensorProto.FLOAT, [])
             watched.graph.output.append(kind)
-    session = OnnxRuntime(watched.SerializeToString(), threads)
+    session = OpenVino(watched.SerializeToString(), threads)
     outputs = [end for pair in ends.values() for end in pair]
     values = np.array([session.run(outputs, feed) for feed in feeds]).reshape(len(feeds), -1, 2)
     least, largest = values[..., 0].min(axis=0), values[..., 1].max(axis=0)

@@ -1,6 +1,7 @@
 """What the other backends export is one file that says of itself what a server has to know."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -108,8 +109,6 @@ def test_pictures_of_one_padded_size_are_computed_together(
         ({"overrides": {"TEST.RESULTS_PER_IM": "7"}}, "CONFIG__TEST__RESULTS_PER_IM: a model in"),
         ({"engine": "original"}, "no engine 'original'"),
         ({"precision": "bfloat16"}, "MASKRCNN_PRECISION=bfloat16"),
-        ({"options": {"runtime": "abacus"}}, "ONNX_RUNTIME=abacus: Input should be"),
-        ({"options": {"threads": "2"}}, "ONNX_THREADS=2: Extra inputs are not permitted"),
     ],
 )
 def test_settings_that_do_not_apply_are_refused(
@@ -121,15 +120,6 @@ def test_settings_that_do_not_apply_are_refused(
     assert message in probe.problems[0]
     with pytest.raises(InvalidSetting):
         OnnxBackend().load(wrong)
-
-
-def test_a_runtime_that_is_not_installed_is_named(
-    onnx_dir: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "openvino", None)
-    config = ModelConfig(model_dir=onnx_dir, options={"runtime": "openvino"})
-    with pytest.raises(InvalidSetting, match=r"pip install 'maskrcnn-onnx\[openvino\]'"):
-        OnnxBackend().load(config)
 
 
 def test_another_architecture_than_expected_is_a_problem(onnx_dir: Path) -> None:
@@ -144,12 +134,12 @@ def test_two_models_in_a_folder_are_one_too_many(onnx_dir: Path, tmp_path: Path)
         OnnxBackend().load(ModelConfig(model_dir=tmp_path))
 
 
-def test_a_graph_that_the_runtime_refuses_is_no_model(onnx_dir: Path, tmp_path: Path) -> None:
+def test_a_graph_that_the_engine_refuses_is_no_model(onnx_dir: Path, tmp_path: Path) -> None:
     """Here: an operator that nobody has."""
     model = onnx.load(onnx_dir / "model.onnx")
     model.graph.node[0].op_type = "Nonsense"
     onnx.save(model, tmp_path / "model.onnx")
-    with pytest.raises(InvalidModel, match=r"ONNX Runtime does not load the model: .*Nonsense"):
+    with pytest.raises(InvalidModel, match=r"OpenVINO does not load the model: .*Nonsense"):
         OnnxBackend().load(ModelConfig(model_dir=tmp_path))
 
 
@@ -162,3 +152,35 @@ def test_metadata_that_is_no_description_is_refused(
     onnx.save(model, tmp_path / "model.onnx")
     with pytest.raises(InvalidModel, match="metadata maskrcnn_server: "):
         OnnxBackend().load(ModelConfig(model_dir=tmp_path))
+
+
+LISTENING = """
+import sys
+from pathlib import Path
+import numpy as np
+from maskrcnn_onnx.backend import OnnxBackend
+from maskrcnn_server.backend import ModelConfig, PredictOptions
+
+def hook(event, given):
+    if event.startswith(("socket.", "subprocess.")) or (event == "open" and "w" in str(given[1])):
+        print(event, given)
+
+sys.addaudithook(hook)
+model = OnnxBackend().load(ModelConfig(model_dir=Path(sys.argv[1])))
+model.predict([np.zeros((64, 64, 3), np.uint8)], PredictOptions())
+"""
+
+
+def test_engine_tells_nobody_that_it_is_used(onnx_dir: Path, tmp_path: Path) -> None:
+    """OpenVINO has telemetry: a host on the internet, and files in the home directory."""
+    home = tmp_path / "home"
+    home.mkdir()
+    done = subprocess.run(
+        [sys.executable, "-c", LISTENING, str(onnx_dir)],
+        env=os.environ | {"HOME": str(home)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    assert not list(home.iterdir())
