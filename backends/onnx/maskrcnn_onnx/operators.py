@@ -8,10 +8,10 @@ MODES = ("bilinear", "nearest", "bicubic")
 PADDING = ("zeros", "border", "reflection")
 
 
-def core(plain: Core) -> Core:
-    """`plain`, with what MMDetection's exporter takes from MMCV."""
-    plain.add_extension(ConversionExtension("grid_sampler", "mmcv", _grid_sampler))
-    return plain
+def with_mmcv(core: Core) -> Core:
+    """`core`, which from then on reads what MMDetection's exporter takes from MMCV."""
+    core.add_extension(ConversionExtension("grid_sampler", "mmcv", _grid_sampler))
+    return core
 
 
 def _grid_sampler(node: NodeContext) -> list[Output]:

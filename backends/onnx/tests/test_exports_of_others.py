@@ -3,23 +3,16 @@
 How they were made is in data/NOTICE.md.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from shutil import copy
-from typing import Any
 
 import numpy as np
-import openvino
 import pytest
-from numpy.typing import NDArray
 
-from maskrcnn_onnx import operators
 from maskrcnn_onnx.backend import OnnxBackend
-from maskrcnn_onnx.folder import read_folder
-from maskrcnn_onnx.foreign import ForeignModel
-from maskrcnn_onnx.session import Feed
 from maskrcnn_server.agreement import Comparison, compare
-from maskrcnn_server.backend import Image, ModelConfig, PredictOptions
+from maskrcnn_server.backend import Image, Model, ModelConfig, PredictOptions
 from maskrcnn_server.detections import Detections
 from maskrcnn_server.masks import BitMasks
 
@@ -36,23 +29,8 @@ preprocessing:
 """What the small models of MMDetection were configured with, and nothing else."""
 
 
-def foreign(folder: Path) -> ForeignModel:
-    read = read_folder(ModelConfig(model_dir=folder))
-    metadata = read.metadata("onnx", None)
-    return ForeignModel(metadata, read.description, read.layout, Compiled(read.path))
-
-
-class Compiled:
-    """A session with what others add to ONNX."""
-
-    def __init__(self, file: Path) -> None:
-        core = operators.core(openvino.Core())
-        settings = {"INFERENCE_PRECISION_HINT": "f32"}
-        self._request = core.compile_model(file, "CPU", settings).create_infer_request()
-
-    def run(self, outputs: Sequence[str], feed: Feed) -> list[NDArray[Any]]:
-        self._request.infer(dict(feed))
-        return [self._request.get_tensor(name).data.copy() for name in outputs]
+def load(folder: Path) -> Model:
+    return OnnxBackend().load(ModelConfig(model_dir=folder))
 
 
 @pytest.fixture
@@ -95,7 +73,7 @@ def assert_same(found: Detections, reference: Detections, most_missing: int = 0)
 def test_torchvision_exported_finds_what_torchvision_finds(
     name: str, picture: str, folder: Callable[[str], Path], photograph: Callable[[str], Image]
 ) -> None:
-    model = OnnxBackend().load(ModelConfig(model_dir=folder(name)))
+    model = load(folder(name))
     assert model.metadata.facts["layout"] == "torchvision"
     assert len(model.metadata.categories) == 90
     image = photograph(f"images/{picture}.png")
@@ -117,7 +95,9 @@ def test_mmdetection_exported_finds_what_mmdetection_finds(
     """Both exporters keep proposals without area, which leave others out of the best forty. Masks
     of its own have the network's pixels, of which one is five of the picture's here."""
     image = np.ascontiguousarray(np.rot90(photograph("images/chelsea.png"), turns))
-    (found,) = foreign(folder(name)).predict([image], ALL)
+    model = load(folder(name))
+    assert model.metadata.facts["layout"] == "MMDetection"
+    (found,) = model.predict([image], ALL)
     reference = answer("mmdetection", ["upright", "turned"][turns], image, first_label=0)
     result = assert_same(found, reference, most_missing)
     assert reference.masks is not None
@@ -128,7 +108,7 @@ def test_mmdetection_exported_finds_what_mmdetection_finds(
 
 @pytest.mark.parametrize("name", ["torchvision", "mmdeploy", "mmdetection"])
 def test_nothing_found_is_an_answer(name: str, folder: Callable[[str], Path]) -> None:
-    (found,) = foreign(folder(name)).predict(
+    (found,) = load(folder(name)).predict(
         [np.zeros((40, 60, 3), np.uint8)], PredictOptions(score_threshold=1.0)
     )
     assert found.masks is not None
