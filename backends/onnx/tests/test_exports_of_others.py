@@ -12,8 +12,9 @@ import pytest
 
 from maskrcnn_onnx.backend import OnnxBackend
 from maskrcnn_server.agreement import Comparison, compare
-from maskrcnn_server.backend import Image, Model, ModelConfig, PredictOptions
+from maskrcnn_server.backend import Image, LayerChange, Model, ModelConfig, PredictOptions
 from maskrcnn_server.detections import Detections
+from maskrcnn_server.errors import InvalidModel
 from maskrcnn_server.masks import BitMasks
 
 DATA = Path(__file__).parent / "data"
@@ -113,3 +114,24 @@ def test_nothing_found_is_an_answer(name: str, folder: Callable[[str], Path]) ->
     )
     assert found.masks is not None
     assert len(found) == len(found.masks) == 0
+
+
+def test_an_export_can_be_quantised(
+    folder: Callable[[str], Path], photograph: Callable[[str], Image], tmp_path: Path
+) -> None:
+    """Though a loop in it takes what its other nodes make."""
+    picture = photograph("images/chelsea.png")
+    target, measured = tmp_path / "int8", list[LayerChange]()
+    config = ModelConfig(model_dir=folder("torchvision"))
+    OnnxBackend().quantize(config, [picture], target, 1.0, measured.append)
+    assert measured
+    (found,) = load(target).predict([picture], ALL)
+    assert len(found) > 0
+
+
+def test_an_opset_without_scales_for_channels_is_not_quantised(
+    folder: Callable[[str], Path], tmp_path: Path
+) -> None:
+    config = ModelConfig(model_dir=folder("mmdeploy"))
+    with pytest.raises(InvalidModel, match=r"opset 11, .*; export it in opset 13 or above"):
+        OnnxBackend().quantize(config, [], tmp_path / "int8", None, lambda _: None)
