@@ -127,6 +127,10 @@ def _flat(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]:
     """Boxes (N, 4), scores (N,), labels (N,) from 1, of a batch of one."""
     boxes = found["boxes"].reshape(-1, found["boxes"].shape[-1]).astype(np.float32)
+    if boxes.shape[1] != SCORED and "scores" not in found:
+        raise InvalidModel(
+            "the model's boxes have no scores; map them in model.yaml: outputs: {scores: NAME}"
+        )
     scores = boxes[:, 4] if boxes.shape[1] == SCORED else found["scores"].reshape(-1)
     labels = found["labels"].reshape(-1).astype(np.int64) + (1 - first_label)
     scores = np.asarray(scores, np.float32).clip(0, 1)

@@ -82,6 +82,16 @@ def test_options_are_kept(tmp_path: Path) -> None:
     assert len(predict(PredictOptions(score_threshold=0.0))) == 2
 
 
+def test_boxes_without_scores_are_an_error(tmp_path: Path) -> None:
+    mmdetection(tmp_path / "model.onnx")
+    model = onnx.load(tmp_path / "model.onnx")
+    (boxes,) = (node for node in model.graph.node if "dets" in node.output)
+    boxes.input.remove("scores_")
+    onnx.save(model, tmp_path / "model.onnx")
+    with pytest.raises(InvalidModel, match="boxes have no scores"):
+        load(tmp_path)(PredictOptions())
+
+
 def test_description_wins_over_what_is_assumed(tmp_path: Path) -> None:
     zoo(tmp_path / "model.onnx")
     names = ", ".join(f"thing{i}" for i in range(80))
