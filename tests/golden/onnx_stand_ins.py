@@ -18,29 +18,6 @@ FLOAT, INT = TensorProto.FLOAT, TensorProto.INT64
 SCORES = np.array([0.9, 0.6], np.float32)
 
 
-def torchvision(path: Path) -> None:
-    """Image (3, H, W) from 0 to 1; masks of the whole image."""
-    nodes = [
-        *_boxes_of("image", height=1, width=2),
-        helper.make_node("Gather", ["image", "first"], ["channel"], axis=0),
-        helper.make_node("Unsqueeze", ["channel", "zero"], ["one"]),
-        helper.make_node("Concat", ["one", "one"], ["masks"], axis=0),
-    ]
-    outputs: list[tuple[str, int, Dims]] = [
-        ("boxes", FLOAT, ["N", 4]),
-        ("labels", INT, ["N"]),
-        ("scores", FLOAT, ["N"]),
-        ("masks", FLOAT, ["N", 1, "H", "W"]),
-    ]
-    constants = {"labels_": np.array([1, 90]), "scores_": SCORES}
-    nodes += [
-        helper.make_node("Identity", ["labels_"], ["labels"]),
-        helper.make_node("Identity", ["scores_"], ["scores"]),
-        helper.make_node("Identity", ["boxes_"], ["boxes"]),
-    ]
-    _save(path, nodes, [("image", [3, "H", "W"])], outputs, constants)
-
-
 def zoo(path: Path) -> None:
     """Image (3, H, W), BGR minus the mean; outputs have numbers for names; masks 28 x 28."""
     constants = {
@@ -65,10 +42,10 @@ def zoo(path: Path) -> None:
 
 
 def mmdetection(path: Path) -> None:
-    """Images (1, 3, H, W); boxes with scores, labels from 0, padded with -1."""
+    """Images (1, 3, H, W); boxes with scores, labels from 0, padded with the first class."""
     scores = np.array([[[0.9], [0.6], [0.0]]], np.float32)
     constants = {
-        "labels_": np.array([[0, 79, -1]]),
+        "labels_": np.array([[0, 79, 0]]),
         "scores_": scores,
         "masks_": np.ones((1, 3, 28, 28), np.float32),
         "no_box": np.zeros((1, 4), np.float32),
@@ -82,7 +59,7 @@ def mmdetection(path: Path) -> None:
         helper.make_node("Identity", ["masks_"], ["masks"]),
     ]
     outputs: list[tuple[str, int, Dims]] = [
-        ("dets", FLOAT, [1, "N", 5]),
+        ("dets", FLOAT, [1, "N", "Concatdets_dim_2"]),
         ("labels", INT, [1, "N"]),
         ("masks", FLOAT, [1, "N", 28, 28]),
     ]
@@ -109,7 +86,6 @@ def _save(
 ) -> None:
     constants = constants | {
         "zero": np.array([0]),
-        "first": np.array([0]),
         "corners": np.array([[0, 0, 0.5, 1], [0, 0, 1, 1]], np.float32),
     }
     graph = helper.make_graph(

@@ -90,8 +90,6 @@ class Description(Part):
     """Of requests that name none."""
     detections: Positive = 100
     """Of an image at most."""
-    boxes_in: Literal["network", "image"] = "network"
-    """Whose pixels boxes are in: the network's input's, or the photograph's."""
     one_scale: bool = False
     """Whether boxes are scaled back by the mean of both axes' scales, or each axis by its own."""
     paste: Literal["box", "pixels"] = "box"

@@ -86,6 +86,12 @@ def read_folder(config: ModelConfig) -> ModelFolder:
     if origin.startswith("defaults") and layout.default is not None:
         origin = f"what {layout.name} models have, assumed"
         notes.append(f"it is {origin}; put a {description.FILE} beside it where it differs")
+    edges = (layout.image.dims or ())[-2:]
+    if layout.name != NATIVE and all(isinstance(edge, int) for edge in edges):
+        notes.append(
+            f"pictures are made to fit into {edges[1]} x {edges[0]} pixels, with which it was "
+            "exported; dynamic_axes leave that open"
+        )
     if said.categories is None:
         notes.append(f"class names are assumed to be COCO's; name them in {description.FILE}")
     facts = {

@@ -15,8 +15,8 @@ from maskrcnn_onnx.session import Feed, Session
 from maskrcnn_server.backend import Image, ModelMetadata, PredictOptions
 from maskrcnn_server.detections import Detections
 from maskrcnn_server.errors import InvalidModel
-from maskrcnn_server.masks import BitMasks, Masks, RoiMasks
-from maskrcnn_server.rle import Size
+from maskrcnn_server.masks import Masks, RoiMasks, RunLengthMasks
+from maskrcnn_server.rle import Size, encode
 from maskrcnn_server.stopwatch import stage
 
 
@@ -64,18 +64,18 @@ class ForeignModel:
         boxes, scores, labels = _flat(found, self._description.first_label)
         kept = self._kept(scores, labels, options)
         boxes, scores, labels = boxes[kept], scores[kept], labels[kept]
-        in_image = self._description.boxes_in == "image"
-        scale = np.ones(4, np.float32) if in_image else box_scale(size, seen, self._description)
-        boxes = clipped(boxes / scale, size)
+        boxes = clipped(boxes / box_scale(size, seen, self._description), size)
         boxes[:, 2:] = np.maximum(boxes[:, 2:], boxes[:, :2])
         masks = None
         if "masks" in found:
-            shape = found["masks"].shape[-2:]
-            soft = found["masks"].reshape(-1, *shape)[kept]
+            soft = found["masks"].reshape(-1, *found["masks"].shape[-2:])
             with stage("paste"):
-                masks = self._masks(
-                    soft, boxes, size, seen, (pixels.shape[-2], pixels.shape[-1]), options
-                )
+                if soft.shape[-2:] in (seen, pixels.shape[-2:]):
+                    masks = _whole(soft, kept, seen, size, options.mask_threshold)
+                else:
+                    where = mask_boxes(boxes, soft.shape[-1], self._description)
+                    inside = soft[kept].astype(np.float32)
+                    masks = RoiMasks(inside, where, size, options.mask_threshold)
         return Detections(
             size=size,
             boxes=boxes,
@@ -93,7 +93,8 @@ class ForeignModel:
         if isinstance(fixed[0], int) and isinstance(fixed[1], int):
             shape = fixed[0], fixed[1]
             shrink = min(shape[0] / size[0], shape[1] / size[1])
-            seen = max(1, int(size[0] * shrink)), max(1, int(size[1] * shrink))
+            height, width = (max(1, int(edge * shrink + rule.rounding)) for edge in size)
+            seen = min(height, shape[0]), min(width, shape[1])
         else:
             seen = preprocess.resized_size(size, rule)
             shape = preprocess.padded_size(seen, rule)
@@ -103,7 +104,10 @@ class ForeignModel:
     def _kept(
         self, scores: NDArray[np.float32], labels: NDArray[np.int64], options: PredictOptions
     ) -> NDArray[np.intp]:
-        """Which detections are wanted, best first. Some exports pad with labels below the first."""
+        """Which detections are wanted, best first.
+
+        MMDetection's exports pad to a hundred with scores of 0, MMDeploy's with labels of -1, too.
+        """
         asked = options.score_threshold
         threshold = np.float32(self.metadata.score_threshold if asked is None else asked)
         classes = len(self.metadata.categories)
@@ -112,29 +116,10 @@ class ForeignModel:
                 f"the model found class {labels.max()}, but there are {classes}: name them all in "
                 "model.yaml, or correct first_label"
             )
-        wanted = np.flatnonzero((scores >= threshold) & (labels >= 1))
+        wanted = np.flatnonzero((scores >= threshold) & (scores > 0) & (labels >= 1))
         order = wanted[np.argsort(-scores[wanted], kind="stable")]
         most = self._description.detections
         return order[: min(options.max_detections or most, most)]
-
-    def _masks(
-        self,
-        soft: NDArray[Any],
-        boxes: NDArray[np.float32],
-        size: Size,
-        seen: Size,
-        shape: Size,
-        options: PredictOptions,
-    ) -> Masks:
-        """Masks of the whole image as they are, of the network's input resized, others in boxes."""
-        side = soft.shape[-2:]
-        if side == size or side in (seen, shape):
-            resize = side != size
-            whole = (_whole(m[: seen[0], : seen[1]] if resize else m, size) for m in soft)
-            bitmaps = [mask >= options.mask_threshold for mask in whole]
-            return BitMasks(np.array(bitmaps, np.bool_).reshape(-1, *size))
-        where = mask_boxes(boxes, side[-1], self._description)
-        return RoiMasks(soft.astype(np.float32), where, size, options.mask_threshold)
 
 
 def _flat(
@@ -142,14 +127,35 @@ def _flat(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]:
     """Boxes (N, 4), scores (N,), labels (N,) from 1, of a batch of one."""
     boxes = found["boxes"].reshape(-1, found["boxes"].shape[-1]).astype(np.float32)
+    if boxes.shape[1] != SCORED and "scores" not in found:
+        raise InvalidModel(
+            "the model's boxes have no scores; map them in model.yaml: outputs: {scores: NAME}"
+        )
     scores = boxes[:, 4] if boxes.shape[1] == SCORED else found["scores"].reshape(-1)
     labels = found["labels"].reshape(-1).astype(np.int64) + (1 - first_label)
     scores = np.asarray(scores, np.float32).clip(0, 1)
     return boxes[:, :4], scores, labels
 
 
-def _whole(mask: NDArray[Any], size: Size) -> NDArray[np.float32]:
-    picture = PIL.Image.fromarray(mask.astype(np.float32))
-    if mask.shape != size:
-        picture = picture.resize((size[1], size[0]), PIL.Image.Resampling.BILINEAR)
-    return np.asarray(picture, np.float32)
+def _whole(
+    soft: NDArray[Any], kept: NDArray[np.intp], seen: Size, size: Size, threshold: float
+) -> Masks:
+    """Masks `soft[kept]` of the network's input, of which `seen` shows an image of `size`.
+
+    They are sampled at the centres of the image's pixels, one after the other: a hundred of a large
+    image would be gigabytes.
+    """
+    y, x = seen[0] / size[0], seen[1] / size[1]
+    runs = []
+    for i in kept:
+        mask = soft[i, : seen[0], : seen[1]].astype(np.float32)
+        if seen != size:
+            picture = PIL.Image.fromarray(mask).transform(
+                (size[1], size[0]),
+                PIL.Image.Transform.AFFINE,
+                (x, 0, 0, 0, y, 0),
+                PIL.Image.Resampling.BILINEAR,
+            )
+            mask = np.asarray(picture)
+        runs.append(encode(mask >= threshold, "columns"))
+    return RunLengthMasks(runs, size)

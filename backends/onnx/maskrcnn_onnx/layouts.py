@@ -1,4 +1,11 @@
-"""Who wrote a model, by what goes in and what comes out of it."""
+"""Who wrote a model, by what goes in and what comes out of it.
+
+Sources: torchvision, models/detection/{transform,roi_heads}.py; mmdetection 2.28,
+tools/deployment/pytorch2onnx.py and mmdet/core/export; mmdeploy 1.3, configs/mmdet/_base_ and
+mmdeploy/codebase/mmdet/models/roi_heads; onnx/models,
+vision/object_detection_segmentation/mask-rcnn/README.md; maskrcnn-benchmark,
+modeling/roi_heads/mask_head/inference.py.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -41,6 +48,7 @@ class Layout:
 ZOO = Description(
     classes=tuple(category.name for category in coco()),
     dataset_ids=tuple(category.dataset_id for category in coco()),
+    paste="pixels",
     preprocessing=Preprocessing(
         short_edge=800,
         long_edge=1333,
@@ -51,13 +59,13 @@ ZOO = Description(
         multiple_of=32,
     ),
 )
-"""MaskRCNN-10 and -12 of the ONNX model zoo, as its README.md prepares images."""
+"""MaskRCNN-10 and -12 of the ONNX model zoo: images as its README.md prepares them, masks as
+maskrcnn-benchmark, of which they are, pastes them."""
 TORCHVISION = Description(
     classes=tuple(category.name for category in coco_with_gaps()),
-    boxes_in="image",
     preprocessing=Preprocessing(std=(255.0, 255.0, 255.0)),
 )
-"""`torch.onnx.export` of torchvision's `MaskRCNN`, which resizes by itself."""
+"""`torch.onnx.export` of torchvision's `MaskRCNN`, which resizes, and pastes masks, by itself."""
 MMDETECTION = Description(
     classes=tuple(category.name for category in coco()),
     dataset_ids=tuple(category.dataset_id for category in coco()),
@@ -71,7 +79,8 @@ MMDETECTION = Description(
         multiple_of=32,
     ),
 )
-"""MMDetection's exports, with the pipeline of its Mask R-CNN configurations."""
+"""MMDetection's exports, with the pipeline of its Mask R-CNN configurations. Its own has masks of
+the network's input, 0 or 1; MMDeploy's has them in their boxes, 28 x 28."""
 
 
 def recognised(header: Header, said: Description, path: Path) -> Layout:
@@ -124,7 +133,8 @@ def _outputs(header: Header, said: Outputs, path: Path) -> Outputs:
         fitting = [tensor.name for tensor in free if SHAPES[part](tensor)]
         if part not in found and len(fitting) == 1:
             found[part] = fitting[0]
-    scored = "boxes" in found and _last(by_name[found["boxes"]]) == SCORED
+    # Exporters do not always know that boxes have scores behind.
+    scored = "boxes" in found and _last(by_name[found["boxes"]]) != SCORED - 1
     missing = {"boxes", "labels"} - found.keys() | (
         {"scores"} - found.keys() if not scored else set()
     )
@@ -141,13 +151,18 @@ def _author(
     image: Tensor, outputs: Outputs, by_name: dict[str, Tensor]
 ) -> tuple[str, Description | None]:
     rank = len(image.dims or ())
-    masks = None if outputs.masks is None else by_name[outputs.masks].dims or ()
-    if rank == 4 and _last(by_name[str(outputs.boxes)]) == SCORED:
+    parts = set(outputs.model_dump(exclude_none=True).values())
+    masks = None if outputs.masks is None else by_name[outputs.masks]
+    if rank == 4 and outputs.scores is None:
         return "MMDetection", MMDETECTION
-    if rank == 3 and masks and isinstance(masks[-1], int):
-        return "ONNX model zoo", ZOO
-    if rank == 3 and {outputs.boxes, outputs.labels, outputs.scores} <= set(by_name) & set(PARTS):
-        return "torchvision", TORCHVISION
+    # Others than these write more: Detectron2, for one, the image's size.
+    if by_name.keys() == parts and outputs.scores is not None:
+        if masks is not None and rank == 3 and (masks.dims or ())[-2:] == (28, 28):
+            return "ONNX model zoo", ZOO
+        if masks is not None and masks.dtype == "float32" and _rank(masks) == 4:
+            return "torchvision", TORCHVISION
+        if masks is None and rank == 3 and parts <= set(PARTS):
+            return "torchvision", TORCHVISION
     return "unknown", None
 
 

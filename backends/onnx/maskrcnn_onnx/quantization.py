@@ -8,6 +8,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import TypeAlias
 
@@ -34,6 +35,8 @@ PRODUCTS = ("Conv", "Gemm")
 of them, the engine makes integers of it at once."""
 FEWEST_CHANNELS = 16
 """In and out of a layer: with fewer, integers save nothing."""
+LEAST_OPSET = 13
+"""Of which on DequantizeLinear has a scale for each channel."""
 MOST_MEASURED = 4
 """Pictures that each part is measured on."""
 OPTIONS = PredictOptions(score_threshold=0.05)
@@ -57,11 +60,17 @@ def quantize(
     """Write the model that is `served` as a model folder, or a file that ends in `.onnx`.
 
     What each part changes alone is measured and reported; those that change more than `most_change`
-    stay in float32. Raises InvalidModel if nothing in it can be quantised.
+    stay in float32. Raises InvalidModel if nothing in it can be quantised, or its opset is too old.
     """
     folder = read_folder(config)
     threads = config.threads or available_cpus()
     model = onnx.load(folder.path)
+    opset = max(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
+    if opset < LEAST_OPSET:
+        raise InvalidModel(
+            f"{folder.path}: it is of opset {opset}, which has one scale for all channels of a "
+            f"layer; export it in opset {LEAST_OPSET} or above"
+        )
     _name_nodes(model)
     parts = _parts(model)
     if not parts:
@@ -172,7 +181,28 @@ def _quantized(model: onnx.ModelProto, parts: Parts, ranges: TensorsData) -> onn
     )
     quantizer.quantize_model()
     finished: onnx.ModelProto = quantizer.model.model
+    _put_in_order(finished.graph)
     return finished
+
+
+def _put_in_order(graph: onnx.GraphProto) -> None:
+    """Nodes behind those whose outputs they take. ONNX Runtime forgets what branches and loops of
+    theirs take."""
+    nodes = list(graph.node)
+    makers = {name: i for i, node in enumerate(nodes) for name in node.output if name}
+    before = {i: {makers[n] for n in _taken(node) & makers.keys()} for i, node in enumerate(nodes)}
+    ordered = [nodes[i] for i in TopologicalSorter(before).static_order()]
+    graph.ClearField("node")
+    graph.node.extend(ordered)
+
+
+def _taken(node: onnx.NodeProto) -> set[str]:
+    """The names that a node takes, its graphs included."""
+    names = set(node.input)
+    for attribute in node.attribute:
+        for graph in (attribute.g, *attribute.graphs):
+            names |= {end.name for end in graph.output}.union(*map(_taken, graph.node))
+    return names
 
 
 def _change(found: Sequence[Detections], reference: Sequence[Detections]) -> float:

@@ -15,6 +15,8 @@ _CONVERTER = "openvino.tools.ovc"
 sys.modules.setdefault(_CONVERTER, None)  # type: ignore[arg-type]
 import openvino  # noqa: E402
 
+from maskrcnn_onnx.operators import with_mmcv  # noqa: E402
+
 Feed: TypeAlias = Mapping[str, NDArray[Any]]
 """What goes in, by name."""
 
@@ -43,7 +45,7 @@ class OpenVino:
     """
 
     def __init__(self, model: Path | bytes, threads: int) -> None:
-        core = openvino.Core()
+        core = with_mmcv(openvino.Core())
         settings = SETTINGS | {"INFERENCE_NUM_THREADS": threads}
         try:
             graph = core.read_model(model)
