@@ -11,7 +11,8 @@ from maskrcnn_handlers import classes, images, request_ids
 from maskrcnn_handlers.requests import JSON, Encoded, InferenceRequest
 from maskrcnn_handlers.status import status_of
 from maskrcnn_server.backend import Image
-from maskrcnn_server.engine import Caller, Engine
+from maskrcnn_server.caller import Caller
+from maskrcnn_server.engine import Engine
 from maskrcnn_server.errors import (
     BackendFailed,
     MaskRCNNError,

@@ -26,7 +26,7 @@ from maskrcnn_handlers.requests import (
     SeveralRequest,
 )
 from maskrcnn_handlers.service import Reply, Service, refusal
-from maskrcnn_server.engine import Caller
+from maskrcnn_server.caller import Caller
 from maskrcnn_server.errors import BackendTimedOut, MaskRCNNError, NotReady, RequestError
 
 ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"

@@ -17,7 +17,7 @@ from maskrcnn_handlers.asgi import App
 from maskrcnn_handlers.model_management import ModelManagement
 from maskrcnn_handlers.playground import Playground
 from maskrcnn_handlers.service import Service
-from maskrcnn_server.engine import TURN_S, Engine, Turns
+from maskrcnn_server.engine import Engine
 from maskrcnn_server.errors import StartupError
 from maskrcnn_server.machine import available_memory
 from maskrcnn_server.models import Models
@@ -31,6 +31,7 @@ from maskrcnn_server.startup import (
     load_model,
     log_progress,
 )
+from maskrcnn_server.turns import TURN_S, Turns
 
 SPARE_THREADS = 8
 """Beside the requests that are admitted: to refuse the others without delay."""

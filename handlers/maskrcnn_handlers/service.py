@@ -13,7 +13,8 @@ from maskrcnn_handlers.exchange import Exchange
 from maskrcnn_handlers.metrics import CONTENT_TYPE, Metrics
 from maskrcnn_handlers.status import status_of
 from maskrcnn_handlers.tracing import Tracing
-from maskrcnn_server.engine import Caller, Engine
+from maskrcnn_server.caller import Caller
+from maskrcnn_server.engine import Engine
 from maskrcnn_server.errors import (
     InvalidSetting,
     MaskRCNNError,

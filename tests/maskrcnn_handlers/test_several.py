@@ -14,8 +14,9 @@ import pytest
 from maskrcnn_handlers.service import Reply, Service
 from maskrcnn_server import settings as environment
 from maskrcnn_server.backend import Image, ModelConfig, PredictOptions
+from maskrcnn_server.caller import Caller
 from maskrcnn_server.detections import Detections
-from maskrcnn_server.engine import Caller, Engine
+from maskrcnn_server.engine import Engine
 from maskrcnn_server.plugins import Plugins
 from maskrcnn_server.rle import Size
 from maskrcnn_server.testing import FakeBackend

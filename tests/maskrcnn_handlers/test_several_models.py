@@ -23,13 +23,14 @@ from maskrcnn_server import settings as environment
 from maskrcnn_server.backend import Image, PredictOptions
 from maskrcnn_server.categories import named
 from maskrcnn_server.detections import Detections
-from maskrcnn_server.engine import Engine, Turns
+from maskrcnn_server.engine import Engine
 from maskrcnn_server.errors import InvalidModel
 from maskrcnn_server.models import Models
 from maskrcnn_server.models_file import Spec, read_models
 from maskrcnn_server.plugins import Plugins
 from maskrcnn_server.settings import Settings
 from maskrcnn_server.testing.fake import FakeModel
+from maskrcnn_server.turns import Turns
 
 if TYPE_CHECKING:
     from tests.maskrcnn_handlers.conftest import Install, Server

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from maskrcnn_server.backend import Image, ModelLost, PredictOptions
+from maskrcnn_server.caller import Caller
 from maskrcnn_server.detections import Detections
-from maskrcnn_server.engine import Caller, Engine, Turns
+from maskrcnn_server.engine import Engine
 from maskrcnn_server.errors import (
     BackendCrashed,
     BackendFailed,
@@ -24,6 +25,7 @@ from maskrcnn_server.errors import (
 )
 from maskrcnn_server.rle import Size
 from maskrcnn_server.testing.fake import FakeModel
+from maskrcnn_server.turns import Turns
 
 OPTIONS = PredictOptions()
 

@@ -24,8 +24,9 @@ from maskrcnn_server.backend import (
     PredictOptions,
     Restarts,
 )
+from maskrcnn_server.caller import Caller
 from maskrcnn_server.detections import Detections
-from maskrcnn_server.engine import Caller, Engine
+from maskrcnn_server.engine import Engine
 from maskrcnn_server.errors import (
     BackendCrashed,
     BackendFailed,

@@ -37,7 +37,13 @@ class OnnxBackend:
         from maskrcnn_onnx.session import OpenVino
 
         metadata = folder.metadata(self.name, config.score_threshold)
-        session = OpenVino(folder.path, config.threads or available_cpus())
+        try:
+            session = OpenVino(folder.path, config.threads or available_cpus())
+        except InvalidModel as error:
+            if folder.layout.fixed_size is None:
+                raise
+            hint = "it was exported with a fixed size: leave it open with dynamic_axes"
+            raise InvalidModel(f"{error.message}; {hint}") from error
         if folder.layout.name == NATIVE:
             return OnnxModel(metadata, folder.description, session)
         return ForeignModel(metadata, folder.description, folder.layout, session)

@@ -86,10 +86,10 @@ def read_folder(config: ModelConfig) -> ModelFolder:
     if origin.startswith("defaults") and layout.default is not None:
         origin = f"what {layout.name} models have, assumed"
         notes.append(f"it is {origin}; put a {description.FILE} beside it where it differs")
-    edges = (layout.image.dims or ())[-2:]
-    if layout.name != NATIVE and all(isinstance(edge, int) for edge in edges):
+    if layout.fixed_size is not None:
+        height, width = layout.fixed_size
         notes.append(
-            f"pictures are made to fit into {edges[1]} x {edges[0]} pixels, with which it was "
+            f"pictures are made to fit into {width} x {height} pixels, with which it was "
             "exported; dynamic_axes leave that open"
         )
     if said.categories is None:

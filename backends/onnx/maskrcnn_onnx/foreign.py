@@ -87,11 +87,9 @@ class ForeignModel:
     def _pixels(self, image: Image) -> tuple[NDArray[np.float32], Size]:
         """The input, and the size of the image in it."""
         rule = self._description.preprocessing
-        dims = self._layout.image.dims or ()
         size = image.shape[0], image.shape[1]
-        fixed = dims[-2:]
-        if isinstance(fixed[0], int) and isinstance(fixed[1], int):
-            shape = fixed[0], fixed[1]
+        shape = self._layout.fixed_size
+        if shape is not None:
             shrink = min(shape[0] / size[0], shape[1] / size[1])
             height, width = (max(1, int(edge * shrink + rule.rounding)) for edge in size)
             seen = min(height, shape[0]), min(width, shape[1])
@@ -99,7 +97,7 @@ class ForeignModel:
             seen = preprocess.resized_size(size, rule)
             shape = preprocess.padded_size(seen, rule)
         batch = preprocess.batch([preprocess.resized(image, seen, rule)], shape, rule)
-        return (batch if len(dims) == 4 else batch[0]), seen
+        return (batch if len(self._layout.image.dims or ()) == 4 else batch[0]), seen
 
     def _kept(
         self, scores: NDArray[np.float32], labels: NDArray[np.int64], options: PredictOptions

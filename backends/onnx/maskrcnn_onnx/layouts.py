@@ -15,6 +15,7 @@ from maskrcnn_onnx.description import Description, Outputs, Preprocessing
 from maskrcnn_onnx.proto import Header, Tensor
 from maskrcnn_server.categories import coco, coco_with_gaps
 from maskrcnn_server.errors import InvalidModel
+from maskrcnn_server.rle import Size
 
 NATIVE = "maskrcnn_server"
 NATIVE_INPUTS = frozenset({"images", "sizes", "score_threshold", "limit", "with_masks"})
@@ -43,6 +44,14 @@ class Layout:
     def has_masks(self) -> bool:
         """Whether it makes masks."""
         return self.outputs.masks is not None
+
+    @property
+    def fixed_size(self) -> Size | None:
+        """The only height and width of an image, in pixels; None if they are open."""
+        match (self.image.dims or ())[-2:]:
+            case (int() as height, int() as width):
+                return height, width
+        return None
 
 
 ZOO = Description(

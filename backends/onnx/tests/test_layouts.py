@@ -197,3 +197,7 @@ def test_a_fixed_size_is_noted(tmp_path: Path) -> None:
     assert probe is not None
     assert probe.facts["layout"] == "torchvision"
     assert "made to fit into 80 x 60 pixels" in probe.notes[1]
+    model.graph.node[0].op_type = "Nonsense"
+    onnx.save(model, tmp_path / "model.onnx")
+    with pytest.raises(InvalidModel, match=r"Nonsense.*leave it open with dynamic_axes"):
+        OnnxBackend().load(ModelConfig(model_dir=tmp_path))

@@ -22,7 +22,7 @@ from maskrcnn_handlers.service import SERVER_TIMING, Reply, Service
 from maskrcnn_handlers.torchserve.files import Options
 from maskrcnn_handlers.torchserve.handler import ANSWERED, ATTRIBUTES, CAME, FORM
 from maskrcnn_handlers.torchserve.process import TorchServe
-from maskrcnn_server.engine import Caller
+from maskrcnn_server.caller import Caller
 from maskrcnn_server.errors import (
     BackendFailed,
     InvalidSetting,

@@ -8,8 +8,9 @@ from queue import SimpleQueue
 from typing import TypeVar
 
 from maskrcnn_server.backend import Image, Model, PredictOptions
+from maskrcnn_server.caller import Caller
 from maskrcnn_server.detections import Detections
-from maskrcnn_server.engine import Caller, Engine
+from maskrcnn_server.engine import Engine
 
 T = TypeVar("T")
 
