@@ -61,6 +61,6 @@ class OnnxBackend:
             from maskrcnn_onnx.quantization import quantize
         except ImportError:
             raise InvalidSetting(
-                "onnx is not installed: pip install 'maskrcnn-onnx[quantization]'"
+                "int8 needs onnx and onnxruntime: pip install 'maskrcnn-onnx[quantization]'"
             ) from None
         quantize(config, self.load(config), samples, target, most_change, report)

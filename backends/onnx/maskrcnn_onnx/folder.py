@@ -50,7 +50,7 @@ def find(folder: Path) -> list[Path]:
 
 
 def read_folder(config: ModelConfig) -> ModelFolder:
-    """Read the model folder, without ONNX Runtime and without weights.
+    """Read the model folder, without OpenVINO and without weights.
 
     Raises InvalidModel for what is no model, InvalidSetting for settings that do not apply.
     """

@@ -186,8 +186,10 @@ def _quantized(model: onnx.ModelProto, parts: Parts, ranges: TensorsData) -> onn
 
 
 def _put_in_order(graph: onnx.GraphProto) -> None:
-    """Nodes behind those whose outputs they take. ONNX Runtime forgets what branches and loops of
-    theirs take."""
+    """Nodes behind those whose outputs they take.
+
+    The quantizer's own order forgets what branches and loops take.
+    """
     nodes = list(graph.node)
     makers = {name: i for i, node in enumerate(nodes) for name in node.output if name}
     before = {i: {makers[n] for n in _taken(node) & makers.keys()} for i, node in enumerate(nodes)}

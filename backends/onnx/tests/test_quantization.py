@@ -1,6 +1,7 @@
 """The demo in 8-bit integers."""
 
 import json
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from maskrcnn_server.backend import (
     PredictOptions,
     Quantizes,
 )
-from maskrcnn_server.errors import InvalidModel
+from maskrcnn_server.errors import InvalidModel, InvalidSetting
 
 PICTURES = [f"demo/golden/shapes-{seed}.png" for seed in range(9500000, 9500003)]
 
@@ -133,6 +134,16 @@ def test_a_model_in_integers_is_not_quantised_again(
     config = ModelConfig(model_dir=int8_dir)
     with pytest.raises(InvalidModel, match="or it is already"):
         OnnxBackend().quantize(config, samples, tmp_path / "out", None, unexpected)
+
+
+def test_what_quantising_needs_is_named(
+    onnx_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "maskrcnn_onnx.quantization")
+    monkeypatch.setitem(sys.modules, "onnxruntime.quantization", None)
+    config = ModelConfig(model_dir=onnx_dir)
+    with pytest.raises(InvalidSetting, match=r"pip install 'maskrcnn-onnx\[quantization\]'"):
+        OnnxBackend().quantize(config, [], tmp_path / "out", None, unexpected)
 
 
 def test_backend_says_that_it_quantises() -> None:

@@ -87,7 +87,7 @@ class Family(Generic[C]):
         return self.original.open(config, folder, metadata)
 
     def exporters(self) -> Mapping[str, Exporter]:
-        """`saved_model` for TensorFlow Serving, `onnx` for ONNX Runtime."""
+        """`saved_model` for TensorFlow Serving, `onnx` for the backend of that name."""
         return {"saved_model": self._saved_model, "onnx": self._onnx}
 
     def converters(self) -> Mapping[str, Exporter]:

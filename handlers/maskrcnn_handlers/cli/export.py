@@ -35,7 +35,7 @@ def export(
         str,
         typer.Option(
             "--format",
-            help="saved_model (TensorFlow Serving) or onnx (ONNX Runtime, and backend onnx).",
+            help="saved_model (TensorFlow Serving) or onnx (for backend onnx, ONNX Runtime, ...).",
         ),
     ] = "saved_model",
     int8: Annotated[
@@ -115,7 +115,7 @@ def export(
 def _export(chosen: Backend, config: ModelConfig, form: str, out: Path) -> None:
     exporters = chosen.exporters() if isinstance(chosen, Exports) else {}
     if form not in exporters:
-        known = ", ".join(exporters) or "nothing"
+        known = ", ".join(exporters) or "nothing: take the backend of what trained the model"
         raise InvalidModel(f"backend {chosen.name} does not write {form}; it writes {known}")
     exporters[form](config, out)
 
