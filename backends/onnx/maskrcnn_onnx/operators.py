@@ -1,20 +1,19 @@
 """Operators that others write into ONNX besides its own."""
 
-from openvino import Core, Output, opset13
-from openvino.frontend import NodeContext
-from openvino.frontend.onnx import ConversionExtension
+from maskrcnn_onnx.runtime import openvino
 
 MODES = ("bilinear", "nearest", "bicubic")
 PADDING = ("zeros", "border", "reflection")
 
 
-def with_mmcv(core: Core) -> Core:
+def with_mmcv(core: openvino.Core) -> openvino.Core:
     """`core`, which from then on reads what MMDetection's exporter takes from MMCV."""
-    core.add_extension(ConversionExtension("grid_sampler", "mmcv", _grid_sampler))
+    onnx = openvino.frontend.onnx
+    core.add_extension(onnx.ConversionExtension("grid_sampler", "mmcv", _grid_sampler))
     return core
 
 
-def _grid_sampler(node: NodeContext) -> list[Output]:
+def _grid_sampler(node: openvino.frontend.NodeContext) -> list[openvino.Output]:
     """MMCV's `grid_sampler`, of which GridSample of later opsets is the same.
 
     Source: mmcv 1.7, mmcv/onnx/symbolic.py.
@@ -24,5 +23,5 @@ def _grid_sampler(node: NodeContext) -> list[Output]:
         "mode": MODES[node.get_attribute("interpolation_mode")],
         "padding_mode": PADDING[node.get_attribute("padding_mode")],
     }
-    sampled = opset13.grid_sample(node.get_input(0), node.get_input(1), attributes)
+    sampled = openvino.opset13.grid_sample(node.get_input(0), node.get_input(1), attributes)
     return [sampled.output(0)]

@@ -1,21 +1,14 @@
 """What computes a graph: OpenVINO."""
 
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
 from numpy.typing import NDArray
 
+from maskrcnn_onnx.operators import with_mmcv
+from maskrcnn_onnx.runtime import openvino
 from maskrcnn_server.errors import InvalidModel
-
-# What converts other formats, and is not needed here, writes to statistics in the home directory
-# and to its maker as soon as it is imported. OpenVINO does without it if it cannot be.
-_CONVERTER = "openvino.tools.ovc"
-sys.modules.setdefault(_CONVERTER, None)  # type: ignore[arg-type]
-import openvino  # noqa: E402
-
-from maskrcnn_onnx.operators import with_mmcv  # noqa: E402
 
 Feed: TypeAlias = Mapping[str, NDArray[Any]]
 """What goes in, by name."""

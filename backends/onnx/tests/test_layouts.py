@@ -65,6 +65,7 @@ def test_layout_is_recognised(
 
 
 def test_masks_in_boxes_are_pasted(tmp_path: Path) -> None:
+    """maskrcnn-benchmark puts zeros around a mask first: its outermost pixels are lost."""
     zoo(tmp_path / "model.onnx")
     found = load(tmp_path)(PredictOptions())
     assert found.masks is not None

@@ -117,14 +117,14 @@ def _anchors(
     places = []
     # Not of the feature map: if something takes its shape, OpenVINO 2026.4 adds, where it makes
     # integers of it, the bias of the first channel to all.
-    lengths = [net.size(logits, axis) for axis in (1, 2)]
-    for axis, length in ((3, lengths[1]), (2, lengths[0])):
+    height, width = (net.size(logits, axis) for axis in (1, 2))
+    for axis, length in ((3, width), (2, height)):
         step = net("Div", net.size(images, axis), length) if rules.fitted_anchors else ints(stride)
         count = net("Squeeze", length, ints(0))
         index = net("Range", np.array(0), count, np.array(1))
         places.append(net("Cast", net("Mul", index, step), to=FLOAT))
     xs, ys = places
-    ones = net("Concat", *lengths, axis=0)
+    ones = net("Concat", height, width, axis=0)
     grid_x = net("Expand", xs, ones)
     grid_y = net("Expand", net("Unsqueeze", ys, ints(1)), ones)
     grid = [net("Unsqueeze", g, ints(2)) for g in (grid_x, grid_y, grid_x, grid_y)]
