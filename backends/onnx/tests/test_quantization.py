@@ -2,21 +2,16 @@
 
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
-from numpy.typing import NDArray
 from shapes import tally
 
 from maskrcnn_onnx import description
 from maskrcnn_onnx.backend import OnnxBackend
-from maskrcnn_onnx.model import OnnxModel
-from maskrcnn_onnx.session import Feed
 from maskrcnn_server.agreement import compare
 from maskrcnn_server.backend import (
     Image,
@@ -49,29 +44,11 @@ def unexpected(change: LayerChange) -> None:
     pytest.fail(f"{change.name} was measured")
 
 
-class Plain:
-    """ONNX Runtime, told to optimise nothing: every node as ONNX defines it."""
-
-    def __init__(self, path: Path) -> None:
-        options = onnxruntime.SessionOptions()
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-        self._session = onnxruntime.InferenceSession(path, options)
-
-    def run(self, outputs: Sequence[str], feed: Feed) -> list[NDArray[Any]]:
-        values: list[NDArray[Any]] = self._session.run(list(outputs), dict(feed))
-        return values
-
-
-def test_integers_are_what_the_file_says(int8_dir: Path, samples: list[Image]) -> None:
-    model = OnnxBackend().load(ModelConfig(model_dir=int8_dir))
-    assert isinstance(model, OnnxModel)
-    plain = model.with_session(Plain(int8_dir / "model.onnx"))
+def test_integers_are_what_the_file_says(
+    int8_dir: Path, samples: list[Image], assert_as_defined: Callable[[Path, Image], None]
+) -> None:
     for image in samples:
-        (ours,), (theirs,) = (m.predict([image], PredictOptions()) for m in (model, plain))
-        result = compare(ours, theirs, box_tolerance=0.1)
-        assert not result.missing + result.surplus
-        assert result.score_differences.max() < 0.001
-        assert result.mask_ious.min() > 0.99
+        assert_as_defined(int8_dir, image)
 
 
 def test_what_was_drawn_is_found_as_before(
