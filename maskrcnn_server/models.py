@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from maskrcnn_server.engine import Engine
 from maskrcnn_server.errors import (
     InsufficientMemory,
     MaskRCNNError,
@@ -20,6 +19,7 @@ from maskrcnn_server.errors import (
     StartupError,
 )
 from maskrcnn_server.models_file import Spec
+from maskrcnn_server.scheduler import Scheduler
 
 COPIES = 3
 """Of its weights that a model holds in memory while it is loaded: as read, folded, in the graph."""
@@ -28,7 +28,7 @@ ACTIVATIONS = 256 << 20
 PATIENCE_S = 600.0
 """For a model that another is loaded after, and a request that a model is unloaded after."""
 
-OpenSpec: TypeAlias = Callable[[Spec], tuple[Engine, Path]]
+OpenSpec: TypeAlias = Callable[[Spec], tuple[Scheduler, Path]]
 State: TypeAlias = Literal["loading", "ready", "restarting", "failed"]
 
 logger = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ class Hosted:
     name: str
     url: str
     """Where it is loaded from."""
-    engine: Engine | None = None
+    scheduler: Scheduler | None = None
     memory: int = 0
     """Bytes that it is estimated to take."""
     spec: Spec | None = None
@@ -51,24 +51,24 @@ class Hosted:
 
     def state(self) -> tuple[State, str]:
         """What it does, and why it fails if it does."""
-        if self.engine is None:
+        if self.scheduler is None:
             return "failed" if self.reason else "loading", self.reason
         try:
-            return "ready" if self.engine.is_up() else "restarting", ""
+            return "ready" if self.scheduler.is_up() else "restarting", ""
         except ModelFailed as error:
             return "failed", error.message
 
 
 class Models:
-    """Models by name, each with an engine of its own, least recently used first.
+    """Models by name, each with a scheduler of its own, least recently used first.
 
-    `load` makes an engine of a model folder. All together are estimated to take `memory_limit`
+    `load` makes a scheduler of a model folder. All together are estimated to take `memory_limit`
     bytes at most; a model that has no room makes some by unloading others if `evicts`, and is
     refused if not, as SageMaker expects, which then unloads what it chooses.
     """
 
     def __init__(
-        self, load: Callable[[Path], Engine], root: Path, memory_limit: int, *, evicts: bool
+        self, load: Callable[[Path], Scheduler], root: Path, memory_limit: int, *, evicts: bool
     ) -> None:
         """Only models below `root` are loaded."""
         self._load = load
@@ -82,7 +82,7 @@ class Models:
         self._loading = threading.Lock()
 
     def open(self, specs: Sequence[Spec], load: OpenSpec) -> None:
-        """Load these models; `load` makes an engine of one, and says which folder it is in.
+        """Load these models; `load` makes a scheduler of one, and says which folder it is in.
 
         Those of this process are loaded one after the other, the isolated ones meanwhile. One that
         fails, or takes longer than it may, costs the others nothing. Raises StartupError if that
@@ -146,12 +146,12 @@ class Models:
             hosted = self._hosted.pop(name, None)
         if hosted is None:
             raise self._absent(name)
-        if hosted.engine is not None and not hosted.engine.close(PATIENCE_S):
+        if hosted.scheduler is not None and not hosted.scheduler.close(PATIENCE_S):
             logger.warning("model %s still computes; its memory is not freed", name)
         logger.info("unloaded model %s", name)
 
-    def engine(self, name: str | None) -> Engine:
-        """The engine of a model, which is the most recently used from now on. None: the default
+    def scheduler(self, name: str | None) -> Scheduler:
+        """The scheduler of a model, which is the most recently used from now on. None: the default
         one, or the only one.
 
         Raises ModelNotFound, NotReady while it is being loaded, ModelFailed if it could not be.
@@ -163,8 +163,8 @@ class Models:
             if hosted is None:
                 raise self._absent(name)
             self._hosted[name] = hosted
-        if hosted.engine is not None:
-            return hosted.engine
+        if hosted.scheduler is not None:
+            return hosted.scheduler
         if not hosted.reason:
             raise NotReady(f"model {name} is loading")
         raise ModelFailed(f"model {name} could not be loaded: {hosted.reason}", model_name=name)
@@ -190,7 +190,7 @@ class Models:
             (one, reason)
             for one, reason in failed
             if (one.spec is not None and one.spec.required)
-            or (one.engine is not None and one.engine.hangs)
+            or (one.scheduler is not None and one.scheduler.hangs)
         ]
         if grave or (failed and len(failed) == len(states)):
             raise ModelFailed("; ".join(f"{one.name}: {why}" for one, why in grave or failed))
@@ -200,23 +200,23 @@ class Models:
         with self._table:
             return list(self._hosted.values())
 
-    def engines(self) -> dict[str, Engine]:
+    def schedulers(self) -> dict[str, Scheduler]:
         """Those of the models that are loaded, by name, least recently used first."""
-        return {one.name: one.engine for one in self.hosted() if one.engine is not None}
+        return {one.name: one.scheduler for one in self.hosted() if one.scheduler is not None}
 
     def refuse_waiting(self) -> None:
         """Start no more requests; those that run go on."""
-        for engine in self.engines().values():
-            engine.refuse_waiting()
+        for scheduler in self.schedulers().values():
+            scheduler.refuse_waiting()
 
     def close(self, timeout_s: float) -> bool:
         """Close every model after the request that runs; False if one took longer."""
-        closed = [engine.close(timeout_s) for engine in self.engines().values()]
+        closed = [scheduler.close(timeout_s) for scheduler in self.schedulers().values()]
         return all(closed)
 
     def _open(self, spec: Spec, load: OpenSpec) -> None:
         try:
-            engine, folder = load(spec)
+            scheduler, folder = load(spec)
             memory = _estimated(folder)
         except MaskRCNNError as error:
             self._fail(spec, error.message)
@@ -229,17 +229,17 @@ class Models:
             wanted = spec.name in self._hosted
             if wanted:
                 self._hosted[spec.name] = Hosted(
-                    spec.name, spec.settings.model, engine, memory, spec
+                    spec.name, spec.settings.model, scheduler, memory, spec
                 )
         if not wanted:
-            engine.close()
+            scheduler.close()
             return
         logger.info("model %s is ready", spec.name)
 
     def _fail(self, spec: Spec, reason: str) -> None:
         with self._table:
             hosted = self._hosted.get(spec.name)
-            if hosted is not None and hosted.engine is None:
+            if hosted is not None and hosted.scheduler is None:
                 self._hosted[spec.name] = replace(hosted, reason=reason)
         logger.error("model %s cannot be served: %s", spec.name, reason)
 
@@ -250,8 +250,8 @@ class Models:
                     f"url: is missing, and no model {name} is in the models.yaml", model_name=name
                 )
             spec = self._specs[name]
-            engine, folder = self._load_spec(spec)
-            return Hosted(name, spec.settings.model, engine, _estimated(folder), spec)
+            scheduler, folder = self._load_spec(spec)
+            return Hosted(name, spec.settings.model, scheduler, _estimated(folder), spec)
         folder = self._folder(url)
         memory = _estimated(folder)
         self._make_room(memory)

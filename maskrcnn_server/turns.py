@@ -9,14 +9,14 @@ TURN_S = 20.0
 
 
 class Turns:
-    """Which of several engines computes next: one at a time, each in its turn.
+    """Which of several schedulers computes next: one at a time, each in its turn.
 
     One that computes for longer than `limit_s` does so beside the next.
     """
 
     def __init__(self, limit_s: float = TURN_S) -> None:
         self.changed = threading.Condition()
-        """Guards the turns and the engines' queues, and is notified when one changes."""
+        """Guards the turns and the schedulers' queues, and is notified when one changes."""
         self._limit_s = limit_s
         self._turn: object | None = None
         """Whose turn it is."""
@@ -25,32 +25,32 @@ class Turns:
         """Who computes, also after its turn."""
         self._waiting: deque[object] = deque()
 
-    def wants(self, engine: object) -> None:
-        """Line up `engine`, if it is not in the line. While holding the lock, as all here."""
-        if engine not in self._waiting:
-            self._waiting.append(engine)
+    def wants(self, scheduler: object) -> None:
+        """Line up `scheduler`, if it is not in the line. While holding the lock, as all here."""
+        if scheduler not in self._waiting:
+            self._waiting.append(scheduler)
 
-    def may_run(self, engine: object) -> bool:
-        """Whether nobody's turn lasts, and it is this engine's."""
+    def may_run(self, scheduler: object) -> bool:
+        """Whether nobody's turn lasts, and it is this scheduler's."""
         ready = (other for other in self._waiting if other not in self._running)
-        return self.left_s() <= 0 and next(ready, None) is engine
+        return self.left_s() <= 0 and next(ready, None) is scheduler
 
     def left_s(self) -> float:
         """Seconds for which whoever runs keeps the others waiting, at most."""
         return 0.0 if self._turn is None else self._until - time.monotonic()
 
-    def begin(self, engine: object) -> None:
-        """Have `engine` run."""
-        self._turn, self._until = engine, time.monotonic() + self._limit_s
-        self._running.add(engine)
+    def begin(self, scheduler: object) -> None:
+        """Have `scheduler` run."""
+        self._turn, self._until = scheduler, time.monotonic() + self._limit_s
+        self._running.add(scheduler)
 
-    def end(self, engine: object) -> None:
-        """`engine` does not run any more; its turn may be over already."""
-        self._running.remove(engine)
-        if self._turn is engine:
+    def end(self, scheduler: object) -> None:
+        """`scheduler` does not run any more; its turn may be over already."""
+        self._running.remove(scheduler)
+        if self._turn is scheduler:
             self._turn = None
 
-    def leave(self, engine: object) -> None:
-        """Take `engine` out of the line."""
-        if engine in self._waiting:
-            self._waiting.remove(engine)
+    def leave(self, scheduler: object) -> None:
+        """Take `scheduler` out of the line."""
+        if scheduler in self._waiting:
+            self._waiting.remove(scheduler)

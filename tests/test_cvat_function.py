@@ -20,8 +20,8 @@ from maskrcnn_handlers.service import Service
 from maskrcnn_server import settings as environment
 from maskrcnn_server.backend import ModelConfig
 from maskrcnn_server.categories import coco
-from maskrcnn_server.engine import Engine
 from maskrcnn_server.plugins import Plugins
+from maskrcnn_server.scheduler import Scheduler
 from maskrcnn_server.testing import FakeBackend
 
 FOLDER = Path(__file__).parents[1] / "examples/cvat"
@@ -31,7 +31,7 @@ FOLDER = Path(__file__).parents[1] / "examples/cvat"
 def url(tmp_path: Path) -> Iterator[str]:
     """A server, reduced to the one route that the function calls."""
     service = Service(Plugins().formats(), environment.read())
-    service.start(Engine(FakeBackend().load(ModelConfig(model_dir=tmp_path)), max_waiting=1))
+    service.start(Scheduler(FakeBackend().load(ModelConfig(model_dir=tmp_path)), max_waiting=1))
 
     class Route(BaseHTTPRequestHandler):
         def do_POST(self) -> None:

@@ -12,7 +12,6 @@ from maskrcnn_handlers.requests import JSON, Encoded, InferenceRequest
 from maskrcnn_handlers.status import status_of
 from maskrcnn_server.backend import Image
 from maskrcnn_server.caller import Caller
-from maskrcnn_server.engine import Engine
 from maskrcnn_server.errors import (
     BackendFailed,
     MaskRCNNError,
@@ -21,6 +20,7 @@ from maskrcnn_server.errors import (
     UnavailableError,
 )
 from maskrcnn_server.formats import Format, Prediction, WritesRuns
+from maskrcnn_server.scheduler import Scheduler
 from maskrcnn_server.stopwatch import Stopwatch, listen, stage
 
 logger = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ class Question:
     Raises RequestError on construction if the model or the format cannot give what is asked for.
     """
 
-    engine: Engine
+    scheduler: Scheduler
     request: InferenceRequest
     format: Format
     max_image_pixels: int
@@ -58,7 +58,7 @@ class Question:
             )
 
     def decoded(self, encoded: Encoded | RequestError) -> Decoded:
-        """An image, in memory only while the caller has its turn (`Engine.admission`)."""
+        """An image, in memory only while the caller has its turn (`Scheduler.admission`)."""
         if isinstance(encoded, RequestError):
             raise encoded
         return Decoded(encoded.image_id, images.decode(encoded.data, self.max_image_pixels))
@@ -70,14 +70,14 @@ class Question:
         # The model's best, of which some are left out, would be too few.
         asked = options if chosen is None else replace(options, max_detections=None)
         with stage("wait"):
-            (found,) = self.engine.predict([image], asked, caller)
+            (found,) = self.scheduler.predict([image], asked, caller)
         if chosen is not None:
             found = found.of(chosen, options.max_detections)
         return Prediction(
             image_id=image_id,
             image=image,
             detections=found,
-            model=self.engine.metadata,
+            model=self.scheduler.metadata,
             rle=self.request.rle,
         )
 
@@ -102,7 +102,7 @@ class Question:
 
         callers = _as_one(caller, len(self.request.images))
         found = []
-        with listen() as heard, ThreadPoolExecutor(self.engine.at_once) as pool:
+        with listen() as heard, ThreadPoolExecutor(self.scheduler.at_once) as pool:
             for one, stopwatch in pool.map(answer, self.request.images, callers):
                 heard.hear(stopwatch)
                 found.append(one)
@@ -119,7 +119,7 @@ class Question:
         try:
             with ExitStack() as turn:
                 with stage("wait"):
-                    turn.enter_context(self.engine.admission(caller))
+                    turn.enter_context(self.scheduler.admission(caller))
                 with stage("decode"):
                     decoded = self.decoded(encoded)
                 prediction = self.predicted(decoded, caller)
@@ -131,7 +131,7 @@ class Question:
 
     def _classes(self) -> frozenset[int] | None:
         wanted = self.request.classes
-        return None if wanted is None else classes.ids(wanted, self.engine.metadata.categories)
+        return None if wanted is None else classes.ids(wanted, self.scheduler.metadata.categories)
 
 
 def is_json(form: Format) -> bool:

@@ -17,11 +17,11 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
 from maskrcnn_handlers.exchange import Exchange
-from maskrcnn_server.engine import Engine
 from maskrcnn_server.errors import ModelFailed, UnavailableError
+from maskrcnn_server.scheduler import Scheduler
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-FACTS = ("architecture", "heads", "step", "engine")
+FACTS = ("architecture", "heads", "step", "engine", "device", "precision")
 """Of a model, that are labels."""
 REJECTIONS = {UnavailableError.code, *(kind.code for kind in UnavailableError.__subclasses__())}
 REQUEST_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 60.0)
@@ -33,9 +33,9 @@ class Metrics:
     """The metrics of one service. Labels have values of ours alone, none that a client invents."""
 
     def __init__(
-        self, ready: Callable[[], bool], engines: Callable[[], Mapping[str, Engine]]
+        self, ready: Callable[[], bool], schedulers: Callable[[], Mapping[str, Scheduler]]
     ) -> None:
-        """`ready` and `engines`, those of the loaded models by name, are asked at each scrape."""
+        """`ready`, and `schedulers` of the loaded models by name, are asked at each scrape."""
         self._registry = CollectorRegistry()
         self._requests = Counter(
             "maskrcnn_requests",
@@ -66,7 +66,7 @@ class Metrics:
         self._requests.labels("200", "")
         for code in REJECTIONS:
             self._rejections.labels(code)
-        self._registry.register(_Engines(ready, engines))
+        self._registry.register(_Schedulers(ready, schedulers))
         for kind in (ProcessCollector, PlatformCollector, GCCollector):
             kind(registry=self._registry)
 
@@ -85,20 +85,20 @@ class Metrics:
         return generate_latest(self._registry)
 
 
-class _Engines(Collector):
-    """What engines know themselves, read when somebody asks."""
+class _Schedulers(Collector):
+    """What schedulers know themselves, read when somebody asks."""
 
     def __init__(
-        self, ready: Callable[[], bool], engines: Callable[[], Mapping[str, Engine]]
+        self, ready: Callable[[], bool], schedulers: Callable[[], Mapping[str, Scheduler]]
     ) -> None:
         self._ready = ready
-        self._engines = engines
+        self._schedulers = schedulers
 
     def describe(self) -> list[Metric]:
         return []
 
     def collect(self) -> Iterator[Metric]:
-        engines = self._engines()
+        schedulers = self._schedulers()
         yield GaugeMetricFamily(
             "maskrcnn_ready", "1 if /ping is 200, else 0.", value=int(self._ready())
         )
@@ -126,21 +126,21 @@ class _Engines(Collector):
         batches = HistogramMetricFamily(
             "maskrcnn_batch_size", "Images in a call of the model.", labels=["model"]
         )
-        for name, engine in engines.items():
-            facts = engine.metadata.facts
-            labels = {"model": name, "backend": engine.metadata.backend}
+        for name, scheduler in schedulers.items():
+            facts = scheduler.metadata.facts
+            labels = {"model": name, "backend": scheduler.metadata.backend}
             info.add_metric([], labels | {fact: facts.get(fact, "") for fact in FACTS})
-            waiting.add_metric([name], engine.waiting)
-            running.add_metric([name], engine.running)
-            up.add_metric([name], _is_up(engine))
-            restarts.add_metric([name], engine.restarts)
-            batches.add_metric([name], *_cumulated(dict(engine.calls)))
+            waiting.add_metric([name], scheduler.waiting)
+            running.add_metric([name], scheduler.running)
+            up.add_metric([name], _is_up(scheduler))
+            restarts.add_metric([name], scheduler.restarts)
+            batches.add_metric([name], *_cumulated(dict(scheduler.calls)))
         yield from (info, waiting, running, up, restarts, batches)
 
 
-def _is_up(engine: Engine) -> bool:
+def _is_up(scheduler: Scheduler) -> bool:
     try:
-        return engine.is_up()
+        return scheduler.is_up()
     except ModelFailed:
         return False
 

@@ -17,12 +17,12 @@ from maskrcnn_handlers.asgi import App
 from maskrcnn_handlers.model_management import ModelManagement
 from maskrcnn_handlers.playground import Playground
 from maskrcnn_handlers.service import Service
-from maskrcnn_server.engine import Engine
 from maskrcnn_server.errors import StartupError
 from maskrcnn_server.machine import available_memory
 from maskrcnn_server.models import Models
 from maskrcnn_server.models_file import Spec, read_models
 from maskrcnn_server.plugins import Plugins
+from maskrcnn_server.scheduler import Scheduler
 from maskrcnn_server.settings import Settings
 from maskrcnn_server.startup import (
     choose_backend,
@@ -55,12 +55,12 @@ def serve(plugins: Plugins, settings: Settings) -> None:
     turns = Turns(min(TURN_S, settings.timeout_s / 4))
     models = _models(plugins, settings, turns) if specs or settings.multi_model else None
 
-    def open_spec(spec: Spec) -> tuple[Engine, Path]:
-        return _engine(plugins, spec.settings, turns, spec.name)
+    def open_spec(spec: Spec) -> tuple[Scheduler, Path]:
+        return _scheduler(plugins, spec.settings, turns, spec.name)
 
     def load() -> None:
         if models is None:
-            service.start(_engine(plugins, settings)[0])
+            service.start(_scheduler(plugins, settings)[0])
         elif specs:
             models.open(specs, open_spec)
         else:
@@ -118,10 +118,10 @@ def listen(
         raise failures[0]
 
 
-def _engine(
+def _scheduler(
     plugins: Plugins, settings: Settings, turns: Turns | None = None, name: str = "model"
-) -> tuple[Engine, Path]:
-    """The engine of the model that the settings name, and its folder. Raises StartupError.
+) -> tuple[Scheduler, Path]:
+    """The scheduler of the model that the settings name, and its folder. Raises StartupError.
 
     An isolated model takes no turns with others: that it hangs costs them nothing.
     """
@@ -129,7 +129,7 @@ def _engine(
     backend = choose_backend(plugins, settings)
     isolated = settings.isolation == "process"
     model = isolated_model(backend, settings, name) if isolated else load_model(backend, settings)
-    engine = Engine(
+    scheduler = Scheduler(
         model,
         max_waiting=settings.max_waiting,
         max_batch=settings.max_batch,
@@ -137,15 +137,15 @@ def _engine(
         # That of the process ends it, and begins a little later.
         limit_s=settings.predict_timeout_s + (GRACE_S if isolated else 0),
     )
-    return engine, Path(settings.model)
+    return scheduler, Path(settings.model)
 
 
 def _models(plugins: Plugins, settings: Settings, turns: Turns) -> Models:
     """A place for models that are yet to be loaded, and take turns."""
 
-    def load(folder: Path) -> Engine:
+    def load(folder: Path) -> Scheduler:
         here = settings.model_copy(update={"model": str(folder)})
-        return _engine(plugins, here, turns, folder.name)[0]
+        return _scheduler(plugins, here, turns, folder.name)[0]
 
     limit = settings.models_memory_mb
     memory = int(MEMORY_SHARE * available_memory()) if limit is None else limit << 20

@@ -14,7 +14,6 @@ from maskrcnn_handlers.metrics import CONTENT_TYPE, Metrics
 from maskrcnn_handlers.status import status_of
 from maskrcnn_handlers.tracing import Tracing
 from maskrcnn_server.caller import Caller
-from maskrcnn_server.engine import Engine
 from maskrcnn_server.errors import (
     InvalidSetting,
     MaskRCNNError,
@@ -25,6 +24,7 @@ from maskrcnn_server.errors import (
 )
 from maskrcnn_server.formats import Format
 from maskrcnn_server.models import Models
+from maskrcnn_server.scheduler import Scheduler
 from maskrcnn_server.settings import Settings
 from maskrcnn_server.stopwatch import Lap, listen, stage
 
@@ -64,15 +64,15 @@ class Service:
             )
         self._formats = formats
         self._settings = settings
-        self._engine: Engine | None = None
+        self._scheduler: Scheduler | None = None
         self._models: Models | None = None
-        self._metrics = Metrics(lambda: self.ping().status == 200, self._engines)
+        self._metrics = Metrics(lambda: self.ping().status == 200, self._schedulers)
         self.tracing = tracing
         """Where spans of requests go; None: nowhere."""
 
-    def start(self, engine: Engine) -> None:
+    def start(self, scheduler: Scheduler) -> None:
         """Serve this model from now on."""
-        self._engine = engine
+        self._scheduler = scheduler
 
     def host(self, models: Models) -> None:
         """Serve these models from now on, each by its name."""
@@ -80,13 +80,13 @@ class Service:
 
     def refuse_waiting(self) -> None:
         """Start no more requests; the one that runs goes on."""
-        served = self._engine or self._models
+        served = self._scheduler or self._models
         if served is not None:
             served.refuse_waiting()
 
     def close(self, timeout_s: float) -> bool:
         """Close every model after the request that runs; False if that takes longer."""
-        served = self._engine or self._models
+        served = self._scheduler or self._models
         closed = served is None or served.close(timeout_s)
         if self.tracing is not None:
             self.tracing.close()
@@ -97,13 +97,15 @@ class Service:
         try:
             if self._models is not None:
                 self._models.check()
-                return json_reply(200, {"status": "ready", "models": list(self._models.engines())})
-            if self._engine is None:
+                return json_reply(
+                    200, {"status": "ready", "models": list(self._models.schedulers())}
+                )
+            if self._scheduler is None:
                 raise NotReady("the model is loading")
-            self._engine.is_up()
+            self._scheduler.is_up()
         except UnavailableError as error:
             return refusal(error)
-        metadata = self._engine.metadata
+        metadata = self._scheduler.metadata
         described = {"status": "ready", "model": metadata.name, "backend": metadata.backend}
         return json_reply(200, described)
 
@@ -165,8 +167,8 @@ class Service:
 
     def patience_s(self, model: str | None, attributes: str) -> float:
         """Seconds after which a request is answered, even if the model never ends."""
-        engine = self._engines().get(self._name(model or requests.named_model(attributes)))
-        return self._settings.timeout_s + ENCODE_S + (0 if engine is None else engine.limit_s)
+        scheduler = self._schedulers().get(self._name(model or requests.named_model(attributes)))
+        return self._settings.timeout_s + ENCODE_S + (0 if scheduler is None else scheduler.limit_s)
 
     def check_length(self, length: int) -> None:
         """Raise PayloadTooLarge if a body of so many bytes is not read."""
@@ -184,10 +186,10 @@ class Service:
         caller: Caller,
     ) -> Reply:
         self.check_length(len(body))
-        engine = self._engine_of(model)
+        scheduler = self._scheduler_of(model)
         with ExitStack() as turn:
             with stage("wait"):
-                turn.enter_context(engine.admission(caller))
+                turn.enter_context(scheduler.admission(caller))
             with stage("decode"):
                 request = requests.parse(
                     body, content_type, attributes, self._settings.mask_threshold
@@ -195,7 +197,7 @@ class Service:
                 form = negotiation.choose(
                     self._formats, request.format, accept, self._settings.response_format
                 )
-                question = Question(engine, request, form, self._settings.max_image_pixels)
+                question = Question(scheduler, request, form, self._settings.max_image_pixels)
                 if not request.several:
                     decoded = question.decoded(request.images[0])
             if not request.several:
@@ -236,27 +238,27 @@ class Service:
             extra={"fields": exchange.fields()},
         )
 
-    def _engines(self) -> dict[str, Engine]:
+    def _schedulers(self) -> dict[str, Scheduler]:
         """Those of the models that are loaded, by name."""
         if self._models is not None:
-            return self._models.engines()
-        return {} if self._engine is None else {self._engine.metadata.name: self._engine}
+            return self._models.schedulers()
+        return {} if self._scheduler is None else {self._scheduler.metadata.name: self._scheduler}
 
     def _name(self, model: str | None) -> str:
         """Of the model that answers who asked for this one; empty if none does."""
         if self._models is not None:
             return self._models.name(model)
-        names = list(self._engines())
+        names = list(self._schedulers())
         return names[0] if names and model in (None, names[0]) else ""
 
-    def _engine_of(self, model: str | None) -> Engine:
+    def _scheduler_of(self, model: str | None) -> Scheduler:
         if self._models is None:
-            if self._engine is None:
+            if self._scheduler is None:
                 raise NotReady("the model is loading")
-            if model not in (None, self._engine.metadata.name):
+            if model not in (None, self._scheduler.metadata.name):
                 raise ModelNotFound(f"no model {model} is loaded", model_name=model)
-            return self._engine
-        return self._models.engine(model)
+            return self._scheduler
+        return self._models.scheduler(model)
 
 
 def refusal(error: MaskRCNNError) -> Reply:

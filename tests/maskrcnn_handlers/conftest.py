@@ -27,8 +27,8 @@ from maskrcnn_handlers.model_management import ModelManagement
 from maskrcnn_handlers.service import Service
 from maskrcnn_server import settings as environment
 from maskrcnn_server.backend import ModelConfig
-from maskrcnn_server.engine import Engine
 from maskrcnn_server.plugins import Plugins
+from maskrcnn_server.scheduler import Scheduler
 from maskrcnn_server.settings import Settings
 from maskrcnn_server.testing import FakeBackend
 
@@ -113,15 +113,15 @@ def settings() -> Settings:
 
 
 @pytest.fixture
-def engine(tmp_path: Path) -> Engine:
+def scheduler(tmp_path: Path) -> Scheduler:
     model = FakeBackend().load(ModelConfig(model_dir=tmp_path))
-    return Engine(model, max_waiting=4)
+    return Scheduler(model, max_waiting=4)
 
 
 @pytest.fixture
-def service(settings: Settings, engine: Engine) -> Service:
+def service(settings: Settings, scheduler: Scheduler) -> Service:
     answering = Service(Plugins().formats(), settings)
-    answering.start(engine)
+    answering.start(scheduler)
     return answering
 
 

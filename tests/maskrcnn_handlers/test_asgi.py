@@ -12,8 +12,8 @@ from maskrcnn_handlers.model_management import ModelManagement
 from maskrcnn_handlers.service import Service
 from maskrcnn_server.backend import Image, PredictOptions
 from maskrcnn_server.detections import Detections
-from maskrcnn_server.engine import Engine
 from maskrcnn_server.plugins import Plugins
+from maskrcnn_server.scheduler import Scheduler
 from maskrcnn_server.settings import Settings
 from maskrcnn_server.testing.fake import FakeModel
 
@@ -142,7 +142,7 @@ def test_who_has_gone_is_not_computed_for(settings: Settings, png: bytes) -> Non
             return super().predict(images, options)
 
     service = Service(Plugins().formats(), settings)
-    service.start(Engine(Busy(0.5), max_waiting=4))
+    service.start(Scheduler(Busy(0.5), max_waiting=4))
     first = threading.Thread(target=service.invoke, args=(png, "image/png", "", ""))
     first.start()
     assert started.wait(10)

@@ -23,8 +23,8 @@ from maskrcnn_handlers.service import Service
 from maskrcnn_server import settings as environment
 from maskrcnn_server.backend import Image, PredictOptions
 from maskrcnn_server.detections import Detections
-from maskrcnn_server.engine import Engine
 from maskrcnn_server.plugins import Plugins
+from maskrcnn_server.scheduler import Scheduler
 from maskrcnn_server.settings import Settings
 from maskrcnn_server.testing.fake import FakeModel
 
@@ -83,7 +83,7 @@ def test_a_fault_has_its_traceback_in_the_same_line(
     settings: Settings, connect: Callable[[App], httpx.Client], lines: Lines, png: bytes
 ) -> None:
     service = Service(Plugins().formats(), settings)
-    service.start(Engine(Broken(0.5), max_waiting=1))
+    service.start(Scheduler(Broken(0.5), max_waiting=1))
     client = connect(App(service, ModelManagement(None), threads=1))
     reply = client.post("/invocations", content=png, headers=PNG)
     fault, request = (one for one in lines() if one["logger"].startswith("maskrcnn_handlers."))

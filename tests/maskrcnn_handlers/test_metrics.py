@@ -25,11 +25,11 @@ from maskrcnn_handlers.model_management import ModelManagement
 from maskrcnn_handlers.service import Service
 from maskrcnn_server.backend import Image, ModelMetadata, PredictOptions
 from maskrcnn_server.detections import Detections
-from maskrcnn_server.engine import Engine
 from maskrcnn_server.errors import NotReady
 from maskrcnn_server.models import Models
 from maskrcnn_server.plugins import Plugins
 from maskrcnn_server.rle import Size
+from maskrcnn_server.scheduler import Scheduler
 from maskrcnn_server.settings import Settings
 from maskrcnn_server.testing.fake import FakeModel
 
@@ -94,7 +94,7 @@ def held() -> Held:
 @pytest.fixture
 def serving(settings: Settings, held: Held) -> Service:
     service = Service(Plugins().formats(), settings)
-    service.start(Engine(held, max_waiting=4, max_batch=4))
+    service.start(Scheduler(held, max_waiting=4, max_batch=4))
     return service
 
 
@@ -129,9 +129,9 @@ def test_who_waits_and_what_runs_is_read_when_it_is_asked_for(
         assert time.monotonic() < deadline
     value = scraped(serving)
     assert value("maskrcnn_requests_in_flight", model="colours") == 1
-    engine = serving._engine
-    assert engine is not None
-    while engine.asked < 3:
+    scheduler = serving._scheduler
+    assert scheduler is not None
+    while scheduler.asked < 3:
         assert time.monotonic() < deadline
     held.go_on.set()
     assert [reply.result().status for reply in replies] == [200] * 4
@@ -150,7 +150,7 @@ def test_rejections_are_there_before_the_first(
     settings: Settings, held: Held, png: bytes, pool: ThreadPoolExecutor
 ) -> None:
     service = Service(Plugins().formats(), settings)
-    service.start(Engine(held, max_waiting=0))
+    service.start(Scheduler(held, max_waiting=0))
     rejected = "maskrcnn_rejections_total"
     text = service.metrics().body.decode()
     assert f'{rejected}{{code="queue_full"}} 0.0' in text
@@ -165,15 +165,23 @@ def test_rejections_are_there_before_the_first(
     assert scraped(service)(rejected, code="not_ready") == 1
 
 
-def test_metrics_are_there_while_the_model_loads(settings: Settings, engine: Engine) -> None:
+def test_metrics_are_there_while_the_model_loads(settings: Settings, scheduler: Scheduler) -> None:
     service = Service(Plugins().formats(), settings)
     assert "maskrcnn_ready 0.0" in service.metrics().body.decode()
-    service.start(engine)
+    service.start(scheduler)
     assert "maskrcnn_ready 1.0" in service.metrics().body.decode()
 
 
 def test_a_model_is_described_without_paths(serving: Service) -> None:
-    labels = {"backend": "fake", "architecture": "resnet50", "heads": "", "step": "7", "engine": ""}
+    labels = {
+        "backend": "fake",
+        "architecture": "resnet50",
+        "heads": "",
+        "step": "7",
+        "engine": "",
+        "device": "",
+        "precision": "",
+    }
     assert scraped(serving)("maskrcnn_model_info", model="colours", **labels) == 1
     assert b"secret" not in serving.metrics().body
 
@@ -182,7 +190,9 @@ def test_a_model_is_described_without_paths(serving: Service) -> None:
 def test_several_models_have_metrics_of_their_own(
     settings: Settings, tmp_path: Path, png: bytes, name: str
 ) -> None:
-    models = Models(lambda _: Engine(FakeModel(0.5), max_waiting=4), tmp_path, 2**40, evicts=False)
+    models = Models(
+        lambda _: Scheduler(FakeModel(0.5), max_waiting=4), tmp_path, 2**40, evicts=False
+    )
     service = Service(Plugins().formats(), settings)
     service.host(models)
     models.load("a", str(tmp_path))
@@ -235,9 +245,9 @@ def test_the_answer_is_text_whatever_is_accepted(client: httpx.Client, accept: s
     assert families(reply.text)["process_resident_memory_bytes"].samples[0].value > 2**20
 
 
-def test_two_services_share_nothing(settings: Settings, engine: Engine, png: bytes) -> None:
+def test_two_services_share_nothing(settings: Settings, scheduler: Scheduler, png: bytes) -> None:
     first, second = (Service(Plugins().formats(), settings) for _ in range(2))
-    first.start(engine)
+    first.start(scheduler)
     first.invoke(png, "image/png", "", "")
     assert scraped(first)("maskrcnn_requests_total", status="200", code="") == 1
     assert scraped(second)("maskrcnn_requests_total", status="200", code="") == 0
@@ -273,7 +283,7 @@ def test_a_scrape_does_not_wait_for_the_model(
 ) -> None:
     held = Held()
     service = Service(Plugins().formats(), settings)
-    service.start(Engine(held, max_waiting=4))
+    service.start(Scheduler(held, max_waiting=4))
     client = connect(App(service, ModelManagement(None), threads=1))
     asker = threading.Thread(target=service.invoke, args=(png, "image/png", "", ""))
     asker.start()

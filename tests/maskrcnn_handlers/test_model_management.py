@@ -10,15 +10,15 @@ from maskrcnn_handlers.asgi import App
 from maskrcnn_handlers.model_management import PAGE, ModelManagement
 from maskrcnn_handlers.service import Service
 from maskrcnn_server.backend import ModelConfig
-from maskrcnn_server.engine import Engine
 from maskrcnn_server.models import ACTIVATIONS, Models
 from maskrcnn_server.plugins import Plugins
+from maskrcnn_server.scheduler import Scheduler
 from maskrcnn_server.settings import Settings
 from maskrcnn_server.testing import FakeBackend
 
 
-def engine(folder: Path) -> Engine:
-    return Engine(FakeBackend().load(ModelConfig(model_dir=folder)), max_waiting=4)
+def scheduler(folder: Path) -> Scheduler:
+    return Scheduler(FakeBackend().load(ModelConfig(model_dir=folder)), max_waiting=4)
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def many(
 ) -> httpx.Client:
     for name in ("a", "b", "c"):
         (tmp_path / name).mkdir()
-    models = Models(engine, tmp_path, 2 * ACTIVATIONS + 4096, evicts=False)
+    models = Models(scheduler, tmp_path, 2 * ACTIVATIONS + 4096, evicts=False)
     service = Service(Plugins().formats(), settings)
     service.host(models)
     return connect(App(service, ModelManagement(models), threads=4))
@@ -103,7 +103,7 @@ def test_a_bad_load_request_is_400(many: httpx.Client, body: bytes, message: str
 
 
 def test_lists_come_in_pages(tmp_path: Path) -> None:
-    models = Models(engine, tmp_path, (PAGE + 2) * ACTIVATIONS, evicts=False)
+    models = Models(scheduler, tmp_path, (PAGE + 2) * ACTIVATIONS, evicts=False)
     for i in range(PAGE + 1):
         models.load(f"model-{i:03d}", str(tmp_path))
     management = ModelManagement(models)

@@ -31,11 +31,11 @@ from maskrcnn_server import settings as environment
 from maskrcnn_server.backend import Demo, Image, ModelMetadata, PredictOptions
 from maskrcnn_server.categories import named
 from maskrcnn_server.detections import Detections
-from maskrcnn_server.engine import Engine
 from maskrcnn_server.masks import BitMasks, RoiMasks
 from maskrcnn_server.models import Models
 from maskrcnn_server.plugins import Plugins
 from maskrcnn_server.rle import RLE
+from maskrcnn_server.scheduler import Scheduler
 from maskrcnn_server.testing.fake import FakeModel
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
@@ -142,7 +142,7 @@ def serve(tmp_path_factory: pytest.TempPathFactory, picture: bytes) -> Iterator[
         plugins = Plugins()
         service = Service(plugins.formats(), settings)
         if model is not None:
-            service.start(Engine(model, max_waiting=4))
+            service.start(Scheduler(model, max_waiting=4))
         if models is not None:
             service.host(models)
         page = playground.Playground(plugins.formats(), [demo], settings)
@@ -684,7 +684,7 @@ def test_the_page_waits_for_the_model(serve: Serve, visit: Callable[..., Page]) 
     page = visit(place)
     expect(page.locator("#status")).to_have_text("The model is loading.")
     page.locator("#welcome .samples button").click()
-    place.service.start(Engine(Blobs(), max_waiting=4))
+    place.service.start(Scheduler(Blobs(), max_waiting=4))
     expect(page.locator("#count")).to_have_text("4 of 6")
     expect(page.locator("#status")).to_be_hidden()
 
@@ -692,8 +692,8 @@ def test_the_page_waits_for_the_model(serve: Serve, visit: Callable[..., Page]) 
 def test_of_several_models_one_is_chosen(
     serve: Serve, visit: Callable[..., Page], tmp_path: Path
 ) -> None:
-    def load(folder: Path) -> Engine:
-        return Engine(Blobs() if folder.name == "b lobs" else FakeModel(0.5), max_waiting=4)
+    def load(folder: Path) -> Scheduler:
+        return Scheduler(Blobs() if folder.name == "b lobs" else FakeModel(0.5), max_waiting=4)
 
     models = Models(load, tmp_path, 2**33, evicts=False)
     for name in ("b lobs", "colours"):

@@ -13,10 +13,10 @@ from maskrcnn_server import settings as environment
 from maskrcnn_server.backend import Image, ModelMetadata, PredictOptions
 from maskrcnn_server.categories import named
 from maskrcnn_server.detections import Detections
-from maskrcnn_server.engine import Engine
 from maskrcnn_server.errors import InvalidSetting, PayloadTooLarge
 from maskrcnn_server.formats import Format, Prediction
 from maskrcnn_server.plugins import Plugins
+from maskrcnn_server.scheduler import Scheduler
 from maskrcnn_server.settings import Settings
 
 JSON = "application/json"
@@ -58,7 +58,7 @@ class BrokenFormat:
 def serving(model: SlowModel, max_waiting: int = 1, timeout_s: float = 5) -> Service:
     settings = environment.read().model_copy(update={"timeout_s": timeout_s})
     service = Service(Plugins().formats(), settings)
-    service.start(Engine(model, max_waiting=max_waiting))
+    service.start(Scheduler(model, max_waiting=max_waiting))
     return service
 
 
@@ -121,10 +121,12 @@ def test_boxes_only(service: Service, question: dict[str, Any]) -> None:
     assert "segmentation" not in annotation
 
 
-def test_only_classes_that_were_asked_for(engine: Engine, encode: Callable[..., bytes]) -> None:
+def test_only_classes_that_were_asked_for(
+    scheduler: Scheduler, encode: Callable[..., bytes]
+) -> None:
     """The best of them, not those of them among the best."""
     service = Service(Plugins().formats(), environment.read())
-    service.start(engine)
+    service.start(scheduler)
     pixels = np.zeros((8, 10, 3), np.uint8)
     pixels[1:3, 1:3] = 255, 200, 180
     attributes = "classes=blue, 2;max_detections=1;score_threshold=0.1"
@@ -181,9 +183,9 @@ def test_an_array_is_answered(service: Service, pixels: np.ndarray) -> None:
     assert len(content(reply)["annotations"]) == 1
 
 
-def test_the_operators_default_format_is_used(engine: Engine, png: bytes) -> None:
+def test_the_operators_default_format_is_used(scheduler: Scheduler, png: bytes) -> None:
     service = Service(Plugins().formats(), environment.read(response_format="coco"))
-    service.start(engine)
+    service.start(scheduler)
     assert isinstance(content(service.invoke(png, "image/png", "", "")), list)
 
 
@@ -192,10 +194,10 @@ def test_a_default_format_that_is_not_installed_is_refused() -> None:
         Service(Plugins().formats(), environment.read(response_format="yolo"))
 
 
-def test_ping_is_503_until_there_is_a_model(settings: Settings, engine: Engine) -> None:
+def test_ping_is_503_until_there_is_a_model(settings: Settings, scheduler: Scheduler) -> None:
     service = Service(Plugins().formats(), settings)
     assert_refused(service.ping(), 503, "not_ready")
-    service.start(engine)
+    service.start(scheduler)
     assert service.ping().status == 200
     assert content(service.ping())["backend"] == "fake"
 
@@ -242,11 +244,11 @@ def test_a_fault_of_the_backend_is_told_without_its_secrets(
 
 
 def test_a_fault_of_a_format_is_told_without_its_secrets(
-    engine: Engine, settings: Settings, png: bytes, caplog: pytest.LogCaptureFixture
+    scheduler: Scheduler, settings: Settings, png: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     formats: Mapping[str, Format] = {**Plugins().formats(), "broken": BrokenFormat()}
     service = Service(formats, settings)
-    service.start(engine)
+    service.start(scheduler)
     reply = service.invoke(png, "image/png", "", "format=broken")
     assert reply.status == 500
     assert b"secret" not in reply.body

@@ -16,9 +16,9 @@ from maskrcnn_server import settings as environment
 from maskrcnn_server.backend import Image, ModelConfig, PredictOptions
 from maskrcnn_server.caller import Caller
 from maskrcnn_server.detections import Detections
-from maskrcnn_server.engine import Engine
 from maskrcnn_server.plugins import Plugins
 from maskrcnn_server.rle import Size
+from maskrcnn_server.scheduler import Scheduler
 from maskrcnn_server.testing import FakeBackend
 
 JSON = "application/json"
@@ -53,12 +53,12 @@ def model(tmp_path: Path) -> Batching:
 
 
 @pytest.fixture
-def batches(model: Batching) -> Engine:
-    return Engine(model, max_waiting=0, max_batch=4)
+def batches(model: Batching) -> Scheduler:
+    return Scheduler(model, max_waiting=0, max_batch=4)
 
 
 @pytest.fixture
-def batching(batches: Engine) -> Service:
+def batching(batches: Scheduler) -> Service:
     service = Service(Plugins().formats(), environment.read())
     service.start(batches)
     return service
@@ -117,7 +117,7 @@ def test_a_bad_image_is_its_own_problem(
 
 
 def test_images_of_one_shape_are_computed_together(
-    batching: Service, batches: Engine, model: Batching, instances: list[dict[str, str]]
+    batching: Service, batches: Scheduler, model: Batching, instances: list[dict[str, str]]
 ) -> None:
     """While the first is computed the next ones gather."""
     alike = [instances[0]] * 9
@@ -190,7 +190,7 @@ def test_a_client_that_leaves_leaves_all_its_images(
 def test_one_turn_at_a_time_is_enough(model: Batching, instances: list[dict[str, str]]) -> None:
     """Neither a request nor its images wait for each other without end."""
     service = Service(Plugins().formats(), environment.read())
-    service.start(Engine(model, max_waiting=8, max_batch=1))
+    service.start(Scheduler(model, max_waiting=8, max_batch=1))
     replies: list[Reply] = []
     asking = [
         threading.Thread(target=lambda: replies.append(ask(service, instances[:4])))

@@ -23,11 +23,11 @@ from maskrcnn_server import settings as environment
 from maskrcnn_server.backend import Image, PredictOptions
 from maskrcnn_server.categories import named
 from maskrcnn_server.detections import Detections
-from maskrcnn_server.engine import Engine
 from maskrcnn_server.errors import InvalidModel
 from maskrcnn_server.models import Models
 from maskrcnn_server.models_file import Spec, read_models
 from maskrcnn_server.plugins import Plugins
+from maskrcnn_server.scheduler import Scheduler
 from maskrcnn_server.settings import Settings
 from maskrcnn_server.testing.fake import FakeModel
 from maskrcnn_server.turns import Turns
@@ -66,17 +66,19 @@ class Hanging(FakeModel):
         return super().predict(images, options)
 
 
-def opened(spec: Spec) -> tuple[Engine, Path]:
+def opened(spec: Spec) -> tuple[Scheduler, Path]:
     if spec.name == "broken":
         raise InvalidModel("nothing in it")
-    return Engine(Named(spec.name, spec.settings.score_threshold or 0.5), max_waiting=4), Path("/")
+    return Scheduler(Named(spec.name, spec.settings.score_threshold or 0.5), max_waiting=4), Path(
+        "/"
+    )
 
 
 @pytest.fixture
 def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Models:
     monkeypatch.setattr("maskrcnn_server.models._estimated", lambda _: 0)
     (tmp_path / "models.yaml").write_text(FILE)
-    several = Models(lambda _: Engine(FakeModel(0.5), max_waiting=1), tmp_path, 0, evicts=False)
+    several = Models(lambda _: Scheduler(FakeModel(0.5), max_waiting=1), tmp_path, 0, evicts=False)
     several.open(read_models(tmp_path / "models.yaml", environment.read()), opened)
     return several
 
@@ -186,7 +188,7 @@ def test_a_request_to_a_model_that_hangs_is_answered_and_the_server_unhealthy(
 ) -> None:
     monkeypatch.setattr(handlers, "ENCODE_S", 0.1)
     service = Service(Plugins().formats(), settings.model_copy(update={"timeout_s": 0.2}))
-    service.start(Engine(hanging, max_waiting=4, turns=Turns(), limit_s=0.2))
+    service.start(Scheduler(hanging, max_waiting=4, turns=Turns(), limit_s=0.2))
     client = connect(App(service, ModelManagement(None), threads=4))
     assert client.get("/ping").status_code == 200
     reply = client.post("/invocations", content=png, headers=PNG)

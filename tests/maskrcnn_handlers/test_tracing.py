@@ -24,8 +24,8 @@ from maskrcnn_handlers.model_management import ModelManagement
 from maskrcnn_handlers.service import Service
 from maskrcnn_handlers.tracing import Tracing
 from maskrcnn_server import settings as environment
-from maskrcnn_server.engine import Engine
 from maskrcnn_server.plugins import Plugins
+from maskrcnn_server.scheduler import Scheduler
 from maskrcnn_server.settings import Settings
 
 if TYPE_CHECKING:
@@ -46,13 +46,13 @@ def exporter() -> InMemorySpanExporter:
 def traced(
     exporter: InMemorySpanExporter,
     settings: Settings,
-    engine: Engine,
+    scheduler: Scheduler,
     connect: Callable[[App], httpx.Client],
 ) -> httpx.Client:
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     service = Service(Plugins().formats(), settings, Tracing(provider))
-    service.start(engine)
+    service.start(scheduler)
     return connect(App(service, ModelManagement(None), threads=2))
 
 

@@ -26,7 +26,6 @@ from maskrcnn_server.backend import (
 )
 from maskrcnn_server.caller import Caller
 from maskrcnn_server.detections import Detections
-from maskrcnn_server.engine import Engine
 from maskrcnn_server.errors import (
     BackendCrashed,
     BackendFailed,
@@ -39,6 +38,7 @@ from maskrcnn_server.errors import (
 from maskrcnn_server.isolated import IsolatedModel
 from maskrcnn_server.model_process import Limits
 from maskrcnn_server.rle import Order
+from maskrcnn_server.scheduler import Scheduler
 from maskrcnn_server.testing import BackendConformance, FakeBackend
 
 PATIENCE_S = 60.0
@@ -96,10 +96,10 @@ def image(fault: str = "", height: int = 30) -> Image:
     return np.full((HEIGHTS.get(fault, height), 40, 3), 200, np.uint8)
 
 
-def ask(engine: Engine, pixels: Image, timeout_s: float = PATIENCE_S) -> Detections:
+def ask(scheduler: Scheduler, pixels: Image, timeout_s: float = PATIENCE_S) -> Detections:
     caller = Caller(timeout_s)
-    with engine.admission(caller):
-        (found,) = engine.predict([pixels], OPTIONS, caller)
+    with scheduler.admission(caller):
+        (found,) = scheduler.predict([pixels], OPTIONS, caller)
     return found
 
 
@@ -165,20 +165,20 @@ def test_a_request_that_runs_when_its_process_is_killed_is_computed_by_the_next(
     isolate: Isolate, tmp_path: Path
 ) -> None:
     model = isolate()
-    engine = Engine(model, max_waiting=4)
-    assert len(ask(engine, image("once"))) == 3
+    scheduler = Scheduler(model, max_waiting=4)
+    assert len(ask(scheduler, image("once"))) == 3
     assert (tmp_path / "once").exists()
-    assert (model.restarts, engine.restarts) == (1, 1)
+    assert (model.restarts, scheduler.restarts) == (1, 1)
 
 
 def test_a_request_that_ends_two_processes_is_told_so_and_its_neighbours_are_answered(
     isolate: Isolate,
 ) -> None:
     model = isolate()
-    engine = Engine(model, max_waiting=8, max_batch=4)
+    scheduler = Scheduler(model, max_waiting=8, max_batch=4)
     with ThreadPoolExecutor(4) as pool:
-        poison = pool.submit(ask, engine, image("die"))
-        others = [pool.submit(ask, engine, image()) for _ in range(3)]
+        poison = pool.submit(ask, scheduler, image("die"))
+        others = [pool.submit(ask, scheduler, image()) for _ in range(3)]
         with pytest.raises(BackendCrashed, match=r"ended by itself \(exit code 3\)"):
             poison.result(PATIENCE_S)
         assert [len(other.result(PATIENCE_S)) for other in others] == [3, 3, 3]
@@ -190,14 +190,14 @@ def test_of_a_call_that_ends_its_process_each_image_is_computed_again_by_itself(
 ) -> None:
     """One of a batch is poison: it is found out, and the others are answered."""
     model = isolate()
-    engine = Engine(model, max_waiting=8, max_batch=4)
+    scheduler = Scheduler(model, max_waiting=8, max_batch=4)
     wide = np.full((12, 40, 3), 200, np.uint8)
     begin = threading.Barrier(4)
 
     def asked(pixels: Image) -> int | str:
         begin.wait(PATIENCE_S)
         try:
-            return len(ask(engine, pixels))
+            return len(ask(scheduler, pixels))
         except BackendCrashed as error:
             return error.code
 
@@ -212,25 +212,25 @@ def test_a_process_that_dies_while_nobody_asks_is_replaced(isolate: Isolate) -> 
     kill(model)
     until(lambda: model.restarts == 1)
     assert model.pid != before
-    assert len(ask(Engine(model, max_waiting=1), image())) == 3
+    assert len(ask(Scheduler(model, max_waiting=1), image())) == 3
 
 
 def test_a_call_that_hangs_is_ended_and_not_tried_again(isolate: Isolate) -> None:
     model = isolate(Limits(predict_s=0.3))
-    engine = Engine(model, max_waiting=4)
+    scheduler = Scheduler(model, max_waiting=4)
     with pytest.raises(BackendTimedOut, match=r"took longer than 0\.3 s"):
-        ask(engine, image("hang"))
-    assert len(ask(engine, image())) == 3
+        ask(scheduler, image("hang"))
+    assert len(ask(scheduler, image())) == 3
     assert model.restarts == 1
 
 
 def test_who_waits_behind_a_call_that_hangs_is_not_blamed_for_it(isolate: Isolate) -> None:
     model = isolate(Limits(predict_s=0.5))
-    engine = Engine(model, max_waiting=8)
+    scheduler = Scheduler(model, max_waiting=8)
     with ThreadPoolExecutor(4) as pool:
-        hanging = pool.submit(ask, engine, image("hang"))
-        until(lambda: engine.running == 1)
-        others = [pool.submit(ask, engine, image()) for _ in range(3)]
+        hanging = pool.submit(ask, scheduler, image("hang"))
+        until(lambda: scheduler.running == 1)
+        others = [pool.submit(ask, scheduler, image()) for _ in range(3)]
         with pytest.raises(BackendTimedOut):
             hanging.result(PATIENCE_S)
         assert [len(other.result(PATIENCE_S)) for other in others] == [3, 3, 3]
@@ -238,10 +238,10 @@ def test_who_waits_behind_a_call_that_hangs_is_not_blamed_for_it(isolate: Isolat
 
 def test_a_process_that_takes_too_much_memory_is_ended(isolate: Isolate) -> None:
     model = isolate(Limits(memory=EATEN // 4))
-    engine = Engine(model, max_waiting=4)
+    scheduler = Scheduler(model, max_waiting=4)
     with pytest.raises(BackendCrashed, match=r"took \d+ MB of memory, of 512 allowed"):
-        ask(engine, image("eat"))
-    assert len(ask(engine, image())) == 3
+        ask(scheduler, image("eat"))
+    assert len(ask(scheduler, image())) == 3
 
 
 @pytest.mark.parametrize(
@@ -268,15 +268,15 @@ def test_a_model_that_does_not_load_is_an_error_that_says_why(
 
 def test_who_asks_while_it_comes_back_waits_no_longer_than_it_wants(isolate: Isolate) -> None:
     model = isolate()
-    engine = Engine(model, max_waiting=4)
+    scheduler = Scheduler(model, max_waiting=4)
     kill(model)
     until(lambda: not model.is_up())
     start = time.monotonic()
     with pytest.raises(MaskRCNNError) as caught:
-        ask(engine, image(), timeout_s=0.05)
+        ask(scheduler, image(), timeout_s=0.05)
     assert caught.value.code == "deadline_exceeded"
     assert time.monotonic() - start < 5
-    assert len(ask(engine, image())) == 3
+    assert len(ask(scheduler, image())) == 3
 
 
 def test_one_that_keeps_ending_is_given_up_for_a_while_with_the_reason(
@@ -284,14 +284,14 @@ def test_one_that_keeps_ending_is_given_up_for_a_while_with_the_reason(
 ) -> None:
     monkeypatch.setattr(isolated, "HOPELESS", 2)
     model = isolate()
-    engine = Engine(model, max_waiting=4)
+    scheduler = Scheduler(model, max_waiting=4)
     with pytest.raises(BackendCrashed):
-        ask(engine, image("die"))
+        ask(scheduler, image("die"))
     with pytest.raises(ModelFailed, match=r"ended 2 times .*exit code 3") as caught:
-        ask(engine, image())
+        ask(scheduler, image())
     assert caught.value.detail["retry_after_s"] == 1
     until(lambda: model.restarts == 2)
-    assert len(ask(engine, image())) == 3
+    assert len(ask(scheduler, image())) == 3
 
 
 def test_closing_does_not_wait_for_a_process_that_is_being_started(isolate: Isolate) -> None:

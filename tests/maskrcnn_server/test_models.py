@@ -7,7 +7,6 @@ import pytest
 
 from maskrcnn_server import settings
 from maskrcnn_server.backend import ModelConfig
-from maskrcnn_server.engine import Engine
 from maskrcnn_server.errors import (
     InsufficientMemory,
     InvalidModel,
@@ -20,16 +19,17 @@ from maskrcnn_server.errors import (
 )
 from maskrcnn_server.models import ACTIVATIONS, Models
 from maskrcnn_server.models_file import Spec, read_models
+from maskrcnn_server.scheduler import Scheduler
 from maskrcnn_server.testing import FakeBackend
 
 ROOM_FOR_TWO = 2 * ACTIVATIONS + 4096
 Make = Callable[..., Models]
 
 
-def engine(folder: Path) -> Engine:
+def scheduler(folder: Path) -> Scheduler:
     if (folder / "broken").exists():
         raise InvalidModel("nothing in it")
-    return Engine(FakeBackend().load(ModelConfig(model_dir=folder)), max_waiting=4)
+    return Scheduler(FakeBackend().load(ModelConfig(model_dir=folder)), max_waiting=4)
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def make(tmp_path: Path) -> Make:
         (tmp_path / name).mkdir()
 
     def made(limit: int = ROOM_FOR_TWO, evicts: bool = False) -> Models:
-        return Models(engine, tmp_path, limit, evicts=evicts)
+        return Models(scheduler, tmp_path, limit, evicts=evicts)
 
     return made
 
@@ -51,10 +51,10 @@ def test_models_are_loaded_found_and_unloaded_by_name(make: Make, tmp_path: Path
     models = make()
     models.load("one", str(tmp_path / "a"))
     models.load("two", str(tmp_path / "b"))
-    assert models.engine("one") is not models.engine("two")
+    assert models.scheduler("one") is not models.scheduler("two")
     models.unload("one")
     assert names(models) == ["two"]
-    for absent in (models.engine, models.unload):
+    for absent in (models.scheduler, models.unload):
         with pytest.raises(ModelNotFound, match="no model one is loaded"):
             absent("one")
 
@@ -81,7 +81,7 @@ def test_where_it_may_the_least_recently_used_makes_room(make: Make, tmp_path: P
     models = make(evicts=True)
     for name in ("a", "b"):
         models.load(name, str(tmp_path / name))
-    models.engine("a")
+    models.scheduler("a")
     models.load("c", str(tmp_path / "c"))
     assert names(models) == ["a", "c"]
 
@@ -145,9 +145,9 @@ def specs(folder: Path, text: str) -> list[Spec]:
     return read_models(folder / "models.yaml", settings.read())
 
 
-def of_spec(spec: Spec) -> tuple[Engine, Path]:
+def of_spec(spec: Spec) -> tuple[Scheduler, Path]:
     folder = Path(spec.settings.model)
-    return engine(folder), folder
+    return scheduler(folder), folder
 
 
 def states(models: Models) -> dict[str, str]:
@@ -163,7 +163,7 @@ def test_the_models_of_a_file_are_loaded_and_found_by_name_or_as_the_default(
     models = make()
     models.open(specs(tmp_path, TWO), of_spec)
     assert states(models) == {"one": "ready", "two": "ready"}
-    assert models.engine(None) is models.engine("two")
+    assert models.scheduler(None) is models.scheduler("two")
     assert (models.name(None), models.name("one"), models.name("three")) == ("two", "one", "")
     models.check()
 
@@ -175,7 +175,7 @@ def test_a_model_that_fails_to_load_costs_the_others_nothing(make: Make, tmp_pat
     assert states(models) == {"one": "failed", "two": "ready"}
     models.check()
     with pytest.raises(ModelFailed, match="one could not be loaded: nothing in it"):
-        models.engine("one")
+        models.scheduler("one")
     (tmp_path / "a/broken").unlink()
     models.load("one", None)
     assert states(models) == {"one": "ready", "two": "ready"}
@@ -191,7 +191,7 @@ def test_a_model_that_fails_to_load_costs_the_others_nothing(make: Make, tmp_pat
 def test_whatever_a_backend_raises_is_the_models_failure(
     make: Make, tmp_path: Path, fault: BaseException
 ) -> None:
-    def load(spec: Spec) -> tuple[Engine, Path]:
+    def load(spec: Spec) -> tuple[Scheduler, Path]:
         if spec.name == "one":
             raise fault
         return of_spec(spec)
@@ -223,7 +223,7 @@ def test_a_model_that_does_not_come_to_an_end_keeps_none_and_may_come_later(
 ) -> None:
     go_on = threading.Event()
 
-    def load(spec: Spec) -> tuple[Engine, Path]:
+    def load(spec: Spec) -> tuple[Scheduler, Path]:
         if spec.name == "one":
             assert go_on.wait(10)
         return of_spec(spec)
@@ -243,7 +243,7 @@ def test_a_model_that_does_not_come_to_an_end_keeps_none_and_may_come_later(
 def test_isolated_models_are_loaded_while_others_are(make: Make, tmp_path: Path) -> None:
     both = threading.Barrier(2)
 
-    def load(spec: Spec) -> tuple[Engine, Path]:
+    def load(spec: Spec) -> tuple[Scheduler, Path]:
         both.wait(10)
         return of_spec(spec)
 
@@ -256,11 +256,11 @@ def test_isolated_models_are_loaded_while_others_are(make: Make, tmp_path: Path)
 def test_models_that_are_being_loaded_are_not_ready(make: Make, tmp_path: Path) -> None:
     models, seen = make(), []
 
-    def load(spec: Spec) -> tuple[Engine, Path]:
+    def load(spec: Spec) -> tuple[Scheduler, Path]:
         with pytest.raises(NotReady, match="loading one"):
             models.check()
         with pytest.raises(NotReady, match="model one is loading"):
-            models.engine("one")
+            models.scheduler("one")
         seen.append(states(models))
         return of_spec(spec)
 
@@ -279,7 +279,7 @@ def test_models_of_the_file_are_not_evicted(make: Make, tmp_path: Path) -> None:
 def test_a_model_that_hangs_makes_the_server_unhealthy(make: Make, tmp_path: Path) -> None:
     models = make()
     models.open(specs(tmp_path, TWO), of_spec)
-    hanging = models.engine("one")
+    hanging = models.scheduler("one")
     hanging.limit_s = -1.0
     hanging._running = 1
     with pytest.raises(ModelFailed, match="one: the model has computed"):

@@ -12,9 +12,9 @@ from maskrcnn_handlers.benchmark.samples import Summary, summary
 from maskrcnn_handlers.service import Service
 from maskrcnn_server import stopwatch
 from maskrcnn_server.backend import Profiles
-from maskrcnn_server.engine import Engine
 from maskrcnn_server.errors import RequestError
 from maskrcnn_server.plugins import Plugins
+from maskrcnn_server.scheduler import Scheduler
 from maskrcnn_server.settings import Settings
 from maskrcnn_server.startup import open_model
 
@@ -53,7 +53,7 @@ def time_stages(
     loaded = open_model(plugins, settings)
     ready = time.monotonic() - start
     service = Service(plugins.formats(), settings)
-    service.start(Engine(loaded, max_waiting=0))
+    service.start(Scheduler(loaded, max_waiting=0))
     level = logging.getLogger().level
     logging.getLogger().setLevel(logging.WARNING)
     samples: dict[str, list[float]] = {name: [] for name in STAGES}

@@ -14,10 +14,10 @@ from maskrcnn_server.archives import is_archive
 from maskrcnn_server.client import Client
 from maskrcnn_server.client.transports import ACCEPT, CONTENT_TYPE, Question, Reply, shown
 from maskrcnn_server.downloads import Progress
-from maskrcnn_server.engine import Engine
 from maskrcnn_server.errors import InvalidSetting
 from maskrcnn_server.model_store import CHECKPOINTS
 from maskrcnn_server.plugins import Plugins
+from maskrcnn_server.scheduler import Scheduler
 from maskrcnn_server.settings import Settings
 from maskrcnn_server.startup import choose_backend, fetched, open_model
 
@@ -97,7 +97,7 @@ def in_process(
     )
     service = Service(plugins.formats(), settings)
     model = open_model(plugins, settings, progress)
-    service.start(Engine(model, max_waiting=concurrency, max_batch=settings.max_batch))
+    service.start(Scheduler(model, max_waiting=concurrency, max_batch=settings.max_batch))
     with Client(_InProcess(service), retry_s=0) as client:
         yield client
 

@@ -27,9 +27,9 @@ from maskrcnn_server import settings as environment
 from maskrcnn_server.backend import Backend, Image, Model, ModelConfig, PredictOptions
 from maskrcnn_server.detections import Detections
 from maskrcnn_server.downloads import sha256
-from maskrcnn_server.engine import Engine
 from maskrcnn_server.errors import InvalidModel, InvalidSetting, RequestError
 from maskrcnn_server.plugins import Plugins
+from maskrcnn_server.scheduler import Scheduler
 from maskrcnn_server.startup import choose_backend, fetched
 from maskrcnn_server.trace import Traces
 from maskrcnn_server.verification import verify as hold_against
@@ -87,7 +87,7 @@ def verify(
         ours = _loaded(chosen, config, stack)
         if url is None:
             service = Service(plugins.formats(), settings)
-            service.start(Engine(ours, max_waiting=1))
+            service.start(Scheduler(ours, max_waiting=1))
             ask = _in_process(service)
         else:
             ask = _over_http(url)

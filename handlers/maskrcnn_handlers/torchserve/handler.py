@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from maskrcnn_handlers import request_ids
 from maskrcnn_handlers.service import Reply, Service
-from maskrcnn_handlers.torchserve.together import BatchEngine
+from maskrcnn_handlers.torchserve.together import BatchScheduler
 from maskrcnn_server import settings as environment
 from maskrcnn_server.errors import DeadlineExceeded, MaskRCNNError, StartupError
 from maskrcnn_server.plugins import Plugins
@@ -74,7 +74,7 @@ class MaskRCNNHandler:
 
     def handle(self, data: Sequence[Mapping[str, object]], context: Context) -> list[bytes]:
         """Answer the requests of a batch: a body for each, its status and headers in `context`."""
-        replies = self._engine.together(
+        replies = self._scheduler.together(
             [
                 partial(self._reply, item, context.get_all_request_header(index))
                 for index, item in enumerate(data)
@@ -94,8 +94,8 @@ class MaskRCNNHandler:
         logging.getLogger().setLevel(settings.log_level.upper())
         plugins = Plugins()
         self._service = Service(plugins.formats(), settings)
-        self._engine = BatchEngine(open_model(plugins, settings, log_progress))
-        self._service.start(self._engine)
+        self._scheduler = BatchScheduler(open_model(plugins, settings, log_progress))
+        self._service.start(self._scheduler)
 
     def _reply(self, item: Mapping[str, object], headers: Mapping[str, object]) -> Reply:
         found = {name.lower(): str(value) for name, value in headers.items()}

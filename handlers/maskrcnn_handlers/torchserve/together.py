@@ -10,7 +10,7 @@ from typing import TypeVar
 from maskrcnn_server.backend import Image, Model, PredictOptions
 from maskrcnn_server.caller import Caller
 from maskrcnn_server.detections import Detections
-from maskrcnn_server.engine import Engine
+from maskrcnn_server.scheduler import Scheduler
 
 T = TypeVar("T")
 
@@ -25,7 +25,7 @@ class _Question:
     answer: "Future[list[Detections]]" = field(default_factory=Future)
 
 
-class BatchEngine(Engine):
+class BatchScheduler(Scheduler):
     """Runs a model for requests that come in batches, and have waited before they came.
 
     Each request of a batch is answered in a thread of its own, as if it had come alone. Those that

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from maskrcnn_server.backend import Image, ModelLost, PredictOptions
 from maskrcnn_server.caller import Caller
 from maskrcnn_server.detections import Detections
-from maskrcnn_server.engine import Engine
 from maskrcnn_server.errors import (
     BackendCrashed,
     BackendFailed,
@@ -24,6 +23,7 @@ from maskrcnn_server.errors import (
     UnavailableError,
 )
 from maskrcnn_server.rle import Size
+from maskrcnn_server.scheduler import Scheduler
 from maskrcnn_server.testing.fake import FakeModel
 from maskrcnn_server.turns import Turns
 
@@ -97,12 +97,12 @@ class Batching(Scripted):
         return super().predict(images, options)
 
 
-def engine(model: FakeModel, max_waiting: int = 8, max_batch: int = 1) -> Engine:
-    return Engine(model, max_waiting=max_waiting, max_batch=max_batch)
+def scheduler(model: FakeModel, max_waiting: int = 8, max_batch: int = 1) -> Scheduler:
+    return Scheduler(model, max_waiting=max_waiting, max_batch=max_batch)
 
 
 def ask(
-    busy: Engine,
+    busy: Scheduler,
     caller: Caller | None = None,
     pixels: Image | None = None,
     options: PredictOptions = OPTIONS,
@@ -114,9 +114,9 @@ def ask(
 
 def occupied(
     model: FakeModel, gate: Gate, pool: ThreadPoolExecutor, max_waiting: int, max_batch: int = 1
-) -> tuple[Engine, "Future[list[Detections]]"]:
-    """An engine whose model is at the gate with a first request."""
-    busy = engine(model, max_waiting, max_batch)
+) -> tuple[Scheduler, "Future[list[Detections]]"]:
+    """A scheduler whose model is at the gate with a first request."""
+    busy = scheduler(model, max_waiting, max_batch)
     first = pool.submit(ask, busy, pixels=image() + 1)
     assert gate.reached.wait(PATIENCE_S)
     return busy, first
@@ -124,14 +124,14 @@ def occupied(
 
 def test_answers_come_in_the_order_of_the_images() -> None:
     sizes = [(4, 5), (1, 1), (9, 2)]
-    found = engine(FakeModel(0.5)).predict(
+    found = scheduler(FakeModel(0.5)).predict(
         [image(*size) for size in sizes], OPTIONS, Caller(PATIENCE_S)
     )
     assert [detections.size for detections in found] == sizes
 
 
 def test_options_reach_the_model() -> None:
-    (found,) = engine(FakeModel(0.5)).predict(
+    (found,) = scheduler(FakeModel(0.5)).predict(
         [image() + 255], PredictOptions(max_detections=2), Caller(PATIENCE_S)
     )
     assert len(found) == 2
@@ -139,7 +139,7 @@ def test_options_reach_the_model() -> None:
 
 def test_metadata_is_the_models() -> None:
     model = FakeModel(0.5)
-    assert engine(model).metadata is model.metadata
+    assert scheduler(model).metadata is model.metadata
 
 
 def test_a_full_queue_refuses_at_once(gate: Gate, pool: ThreadPoolExecutor) -> None:
@@ -192,7 +192,7 @@ def test_a_model_that_raises_fails_one_request() -> None:
         if (fault := faults.pop(0)) is not None:
             raise fault
 
-    server = engine(Scripted(act), max_waiting=0)
+    server = scheduler(Scripted(act), max_waiting=0)
     with pytest.raises(BackendFailed) as caught:
         ask(server)
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
@@ -207,7 +207,7 @@ def test_our_errors_pass_as_they_are() -> None:
         raise ours
 
     with pytest.raises(InvalidImage) as caught:
-        ask(engine(Scripted(act)))
+        ask(scheduler(Scripted(act)))
     assert caught.value is ours
 
 
@@ -218,7 +218,7 @@ def test_there_is_an_answer_for_each_image(answers: int) -> None:
             return super().predict([image()] * answers, options)
 
     with pytest.raises(BackendFailed, match=f"{answers} answers for 2 images"):
-        engine(Miscounting(0.5)).predict([image(), image()], OPTIONS, Caller(PATIENCE_S))
+        scheduler(Miscounting(0.5)).predict([image(), image()], OPTIONS, Caller(PATIENCE_S))
 
 
 def test_an_answer_of_none_is_the_backends_failure() -> None:
@@ -227,12 +227,12 @@ def test_an_answer_of_none_is_the_backends_failure() -> None:
             return None  # type: ignore[return-value]
 
     with pytest.raises(BackendFailed):
-        ask(engine(Silent(0.5)))
+        ask(scheduler(Silent(0.5)))
 
 
 def test_threads_never_meet_in_the_model(pool: ThreadPoolExecutor) -> None:
     model = Scripted(lambda: time.sleep(0.001))
-    shared = engine(model, max_waiting=40)
+    shared = scheduler(model, max_waiting=40)
     for answer in [pool.submit(ask, shared) for _ in range(40)]:
         assert len(answer.result()) == 1
     assert model.events == ["begin", "end"] * 40
@@ -240,7 +240,7 @@ def test_threads_never_meet_in_the_model(pool: ThreadPoolExecutor) -> None:
 
 def test_closing_closes_the_model() -> None:
     model = Scripted()
-    engine(model).close()
+    scheduler(model).close()
     assert model.events == ["close"]
 
 
@@ -261,7 +261,7 @@ def test_closing_waits_for_the_request_that_is_running(
 def test_a_closed_model_is_not_asked() -> None:
     """`Model.close`: `predict` is not called after it."""
     model = Scripted()
-    closed = engine(model)
+    closed = scheduler(model)
     closed.close()
     with pytest.raises(UnavailableError):
         ask(closed)
@@ -321,7 +321,7 @@ def test_the_retry_follows_from_what_an_image_takes(gate: Gate, pool: ThreadPool
         time.sleep(next(pauses, 0))
         gate()
 
-    busy = engine(Scripted(act), max_waiting=4)
+    busy = scheduler(Scripted(act), max_waiting=4)
     gate.opened.set()
     ask(busy)
     gate.opened.clear()
@@ -338,7 +338,7 @@ def test_the_retry_follows_from_what_an_image_takes(gate: Gate, pool: ThreadPool
         other.result()
 
 
-def waiting_for(busy: Engine, count: int) -> None:
+def waiting_for(busy: Scheduler, count: int) -> None:
     """Until so many requests have asked, beside the one that runs."""
     deadline = time.monotonic() + PATIENCE_S
     while busy.asked < count:
@@ -409,12 +409,12 @@ def test_models_take_turns(gate: Gate, pool: ThreadPoolExecutor) -> None:
     """However many wait for the first, the second is next."""
     turns, order = Turns(), []
 
-    def noted(name: str) -> Engine:
+    def noted(name: str) -> Scheduler:
         def act() -> None:
             gate()
             order.append(name)
 
-        return Engine(Scripted(act), max_waiting=16, turns=turns)
+        return Scheduler(Scripted(act), max_waiting=16, turns=turns)
 
     first, second = noted("first"), noted("second")
     asked = [pool.submit(ask, first)]
@@ -451,7 +451,7 @@ def test_no_answer_is_lost_or_anothers(
 ) -> None:
     """Thousands of requests at a time: each has its own image's answer, or a reason."""
     model = Batching(lambda: time.sleep(0.0002))
-    shared = engine(model, max_waiting, max_batch)
+    shared = scheduler(model, max_waiting, max_batch)
 
     def one(request: tuple[Size, int, PredictOptions, float, bool]) -> str:
         size, bright, options, timeout_s, goes = request
@@ -489,8 +489,8 @@ def test_no_answer_is_lost_or_anothers(
 
 def test_a_model_that_hangs_does_not_keep_the_others(gate: Gate, pool: ThreadPoolExecutor) -> None:
     turns = Turns(limit_s=0.1)
-    hanging = Engine(Scripted(gate), max_waiting=4, turns=turns, limit_s=0.05)
-    healthy = Engine(FakeModel(0.5), max_waiting=4, turns=turns)
+    hanging = Scheduler(Scripted(gate), max_waiting=4, turns=turns, limit_s=0.05)
+    healthy = Scheduler(FakeModel(0.5), max_waiting=4, turns=turns)
     stuck = [pool.submit(ask, hanging, Caller(PATIENCE_S)) for _ in range(3)]
     assert gate.reached.wait(PATIENCE_S)
     for _ in range(3):
@@ -509,13 +509,13 @@ def test_a_model_that_hangs_and_comes_back_does_not_end_anothers_turn(
 ) -> None:
     """Whose turn it is, and who computes, are two things."""
     turns, gates, together = Turns(limit_s=0.05), [Gate(), Gate()], []
-    engines = [Engine(Scripted(gate), max_waiting=4, turns=turns) for gate in gates]
-    third = Engine(
-        Scripted(lambda: together.append(engines[1].running)), max_waiting=4, turns=turns
+    schedulers = [Scheduler(Scripted(gate), max_waiting=4, turns=turns) for gate in gates]
+    third = Scheduler(
+        Scripted(lambda: together.append(schedulers[1].running)), max_waiting=4, turns=turns
     )
-    asked = [pool.submit(ask, engines[0])]
+    asked = [pool.submit(ask, schedulers[0])]
     assert gates[0].reached.wait(PATIENCE_S)
-    asked.append(pool.submit(ask, engines[1]))
+    asked.append(pool.submit(ask, schedulers[1]))
     assert gates[1].reached.wait(PATIENCE_S)
     gates[0].opened.set()
     asked[0].result(PATIENCE_S)
@@ -531,7 +531,7 @@ def test_a_plugin_that_exits_ends_its_request_and_not_the_server() -> None:
         raise SystemExit(3)
 
     with pytest.raises(BackendFailed):
-        ask(engine(Scripted(act)))
+        ask(scheduler(Scripted(act)))
 
 
 class Mortal(Batching):
@@ -564,17 +564,17 @@ class Mortal(Batching):
 
 def test_a_call_that_was_lost_is_made_once_more() -> None:
     model = Mortal(True)
-    assert len(ask(engine(model), pixels=image() + 200)) == 1
+    assert len(ask(scheduler(model), pixels=image() + 200)) == 1
     assert model.calls == [-1, 1]
     model.losses = [True, True]
     with pytest.raises(BackendCrashed, match="was killed"):
-        ask(engine(model), pixels=image() + 200)
+        ask(scheduler(model), pixels=image() + 200)
     assert model.calls == [-1, 1, -1, -1]
 
 
 def test_requests_wait_while_the_model_is_down(pool: ThreadPoolExecutor) -> None:
     model = Mortal()
-    server = engine(model)
+    server = scheduler(model)
     model.come(up=False)
     with pytest.raises(DeadlineExceeded):
         ask(server, Caller(0.02))
@@ -591,6 +591,6 @@ def test_who_was_lost_with_the_model_is_not_computed_during_shutdown() -> None:
             server.refuse_waiting()
             raise ModelLost("the process was killed")
 
-    server = engine(Ending())
+    server = scheduler(Ending())
     with pytest.raises(NotReady):
         ask(server, pixels=image() + 200)

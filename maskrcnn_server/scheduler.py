@@ -66,13 +66,13 @@ class _Question:
         raise self.answer or BackendFailed("the server failed on this request")
 
 
-class Engine:
+class Scheduler:
     """Runs a model for requests from many threads: one call at a time, first come first served.
 
     Images of requests that wait are computed in one call where that changes no answer: their
-    options are equal, and so is what the model makes of their sizes (see `Batches`). Engines with
-    the same `turns` take turns. While a model `Restarts`, requests wait; those whose call was lost
-    with it are computed once more, each by itself.
+    options are equal, and so is what the model makes of their sizes (see `Batches`). Schedulers
+    with the same `turns` take turns. While a model `Restarts`, requests wait; those whose call was
+    lost with it are computed once more, each by itself.
     """
 
     def __init__(
