@@ -48,15 +48,11 @@ class ModelMetadata:
     """Anything else worth showing to the operator, such as architecture and training step."""
 
 
-Engine: TypeAlias = Literal["native", "original"]
-"""Who computes: this server's backend, or the code of the framework that trained the model."""
-
-
 Isolation: TypeAlias = Literal["none", "process"]
 """Where it computes: in the server's process, or in one of its own."""
 
 
-Precision: TypeAlias = Literal["float32", "bfloat16", "float16"]
+Precision: TypeAlias = Literal["float32", "tf32", "float16", "bfloat16", "int8"]
 """The numbers that most of a network is computed in."""
 
 
@@ -73,7 +69,10 @@ class ModelConfig:
     """The backend's own options: `variant` to `tf1`, from `AWS_SAMPLES_VARIANT=tf1`."""
     score_threshold: float | None = None
     """The operator's default score threshold. None: the backend's."""
-    engine: Engine = "native"
+    engine: str = "auto"
+    """Name of the engine that computes, `original` for the framework's own code, or `auto`."""
+    device: str = "auto"
+    """Device that computes: `cpu`, `cuda`, `cuda:N`, or `auto`."""
     original: Path | None = None
     """Where the framework's own code is, for engine `original`. None: the backend's option says."""
     precision: Precision = "float32"
@@ -82,7 +81,9 @@ class ModelConfig:
     """Whether this process runs models and does nothing else with their framework, which may be set
     up for that alone."""
     threads: int | None = None
-    """That compute. None: as many as there are CPUs for this process."""
+    """Number of CPU threads that compute. None: one for each CPU of this process."""
+    streams: int | None = None
+    """Number of images that a CPU computes side by side. None: the engine's choice."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,12 +5,13 @@ from collections.abc import Callable
 from pluggy import HookimplMarker, HookspecMarker
 
 from maskrcnn_server.backend import Backend, Demo, ZooModel
+from maskrcnn_server.engine import Engine
 from maskrcnn_server.formats import Format
 
 PROJECT = "maskrcnn_server"
 """The name of pluggy's project, and of the entry point group that plugins declare."""
 
-API_VERSION = "1.0"
+API_VERSION = "1.1"
 """Of what plugins are written against, `major.minor`: a plugin says by `api_version`, beside its
 hooks, which it knows; one that says nothing knows the first, 1.0. See docs/plugins.md for what may
 change in which."""
@@ -22,6 +23,12 @@ hookimpl = HookimplMarker(PROJECT)
 @hookspec
 def register_backends(register: Callable[[Backend], None]) -> None:
     """Called once at start-up: call `register` with each framework that can load models."""
+
+
+@hookspec
+def register_engines(register: Callable[[Engine], None]) -> None:
+    """Called once, before a model is loaded: call `register` with each engine that can compute
+    networks."""
 
 
 @hookspec

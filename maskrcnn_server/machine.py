@@ -8,6 +8,20 @@ CGROUP = Path("/sys/fs/cgroup")
 """Linux's control groups, by which containers are limited: the second version or the first."""
 
 
+CPUINFO = Path("/proc/cpuinfo")
+CPU_FLAGS = {"bfloat16": "avx512_bf16"}
+"""Linux's names of the instructions for products of such numbers; without them, they are emulated,
+and slower than float32."""
+
+
+def lacks_instructions(precision: str) -> str | None:
+    """Why this CPU gains nothing from a precision: None if it does."""
+    flag = CPU_FLAGS.get(precision)
+    if flag is None or (CPUINFO.is_file() and flag in CPUINFO.read_text().split()):
+        return None
+    return f"this CPU has no instructions for {precision} ({flag})"
+
+
 def available_memory() -> int:
     """Bytes of memory: the container's limit, or the machine's, if that is less."""
     physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -12,9 +12,9 @@ from typing import Annotated, Any, TypeAlias, TypeVar
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from maskrcnn_server.backend import Engine, Isolation, Precision
+from maskrcnn_server.backend import Isolation, Precision
 from maskrcnn_server.errors import InvalidSetting
-from maskrcnn_server.settings import ModelSettings, Settings
+from maskrcnn_server.settings import DeviceName, EngineName, ModelSettings, Settings
 
 MAX_BYTES = 1 << 20
 NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}"
@@ -47,8 +47,14 @@ class Defaults(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     backend: str | None = Field(None, description="Name of the backend.")
-    engine: Engine | None = Field(None, description="`native` or `original`.")
-    precision: Precision | None = Field(None, description="`float32`, `bfloat16` or `float16`.")
+    engine: EngineName | None = Field(None, description="Name of the engine, as in the settings.")
+    device: DeviceName | None = Field(None, description="`auto`, `cpu`, `cuda` or `cuda:N`.")
+    precision: Precision | None = Field(
+        None, description="`float32`, `tf32`, `float16`, `bfloat16` or `int8`."
+    )
+    streams: Positive[int] | None = Field(
+        None, description="Images that a CPU computes side by side."
+    )
     threads: Positive[int] | None = Field(None, description="Threads that compute.")
     resnet_arch: str | None = Field(None, description="Architecture you expect.")
     score_threshold: Annotated[float, Field(ge=0, le=1)] | None = Field(

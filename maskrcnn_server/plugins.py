@@ -1,8 +1,9 @@
 """Finding plugins, and asking them what they bring."""
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Protocol, TypeVar
 
@@ -10,6 +11,7 @@ import pluggy
 
 from maskrcnn_server import hookspecs
 from maskrcnn_server.backend import Backend, Demo, ZooModel
+from maskrcnn_server.engine import Engine
 from maskrcnn_server.errors import BackendNotSelected, PluginError
 from maskrcnn_server.formats import Format
 
@@ -79,6 +81,10 @@ class Plugins:
         """Every registered backend by name."""
         return self._registered("register_backends")
 
+    def engines(self) -> dict[str, Engine]:
+        """Every registered engine by name."""
+        return self._registered("register_engines")
+
     def formats(self) -> dict[str, Format]:
         """Every registered format by name, in the order of registration."""
         return self._registered("register_formats")
@@ -108,6 +114,12 @@ class Plugins:
             else:
                 things |= own
         return things
+
+
+@cache
+def installed_engines() -> Mapping[str, Engine]:
+    """The engines of this installation by name."""
+    return Plugins().engines()
 
 
 def select_backend(

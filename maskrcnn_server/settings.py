@@ -4,12 +4,13 @@ import difflib
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal, cast
+from typing import Annotated, Literal, TypeAlias, cast
 
 from pydantic import AliasChoices, BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from maskrcnn_server.backend import Engine, Isolation, ModelConfig, Precision
+from maskrcnn_server.backend import Isolation, ModelConfig, Precision
+from maskrcnn_server.engine import AUTO
 from maskrcnn_server.errors import InvalidSetting
 
 OVERRIDE_PREFIX = "CONFIG__"
@@ -25,6 +26,17 @@ IGNORED = {
     "MODEL_SERVER_WORKERS": "one process serves all requests",
 }
 """Variables of the containers this server replaces that have no meaning any more, and why."""
+
+
+def _renamed(engine: object) -> object:
+    """The name that an engine is chosen by: `auto` was called `native`."""
+    return AUTO if engine == "native" else engine
+
+
+EngineName: TypeAlias = Annotated[
+    str, BeforeValidator(_renamed), Field(pattern=r"^[a-z0-9][a-z0-9_]*$")
+]
+DeviceName: TypeAlias = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d{1,3})?)$")]
 
 
 def _names(*names: str) -> AliasChoices:
@@ -55,17 +67,25 @@ class Settings(BaseSettings):
         description="Where the model is: a folder, an archive, an `s3://` or `https://` address, "
         "or a name of the zoo.",
     )
-    engine: Engine = Field(
-        "native",
+    engine: EngineName = Field(
+        "auto",
         validation_alias=_names("MASKRCNN_ENGINE"),
-        description="`native`, or `original`: the code of the framework that trained the model, "
-        "from your checkout of it.",
+        description="What computes: `openvino`, `torch`, `tensorflow`, another that is installed, "
+        "or `original`: the code of the framework that trained the model, from your checkout of "
+        "it. `auto`: torch on a GPU, else openvino, else tensorflow.",
+    )
+    device: DeviceName = Field(
+        "auto",
+        validation_alias=_names("MASKRCNN_DEVICE"),
+        description="Device that computes: `cpu`, `cuda`, or `cuda:1` for the second GPU. `auto`: "
+        "a GPU that can be used, else the CPU.",
     )
     precision: Precision = Field(
         "float32",
         validation_alias=_names("MASKRCNN_PRECISION"),
-        description="`float32`, or what is faster and a little less exact: `bfloat16` (CPUs with "
-        "AVX-512 BF16 or AMX, GPUs from Ampere on), `float16` (GPUs).",
+        description="`float32`, or what is faster and a little less exact: `int8` (openvino, after "
+        "`calibrate`), `bfloat16` (CPUs with AVX-512 BF16 or AMX, GPUs from Ampere on), `float16` "
+        "and `tf32` (GPUs).",
     )
     isolation: Isolation = Field(
         "none",
@@ -99,6 +119,12 @@ class Settings(BaseSettings):
         None,
         validation_alias=_names("MASKRCNN_THREADS"),
         description="Threads that compute. Unset: one for each CPU of the machine or container.",
+    )
+    streams: Annotated[int, Field(gt=0)] | None = Field(
+        None,
+        validation_alias=_names("MASKRCNN_STREAMS"),
+        description="Images that a CPU computes side by side, each with its share of the threads. "
+        "Unset: one for each 8 threads.",
     )
     models_file: Path | None = Field(
         None,
@@ -308,8 +334,10 @@ def model_config(settings: Settings, backend: str) -> ModelConfig:
         options=options,
         score_threshold=settings.score_threshold,
         engine=settings.engine,
+        device=settings.device,
         precision=settings.precision,
         threads=settings.threads,
+        streams=settings.streams,
     )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from maskrcnn_tensorflow.rows import channels_last
+from maskrcnn_network.checkpoints.rows import channels_last
 from maskrcnn_tensorpack.plugin import DEMO
 
 PICTURE = Path(__file__).parent / "demo/golden/shapes-9500003.png"

@@ -22,7 +22,7 @@ class FakeBackend:
         return Probe(facts={"framework": "none"}) if config.model_dir.is_dir() else None
 
     def load(self, config: ModelConfig, /) -> Model:
-        if config.engine != "native" or config.precision != "float32":
+        if config.engine != "auto" or config.precision != "float32":
             raise InvalidSetting(f"engine {config.engine} in {config.precision}: there is no such")
         return FakeModel(0.5 if config.score_threshold is None else config.score_threshold)
 

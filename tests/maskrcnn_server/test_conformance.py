@@ -108,8 +108,8 @@ class GoodBackend:
         return self._model(config, self.name)
 
     def check(self, config: ModelConfig) -> None:
-        if config.engine != "native" or config.precision != "float32":
-            raise InvalidSetting("there is the native engine in float32 only")
+        if config.engine != "auto" or config.precision != "float32":
+            raise InvalidSetting("there is one engine, in float32 only")
 
     def read(self, folder: Path) -> None:
         try:

@@ -9,11 +9,11 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from maskrcnn_aws_samples.config import AwsSamplesConfig
 from maskrcnn_aws_samples.original import ORIGINAL
 from maskrcnn_aws_samples.rules import rules
+from maskrcnn_network.checkpoints.rows import RowOrder
+from maskrcnn_network.dialect import Dialect
+from maskrcnn_network.folder import ModelFolder, read_folder
 from maskrcnn_server.backend import ModelConfig
 from maskrcnn_server.errors import InvalidSetting
-from maskrcnn_tensorflow.family import Family
-from maskrcnn_tensorflow.folder import ModelFolder, read_folder
-from maskrcnn_tensorflow.rows import RowOrder
 
 SCORE_THRESHOLD = 0.8
 """What the old container filtered by, there after rounding to one digit; here it is exact."""
@@ -34,7 +34,7 @@ class Options(BaseModel):
     """A checkout of the framework, for engine `original`; also set by `AWS_MASKRCNN`."""
 
 
-class AwsSamplesBackend(Family[AwsSamplesConfig]):
+class AwsSamplesBackend(Dialect[AwsSamplesConfig]):
     """Loads checkpoints of AWS Samples' mask-rcnn-tensorflow."""
 
     def __init__(self) -> None:
@@ -42,7 +42,6 @@ class AwsSamplesBackend(Family[AwsSamplesConfig]):
             name="aws_samples",
             score_threshold=SCORE_THRESHOLD,
             read=_read,
-            operators=_operators,
             rules=rules,
             original=ORIGINAL,
         )
@@ -51,12 +50,6 @@ class AwsSamplesBackend(Family[AwsSamplesConfig]):
 def _read(config: ModelConfig) -> ModelFolder[AwsSamplesConfig]:
     options = _options(config)
     return read_folder(_configured(config, options), ROWS[options.variant], AwsSamplesConfig)
-
-
-def _operators(config: AwsSamplesConfig) -> object:
-    from maskrcnn_aws_samples.operators import operators
-
-    return operators(config)
 
 
 def _configured(config: ModelConfig, options: Options) -> ModelConfig:

@@ -8,8 +8,8 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from maskrcnn_tensorflow.config import Length, Positive
-from maskrcnn_tensorflow.tensorpack_config import (
+from maskrcnn_network.config import Length, Positive
+from maskrcnn_network.tensorpack_config import (
     FIELDS_BY_KEY,
     WITHOUT_EFFECT,
     TensorPackConfig,

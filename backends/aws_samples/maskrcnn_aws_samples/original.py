@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from maskrcnn_aws_samples.config import AwsSamplesConfig
+from maskrcnn_network.folder import ModelFolder
+from maskrcnn_network.original import Code, Job, Original, Raw, set_key, tensor
 from maskrcnn_server.backend import Image
 from maskrcnn_server.errors import InvalidModel, InvalidSetting
-from maskrcnn_tensorflow.folder import ModelFolder
-from maskrcnn_tensorflow.original import Code, Job, Original, Raw, set_key, tensor
 
 MODULES = "MaskRCNN"
 """The checkout's folder of modules, which import each other with it in front and without."""

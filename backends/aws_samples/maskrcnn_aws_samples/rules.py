@@ -3,7 +3,7 @@
 import math
 
 from maskrcnn_aws_samples.config import AwsSamplesConfig
-from maskrcnn_tensorflow.onnx_graph.rules import Rules, Sampling
+from maskrcnn_network.graph.rules import Rules, Sampling
 
 DELTA_CLIP = math.log(1000 / 16)
 

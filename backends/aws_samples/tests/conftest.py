@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from maskrcnn_aws_samples.backend import AwsSamplesBackend
+from maskrcnn_network.checkpoints.rows import channels_last
 from maskrcnn_server.backend import Model, ModelConfig
-from maskrcnn_tensorflow.rows import channels_last
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,8 @@
 from pathlib import Path
 
 from maskrcnn_aws_samples.config import AwsSamplesConfig
+from maskrcnn_network.sources import read
 from maskrcnn_server.backend import ModelConfig
-from maskrcnn_tensorflow.sources import read
 
 FRAMEWORK = """
 TRAINER: replicated

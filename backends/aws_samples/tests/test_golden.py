@@ -7,8 +7,8 @@ import pytest
 from golden import assert_reproduced
 
 from maskrcnn_aws_samples.backend import AwsSamplesBackend
+from maskrcnn_network.config import NetworkConfig
 from maskrcnn_server.backend import Image, ModelConfig, PredictOptions
-from maskrcnn_tensorflow.config import NetworkConfig
 from maskrcnn_tensorflow.preprocess import box_scale
 
 SCORE_TOLERANCE = 5e-4

@@ -5,10 +5,10 @@ import re
 from maskrcnn_detectron2.config import Detectron2Config
 from maskrcnn_detectron2.names import NAMING
 from maskrcnn_detectron2.rules import rules
+from maskrcnn_network.checkpoints.checkpoint import Files
+from maskrcnn_network.dialect import Dialect
+from maskrcnn_network.folder import ModelFolder, read_folder
 from maskrcnn_server.backend import ModelConfig
-from maskrcnn_tensorflow.checkpoint import Files
-from maskrcnn_tensorflow.family import Family
-from maskrcnn_tensorflow.folder import ModelFolder, read_folder
 
 SCORE_THRESHOLD = 0.5
 """As `demo.py` and the tutorials of Detectron2 show detections."""
@@ -22,7 +22,7 @@ FILES = Files(
 )
 
 
-class Detectron2Backend(Family[Detectron2Config]):
+class Detectron2Backend(Dialect[Detectron2Config]):
     """Loads checkpoints of Detectron2's `mask_rcnn_R_50_FPN`, `mask_rcnn_R_101_FPN` and alike."""
 
     def __init__(self) -> None:
@@ -30,7 +30,6 @@ class Detectron2Backend(Family[Detectron2Config]):
             name="detectron2",
             score_threshold=SCORE_THRESHOLD,
             read=_read,
-            operators=_operators,
             rules=rules,
             files=FILES,
         )
@@ -38,9 +37,3 @@ class Detectron2Backend(Family[Detectron2Config]):
 
 def _read(config: ModelConfig) -> ModelFolder[Detectron2Config]:
     return read_folder(config, "channel first", Detectron2Config, FILES)
-
-
-def _operators(config: Detectron2Config) -> object:
-    from maskrcnn_detectron2.operators import operators
-
-    return operators(config)

@@ -10,8 +10,9 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator
 
-from maskrcnn_tensorflow.architecture import Architecture
-from maskrcnn_tensorflow.config import NetworkConfig, Positive, Resampling, Triple
+from maskrcnn_network.architecture import Architecture
+from maskrcnn_network.config import NetworkConfig, Positive
+from maskrcnn_network.preparation import Triple
 
 DEPTHS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 
@@ -94,7 +95,8 @@ class Detectron2Config(NetworkConfig):
         "MODEL.SEM_SEG_HEAD.",
     )
     """Training, heads of other kinds, and what shows in the weights' names and shapes."""
-    resampling: ClassVar[Resampling] = Resampling(antialias=True, one_scale=False)
+    resampling: ClassVar[Literal["pillow"]] = "pillow"
+    one_scale: ClassVar[bool] = False
     least_side: ClassVar[float] = 1e-30
     """Boxes need an area. Detectron2 drops those without at the very end: the same, but for
     pictures with more detections than there may be."""

@@ -1,7 +1,7 @@
 """What Detectron2's network computes in its own way, as numbers: see `operators`."""
 
 from maskrcnn_detectron2.config import Detectron2Config
-from maskrcnn_tensorflow.onnx_graph.rules import Rules, Sampling
+from maskrcnn_network.graph.rules import Rules, Sampling
 
 NO_AREA = 1e-30
 """Shorter sides than this are none."""

@@ -4,11 +4,11 @@ import cv2
 import numpy as np
 import pytest
 
+from maskrcnn_network.tensorpack_config import TensorPackConfig
 from maskrcnn_onnx.description import Preprocessing
 from maskrcnn_onnx.preprocess import batch, padded_size, resized, resized_size
 from maskrcnn_server.errors import ImageTooLarge
 from maskrcnn_tensorflow import preprocess as tensorflow
-from maskrcnn_tensorflow.tensorpack_config import TensorPackConfig
 
 SIZES = [
     ((480, 640), (800, 1067)),

@@ -5,7 +5,7 @@ Source: TensorPack, FasterRCNN/modeling/backbone.py.
 
 import tensorflow as tf
 
-from maskrcnn_tensorflow.config import NetworkConfig
+from maskrcnn_network.config import NetworkConfig
 from maskrcnn_tensorflow.layers import Layers
 
 

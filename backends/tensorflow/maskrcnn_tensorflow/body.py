@@ -4,9 +4,9 @@ from typing import NamedTuple, Protocol
 
 import tensorflow as tf
 
+from maskrcnn_network.architecture import Architecture
+from maskrcnn_network.config import NetworkConfig
 from maskrcnn_tensorflow import backbone
-from maskrcnn_tensorflow.architecture import Architecture
-from maskrcnn_tensorflow.config import NetworkConfig
 from maskrcnn_tensorflow.fpn import pyramid
 from maskrcnn_tensorflow.layers import Layers
 from maskrcnn_tensorflow.roi import Level, RoiAlign, pyramid_roi_align

@@ -5,10 +5,10 @@ from typing import NamedTuple, TypeAlias
 
 import tensorflow as tf
 
+from maskrcnn_network.architecture import Architecture
+from maskrcnn_network.config import NetworkConfig
 from maskrcnn_tensorflow import heads, rpn
-from maskrcnn_tensorflow.architecture import Architecture
 from maskrcnn_tensorflow.body import C4, Body, Pyramid
-from maskrcnn_tensorflow.config import NetworkConfig
 from maskrcnn_tensorflow.layers import Layers
 from maskrcnn_tensorflow.roi import Level, RoiAlign
 

@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from maskrcnn_network.config import NetworkConfig
 from maskrcnn_tensorflow import boxes
-from maskrcnn_tensorflow.config import NetworkConfig
 from maskrcnn_tensorflow.layers import Layers
 
 

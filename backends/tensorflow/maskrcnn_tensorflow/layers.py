@@ -8,9 +8,9 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from maskrcnn_network.config import NetworkConfig
+from maskrcnn_network.graph.folding import EPSILON, GROUPS
 from maskrcnn_tensorflow import folding
-from maskrcnn_tensorflow.config import NetworkConfig
-from maskrcnn_tensorflow.folding import EPSILON, GROUPS
 
 
 class Layer(NamedTuple):

@@ -6,6 +6,8 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from maskrcnn_network.architecture import Architecture
+from maskrcnn_network.config import NetworkConfig
 from maskrcnn_server.backend import Image, ModelMetadata, Precision, PredictOptions
 from maskrcnn_server.detections import Detections, Proposals
 from maskrcnn_server.masks import RoiMasks
@@ -13,8 +15,6 @@ from maskrcnn_server.rle import Size
 from maskrcnn_server.stopwatch import stage
 from maskrcnn_server.trace import Floats, Labels, Trace
 from maskrcnn_tensorflow import preprocess
-from maskrcnn_tensorflow.architecture import Architecture
-from maskrcnn_tensorflow.config import NetworkConfig
 from maskrcnn_tensorflow.graph import Graph, Operators, Stages
 from maskrcnn_tensorflow.heads import Found
 from maskrcnn_tensorflow.layers import fold

@@ -8,10 +8,10 @@ from typing import NamedTuple, TypeAlias
 
 import tensorflow as tf
 
+from maskrcnn_network.config import NetworkConfig
+from maskrcnn_network.graph.cells import cell_anchors
 from maskrcnn_tensorflow import boxes
 from maskrcnn_tensorflow.body import AnchorMap
-from maskrcnn_tensorflow.cells import cell_anchors
-from maskrcnn_tensorflow.config import NetworkConfig
 from maskrcnn_tensorflow.layers import Layers
 
 DROPPED = float("-inf")

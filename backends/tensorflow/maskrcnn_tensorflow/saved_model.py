@@ -6,9 +6,9 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from maskrcnn_network.architecture import Architecture
+from maskrcnn_network.config import NetworkConfig
 from maskrcnn_tensorflow import boxes, heads
-from maskrcnn_tensorflow.architecture import Architecture
-from maskrcnn_tensorflow.config import NetworkConfig
 from maskrcnn_tensorflow.graph import Graph, Operators
 from maskrcnn_tensorflow.layers import fold
 

@@ -1,10 +1,10 @@
 """The TensorPack backend: what sets its checkpoints apart from others of the same names."""
 
+from maskrcnn_network.checkpoints.rows import RowOrder
+from maskrcnn_network.dialect import Dialect
+from maskrcnn_network.folder import ModelFolder, read_folder
+from maskrcnn_network.tensorpack_config import TensorPackConfig
 from maskrcnn_server.backend import ModelConfig
-from maskrcnn_tensorflow.family import Family
-from maskrcnn_tensorflow.folder import ModelFolder, read_folder
-from maskrcnn_tensorflow.rows import RowOrder
-from maskrcnn_tensorflow.tensorpack_config import TensorPackConfig
 from maskrcnn_tensorpack.original import ORIGINAL
 from maskrcnn_tensorpack.rules import rules
 
@@ -15,7 +15,7 @@ ROWS: RowOrder = "channel first"
 """TensorPack computes in NCHW."""
 
 
-class TensorPackBackend(Family[TensorPackConfig]):
+class TensorPackBackend(Dialect[TensorPackConfig]):
     """Loads checkpoints of TensorPack's examples/FasterRCNN."""
 
     def __init__(self) -> None:
@@ -23,7 +23,6 @@ class TensorPackBackend(Family[TensorPackConfig]):
             name="tensorpack",
             score_threshold=SCORE_THRESHOLD,
             read=_read,
-            operators=_operators,
             rules=rules,
             original=ORIGINAL,
         )
@@ -31,9 +30,3 @@ class TensorPackBackend(Family[TensorPackConfig]):
 
 def _read(config: ModelConfig) -> ModelFolder[TensorPackConfig]:
     return read_folder(config, ROWS, TensorPackConfig)
-
-
-def _operators(config: TensorPackConfig) -> object:
-    from maskrcnn_tensorpack.operators import operators
-
-    return operators(config)

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from maskrcnn_network.folder import ModelFolder
+from maskrcnn_network.original import Code, Job, Original, Raw, set_key, tensor
+from maskrcnn_network.tensorpack_config import TensorPackConfig
 from maskrcnn_server.backend import Image
-from maskrcnn_tensorflow.folder import ModelFolder
-from maskrcnn_tensorflow.original import Code, Job, Original, Raw, set_key, tensor
-from maskrcnn_tensorflow.tensorpack_config import TensorPackConfig
 
 DATA_SET = "served"
 """The name of a data set that has classes and no pictures."""

@@ -1,7 +1,7 @@
 """What TensorPack's network computes in its own way, as numbers: see `operators`."""
 
-from maskrcnn_tensorflow.onnx_graph.rules import Rules, Sampling
-from maskrcnn_tensorflow.tensorpack_config import TensorPackConfig
+from maskrcnn_network.graph.rules import Rules, Sampling
+from maskrcnn_network.tensorpack_config import TensorPackConfig
 
 
 def rules(config: TensorPackConfig) -> Rules:

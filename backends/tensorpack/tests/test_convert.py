@@ -3,9 +3,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from maskrcnn_network.checkpoints.checkpoint import TENSORFLOW
 from maskrcnn_server.backend import Converts, ModelConfig
 from maskrcnn_server.errors import InvalidModel
-from maskrcnn_tensorflow.checkpoint import TENSORFLOW
 from maskrcnn_tensorpack.backend import TensorPackBackend
 
 

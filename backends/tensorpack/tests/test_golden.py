@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from golden import assert_reproduced
 
+from maskrcnn_network.config import NetworkConfig
 from maskrcnn_server.backend import Image, Model, ModelConfig, PredictOptions
-from maskrcnn_tensorflow.config import NetworkConfig
 from maskrcnn_tensorflow.preprocess import box_scale
 from maskrcnn_tensorpack.backend import TensorPackBackend
 

@@ -15,13 +15,13 @@ import pytest
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from maskrcnn_network.checkpoints.rows import channels_last
+from maskrcnn_network.tensorpack_config import TensorPackConfig
 from maskrcnn_server.backend import Image, Model, ModelConfig, PredictOptions
 from maskrcnn_server.masks import BitMasks
 from maskrcnn_server.trace import Trace, Traces
 from maskrcnn_server.verification import first_difference, verify
 from maskrcnn_tensorflow.model import TensorFlowModel
-from maskrcnn_tensorflow.rows import channels_last
-from maskrcnn_tensorflow.tensorpack_config import TensorPackConfig
 from maskrcnn_tensorpack.backend import TensorPackBackend
 from maskrcnn_tensorpack.operators import operators
 

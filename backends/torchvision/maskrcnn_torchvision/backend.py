@@ -2,10 +2,10 @@
 
 import re
 
+from maskrcnn_network.checkpoints.checkpoint import Files
+from maskrcnn_network.dialect import Dialect
+from maskrcnn_network.folder import ModelFolder, read_folder
 from maskrcnn_server.backend import ModelConfig
-from maskrcnn_tensorflow.checkpoint import Files
-from maskrcnn_tensorflow.family import Family
-from maskrcnn_tensorflow.folder import ModelFolder, read_folder
 from maskrcnn_torchvision.config import TorchvisionConfig
 from maskrcnn_torchvision.names import NAMING
 from maskrcnn_torchvision.rules import rules
@@ -21,7 +21,7 @@ FILES = Files(
 )
 
 
-class TorchvisionBackend(Family[TorchvisionConfig]):
+class TorchvisionBackend(Dialect[TorchvisionConfig]):
     """Loads state dicts of torchvision's `maskrcnn_resnet50_fpn` and its relatives."""
 
     def __init__(self) -> None:
@@ -29,7 +29,6 @@ class TorchvisionBackend(Family[TorchvisionConfig]):
             name="torchvision",
             score_threshold=SCORE_THRESHOLD,
             read=_read,
-            operators=_operators,
             rules=rules,
             files=FILES,
         )
@@ -37,9 +36,3 @@ class TorchvisionBackend(Family[TorchvisionConfig]):
 
 def _read(config: ModelConfig) -> ModelFolder[TorchvisionConfig]:
     return read_folder(config, "channel first", TorchvisionConfig, FILES)
-
-
-def _operators(config: TorchvisionConfig) -> object:
-    from maskrcnn_torchvision.operators import operators
-
-    return operators(config)

@@ -7,13 +7,9 @@ import math
 from collections.abc import Callable, Mapping
 from typing import ClassVar, Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
+from maskrcnn_network.config import NetworkConfig, Positive
+from maskrcnn_network.preparation import Triple
 from maskrcnn_server.categories import Category, coco_with_gaps
-from maskrcnn_tensorflow.config import NetworkConfig, Positive, Resampling, Triple
-
-MASK_RESOLUTION = 28
 
 
 class TorchvisionConfig(NetworkConfig):
@@ -36,7 +32,9 @@ class TorchvisionConfig(NetworkConfig):
         "class_names": "class_names",
     }
     """`norm_eps` is of the batch norms: 1e-5 as they are made, 0 in the published COCO_V1."""
-    resampling: ClassVar[Resampling] = Resampling(rounding=0.0, whole=False, one_scale=False)
+    rounding: ClassVar[float] = 0.0
+    resampling: ClassVar[Literal["float"]] = "float"
+    one_scale: ClassVar[bool] = False
     coco_layouts: ClassVar[Mapping[int, Callable[[], tuple[Category, ...]]]] = {90: coco_with_gaps}
     paste: ClassVar[Literal["pixels"]] = "pixels"
     least_side: ClassVar[float] = 1e-2
@@ -64,17 +62,6 @@ class TorchvisionConfig(NetworkConfig):
     @property
     def long_edge(self) -> int:
         return self.max_size
-
-    def mask_boxes(self, boxes: NDArray[np.float32]) -> NDArray[np.float32]:
-        """`paste_masks_in_image` puts a mask and the zeros around it on whole pixels: the box grown
-        by the zeros is cut off to integers, and then ends one pixel later."""
-        zeros = 1 / MASK_RESOLUTION
-        half = (boxes[:, 2:] - boxes[:, :2]) * np.float32(0.5)
-        centre = (boxes[:, 2:] + boxes[:, :2]) * np.float32(0.5)
-        half *= np.float32(1 + 2 * zeros)
-        low, high = np.trunc(centre - half), np.trunc(centre + half) + 1
-        margin = (high - low) * (zeros / (1 + 2 * zeros))
-        return np.concatenate([low + margin, high - margin], axis=1).astype(np.float32)
 
     @property
     def delta_clip(self) -> float:

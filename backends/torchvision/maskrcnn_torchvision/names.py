@@ -10,7 +10,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from maskrcnn_tensorflow.renamed import Naming
+from maskrcnn_network.checkpoints.renamed import Naming
 
 _BLOCK = r"backbone\.body\.layer(\d)\.(\d+)"
 

@@ -1,6 +1,6 @@
 """What torchvision's network computes in its own way, as numbers: see `operators`."""
 
-from maskrcnn_tensorflow.onnx_graph.rules import Rules, Sampling
+from maskrcnn_network.graph.rules import Rules, Sampling
 from maskrcnn_torchvision.config import TorchvisionConfig
 
 LEAST_SIDE = 1e-3

@@ -10,11 +10,11 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from maskrcnn_network.architecture import Architecture
+from maskrcnn_network.config import NetworkConfig
+from maskrcnn_network.graph.network import network
+from maskrcnn_network.graph.rules import Rules
 from maskrcnn_server.backend import ModelMetadata
-from maskrcnn_tensorflow.architecture import Architecture
-from maskrcnn_tensorflow.config import NetworkConfig
-from maskrcnn_tensorflow.onnx_graph.network import network
-from maskrcnn_tensorflow.onnx_graph.rules import Rules
 
 KEY = "maskrcnn_server"
 """Of the file's metadata: a JSON object, which docs/onnx.md describes."""

@@ -1,0 +1,1 @@
+"""Files of variables: reading them without the framework that wrote them, and writing them."""

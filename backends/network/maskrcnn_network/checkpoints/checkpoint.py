@@ -1,0 +1,159 @@
+"""Checkpoints in a model folder: finding them, and reading variables without TensorFlow."""
+
+import re
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from maskrcnn_network.checkpoints.tensor_bundle import TensorBundle
+from maskrcnn_server.errors import InvalidModel
+
+
+class Checkpoint(Protocol):
+    """A file of variables."""
+
+    path: Path
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of every variable by name."""
+
+    def read(self, name: str) -> NDArray[np.float32]:
+        """A variable's value."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """A checkpoint in a folder; `step` is the number in its name, if there is one."""
+
+    path: Path
+    step: int | None
+
+    @property
+    def size(self) -> int:
+        """Bytes of all its files."""
+        return sum(file.stat().st_size for file in self.path.parent.glob(f"{self.path.stem}.*"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Files:
+    """The files that a framework keeps checkpoints in."""
+
+    suffixes: tuple[str, ...]
+    """The last one counts most among files of one step."""
+    open: Callable[[Path], Checkpoint]
+    """Raises InvalidModel if a file is not what its name says."""
+    examples: str
+    """Names of such files, for people."""
+    step: re.Pattern[str]
+    """Finds the training step in a name."""
+    final: str | None = None
+    """The name, without its suffix, of what a finished training leaves beside steps."""
+
+    def find(self, model_dir: Path) -> list[Found]:
+        """The checkpoints right in `model_dir`, newest last: by step number, not by name.
+
+        Raises InvalidModel if the folder does not exist.
+        """
+        if not model_dir.is_dir():
+            raise InvalidModel(f"{model_dir}: no such folder")
+        files = [path for suffix in self.suffixes for path in model_dir.glob(f"*{suffix}")]
+        found = [Found(path, self._step(path.stem)) for path in files]
+        return sorted(found, key=lambda f: (f.path.stem == self.final, _or_before_all(f.step)))
+
+    def newest(self, model_dir: Path) -> Found:
+        """The newest checkpoint.
+
+        Raises InvalidModel if there is none, or several that nothing puts in order.
+        """
+        found = self.find(model_dir)
+        if not found:
+            inside = ", ".join(sorted(p.name for p in model_dir.iterdir())[:8]) or "nothing"
+            raise InvalidModel(
+                f"{model_dir}: no checkpoint; a file such as {self.examples} is needed; "
+                f"the folder holds {inside}"
+            )
+        last = found[-1]
+        rivals = [f.path.name for f in found if f.step == last.step]
+        if last.path.stem == self.final:
+            rivals = [name for name in rivals if name.rpartition(".")[0] == self.final]
+        if len({name.rpartition(".")[0] for name in rivals}) > 1:
+            what = "without a step number" if last.step is None else f"of step {last.step}"
+            raise InvalidModel(
+                f"{model_dir}: several checkpoints {what}; leave one of: "
+                f"{', '.join(sorted(rivals))}"
+            )
+        return last
+
+    def _step(self, stem: str) -> int | None:
+        numbers = self.step.findall(stem)
+        return int(numbers[-1]) if numbers else None
+
+
+def _or_before_all(step: int | None) -> int:
+    return -1 if step is None else step
+
+
+class Npz:
+    """Variables as numpy saves them (`np.savez`), names with or without `:0`; never unpickles."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._members: dict[str, str] = {}
+        self._shapes: dict[str, tuple[int, ...]] = {}
+        try:
+            with zipfile.ZipFile(path) as archive:
+                for member in archive.namelist():
+                    name = member.removesuffix(".npy").removesuffix(":0")
+                    self._members[name] = member
+                    self._shapes[name] = _shape(archive, member)
+        except (zipfile.BadZipFile, ValueError, EOFError, OSError) as error:
+            raise InvalidModel(f"{path}: not an .npz file of arrays ({error})") from error
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        return self._shapes
+
+    def read(self, name: str) -> NDArray[np.float32]:
+        try:
+            with (
+                zipfile.ZipFile(self.path) as archive,
+                archive.open(self._members[name]) as member,
+            ):
+                array = np.lib.format.read_array(member, allow_pickle=False)
+        except (zipfile.BadZipFile, ValueError, EOFError, OSError) as error:
+            raise InvalidModel(f"{self.path}: {name} cannot be read ({error})") from error
+        if array.dtype.kind != "f":
+            raise InvalidModel(f"{self.path}: {name} is {array.dtype}, not floating-point")
+        return np.asarray(array, np.float32)
+
+
+def _shape(archive: zipfile.ZipFile, member: str) -> tuple[int, ...]:
+    with archive.open(member) as file:
+        version = np.lib.format.read_magic(file)
+        if version == (1, 0):
+            shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+        elif version == (2, 0):
+            shape, _, dtype = np.lib.format.read_array_header_2_0(file)
+        else:
+            raise ValueError(f"{member}: array format {version} is not supported")
+    if dtype.hasobject:
+        raise ValueError(f"{member}: holds Python objects, which are never unpickled")
+    return shape
+
+
+def _open(path: Path) -> Checkpoint:
+    return TensorBundle(path) if path.suffix == ".index" else Npz(path)
+
+
+TENSORFLOW = Files(
+    suffixes=(".npz", ".index"),
+    open=_open,
+    examples="model-180000.index with its .data-* file, or model.npz",
+    step=re.compile(r"-(\d+)(?=\D|$)"),
+)

@@ -1,0 +1,205 @@
+"""What a network needs to know that its weights do not say."""
+
+import difflib
+import math
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from typing_extensions import Self
+
+from maskrcnn_network.architecture import Architecture
+from maskrcnn_network.preparation import Paste, Preparation, Triple
+from maskrcnn_server.categories import Category, coco
+from maskrcnn_server.errors import InvalidSetting
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[int, Field(gt=0)]
+Length = Annotated[float, Field(ge=0)]
+Weights = tuple[float, float, float, float]
+
+
+class NetworkConfig(BaseModel):
+    """Constants of inference, with TensorPack's defaults."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    fields_by_key: ClassVar[Mapping[str, str]] = {}
+    """The framework's name of each field that people can configure."""
+    without_effect: ClassVar[frozenset[str]] = frozenset()
+    """Keys of the framework that only training needs, or networks of another kind."""
+    rounding: ClassVar[float] = 0.5
+    """Number that is added to a resized side's length before its fraction is cut off."""
+    resampling: ClassVar[Literal["opencv", "pillow", "float"]] = "opencv"
+    one_scale: ClassVar[bool] = True
+    """Whether boxes are scaled back by the mean of both axes' scales, or each axis by its own."""
+    coco_layouts: ClassVar[Mapping[int, Callable[[], tuple[Category, ...]]]] = {80: coco}
+    """By number of classes, the categories that networks without names are assumed to have."""
+    sections_without_effect: ClassVar[tuple[str, ...]] = ()
+    """What keys begin with that have no effect either."""
+    paste: ClassVar[Paste] = "box"
+    least_side: ClassVar[float] = 0
+    """Detections with a shorter side, in pixels of the resized image, are dropped."""
+
+    short_edge: Positive | None = 800
+    """Pixels of the resized image's short edge; None: images go in as they are."""
+    max_size: Positive = 1333
+    """Pixels of its long edge at most, before rounding: see `long_edge`."""
+    pixel_mean: Triple = (123.675, 116.28, 103.53)
+    """0 to 255, in the framework's own order: see `rgb_mean`."""
+    pixel_std: Triple = (58.395, 57.12, 57.375)
+    channels: Literal["RGB", "BGR"] = "BGR"
+    """The order in which the network takes them."""
+    norm_epsilon: Length = 1e-5
+    """Of batch normalisation."""
+    anchor_sizes: tuple[float, float, float, float, float] = (32, 64, 128, 256, 512)
+    anchor_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
+    anchor_strides: tuple[Literal[4], Literal[8], Literal[16], Literal[32], Literal[64]] = (
+        4,
+        8,
+        16,
+        32,
+        64,
+    )
+    proposals: Positive = 1000
+    """Level by level: of each level before and after suppression, and of all levels together."""
+    proposal_nms_threshold: Fraction = 0.7
+    box_regression_weights: Weights = (10.0, 10.0, 5.0, 5.0)
+    cascade_regression_weights: tuple[Weights, Weights, Weights] = (
+        (10.0, 10.0, 5.0, 5.0),
+        (20.0, 20.0, 10.0, 10.0),
+        (30.0, 30.0, 15.0, 15.0),
+    )
+    min_size: Length = 0
+    """Least width and height of a proposal; what it counts in is the framework's."""
+    tf_pad_mode: bool = False
+    """Whether zeros are padded on the bottom and right first, as TensorFlow does."""
+    stride_1x1: bool = False
+    """Whether blocks stride in their first convolution, as in MSRA's models."""
+    detection_nms_threshold: Fraction = 0.5
+    detections: Positive = 100
+    score_floor: Fraction = 0.05
+    """The default threshold is not below it; a request's may be."""
+    score_threshold: Fraction | None = None
+    """None: the framework's own default."""
+    class_names: tuple[str, ...] | None = None
+    """With or without the background in front."""
+
+    blocks: tuple[int, int, int, int] | None = None
+    """This and what follows can be read off the weights, and is only checked against them."""
+    pyramid: int | None = None
+    fc: int | None = None
+    mask: int | None = None
+    classes: int | None = None
+    has_masks: bool | None = None
+    mode_fpn: bool | None = None
+    cascade: bool | None = None
+
+    @classmethod
+    def keys(cls) -> frozenset[str]:
+        """Every key of the framework's configuration."""
+        return cls.without_effect | cls.fields_by_key.keys()
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any], source: str) -> Self:
+        """The configuration of dotted keys and their values, which came from `source`.
+
+        Raises InvalidSetting for the first key that does not exist, with the nearest that does, or
+        whose value is not allowed.
+        """
+        known = cls.keys()
+        for key in values:
+            if key not in known and not key.startswith(cls.sections_without_effect):
+                nearest = difflib.get_close_matches(key, known, n=1, cutoff=0)[0]
+                raise InvalidSetting(f"{source}: no such key: {key}; the nearest is {nearest}")
+        fields = {cls.fields_by_key[k]: v for k, v in values.items() if k in cls.fields_by_key}
+        try:
+            return cls.model_validate(fields)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            key = cls.key(str(first["loc"][0]))
+            raise InvalidSetting(f"{source}: {key}={first['input']!r}: {first['msg']}") from None
+
+    @classmethod
+    def key(cls, field: str) -> str:
+        """The framework's name of a field."""
+        return next((key for key, own in cls.fields_by_key.items() if own == field), field)
+
+    @property
+    def rgb_mean(self) -> Triple:
+        """What is taken off pixels."""
+        return self.pixel_mean
+
+    @property
+    def rgb_std(self) -> Triple:
+        """What pixels are divided by."""
+        return self.pixel_std
+
+    @property
+    def long_edge(self) -> int:
+        """`max_size` as `finalize_configs` rounds it for a pyramid: up to a multiple of 32."""
+        return math.ceil(self.max_size / self.stride) * self.stride
+
+    @property
+    def stride(self) -> int:
+        """Images are padded to a multiple of this: a pyramid needs it, C4 takes any size."""
+        return 1 if self.mode_fpn is False else 32
+
+    @property
+    def regression_weights(self) -> tuple[Weights, ...]:
+        """What the box regressions of each box head are divided by."""
+        return self.cascade_regression_weights if self.cascade else (self.box_regression_weights,)
+
+    @property
+    def delta_clip(self) -> float:
+        """Largest dw, dh of a box regression (natural logarithm)."""
+        return math.log(self.long_edge / 16)
+
+    @property
+    def preparation(self) -> Preparation:
+        """How images go into the network, whose first layer divides by the standard deviation."""
+        resized = self.short_edge is not None
+        return Preparation(
+            short_edge=self.short_edge,
+            long_edge=self.long_edge if resized else math.inf,
+            rounding=self.rounding,
+            resampling=self.resampling,
+            mean=self.rgb_mean,
+            multiple_of=self.stride,
+            one_scale=self.one_scale,
+        )
+
+    def settled(self, architecture: Architecture) -> Self:
+        """With what the weights say of the body and the heads, on which other properties depend."""
+        return self.model_copy(
+            update={
+                "mode_fpn": architecture.pyramid is not None,
+                "cascade": architecture.cascade,
+            }
+        )
+
+    def contradictions(self, architecture: Architecture) -> list[str]:
+        """Where this says something else than the weights do."""
+        return [
+            f"{self.key(field)} is configured as {ours}, the weights say {theirs}"
+            for field, (ours, theirs) in self._said_twice(architecture).items()
+            if ours is not None and ours != theirs
+        ]
+
+    def _said_twice(self, architecture: Architecture) -> dict[str, tuple[object, object]]:
+        """Of each field that the weights speak of too: what is configured, and what they say."""
+        says: dict[str, tuple[object, object]] = {
+            "mode_fpn": (self.mode_fpn, architecture.pyramid is not None),
+            "has_masks": (self.has_masks, architecture.has_masks),
+            "blocks": (self.blocks, architecture.blocks),
+            "classes": (self.classes, architecture.classes),
+        }
+        if architecture.has_masks:
+            says["mask"] = (self.mask, architecture.mask)
+        if architecture.pyramid is not None:
+            says |= {
+                "anchor_ratios": (len(self.anchor_ratios), architecture.anchors),
+                "cascade": (self.cascade, architecture.cascade),
+                "pyramid": (self.pyramid, architecture.pyramid),
+                "fc": (self.fc, architecture.fc[0][1]),
+            }
+        return says

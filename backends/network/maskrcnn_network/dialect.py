@@ -1,0 +1,161 @@
+"""What the backends of this library do alike: probe, load, and write in other formats."""
+
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Generic, Protocol, TypeAlias, runtime_checkable
+
+from maskrcnn_network import calibration
+from maskrcnn_network.checkpoints.checkpoint import TENSORFLOW, Files
+from maskrcnn_network.checkpoints.renamed import Foreign, stored
+from maskrcnn_network.checkpoints.writing import (
+    Write,
+    write_configuration,
+    write_npz,
+    write_npz16,
+)
+from maskrcnn_network.engine import Session
+from maskrcnn_network.folder import CLASSES_FILE, ModelFolder
+from maskrcnn_network.graph.network import Network, Variables
+from maskrcnn_network.graph.rules import Rules
+from maskrcnn_network.model import NetworkModel, Reading
+from maskrcnn_network.original import Original
+from maskrcnn_network.sources import CONFIG_FILE, C
+from maskrcnn_server.backend import Exporter, Model, ModelConfig, ModelMetadata, Probe
+from maskrcnn_server.engine import ORIGINAL, Setup, choose
+from maskrcnn_server.errors import InvalidModel, InvalidSetting
+from maskrcnn_server.machine import available_cpus
+from maskrcnn_server.plugins import installed_engines
+
+WriteNetwork: TypeAlias = Callable[[Network, Variables, ModelMetadata, Path], None]
+"""Writes a network with its weights, and what a server has to know of it, to a path."""
+
+
+@runtime_checkable
+class WritesNetworks(Protocol):
+    """Ability of an engine to write networks for other programs, and checkpoints."""
+
+    def writers(self) -> Mapping[str, WriteNetwork]:
+        """By the name of a format, such as `saved_model`."""
+
+    def savers(self) -> Mapping[str, Write]:
+        """What writes variables as files that dialects load again, by the format's name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dialect(Generic[C]):
+    """The models of one framework: a backend of the server, on whichever engine computes."""
+
+    name: str
+    score_threshold: float
+    """Least score of a detection where a request names none, unless it is configured."""
+    read: Callable[[ModelConfig], ModelFolder[C]]
+    """Reads a model folder. Raises InvalidModel or InvalidSetting."""
+    rules: Callable[[C], Rules]
+    """The framework's own way, for a configuration."""
+    files: Files = TENSORFLOW
+    original: Original[C] | None = None
+    """The framework's own code; None if it is not supported as an engine."""
+
+    def probe(self, config: ModelConfig, /) -> Probe | None:
+        if not config.model_dir.is_dir() or not self.files.find(config.model_dir):
+            return None
+        try:
+            return self.read(config).probe
+        except Foreign:
+            return None
+        except (InvalidModel, InvalidSetting) as error:
+            return Probe(facts={}, problems=[error.message])
+
+    def load(self, config: ModelConfig, /) -> Model:
+        folder = self.read(config)
+        if config.engine == ORIGINAL:
+            return self._original(config, folder)
+        choice = choose(installed_engines(), config)
+        variables = folder.variables()
+        ranges, made_of = None, {}
+        if config.precision == "int8":
+            found = calibration.read(config.model_dir, variables)
+            ranges, made_of = found.ranges, {"calibrated on": f"{found.images} images"}
+        setup = Setup(
+            device=choice.device,
+            precision=config.precision,
+            threads=config.threads or available_cpus(),
+            streams=config.streams,
+            dedicated=config.dedicated,
+            ranges=ranges,
+        )
+        session: Session = choice.engine.open(self._network(folder), variables, setup)
+        facts = {
+            "engine": choice.engine.name,
+            "device": choice.device,
+            "precision": config.precision,
+            "engine chosen": choice.reason,
+            **made_of,
+            **session.facts,
+        }
+        metadata = self._metadata(config, folder)
+        return NetworkModel(
+            replace(metadata, facts={**metadata.facts, **facts}), _reading(folder), session
+        )
+
+    def _network(self, folder: ModelFolder[C]) -> Network:
+        return Network(folder.architecture, folder.config, self.rules(folder.config))
+
+    def _metadata(self, config: ModelConfig, folder: ModelFolder[C]) -> ModelMetadata:
+        return folder.metadata(self.name, self.score_threshold, config.score_threshold)
+
+    def _original(self, config: ModelConfig, folder: ModelFolder[C]) -> Model:
+        if self.original is None:
+            raise InvalidSetting(f"backend {self.name} does not run the original code")
+        if config.precision != "float32":
+            raise InvalidSetting(f"engine original computes in float32, not {config.precision}")
+        _check(folder)
+        return self.original.open(config, folder, self._metadata(config, folder))
+
+    def exporters(self) -> Mapping[str, Exporter]:
+        """What the installed engines write: `saved_model` (TensorFlow), `onnx` (OpenVINO)."""
+        return {
+            name: partial(self._export, write)
+            for engine in installed_engines().values()
+            if isinstance(engine, WritesNetworks)
+            for name, write in engine.writers().items()
+        }
+
+    def converters(self) -> Mapping[str, Exporter]:
+        """`npz` and `npz16` (float32, float16) and, of frameworks that use it, `checkpoint`
+        (TensorFlow's V2 format): by the framework's own names and in its own layouts."""
+        forms: dict[str, Write] = {"npz": write_npz, "npz16": write_npz16}
+        if ".index" in self.files.suffixes:
+            for engine in installed_engines().values():
+                if isinstance(engine, WritesNetworks):
+                    forms |= engine.savers()
+        return {name: partial(self._convert, write) for name, write in forms.items()}
+
+    def _convert(self, write: Write, config: ModelConfig, target: Path) -> None:
+        folder = self.read(replace(config, overrides={}))
+        _check(folder)
+        target.mkdir(parents=True)
+        stem = folder.checkpoint.path.stem
+        write(stored(folder.checkpoint, list(folder.architecture.variables())), target / stem)
+        write_configuration(folder.configured, target / CONFIG_FILE)
+        names = config.model_dir / CLASSES_FILE
+        if names.is_file():
+            shutil.copyfile(names, target / CLASSES_FILE)
+
+    def _export(self, write: WriteNetwork, config: ModelConfig, target: Path) -> None:
+        folder = self.read(config)
+        variables = folder.variables()
+        write(self._network(folder), variables, self._metadata(config, folder), target)
+
+
+def _reading(folder: ModelFolder[Any]) -> Reading:
+    config = folder.config
+    return Reading(preparation=config.preparation, paste=config.paste, detections=config.detections)
+
+
+def _check(folder: ModelFolder[Any]) -> None:
+    if folder.problems:
+        raise InvalidModel("; ".join(folder.problems))

@@ -1,0 +1,226 @@
+"""A model folder: the checkpoint in it, how it is configured, and whether it can be served."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic
+
+import numpy as np
+from numpy.typing import NDArray
+
+from maskrcnn_network import architecture as architectures
+from maskrcnn_network import sources
+from maskrcnn_network.architecture import Architecture
+from maskrcnn_network.checkpoints.checkpoint import TENSORFLOW, Checkpoint, Files
+from maskrcnn_network.checkpoints.differences import differences
+from maskrcnn_network.checkpoints.rows import ORIGIN, RowOrder, channels_last, observed
+from maskrcnn_network.config import NetworkConfig
+from maskrcnn_network.sources import C, Configuration
+from maskrcnn_server.backend import ModelConfig, ModelMetadata, Probe
+from maskrcnn_server.categories import Category, named, numbered
+from maskrcnn_server.errors import InvalidModel
+
+CLASSES_FILE = "classes.txt"
+BACKGROUND_NAMES = ("BG", "background", "__background__")
+NOT_IN_WEIGHTS = frozenset(
+    "short_edge max_size proposal_mode proposals proposal_nms_threshold detections tf_pad_mode "
+    "detection_nms_threshold stride_1x1 pixel_mean pixel_std channels norm_epsilon".split()
+)
+"""Fields of the configuration that answers depend on and weights do not say."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelFolder(Generic[C]):
+    """Everything about a model but its weights' values. It can be served if it has no problems."""
+
+    checkpoint: Checkpoint
+    architecture: Architecture
+    config: C
+    categories: tuple[Category, ...]
+    rows: RowOrder
+    """How the backend reads the rows of fc6."""
+    configured: Mapping[str, Any]
+    """By the framework's key, what is not left to its default."""
+    facts: Mapping[str, str]
+    problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def probe(self) -> Probe:
+        """What is here, for people."""
+        return Probe(
+            facts=self.facts, problems=self.problems, notes=self.notes, files=self._files()
+        )
+
+    def _files(self) -> list[Path]:
+        path = self.checkpoint.path
+        data = path.parent.glob(f"{path.stem}.data-*") if path.suffix == ".index" else ()
+        names = (CLASSES_FILE, sources.CONFIG_FILE, sources.TRAINING_LOG)
+        beside = (path.with_name(name) for name in names)
+        return [path, *sorted(data), *(file for file in beside if file.is_file())]
+
+    def metadata(self, backend: str, default: float, asked: float | None) -> ModelMetadata:
+        """What the model says of itself.
+
+        Its score threshold is the one that the operator `asked` for, else the configured one, else
+        the backend's `default`, the last two not below what the framework keeps.
+        """
+        configured = self.config.score_threshold
+        threshold = max(default if configured is None else configured, self.config.score_floor)
+        return ModelMetadata(
+            name=self.checkpoint.path.stem,
+            backend=backend,
+            categories=self.categories,
+            score_threshold=threshold if asked is None else asked,
+            has_masks=self.architecture.has_masks,
+            facts=self.facts,
+        )
+
+    def variables(self) -> dict[str, NDArray[np.float32]]:
+        """The values of the network's variables; rows of flattened regions run channel last.
+
+        Raises InvalidModel if there are problems, or values that are no numbers.
+        """
+        if self.problems:
+            raise InvalidModel("; ".join(self.problems))
+        values = {name: self.checkpoint.read(name) for name in self.architecture.variables()}
+        bad = [name for name, value in values.items() if not np.isfinite(value).all()]
+        if bad:
+            raise InvalidModel(
+                f"{self.checkpoint.path}: {len(bad)} variables hold NaN or infinity ({bad[0]}): "
+                "the training diverged; serve an earlier checkpoint"
+            )
+        if self.rows == "channel first":
+            for name in self.architecture.flattening:
+                values[name] = channels_last(values[name])
+        return values
+
+
+def read_folder(
+    config: ModelConfig, rows: RowOrder, schema: type[C], files: Files = TENSORFLOW
+) -> ModelFolder[C]:
+    """Read the model folder, without TensorFlow, and of the weights' values only what is needed.
+
+    `rows` is the order in which the backend reads the rows of fc6.
+
+    Raises InvalidModel if there is no checkpoint to speak of, InvalidSetting for a bad override.
+    """
+    model_dir, resnet_arch = config.model_dir, config.resnet_arch
+    found = files.newest(model_dir)
+    checkpoint = files.open(found.path)
+    architecture = architectures.read_off(checkpoint.shapes)
+    if architecture is None:
+        some = ", ".join(list(checkpoint.shapes)[:5]) or "none"
+        raise InvalidModel(f"{found.path}: no variable of a Mask R-CNN is in it (it has: {some})")
+    configuration = sources.read(config, schema)
+    configured = configuration.network
+    network = configured.settled(architecture)
+    problems = differences(checkpoint.shapes, architecture)
+    problems += configured.contradictions(architecture)
+    if resnet_arch not in (None, architecture.name):
+        problems.append(
+            f"RESNET_ARCH is {resnet_arch}, but the weights are of a {architecture.name}: "
+            "unset RESNET_ARCH, or use the checkpoint you meant"
+        )
+    categories, origin = _categories(model_dir, architecture.classes, configuration, problems)
+    found_rows = _row_order(checkpoint, architecture, problems)
+    if found_rows not in (None, rows):
+        problems.append(
+            f"the rows of {architecture.flattening[0]} run {found_rows}: "
+            f"the checkpoint is {ORIGIN[found_rows]}, "
+            f"but this backend is set up to read them {rows}"
+        )
+    step = "unknown" if found.step is None else str(found.step)
+    facts = {
+        "checkpoint": found.path.name,
+        "step": step,
+        "size": f"{found.size / 1e6:.1f} MB",
+        "architecture": architecture.description,
+        "heads": "boxes and masks" if architecture.has_masks else "boxes only",
+        "classes": f"{architecture.classes}: {_abridged([c.name for c in categories])}",
+        "class names": origin,
+        "fc6 rows": "order does not show in the weights"
+        if found_rows is None
+        else f"{found_rows}: {ORIGIN[found_rows]}",
+        "resize": _resize(network),
+        **_configuration_facts(configuration),
+    }
+    notes = []
+    if origin.startswith(("assumed", "numbered")):
+        notes.append(f"class names are {origin}; put a classes.txt beside the checkpoint")
+    return ModelFolder(
+        checkpoint=checkpoint,
+        architecture=architecture,
+        config=network,
+        categories=categories,
+        rows=rows,
+        configured=configuration.values,
+        facts=facts,
+        problems=[f"{found.path.name}: {problem}" for problem in problems],
+        notes=notes,
+    )
+
+
+def _row_order(
+    checkpoint: Checkpoint, architecture: Architecture, problems: list[str]
+) -> RowOrder | None:
+    """The order that the weights show, if they are there and whole."""
+    if problems or not architecture.flattening:
+        return None
+    return observed(checkpoint.read(architecture.flattening[0]))
+
+
+def _resize(network: NetworkConfig) -> str:
+    if network.short_edge is None:
+        return "none"
+    return f"short edge {network.short_edge}, long edge at most {network.long_edge} pixels"
+
+
+def _configuration_facts(configuration: Configuration[C]) -> dict[str, str]:
+    """What the weights do not say, by where it comes from."""
+    by_origin: dict[str, list[str]] = {}
+    network = configuration.network
+    for key, field_name in network.fields_by_key.items():
+        if field_name in NOT_IN_WEIGHTS:
+            value = getattr(network, field_name)
+            shown = list(value) if isinstance(value, tuple) else value
+            by_origin.setdefault(configuration.origin(key), []).append(f"{key}={shown}")
+    return {f"from {origin}": ", ".join(keys) for origin, keys in by_origin.items()}
+
+
+def _categories(
+    model_dir: Path, count: int, configuration: Configuration[C], problems: list[str]
+) -> tuple[tuple[Category, ...], str]:
+    """The categories, and where their names come from."""
+    path = model_dir / CLASSES_FILE
+    if path.is_file():
+        lines = _text(path).splitlines()
+        names, origin = [line.strip() for line in lines if line.strip()], "classes.txt"
+    elif (given := configuration.network.class_names) is not None:
+        names, origin = list(given), configuration.origin(configuration.network.key("class_names"))
+    elif (layout := configuration.network.coco_layouts.get(count)) is not None:
+        return layout(), f"assumed to be COCO's, because there are {count}"
+    else:
+        return numbered(count), "numbered, because none are given"
+    if len(names) == count + 1 and names[0] in BACKGROUND_NAMES:
+        names = names[1:]
+    if len(names) != count:
+        problems.append(
+            f"{origin} names {len(names)} classes, the weights have {count} (without background)"
+        )
+        return numbered(count), origin
+    for layout in configuration.network.coco_layouts.values():
+        if [category.name for category in layout()] == names:
+            return layout(), origin
+    return named(names), origin
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InvalidModel(f"{path}: not UTF-8 ({error})") from None
+
+
+def _abridged(names: list[str]) -> str:
+    return ", ".join(names[:6]) + (", ..." if len(names) > 6 else "")

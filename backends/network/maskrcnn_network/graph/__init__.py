@@ -1,0 +1,1 @@
+"""The network, once, against the operations that an engine brings."""

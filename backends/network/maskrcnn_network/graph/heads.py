@@ -1,0 +1,137 @@
+"""What is in a region: its class and refined box (Girshick 2015), its mask (He et al. 2017)."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from maskrcnn_network.architecture import Architecture
+from maskrcnn_network.config import NetworkConfig
+from maskrcnn_network.graph import boxes
+from maskrcnn_network.graph.body import Body
+from maskrcnn_network.graph.operations import DROPPED, Map, Operations, Regions, Tensor
+from maskrcnn_network.graph.rpn import Proposals
+
+
+class Found(NamedTuple):
+    """The detections of a batch, image after image, best first within each."""
+
+    boxes: Tensor
+    """(D, 4) float32, network coordinates."""
+    scores: Tensor
+    """(D,) float32."""
+    labels: Tensor
+    """(D,) int64, from 1."""
+    images: Tensor
+    """(D,) int64: index of the image in the batch."""
+
+
+def classify(
+    ops: Operations,
+    body: Body,
+    features: list[Map],
+    proposals: Proposals,
+    sizes: Tensor,
+    architecture: Architecture,
+    config: NetworkConfig,
+) -> tuple[Tensor, Tensor]:
+    """Class probabilities (P, 1 + classes), and boxes (P, 1 + classes, 4) or (P, 1, 4).
+
+    Each box head works on the boxes of the one before; their probabilities are averaged. Most
+    networks have one; Cascade R-CNN (Cai and Vasconcelos 2018) has three.
+    """
+    images = proposals.slots.images
+    region_sizes = ops.gather(sizes, images)[:, None]
+    seen, total = proposals.boxes, None
+    for (head, outputs), weights in zip(
+        architecture.heads, config.regression_weights, strict=False
+    ):
+        regions = body.regions(ops, features, seen, images, body.box_resolution)
+        hidden = ops.in_order(regions, _hidden(ops, regions, head))
+        probabilities = ops.softmax(ops.to_float(ops.dense(f"{outputs}/class", hidden)))
+        deltas = ops.to_float(ops.dense(f"{outputs}/box", hidden))
+        count = ops.layers[f"{outputs}/box"].kernel.shape[1] // 4
+        deltas = ops.reshape(deltas, (-1, count, 4)) / ops.constant(np.array(weights, np.float32))
+        class_boxes = boxes.decode(ops, deltas, seen[:, None], config.delta_clip)
+        class_boxes = boxes.clip_to(ops, class_boxes, region_sizes)
+        total = probabilities if total is None else total + probabilities
+        seen = ops.reshape(class_boxes[:, 0:1], (-1, 4))
+    return total / float(len(architecture.heads)), class_boxes
+
+
+def _hidden(ops: Operations, regions: Regions, head: str) -> Tensor:
+    """What a box head makes of regions: (R, units).
+
+    Convolutions, where it has some, each with its ReLU before its norm; then fully connected layers
+    `fc6` and `fc7`, or `fc`; or the mean over all places, where it has none (C4, whose last ResNet
+    group has done the work).
+    """
+    x = _convs(ops, regions.maps, head, "conv")
+    names = [name for name in (f"{head}/fc6", f"{head}/fc7", f"{head}/fc") if name in ops]
+    if not names:
+        return ops.spatial_mean(x)
+    x = ops.flatten(x)
+    for name in names:
+        x = ops.dense(name, x, relu=True)
+    return x
+
+
+def select(
+    ops: Operations,
+    probabilities: Tensor,
+    class_boxes: Tensor,
+    proposals: Proposals,
+    score_threshold: Tensor,
+    limit: int | Tensor,
+    architecture: Architecture,
+    config: NetworkConfig,
+) -> Found:
+    """The best `limit` detections that score `score_threshold` or more, suppressed in each class.
+
+    Classes are kept apart by shifting each one's boxes by class * (largest coordinate + 1), as
+    TensorPack's `fastrcnn_predictions` does: float32 rounds a shifted box, and so its overlaps.
+    Boxes and scores are laid out class after class, so that order settles ties as it does there.
+    """
+    classes, slots = architecture.classes, proposals.slots
+    scores = ops.spread(probabilities[:, 1 : classes + 1], slots, DROPPED)
+    scores = ops.transpose(scores, (0, 2, 1))
+    if not architecture.cascade:
+        class_boxes = class_boxes[:, 1 : classes + 1]
+    by_class = ops.transpose(ops.spread(class_boxes, slots, 0.0), (0, 2, 1, 3))
+    if config.least_side:
+        large = boxes.shorter_side(ops, by_class) >= config.least_side
+        scores = ops.where(large, scores, DROPPED)
+    scores = ops.where(scores >= score_threshold, scores, DROPPED)
+    category = np.arange(classes, dtype=np.float32).reshape(1, classes, 1, 1)
+    shifted = by_class + (ops.largest(by_class) + 1.0) * ops.constant(category)
+    by_class = by_class + ops.constant(np.zeros_like(category))  # the one box of all its classes
+    flat_scores = ops.reshape(scores, (0, -1))
+    kept = ops.suppress(
+        ops.reshape(shifted, (0, -1, 4)), flat_scores, limit, config.detection_nms_threshold
+    )
+    best, places = ops.top(kept, limit)
+    best_boxes = ops.take(ops.reshape(by_class, (0, -1, 4)), places)
+    found, (found_scores, found_boxes, labels) = ops.compact(
+        best, best_boxes, places // slots.width + 1
+    )
+    return Found(found_boxes, found_scores, labels, found.images)
+
+
+def masks(
+    ops: Operations,
+    body: Body,
+    features: list[Map],
+    found_boxes: Tensor,
+    labels: Tensor,
+    images: Tensor,
+) -> Tensor:
+    """Mask probabilities float32 (D, 2m, 2m) in boxes (D, 4), each for its own label (D,)."""
+    regions = body.regions(ops, features, found_boxes, images, body.mask_resolution)
+    x = _convs(ops, regions.maps, "maskrcnn", "fcn")
+    return ops.sigmoid(ops.mask_logits(regions._replace(maps=x), labels, body.mask_side))
+
+
+def _convs(ops: Operations, x: Map, head: str, kind: str) -> Map:
+    """The 3 x 3 convolutions that a head begins with, as many as it has."""
+    for i, name in enumerate(ops.numbered(f"{head}/{kind}")):
+        x = ops.norm(f"{head}/gn{i}", ops.conv(name, x, relu=True))
+    return x

@@ -1,0 +1,108 @@
+"""The whole network, from a batch of images to detections and masks."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from maskrcnn_network.architecture import Architecture
+from maskrcnn_network.checkpoints.rows import channels_first
+from maskrcnn_network.config import NetworkConfig
+from maskrcnn_network.graph import heads, rpn
+from maskrcnn_network.graph.body import Body, body
+from maskrcnn_network.graph.folding import Folded, fold
+from maskrcnn_network.graph.heads import Found
+from maskrcnn_network.graph.operations import Map, Operations, Tensor
+from maskrcnn_network.graph.rpn import Proposals
+from maskrcnn_network.graph.rules import Rules
+
+Variables = Mapping[str, NDArray[np.float32]]
+"""The network's variables by their checkpoint names; rows of flattened regions run y, x, channel.
+"""
+
+
+class Stages(NamedTuple):
+    """What `Network.detect` computes, stage by stage, in network coordinates."""
+
+    features: list[Map]
+    proposals: Proposals
+    probabilities: Tensor
+    """Class probabilities of the proposals, float32 (P, 1 + classes), background first."""
+    found: Found
+
+
+@dataclass(frozen=True)
+class Network:
+    """A Mask R-CNN but for its weights: what is computed, not by whom.
+
+    Images are RGB minus `config.rgb_mean`, padded with zeros on the right and on the bottom to
+    multiples of `config.stride`; `sizes` float32 (batch, 2: height, width) are those without
+    padding.
+    """
+
+    architecture: Architecture
+    config: NetworkConfig
+    rules: Rules
+
+    @cached_property
+    def body(self) -> Body:
+        """What makes feature maps, and takes regions from them."""
+        return body(self.architecture, self.config, self.rules)
+
+    def folded(self, variables: Variables, *, channels_last: bool) -> Folded:
+        """The layers of `variables` as an engine computes them, for its order of `flatten`."""
+        if not channels_last:
+            rows = {name: channels_first(variables[name]) for name in self.architecture.flattening}
+            variables = {**variables, **rows}
+        return fold(variables, self.config)
+
+    def detect(
+        self,
+        ops: Operations,
+        images: Map,
+        sizes: Tensor,
+        score_threshold: Tensor,
+        limit: int | Tensor,
+    ) -> Stages:
+        """Detections of images: those that score enough, at most `limit` of each."""
+        features = self.features(ops, images)
+        proposals = self.proposals(ops, features, images, sizes)
+        probabilities, found = self.found(ops, features, proposals, sizes, score_threshold, limit)
+        return Stages(features, proposals, probabilities, found)
+
+    def features(self, ops: Operations, images: Map) -> list[Map]:
+        """The feature maps of images."""
+        return self.body.features(ops, images)
+
+    def proposals(
+        self, ops: Operations, features: list[Map], images: Map, sizes: Tensor
+    ) -> Proposals:
+        """What the region proposal network finds on them."""
+        return rpn.propose(ops, self.body, features, images, sizes, self.config, self.rules)
+
+    def found(
+        self,
+        ops: Operations,
+        features: list[Map],
+        proposals: Proposals,
+        sizes: Tensor,
+        score_threshold: Tensor,
+        limit: int | Tensor,
+    ) -> tuple[Tensor, Found]:
+        """Class probabilities of the proposals, and the detections."""
+        architecture, config = self.architecture, self.config
+        probabilities, class_boxes = heads.classify(
+            ops, self.body, features, proposals, sizes, architecture, config
+        )
+        return probabilities, heads.select(
+            ops, probabilities, class_boxes, proposals, score_threshold, limit, architecture, config
+        )
+
+    def masks(
+        self, ops: Operations, features: list[Map], boxes: Tensor, labels: Tensor, images: Tensor
+    ) -> Tensor:
+        """Mask probabilities float32 (D, m, m) of any boxes (D, 4) and labels in images (D,)."""
+        return heads.masks(ops, self.body, features, boxes, labels, images)

@@ -1,0 +1,280 @@
+"""The operations that a network is made of: all that an engine has to bring."""
+
+import itertools
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from maskrcnn_network.graph.folding import Folded, Scales, Weights
+from maskrcnn_network.graph.rules import Sampling
+
+Tensor: TypeAlias = Any
+"""An array of the engine's own kind: it has `+ - * / //` and `>=` with others of its kind and with
+numbers, `x[..., 0:2]` and `x[:, None]`."""
+Map: TypeAlias = Any
+"""Feature maps of a batch, in the engine's own layout and precision; they have `+`."""
+Pads: TypeAlias = tuple[int, int]
+"""Zeros on the top and on the left, and on the bottom and on the right."""
+
+DROPPED = float("-inf")
+"""The score of what is no candidate any more."""
+LOWEST = float(np.finfo(np.float32).min)
+"""The least score of a candidate."""
+
+
+class Regions(NamedTuple):
+    """What boxes look like on the feature maps."""
+
+    maps: Map
+    """R regions, in an order that suits the engine."""
+    order: Tensor | None = None
+    """(R,) int64: index of the box that each region shows; None: the order of the boxes."""
+
+
+class Slots(NamedTuple):
+    """Where the entries of a compacted list come from."""
+
+    images: Tensor
+    """(P,) int64: index of the image in the batch."""
+    width: int | Tensor
+    """Number of places of each image."""
+    places: Any
+    """The engine's own note of where each entry was, for `spread`."""
+
+
+class Operations(ABC):
+    """What an engine computes with. Scores, boxes and their like are float32 on every engine.
+
+    An engine that has something faster than a default made of other operations overrides it.
+    """
+
+    channels_last = False
+    """Whether `flatten` runs y, x, channel, not channel, y, x."""
+
+    def __init__(self, folded: Folded) -> None:
+        self.layers: Mapping[str, Weights] = folded.layers
+        self.norms: Mapping[str, Scales] = folded.norms
+
+    def __contains__(self, layer: str) -> bool:
+        return layer in self.layers
+
+    def numbered(self, stem: str) -> list[str]:
+        """The layers `<stem>0`, `<stem>1` and so on, as many as there are."""
+        names = (f"{stem}{i}" for i in itertools.count())
+        return list(itertools.takewhile(self.__contains__, names))
+
+    # Layers.
+
+    def conv(
+        self,
+        name: str,
+        x: Map,
+        stride: int = 1,
+        pads: Pads | None = None,
+        *,
+        add: Map | None = None,
+        relu: bool = False,
+    ) -> Map:
+        """Convolve, apply the norm `<name>/gn` if there is one, add a map, cut off below 0.
+
+        `pads` None: what keeps the size at stride 1.
+        """
+        size = self.layers[name].kernel.shape[0]
+        y = self.convolve(name, x, stride, pads or ((size - 1) // 2, size // 2))
+        y = self.norm(f"{name}/gn", y)
+        y = y if add is None else y + add
+        return self.relu(y) if relu else y
+
+    def norm(self, name: str, x: Map) -> Map:
+        """Group normalisation by the scales of this name, or `x` where there are none."""
+        return self.group_norm(x, self.norms[name]) if name in self.norms else x
+
+    @abstractmethod
+    def convolve(self, name: str, x: Map, stride: int, pads: Pads) -> Map:
+        """The layer's convolution, and its bias."""
+
+    @abstractmethod
+    def group_norm(self, x: Map, scales: Scales) -> Map:
+        """Normalise each of `folding.GROUPS` groups of channels (Wu and He 2018), in float32.
+
+        Biased variance plus `folding.EPSILON`. Take the means axis by axis: in one go, a float32
+        sum of a hundred thousand numbers loses three digits.
+        """
+
+    @abstractmethod
+    def dense(self, name: str, x: Tensor, *, relu: bool = False) -> Tensor:
+        """The layer's product with `x` (n, in), and its bias: (n, out)."""
+
+    @abstractmethod
+    def mask_logits(self, regions: Regions, labels: Tensor, side: int) -> Tensor:
+        """The mask head's last two layers on regions of m = `side`: float32 (R, 2m, 2m).
+
+        `maskrcnn/deconv` is a transposed convolution, 2 x 2 with stride 2, kernel (2, 2, out, in),
+        with a ReLU after it. Of `maskrcnn/conv`, 1 x 1, only channel label - 1 of each region is
+        needed. `labels` (R,) from 1; they and the result are in the order of the boxes.
+        """
+
+    # Feature maps.
+
+    @abstractmethod
+    def relu(self, x: Map) -> Map:
+        """The larger of `x` and 0."""
+
+    @abstractmethod
+    def max_pool(self, x: Map, pads: Pads) -> Map:
+        """The largest of 3 x 3 with stride 2, of what is not below 0."""
+
+    @abstractmethod
+    def upsample(self, x: Map) -> Map:
+        """Each pixel as 2 x 2."""
+
+    @abstractmethod
+    def subsample(self, x: Map) -> Map:
+        """Every second pixel of every second row, from the first."""
+
+    @abstractmethod
+    def crop(self, x: Map) -> Map:
+        """All but the last row and column."""
+
+    @abstractmethod
+    def flatten(self, x: Map) -> Tensor:
+        """(R, channels * height * width), as the rows of dense layers run."""
+
+    @abstractmethod
+    def spatial_mean(self, x: Map) -> Tensor:
+        """The mean of each channel: (R, channels)."""
+
+    @abstractmethod
+    def cells(self, x: Map, numbers: int) -> Tensor:
+        """The channels of each pixel, row by row, as float32 (batch, pixels * anchors, numbers)."""
+
+    @abstractmethod
+    def places(self, x: Map, stride: int | None, images: Map) -> tuple[Tensor, Tensor]:
+        """Where the columns (width,) and rows (height,) of a map are in its images, float32.
+
+        The first are at 0, the others `stride` pixels apart, or as many whole pixels as the images
+        have for each.
+        """
+
+    @abstractmethod
+    def roi_align(
+        self,
+        features: Sequence[Map],
+        strides: Sequence[int],
+        boxes: Tensor,
+        images: Tensor,
+        levels: Tensor | None,
+        resolution: int,
+        sampling: Sampling,
+    ) -> Regions:
+        """RoIAlign (He et al. 2017): the mean of bilinear samples in each of resolution^2 bins.
+
+        `boxes` (R, 4) in network coordinates, in images (R,), on the map of index `levels` (R,);
+        None: there is one. Between a border pixel's centre and one pixel beyond, samples see the
+        border pixel; further out, 0. See `Sampling` for how the frameworks differ.
+        """
+
+    def in_order(self, regions: Regions, x: Tensor) -> Tensor:
+        """`x` (R, ...), made of regions, in the order of the boxes."""
+        return x
+
+    # Tensors.
+
+    @abstractmethod
+    def constant(self, values: NDArray[Any]) -> Tensor: ...
+
+    @abstractmethod
+    def minimum(self, a: Tensor, b: Tensor | float) -> Tensor: ...
+
+    @abstractmethod
+    def maximum(self, a: Tensor, b: Tensor | float) -> Tensor: ...
+
+    @abstractmethod
+    def exp(self, x: Tensor) -> Tensor: ...
+
+    @abstractmethod
+    def log(self, x: Tensor) -> Tensor: ...
+
+    @abstractmethod
+    def sqrt(self, x: Tensor) -> Tensor: ...
+
+    @abstractmethod
+    def floor(self, x: Tensor) -> Tensor: ...
+
+    def sigmoid(self, x: Tensor) -> Tensor:
+        """1 / (1 + exp(-x)), which is 1 from 17 on: engines' own approximations tie elsewhere."""
+        return 1.0 / (self.exp(0.0 - x) + 1.0)
+
+    @abstractmethod
+    def softmax(self, x: Tensor) -> Tensor:
+        """Along the last axis."""
+
+    @abstractmethod
+    def where(self, condition: Tensor, x: Tensor, y: Tensor | float) -> Tensor: ...
+
+    @abstractmethod
+    def largest(self, x: Tensor) -> Tensor:
+        """The largest number of each image, axes kept: (batch, 1, ...)."""
+
+    @abstractmethod
+    def least(self, x: Tensor) -> Tensor:
+        """The least number along the last axis, which goes."""
+
+    @abstractmethod
+    def concat(self, parts: Sequence[Tensor], axis: int) -> Tensor: ...
+
+    @abstractmethod
+    def reshape(self, x: Tensor, shape: Sequence[int]) -> Tensor:
+        """-1 takes what is left, 0 the length that the axis has."""
+
+    @abstractmethod
+    def transpose(self, x: Tensor, axes: Sequence[int]) -> Tensor: ...
+
+    @abstractmethod
+    def to_int(self, x: Tensor) -> Tensor:
+        """As int64, cut off to whole numbers."""
+
+    @abstractmethod
+    def to_float(self, x: Tensor) -> Tensor:
+        """As float32."""
+
+    @abstractmethod
+    def gather(self, x: Tensor, index: Tensor) -> Tensor:
+        """Entries of the first axis."""
+
+    @abstractmethod
+    def take(self, x: Tensor, index: Tensor) -> Tensor:
+        """Of each image, entries (batch, k) of the second axis."""
+
+    # Lists of candidates.
+
+    @abstractmethod
+    def top(self, scores: Tensor, count: int | Tensor) -> tuple[Tensor, Tensor]:
+        """The best `count` of scores (batch, n), best first, and their places int64 (batch, count).
+
+        Of equal ones the earlier comes first. Where there are fewer: `DROPPED`, at place 0.
+        """
+
+    @abstractmethod
+    def suppress(self, boxes: Tensor, scores: Tensor, keep: int | Tensor, iou: float) -> Tensor:
+        """Scores (lists, n) after non-maximum suppression of boxes (lists, n, 4) in each list.
+
+        Going from the best down, a box stays if its intersection over union with none that stays is
+        above `iou`, until `keep` stay; a box without area overlaps with none. The others' scores,
+        and those that were so, are `DROPPED`.
+        """
+
+    @abstractmethod
+    def compact(self, scores: Tensor, *values: Tensor) -> tuple[Slots, list[Tensor]]:
+        """Scores (batch, width) and values (batch, width, ...) as lists (P,) and (P, ...).
+
+        Image after image. An engine of fixed shapes may leave in what is `DROPPED`; the others
+        leave it out.
+        """
+
+    @abstractmethod
+    def spread(self, values: Tensor, slots: Slots, missing: float) -> Tensor:
+        """Values (P, ...) of a compacted list where they were: (batch, width, ...)."""

@@ -1,0 +1,128 @@
+"""The region proposal network (Ren et al. 2015), from feature maps to proposals."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from maskrcnn_network.config import NetworkConfig
+from maskrcnn_network.graph import boxes
+from maskrcnn_network.graph.body import Body, Cell
+from maskrcnn_network.graph.cells import cell_anchors
+from maskrcnn_network.graph.operations import DROPPED, LOWEST, Map, Operations, Slots, Tensor
+from maskrcnn_network.graph.rules import Rules
+
+
+class Proposals(NamedTuple):
+    """The proposals of a batch, image after image, best first within each."""
+
+    boxes: Tensor
+    """(P, 4) float32, network coordinates."""
+    scores: Tensor
+    """(P,) float32."""
+    slots: Slots
+
+
+class _Pool(NamedTuple):
+    """What the network says of anchors that compete with one another."""
+
+    logits: Tensor
+    """(batch, anchors)."""
+    deltas: Tensor
+    """(batch, anchors, 4)."""
+    anchors: Tensor
+    """(anchors, 4)."""
+
+
+def propose(
+    ops: Operations,
+    body: Body,
+    features: list[Map],
+    images: Map,
+    sizes: Tensor,
+    config: NetworkConfig,
+    rules: Rules,
+) -> Proposals:
+    """Proposals of images, of float32 `sizes` (batch, 2: height, width) without padding."""
+    pools = [
+        _pool(ops, feature, cell, images, config, rules)
+        for feature, cell in zip(features, body.cells, strict=True)
+    ]
+    if rules.together and len(pools) > 1:
+        logits, deltas, anchors = zip(*pools, strict=True)
+        joined = ops.concat(logits, 1), ops.concat(deltas, 1), ops.concat(anchors, 0)
+        pools = [_Pool(*joined)]
+    candidates = [_candidates(ops, pool, rules) for pool in pools]
+    pool_boxes = ops.concat([b[:, None] for b, _ in candidates], axis=1)
+    scores = ops.concat([s[:, None] for _, s in candidates], axis=1)
+    pool_boxes = boxes.clip_to(ops, pool_boxes, sizes[:, None, None])
+    if rules.sigmoid == "after":
+        scores = ops.where(scores >= LOWEST, ops.sigmoid(scores), DROPPED)
+    if rules.least_sides:
+        least = ops.constant(np.array(rules.least_sides, np.float32)[:, None])
+        large = boxes.shorter_side(ops, pool_boxes) >= least
+        scores = ops.where(large, scores, DROPPED)
+    return _best(ops, pool_boxes, scores, len(pools), rules, config)
+
+
+def _pool(
+    ops: Operations, feature: Map, cell: Cell, images: Map, config: NetworkConfig, rules: Rules
+) -> _Pool:
+    hidden = feature
+    for name in ops.numbered("rpn/conv"):
+        hidden = ops.conv(name, hidden, relu=True)
+    logits = ops.conv("rpn/class", hidden)
+    deltas = ops.conv("rpn/box", hidden)
+    return _Pool(
+        ops.reshape(ops.cells(logits, 1), (0, -1)),
+        ops.cells(deltas, 4),
+        # Of the logits, not of the feature map: if something takes its shape, OpenVINO 2026.4 adds
+        # the bias of the first channel to all where it makes integers of it.
+        _anchors(ops, logits, cell, images, config, rules),
+    )
+
+
+def _anchors(
+    ops: Operations, logits: Map, cell: Cell, images: Map, config: NetworkConfig, rules: Rules
+) -> Tensor:
+    """The anchors (pixels * anchors, 4) of a map; those of its first pixel are around (0, 0)."""
+    shapes = cell_anchors(cell.sizes, config.anchor_ratios)
+    stride = cell.stride
+    if rules.fitted_anchors:
+        shapes, stride = np.round(shapes), None
+    columns, rows = ops.places(logits, stride, images)
+    xs = columns[None, :, None] + rows[:, None, None] * 0.0
+    ys = rows[:, None, None] + columns[None, :, None] * 0.0
+    shifts = ops.concat([xs, ys, xs, ys], axis=-1)
+    anchors = shifts[:, :, None] + ops.constant(shapes.astype(np.float32))
+    return ops.reshape(anchors, (-1, 4))
+
+
+def _candidates(ops: Operations, pool: _Pool, rules: Rules) -> tuple[Tensor, Tensor]:
+    """The best boxes (batch, k, 4) of a pool, not clipped, and their scores (batch, k)."""
+    ranked = ops.sigmoid(pool.logits) if rules.sigmoid == "before" else pool.logits
+    scores, places = ops.top(ranked, rules.candidates)
+    deltas, anchors = ops.take(pool.deltas, places), ops.gather(pool.anchors, places)
+    return boxes.decode(ops, deltas, anchors, rules.delta_clip), scores
+
+
+def _best(
+    ops: Operations,
+    pool_boxes: Tensor,
+    scores: Tensor,
+    pools: int,
+    rules: Rules,
+    config: NetworkConfig,
+) -> Proposals:
+    """Suppress overlaps within each pool of each image, and keep the best of all pools."""
+    each, total = rules.candidates, pools * rules.candidates
+    kept = ops.suppress(
+        ops.reshape(pool_boxes, (-1, each, 4)),
+        ops.reshape(scores, (-1, each)),
+        rules.kept,
+        config.proposal_nms_threshold,
+    )
+    count = min(rules.proposals, total, pools * rules.kept)
+    best, places = ops.top(ops.reshape(kept, (-1, total)), count)
+    best_boxes = ops.take(ops.reshape(pool_boxes, (-1, total, 4)), places)
+    slots, (found_scores, found_boxes) = ops.compact(best, best_boxes)
+    return Proposals(found_boxes, found_scores, slots)

@@ -1,0 +1,363 @@
+"""The framework's own code as an engine, in a process of its own.
+
+Its modules are called `config`, `data` and `eval`, its configuration is global, and it needs legacy
+Keras: none of this may reach the server.
+"""
+
+import hashlib
+import logging
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from importlib.metadata import PackageNotFoundError, version
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, Generic, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from packaging.requirements import Requirement
+
+from maskrcnn_network.folder import ModelFolder
+from maskrcnn_network.sources import C
+from maskrcnn_server.backend import Image, ModelConfig, ModelMetadata, PredictOptions
+from maskrcnn_server.detections import Detections, Proposals
+from maskrcnn_server.errors import BackendFailed, InvalidModel, InvalidSetting
+from maskrcnn_server.masks import BitMasks, RoiMasks
+from maskrcnn_server.trace import Trace
+from maskrcnn_server.worker import Worker
+
+START_S = 300
+"""Seconds that the framework gets to load a model."""
+ANSWER_S = 600
+"""Seconds that it gets for a picture."""
+PRINTED_S = 0.2
+"""For what it printed to arrive here."""
+LINES, LINE = 5, 300
+"""So many lines of so many characters are shown of what it printed before it failed."""
+NOISE = re.compile(r"[IW]\d{4} |WARNING: All log messages")
+"""What TensorFlow says whenever it starts."""
+ORIGINAL_MASK_THRESHOLD = 0.5
+"""It knows no other."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Raw:
+    """What the framework's code computes of a picture, in pixels of the resized one if not said
+    otherwise. The arrays are those of `maskrcnn_server.trace.Trace`."""
+
+    resized: NDArray[np.uint8]
+    features: tuple[NDArray[np.float32], ...]
+    """Empty unless asked for."""
+    proposals: NDArray[np.float32]
+    class_scores: NDArray[np.float32]
+    boxes: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    soft_masks: NDArray[np.float32] | None
+    image_boxes: NDArray[np.float32]
+    """(N, 4) in pixels of the image."""
+    bitmaps: NDArray[np.bool_] | None
+    """(N, height, width) as the framework pastes masks."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What a worker is started with."""
+
+    checkout: Path
+    """The folder of the framework's modules."""
+    checkpoint: Path
+    """The `.npz` or `.index` file."""
+    settings: Mapping[str, Any]
+    """By the framework's dotted keys, what is not left to its own defaults."""
+    class_names: Sequence[str]
+    """Background first."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Variables of the process, beside its parent's."""
+
+
+class Code(Protocol):
+    """The framework's code with a model loaded, in the worker."""
+
+    def run(self, image: Image, features: bool) -> Raw:
+        """What it computes of a picture."""
+
+
+Load: TypeAlias = Callable[[Job], Code]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Original(Generic[C]):
+    """How a framework's own code is found and started."""
+
+    option: str
+    """The backend's option that names the checkout."""
+    variable: str
+    """The variable that sets it."""
+    what: str
+    """The checkout, in words."""
+    modules: tuple[str, ...]
+    """Files that are in one."""
+    packages: tuple[str, ...]
+    """What it imports, as requirements: `scipy<1.14`."""
+    settings: Callable[[ModelFolder[C]], dict[str, Any]]
+    """The architecture as the framework's configuration says it."""
+    load: Load
+    """Called in the worker; a function of a module, which imports no framework by itself."""
+
+    def open(
+        self, config: ModelConfig, folder: ModelFolder[C], metadata: ModelMetadata
+    ) -> "OriginalModel":
+        """Start it on a model. Raises InvalidSetting for what is missing, InvalidModel for what the
+        framework refuses."""
+        checkout = self._checkout(config)
+        wanting = [text for text in self.packages if not _is_installed(Requirement(text))]
+        if wanting:
+            raise InvalidSetting(
+                f"engine original needs {', '.join(wanting)}: pip install "
+                f"'maskrcnn-{metadata.backend.replace('_', '-')}[original]' (Python 3.10 to 3.12)"
+            )
+        job = Job(
+            checkout=checkout,
+            checkpoint=folder.checkpoint.path,
+            settings=self.settings(folder) | dict(folder.configured),
+            class_names=["BG", *(category.name for category in folder.categories)],
+            environment={} if config.threads is None else _threads(config.threads),
+        )
+        facts = {
+            "engine": "original",
+            "checkout": str(checkout),
+            "commit": _commit(checkout),
+            "code": f"SHA-256 {_digest(checkout)}",
+            "packages": ", ".join(
+                f"{name} {version(name)}" for name in (Requirement(t).name for t in self.packages)
+            ),
+        }
+        return OriginalModel(
+            replace(metadata, facts={**metadata.facts, **facts}),
+            self.load,
+            job,
+            floor=folder.config.score_floor,
+            limit=folder.config.detections,
+        )
+
+    def _checkout(self, config: ModelConfig) -> Path:
+        given = config.original or config.options.get(self.option)
+        if given is None:
+            raise InvalidSetting(f"engine original needs {self.what}: set {self.variable} to it")
+        checkout = Path(given).expanduser().resolve()
+        missing = [name for name in self.modules if not (checkout / name).is_file()]
+        if missing:
+            raise InvalidSetting(f"{checkout}: is not {self.what}: {', '.join(missing)} missing")
+        return checkout
+
+
+class OriginalModel:
+    """A model that the framework's own code runs."""
+
+    def __init__(
+        self, metadata: ModelMetadata, load: Load, job: Job, *, floor: float, limit: int
+    ) -> None:
+        """The framework's graph lets scores of `floor` through, and `limit` detections."""
+        self.metadata = metadata
+        self._floor = floor
+        self._limit = limit
+        self._worker = _Process(load, job)
+
+    def predict(self, images: Sequence[Image], options: PredictOptions, /) -> list[Detections]:
+        return [
+            self._detections(self._worker.run(image, features=False), image, options)
+            for image in images
+        ]
+
+    def trace(self, image: Image, options: PredictOptions, /) -> Trace:
+        """What the framework's code computes of `image` on its way."""
+        raw = self._worker.run(image, features=True)
+        kept = self._kept(raw, options)
+        return Trace(
+            resized=raw.resized,
+            features=raw.features,
+            proposals=raw.proposals,
+            class_scores=raw.class_scores,
+            boxes=raw.boxes[kept],
+            scores=raw.scores[kept],
+            labels=raw.labels[kept],
+            soft_masks=None if raw.soft_masks is None else raw.soft_masks[kept],
+            detections=self._detections(raw, image, options),
+            least_score=self._least_score(options),
+            limit=min(self._limit, options.max_detections or self._limit),
+        )
+
+    def close(self) -> None:
+        self._worker.close()
+
+    def _kept(self, raw: Raw, options: PredictOptions) -> NDArray[np.int64]:
+        """Which detections are answered, best first."""
+        order = np.argsort(-raw.scores, kind="stable")
+        return order[raw.scores[order] >= self._least_score(options)][: options.max_detections]
+
+    def _least_score(self, options: PredictOptions) -> float:
+        asked = options.score_threshold
+        return max(self.metadata.score_threshold if asked is None else asked, self._floor)
+
+    def _detections(self, raw: Raw, image: Image, options: PredictOptions) -> Detections:
+        kept = self._kept(raw, options)
+        height, width = size = image.shape[0], image.shape[1]
+        limits = np.array([width, height, width, height], np.float32)
+        boxes = np.clip(raw.image_boxes[kept], 0, limits).astype(np.float32)
+        masks: BitMasks | RoiMasks | None = None
+        if options.masks and raw.bitmaps is not None and raw.soft_masks is not None:
+            if options.mask_threshold == ORIGINAL_MASK_THRESHOLD:
+                masks = BitMasks(raw.bitmaps[kept])
+            else:
+                masks = RoiMasks(raw.soft_masks[kept], boxes, size, options.mask_threshold)
+        return Detections(
+            size=size,
+            boxes=boxes,
+            scores=raw.scores[kept].astype(np.float32),
+            category_ids=raw.labels[kept].astype(np.int64),
+            masks=masks,
+            proposals=_proposals(raw, image) if options.proposals else None,
+        )
+
+
+class _Process:
+    """A process in which the framework's code runs, one picture at a time."""
+
+    def __init__(self, load: Load, job: Job) -> None:
+        """Raises InvalidModel if it does not come up."""
+        self._worker = Worker("original code", _work, load, job, log_level=logging.DEBUG)
+        try:
+            self._answer(START_S)
+        except BaseException:
+            self.close()
+            raise
+
+    def run(self, image: Image, *, features: bool) -> Raw:
+        """What the code computes of a picture. Raises BackendFailed if it does not."""
+        try:
+            self._worker.connection.send((image, features))
+            raw: Raw = self._answer(ANSWER_S)
+        except OSError:
+            raise BackendFailed(self._obituary()) from None
+        except InvalidModel as error:
+            raise BackendFailed(error.message) from None
+        return raw
+
+    def close(self) -> None:
+        """End the process. May be called twice."""
+        self._worker.close()
+
+    def _answer(self, timeout_s: float) -> Any:
+        connection = self._worker.connection
+        if not connection.poll(timeout_s):
+            raise InvalidModel(
+                f"the original code gave no answer in {timeout_s} seconds{self._last_words()}"
+            )
+        try:
+            is_fine, answer = connection.recv()
+        except (EOFError, OSError):
+            raise InvalidModel(self._obituary()) from None
+        if not is_fine:
+            raise InvalidModel(f"the original code failed: {answer}{self._last_words()}")
+        return answer
+
+    def _obituary(self) -> str:
+        return f"the process of the original code {self._worker.obituary()}{self._last_words()}"
+
+    def _last_words(self) -> str:
+        """The end of what the process printed."""
+        # What it printed is on its way, unless it has ended.
+        self._worker.ended.wait(PRINTED_S)
+        lines = [line for line in self._worker.lines if NOISE.match(line) is None]
+        return "".join(f"\n    {line[:LINE]}" for line in lines[-LINES:])
+
+
+def set_key(config: Any, key: str, value: Any) -> None:
+    """Set a dotted key of the framework's configuration, which is a tree of attributes."""
+    *parents, leaf = key.split(".")
+    for parent in parents:
+        config = getattr(config, parent)
+    setattr(config, leaf, value)
+
+
+def tensor(graph: Any, name: str) -> Any:
+    """A tensor of the framework's graph. Raises KeyError if it has none of that name."""
+    try:
+        return graph.get_tensor_by_name(f"{name}:0")
+    except KeyError:
+        raise KeyError(
+            f"the graph has no tensor {name}: is this checkout of another version?"
+        ) from None
+
+
+def _work(connection: Connection, load: Load, job: Job) -> None:
+    """What the process does: load once, then answer until nobody asks any more."""
+    os.environ |= {"TF_USE_LEGACY_KERAS": "1", "TF_CPP_MIN_LOG_LEVEL": "2", **job.environment}
+    os.environ.pop("TF_ONEDNN_ASSUME_FROZEN_WEIGHTS", None)
+    # Without oneDNN, TensorFlow cannot pool channels-first on a CPU.
+    os.environ["TF_ENABLE_ONEDNN_OPTS"] = "1"
+    sys.path.insert(0, str(job.checkout))
+    try:
+        code = load(job)
+    # Whatever it is that a stranger's code raises.
+    except (Exception, SystemExit) as error:
+        connection.send((False, f"{type(error).__name__}: {error}"))
+        return
+    connection.send((True, None))
+    while True:
+        try:
+            image, features = connection.recv()
+        except (EOFError, OSError):
+            return
+        try:
+            connection.send((True, code.run(image, features)))
+        except (Exception, SystemExit) as error:
+            connection.send((False, f"{type(error).__name__}: {error}"))
+
+
+def _proposals(raw: Raw, image: Image) -> Proposals:
+    scale = np.sqrt(raw.resized.shape[0] / image.shape[0] * raw.resized.shape[1] / image.shape[1])
+    height, width = image.shape[:2]
+    limits = np.array([width, height, width, height], np.float32)
+    return Proposals(
+        boxes=np.clip(raw.proposals / scale, 0, limits).astype(np.float32),
+        scores=1 - raw.class_scores[:, 0],
+        class_scores=raw.class_scores,
+    )
+
+
+def _threads(count: int) -> dict[str, str]:
+    """What TensorFlow, OpenMP included, is told by."""
+    names = "OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"
+    return dict.fromkeys(names, str(count))
+
+
+def _commit(checkout: Path) -> str:
+    """The commit that is checked out, if git knows."""
+    command = ["git", "-C", str(checkout), "describe", "--always", "--dirty", "--abbrev=40"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return done.stdout.strip()
+
+
+def _digest(checkout: Path) -> str:
+    """Of all its Python files, names included."""
+    digest = hashlib.sha256()
+    for path in sorted(checkout.rglob("*.py")):
+        digest.update(f"{path.relative_to(checkout)}\0".encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _is_installed(wanted: Requirement) -> bool:
+    try:
+        return wanted.specifier.contains(version(wanted.name))
+    except PackageNotFoundError:
+        return False

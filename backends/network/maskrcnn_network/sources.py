@@ -1,0 +1,139 @@
+"""Where the configuration of a network comes from, and what was merely assumed."""
+
+import ast
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import yaml
+
+from maskrcnn_network.config import NetworkConfig
+from maskrcnn_server.backend import ModelConfig
+from maskrcnn_server.errors import InvalidModel, InvalidSetting
+
+CONFIG_FILE = "config.yaml"
+TRAINING_LOG = "log.log"
+ENVIRONMENT = "the environment"
+DEFAULT = "defaults, assumed"
+SHOWN = "TEST.RESULT_SCORE_THRESH_VIS"
+"""What to show is the server's to decide, not the training's."""
+LOG_BYTES = 64 << 20
+"""So much of a training log is read at most."""
+CONFIG_BYTES = 1 << 20
+
+_LOGGED = re.compile(r"Config: -+\n(\{.*?\})\s*(?:\n|$)", re.DOTALL)
+_NUMPY_SCALAR = re.compile(r"np\.\w+\(([^()]*)\)")
+
+
+C = TypeVar("C", bound=NetworkConfig)
+
+
+@dataclass(frozen=True)
+class Configuration(Generic[C]):
+    """A network's configuration, and for each key that something sets, what set it last."""
+
+    network: C
+    values: Mapping[str, Any]
+    """By key, what is configured."""
+    origins: Mapping[str, str]
+
+    def origin(self, key: str) -> str:
+        """What set this key: a file, the environment, or nothing, which is the default."""
+        return self.origins.get(key, DEFAULT)
+
+
+def read(config: ModelConfig, schema: type[C]) -> Configuration[C]:
+    """Of each key the first of: environment, `config.yaml`, TensorPack's `log.log`, default.
+
+    Raises InvalidModel for a file that is no configuration, InvalidSetting for a key that does not
+    exist or a value that is not allowed, naming where it stands. Keys of the log that do not exist
+    here are passed over: it may be of another version.
+    """
+    layers: list[tuple[str, dict[str, Any]]] = []
+    log, file = (config.model_dir / name for name in (TRAINING_LOG, CONFIG_FILE))
+    if log.is_file():
+        useful = schema.keys() - schema.without_effect - {SHOWN}
+        logged = {key: value for key, value in _training_log(log).items() if key in useful}
+        layers.append((TRAINING_LOG, logged))
+    if file.is_file():
+        layers.append((CONFIG_FILE, dict(_config_file(file, schema))))
+    for key, literal in config.overrides.items():
+        layers.append((ENVIRONMENT, {key: _literal(key, literal)}))
+    values: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    for origin, layer in layers:
+        name = f"CONFIG__{next(iter(layer)).replace('.', '__')}" if origin == ENVIRONMENT else ""
+        schema.of(layer, name or str(config.model_dir / origin))
+        values |= layer
+        origins |= dict.fromkeys(layer, origin)
+    return Configuration(schema.of(values, str(config.model_dir)), values, origins)
+
+
+class _Loader(yaml.SafeLoader):
+    """Without aliases, by which nine lines can stand for a billion."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("aliases are not supported")
+        return super().compose_node(parent, index)
+
+
+def _training_log(path: Path) -> dict[str, Any]:
+    """The configuration that TensorPack's `finalize_configs` logged last, as dotted keys.
+
+    It is a dictionary as Python prints it, which is parsed as a literal: nothing is evaluated.
+    """
+    with path.open(encoding="utf-8", errors="replace") as file:
+        text = file.read(LOG_BYTES)
+    logged = _LOGGED.match(text, max(0, text.rfind("Config: -----")))
+    if logged is None:
+        return {}
+    try:
+        tree = ast.literal_eval(_NUMPY_SCALAR.sub(r"\1", logged[1]))
+    except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
+        raise InvalidModel(
+            f"{path}: the configuration in it cannot be read ({error}); remove the file, and put "
+            f"what differs from the framework's defaults into {CONFIG_FILE}"
+        ) from None
+    return dict(_flat(tree, ""))
+
+
+def _config_file(path: Path, schema: type[NetworkConfig]) -> Iterator[tuple[str, Any]]:
+    """Dotted keys and values of a file with the framework's keys, nested or dotted.
+
+    They stand at the top or below `config_inference`; `class_names` are the
+    classes' names. Other lower-case keys are the author's own, unless the framework has them.
+    """
+    try:
+        with path.open(encoding="utf-8") as file:
+            content = yaml.load(file.read(CONFIG_BYTES), _Loader)  # noqa: S506 (it is the safe one)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InvalidModel(f"{path}: not YAML ({error})") from None
+    if not isinstance(content, dict):
+        raise InvalidModel(f"{path}: a mapping of configuration keys is needed")
+    keys = {str(key): value for key, value in content.items()}
+    if "class_names" in keys:
+        yield schema.key("class_names"), keys["class_names"]
+    inference = keys.get("config_inference")
+    yield from _flat(inference if isinstance(inference, dict) else {}, "")
+    known = schema.keys()
+    own = {key: value for key, value in keys.items() if key[:1].isupper() or key in known}
+    yield from _flat(own, "")
+
+
+def _flat(tree: Mapping[Any, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _literal(key: str, literal: str) -> Any:
+    try:
+        return yaml.load(literal, _Loader)  # noqa: S506 (it is the safe one)
+    except yaml.YAMLError:
+        name = f"CONFIG__{key.replace('.', '__')}"
+        raise InvalidSetting(f"{name}={literal}: not a YAML literal") from None

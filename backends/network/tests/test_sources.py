@@ -1,0 +1,80 @@
+from pathlib import Path
+
+import pytest
+
+from maskrcnn_network.sources import read
+from maskrcnn_network.tensorpack_config import TensorPackConfig
+from maskrcnn_server.backend import ModelConfig
+from maskrcnn_server.errors import InvalidModel
+
+LOG = """\x1b[32m[1123 05:19:15 @logger.py:94]\x1b[0m Argv: train.py --config MODE_MASK=True
+\x1b[32m[1123 05:19:16 @config.py:303]\x1b[0m Config: ------------------------------------------
+{'BACKBONE': {'FREEZE_AFFINE': False, 'NORM': 'FreezeBN', 'RESNET_NUM_BLOCKS': [3, 4, 6, 3]},
+ 'DATA': {'BASEDIR': '/data', 'CLASS_NAMES': ['BG', "cat's", 'dog'], 'NUM_CATEGORY': 2},
+ 'MODE_FPN': True,
+ 'PREPROC': {'MAX_SIZE': %s, 'PIXEL_MEAN': [123.675, 116.28, 103.53],
+             'TEST_SHORT_EDGE_SIZE': 600},
+ 'RPN': {'A_KEY_OF_ANOTHER_VERSION': 7, 'ANCHOR_SIZES': (32, 64, 128, 256, 512)},
+ 'TEST': {'RESULTS_PER_IM': 50},
+ 'TRAINER': 'replicated'}
+\x1b[32m[1123 05:19:17 @train.py:50]\x1b[0m Warm Up Schedule (steps, value): [(0, 1e-05)]
+"""
+
+
+def log(folder: Path, max_size: str = "1344.0") -> Path:
+    (folder / "log.log").write_text(LOG % max_size)
+    return folder
+
+
+@pytest.mark.parametrize("printed", ["1344.0", "np.float64(1344.0)"], ids=["numpy 1", "numpy 2"])
+def test_training_log_is_read(tmp_path: Path, printed: str) -> None:
+    found = read(ModelConfig(model_dir=log(tmp_path, printed)), TensorPackConfig)
+    assert found.network.short_edge == 600
+    assert found.network.max_size == 1344
+    assert found.network.class_names == ("BG", "cat's", "dog")
+    assert found.origin("PREPROC.MAX_SIZE") == "log.log"
+    assert "assumed" in found.origin("FPN.PROPOSAL_MODE")
+
+
+def test_environment_wins_over_the_file_and_the_file_over_the_log(tmp_path: Path) -> None:
+    (log(tmp_path) / "config.yaml").write_text(
+        "PREPROC: {TEST_SHORT_EDGE_SIZE: 700}\nTEST: {RESULTS_PER_IM: 60}"
+    )
+    found = read(
+        ModelConfig(model_dir=tmp_path, overrides={"TEST.RESULTS_PER_IM": "70"}), TensorPackConfig
+    )
+    assert (found.network.short_edge, found.network.detections) == (700, 70)
+    assert found.origin("PREPROC.MAX_SIZE") == "log.log"
+    assert found.origin("PREPROC.TEST_SHORT_EDGE_SIZE") == "config.yaml"
+    assert found.origin("TEST.RESULTS_PER_IM") == "the environment"
+
+
+def test_of_several_trainings_in_a_log_the_last_one_counts(tmp_path: Path) -> None:
+    text = LOG % "1344.0"
+    (tmp_path / "log.log").write_text(text + text.replace("_SIZE': 600", "_SIZE': 640"))
+    assert read(ModelConfig(model_dir=tmp_path), TensorPackConfig).network.short_edge == 640
+
+
+def test_log_without_a_configuration_says_nothing(tmp_path: Path) -> None:
+    (tmp_path / "log.log").write_text("Epoch 1 (global_step 500) finished")
+    assert read(ModelConfig(model_dir=tmp_path), TensorPackConfig).origins == {}
+
+
+@pytest.mark.parametrize("value", ["__import__('os').system('touch x')", "f(1)", "["])
+def test_nothing_in_a_log_is_evaluated(tmp_path: Path, value: str) -> None:
+    with pytest.raises(InvalidModel, match=r"log\.log: the configuration in it cannot be read"):
+        read(ModelConfig(model_dir=log(tmp_path, value)), TensorPackConfig)
+
+
+def test_long_log_is_read_quickly(tmp_path: Path) -> None:
+    """Many beginnings without an end once took time that grew with their square."""
+    (tmp_path / "log.log").write_text("Config: -----\n{\n" * 400_000)
+    assert read(ModelConfig(model_dir=tmp_path), TensorPackConfig).origins == {}
+
+
+def test_aliases_are_refused(tmp_path: Path) -> None:
+    lines = ["A0: &a0 {x: 1}"]
+    lines += [f"A{i}: &a{i} {{x: *a{i - 1}, y: *a{i - 1}}}" for i in range(1, 60)]
+    (tmp_path / "config.yaml").write_text("\n".join(lines))
+    with pytest.raises(InvalidModel, match="aliases are not supported"):
+        read(ModelConfig(model_dir=tmp_path), TensorPackConfig)

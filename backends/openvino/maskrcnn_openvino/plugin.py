@@ -1,0 +1,67 @@
+"""What this distribution brings to the server."""
+
+from collections.abc import Callable, Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from maskrcnn_server import hookimpl
+from maskrcnn_server.backend import ModelMetadata, Precision
+from maskrcnn_server.engine import Engine, Setup
+from maskrcnn_server.errors import InvalidSetting
+from maskrcnn_server.machine import lacks_instructions
+
+if TYPE_CHECKING:
+    from maskrcnn_network.checkpoints.writing import Write
+    from maskrcnn_network.dialect import WriteNetwork
+    from maskrcnn_network.graph.network import Network, Variables
+    from maskrcnn_openvino.session import OpenVinoSession
+
+api_version = "1.1"
+
+
+class OpenVinoEngine:
+    """Computes on CPUs: in float32, in bfloat16 where the CPU has it, and in 8-bit integers."""
+
+    name = "openvino"
+
+    def lacks(self, device: str, precision: Precision, /) -> str | None:
+        if device != "cpu":
+            return "computes on CPUs only"
+        if precision in ("tf32", "float16"):
+            return f"does not compute in {precision} on a CPU"
+        if find_spec("openvino") is None:
+            return "openvino is not installed: pip install maskrcnn-openvino"
+        return lacks_instructions(precision)
+
+    def open(
+        self, network: "Network", variables: "Variables", setup: Setup, /
+    ) -> "OpenVinoSession":
+        from maskrcnn_openvino.session import OpenVinoSession
+
+        return OpenVinoSession(network, variables, setup)
+
+    def writers(self) -> Mapping[str, "WriteNetwork"]:
+        """`onnx`: one file that describes itself, for the backend of that name."""
+        return {"onnx": _write_onnx}
+
+    def savers(self) -> Mapping[str, "Write"]:
+        return {}
+
+
+def _write_onnx(
+    network: "Network", variables: "Variables", metadata: ModelMetadata, target: Path
+) -> None:
+    try:
+        from maskrcnn_openvino.onnx_file import write
+    except ImportError:
+        raise InvalidSetting(
+            "onnx is not installed: pip install 'maskrcnn-openvino[onnx]'"
+        ) from None
+    write(network, variables, metadata, target)
+
+
+@hookimpl
+def register_engines(register: Callable[[Engine], None]) -> None:
+    """The OpenVINO engine."""
+    register(OpenVinoEngine())

@@ -1,0 +1,166 @@
+"""A network, compiled by OpenVINO for this CPU."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from maskrcnn_network.engine import Ask, Floats, Integers, Intermediate, Output, Regions
+from maskrcnn_network.graph.network import Network, Variables
+from maskrcnn_openvino.graphs import PARTS, Graphs
+from maskrcnn_openvino.runtime import openvino
+from maskrcnn_server.backend import Image
+from maskrcnn_server.engine import Ranges, Setup
+from maskrcnn_server.rle import Size
+from maskrcnn_server.stopwatch import stage
+
+ANY = 1 << 31
+"""More pixels than any images have."""
+THREADS_A_STREAM = 8
+"""Number of threads beyond which one image keeps fewer of them busy."""
+
+HINTS = {"float32": "f32", "int8": "f32", "bfloat16": "bf16"}
+
+
+def settings(threads: int, precision: str = "float32") -> dict[str, Any]:
+    """How OpenVINO compiles for a CPU."""
+    return {
+        # Where a CPU has bfloat16, it would be used unasked.
+        "INFERENCE_PRECISION_HINT": HINTS[precision],
+        "INFERENCE_NUM_THREADS": threads,
+        # Kernels would be kept for every size of image.
+        "CPU_RUNTIME_CACHE_CAPACITY": 0,
+        # Models in other processes would be pinned to the same cores.
+        "ENABLE_CPU_PINNING": False,
+    }
+
+
+class OpenVinoSession:
+    """Computes each image by itself, as many side by side as there are streams."""
+
+    def __init__(self, network: Network, variables: Variables, setup: Setup) -> None:
+        self._network = network
+        self._setup = setup
+        self._streams = setup.streams or max(1, setup.threads // THREADS_A_STREAM)
+        self.max_batch = self._streams
+        self.batch_pixels = 0 if self._streams == 1 else ANY
+        self.facts = {
+            "library": f"OpenVINO {openvino.__version__.partition('-')[0]}",
+            "threads": f"{setup.threads} in {self._streams} streams",
+        }
+        self._graphs = Graphs(network, network.folded(variables, channels_last=False), setup.ranges)
+        self._core = openvino.Core()
+        compiled = self._compiled(self._graphs.detector(), NUM_STREAMS=self._streams)
+        self._idle = [compiled.create_infer_request() for _ in range(self._streams)]
+        self._others: dict[str, Any] = {}
+        """Requests of graphs that show more than detections, by what they are for."""
+
+    def run(self, images: Sequence[Image], sizes: Sequence[Size], ask: Ask, /) -> Output:
+        outputs: list[Output] = []
+        for start in range(0, len(images), self._streams):
+            those = slice(start, start + self._streams)
+            running = []
+            for request, image, size in zip(self._idle, images[those], sizes[those], strict=False):
+                with stage("preprocess"):
+                    feed = self._feed(image, size, ask)
+                request.start_async(feed, share_inputs=True)
+                running.append((request, feed))
+            for request, _ in running:
+                with stage("network"):
+                    request.wait()
+                    outputs.append(self._output(request, len(outputs), ask))
+        return _joined(outputs)
+
+    def close(self) -> None:
+        self._idle, self._others = [], {}
+
+    def stages(self, image: Image, size: Size, ask: Ask, /) -> Intermediate:
+        """What `run` computes of an image, with proposals; by a graph of its own."""
+        request = self._other("stages", lambda: self._graphs.detector(shown=True))
+        request.infer(self._feed(image, size, ask))
+        features = (request.get_tensor(name).data for name in self._graphs.feature_names)
+        output = self._output(request, 0, replace(ask, proposals=True))
+        return Intermediate(tuple(np.moveaxis(f[0], 0, -1).copy() for f in features), output)
+
+    def masks_of(self, features: Sequence[Floats], boxes: Floats, labels: Integers, /) -> Floats:
+        """Mask probabilities (N, m, m) of any boxes (N, 4) on `Intermediate.features`."""
+        request = self._other("masks", self._graphs.masker)
+        maps = (np.ascontiguousarray(np.moveaxis(f, -1, 0)[None]) for f in features)
+        request.infer(
+            {
+                **dict(zip(self._graphs.feature_names, maps, strict=True)),
+                "boxes": np.ascontiguousarray(boxes, np.float32),
+                "labels": np.ascontiguousarray(labels, np.int64),
+            }
+        )
+        return np.array(request.get_tensor("masks").data)
+
+    def seconds(self, image: Image, size: Size, ask: Ask, /) -> Mapping[str, float]:
+        """Seconds of each part of the network, by OpenVINO's own clock."""
+        request = self._other("seconds", self._graphs.detector, PERF_COUNT=True)
+        request.infer(self._feed(image, size, ask))
+        seconds = dict.fromkeys(PARTS, 0.0)
+        for node in request.profiling_info:
+            part = node.node_name.partition(":")[0]
+            if part in seconds:
+                seconds[part] += node.real_time.total_seconds()
+        return seconds
+
+    def ranges(self, image: Image, size: Size, layers: Sequence[str], /) -> Ranges:
+        """The least and largest number that goes into each layer for an image."""
+        request = self._other("ranges", lambda: self._graphs.observer(layers))
+        request.infer(self._feed(image, size, Ask(score_threshold=0.0, limit=100)))
+        found = request.get_tensor("ranges").data.reshape(-1, 2)
+        return {n: (float(low), float(high)) for n, (low, high) in zip(layers, found, strict=True)}
+
+    def _feed(self, image: Image, size: Size, ask: Ask) -> dict[str, NDArray[Any]]:
+        rule = self._network.config.preparation
+        return {
+            "images": rule.batch([image], [size], rule.padded_size(size)),
+            "sizes": np.array([size], np.float32),
+            "score_threshold": np.array(ask.score_threshold, np.float32),
+            "limit": np.array([ask.limit], np.int64),
+            "with_masks": np.array([ask.masks], np.int64),
+        }
+
+    def _output(self, request: Any, image: int, ask: Ask) -> Output:
+        def tensor(name: str) -> Any:
+            return request.get_tensor(name).data.copy()
+
+        boxes, regions = tensor("boxes"), None
+        has_masks = ask.masks and self._network.architecture.has_masks
+        if ask.proposals:
+            seen = tensor("proposal_boxes")
+            owners = np.full(len(seen), image)
+            regions = Regions(seen, tensor("proposal_scores"), owners, tensor("class_scores"))
+        return Output(
+            boxes=boxes,
+            scores=tensor("scores"),
+            labels=tensor("labels"),
+            images=np.full(len(boxes), image),
+            masks=tensor("masks") if has_masks else None,
+            proposals=regions,
+        )
+
+    def _other(self, purpose: str, graph: Callable[[], Any], **more: Any) -> Any:
+        if purpose not in self._others:
+            compiled = self._compiled(graph(), **more)
+            self._others[purpose] = compiled.create_infer_request()
+        return self._others[purpose]
+
+    def _compiled(self, graph: Any, **more: Any) -> Any:
+        given = settings(self._setup.threads, self._setup.precision) | more
+        return self._core.compile_model(graph, "CPU", given)
+
+
+def _joined(outputs: list[Output]) -> Output:
+    """Those of single images as that of a batch."""
+    if len(outputs) == 1:
+        return outputs[0]
+    *parts, proposals = (
+        None if values[0] is None else values for values in zip(*outputs, strict=True)
+    )
+    regions = proposals and Regions(*map(np.concatenate, zip(*proposals, strict=True)))
+    return Output(*(part and np.concatenate(part) for part in parts), regions)
