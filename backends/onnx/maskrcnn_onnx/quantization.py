@@ -105,7 +105,7 @@ def _measured(
     reference = served.predict(measured, OPTIONS)
     for part, nodes in parts.items():
         alone = _quantized(model, {part: nodes}, ranges).SerializeToString()
-        found = served.with_session(OpenVino(alone, threads)).predict(measured, OPTIONS)
+        found = served.computed_by(OpenVino(alone, threads)).predict(measured, OPTIONS)
         yield LayerChange(part, _change(found, reference))
 
 

@@ -75,7 +75,7 @@ def assert_as_defined() -> Callable[[Path, Image], None]:
     def check(folder: Path, image: Image) -> None:
         model = OnnxBackend().load(ModelConfig(model_dir=folder))
         (file,) = folder.glob("*.onnx")
-        plain = model.with_session(Plain(file))
+        plain = model.computed_by(Plain(file))
         (ours,), (theirs,) = (m.predict([image], PredictOptions()) for m in (model, plain))
         assert len(ours) > 0
         result = compare(ours, theirs, box_tolerance=0.1)

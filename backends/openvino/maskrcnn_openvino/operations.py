@@ -146,7 +146,7 @@ def _roi_align(x: list[Node], a: Mapping[str, Any]) -> Node:
         a["sampling_ratio"],
         a["spatial_scale"],
         "avg",
-        "half_pixel" if half else "asymmetric",
+        "half_pixel_for_nn" if half else "asymmetric",
     )
 
 
