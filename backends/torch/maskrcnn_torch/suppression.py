@@ -112,8 +112,8 @@ def _matrix(boxes: Tensor, iou_threshold: float) -> Tensor:
 def _overlaps(boxes: Tensor, others: Tensor, iou_threshold: float) -> Tensor:
     """Whether IoU is above the threshold, (..., N, M) bool, of `boxes` with `others`.
 
-    Operations are those of TensorFlow's and ONNX Runtime's suppression, to the last bit. As there, a
-    box without area overlaps none: 0 / 0 is above no threshold.
+    Operations are those of TensorFlow's and ONNX Runtime's suppression, to the last bit. As there,
+    a box without area overlaps none: 0 / 0 is above no threshold.
     """
     x1, y1, x2, y2 = boxes[..., :, None, :].unbind(-1)
     u1, v1, u2, v2 = others[..., None, :, :].unbind(-1)
