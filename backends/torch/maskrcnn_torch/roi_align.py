@@ -100,7 +100,9 @@ def _counts(extent: Tensor, resolution: int, samples: int) -> Tensor:
     """Samples of a bin along x and y, (R, 2) int64, for regions of this `extent`."""
     if samples:
         return torch.full_like(extent, samples, dtype=torch.int64)
-    return (extent / resolution).ceil().clamp(0, MAX_SAMPLES).long()
+    # Divided by a tensor: by a number, CUDA multiplies by its reciprocal, and 7 / 7 may exceed 1.
+    size = extent / torch.full_like(extent, resolution)
+    return size.ceil().clamp(0, MAX_SAMPLES).long()
 
 
 def _taps(
