@@ -43,6 +43,9 @@ class OpenVinoOperations(SymbolicOperations):
         made = NODES[operator](nodes, attributes)
         self._count += 1
         made.set_friendly_name(f"{self.part}:{name or operator}#{self._count}")
+        if operator in ("Conv", "Gemm"):  # which is a product, and the sum with its bias
+            product = made.input_value(0).get_node()
+            product.set_friendly_name(f"{self.part}:{name}/product#{self._count}")
         return [made.output(i) for i in range(outputs)]
 
     def weights(self, name: str, values: NDArray[np.float32]) -> Symbol:
