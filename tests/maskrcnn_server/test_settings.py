@@ -27,6 +27,8 @@ GOOD: dict[str, tuple[str, object]] = {
     "drain_timeout_s": ("7", 7),
     "max_waiting": ("0", 0),
     "engine": ("original", "original"),
+    "device": ("cuda:1", "cuda:1"),
+    "streams": ("2", 2),
     "isolation": ("process", "process"),
     "predict_timeout_s": ("12.5", 12.5),
     "load_timeout_s": ("90", 90),

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from maskrcnn_network.engine import Observes
+from maskrcnn_network.folder import INT8_FILE
 from maskrcnn_network.graph.folding import Weights
 from maskrcnn_network.model import NetworkModel
 from maskrcnn_server.agreement import compare
@@ -23,7 +24,6 @@ from maskrcnn_server.detections import Detections
 from maskrcnn_server.engine import Ranges
 from maskrcnn_server.errors import InvalidModel, InvalidSetting
 
-FILE = "int8.json"
 FILE_BYTES = 1 << 20
 MIN_CHANNELS = 16
 """Number of channels in and out of a layer below which integers save nothing."""
@@ -59,7 +59,7 @@ class Calibration(BaseModel):
 
     def write(self, folder: Path) -> Path:
         """Put it beside a checkpoint."""
-        path = folder / FILE
+        path = folder / INT8_FILE
         path.write_text(self.model_dump_json(indent=1) + "\n", "utf-8")
         return path
 
@@ -69,7 +69,7 @@ def read(folder: Path, variables: Mapping[str, NDArray[np.float32]]) -> Calibrat
 
     Raises InvalidModel if there is none, or one of other weights.
     """
-    path = folder / FILE
+    path = folder / INT8_FILE
     if not path.is_file():
         raise InvalidModel(
             f"{path}: no such file, which int8 needs: make it with "

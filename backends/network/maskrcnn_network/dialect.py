@@ -34,7 +34,7 @@ from maskrcnn_server.backend import (
     PredictOptions,
     Probe,
 )
-from maskrcnn_server.engine import ORIGINAL, Setup, choose
+from maskrcnn_server.engine import ORIGINAL, Choice, Setup, choose
 from maskrcnn_server.errors import InvalidModel, InvalidSetting
 from maskrcnn_server.machine import available_cpus
 from maskrcnn_server.plugins import installed_engines
@@ -83,6 +83,10 @@ class Dialect(Generic[C]):
         except (InvalidModel, InvalidSetting) as error:
             return Probe(facts={}, problems=[error.message])
 
+    def choice(self, config: ModelConfig, /) -> Choice:
+        """The engine that would compute. Raises InvalidSetting if none does."""
+        return choose(installed_engines(), config)
+
     def load(self, config: ModelConfig, /) -> Model:
         folder = self.read(config)
         if config.engine == ORIGINAL:
@@ -100,7 +104,7 @@ class Dialect(Generic[C]):
         variables: Variables,
         calibrated: Calibration | None,
     ) -> NetworkModel:
-        choice = choose(installed_engines(), config)
+        choice = self.choice(config)
         setup = Setup(
             device=choice.device,
             precision=config.precision,

@@ -86,7 +86,10 @@ class NetworkModel:
         return self.session.seconds(image, size, self._ask(options))
 
     def trace(self, image: Image, options: PredictOptions, /) -> Trace:
-        """What `predict` computes of `image`. Raises InvalidSetting if the engine cannot show it."""
+        """What `predict` computes of `image` on its way.
+
+        Raises InvalidSetting if the engine cannot show it.
+        """
         session = self.session
         if not isinstance(session, ShowsStages):
             raise InvalidSetting("this engine does not show the stages of a network")
