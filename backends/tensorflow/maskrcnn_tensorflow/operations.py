@@ -4,7 +4,6 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
@@ -212,7 +211,7 @@ class TensorFlowOperations(Operations):
     def suppress(self, boxes: Tensor, scores: Tensor, keep: int | Tensor, iou: float) -> Tensor:
         # All lists in one map: its iterations run in parallel.
         return tf.map_fn(
-            lambda candidates: _suppress(*candidates, keep, iou),
+            lambda one: _suppress(one[0], one[1], keep, iou),
             (boxes, scores),
             fn_output_signature=tf.float32,
             parallel_iterations=16,
@@ -289,9 +288,9 @@ def _adaptive(
     ) -> tuple[tf.Tensor, tf.TensorArray, tf.TensorArray]:
         own = tf.where(kind_of == i)[:, 0]
         rows, columns = kinds[i] // MAX_SAMPLES, kinds[i] % MAX_SAMPLES
+        own_low, own_extent, own_images = (tf.gather(x, own) for x in (low, extent, images))
         across = tf.stack([resolution * rows, resolution * columns])
-        of_own = (tf.gather(x, own) for x in (low, extent, images))
-        samples = _samples(padded, *of_own, across)
+        samples = _samples(padded, own_low, own_extent, own_images, across)
         by_bin = [-1, resolution, rows, resolution, columns, channels]
         mean = tf.reduce_mean(tf.reshape(samples, by_bin), axis=[2, 4])
         return i + 1, means.write(i, mean), members.write(i, own)

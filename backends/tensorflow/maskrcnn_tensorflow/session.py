@@ -9,9 +9,10 @@ from typing import Any, TypeVar
 import numpy as np
 import tensorflow as tf
 
-from maskrcnn_network.engine import Ask, Floats, Integers, Intermediate, Output, Regions
+from maskrcnn_network.engine import Ask, Integers, Intermediate, Output, Regions
 from maskrcnn_network.graph.heads import Found
 from maskrcnn_network.graph.network import Network, Stages, Variables
+from maskrcnn_network.preparation import Floats
 from maskrcnn_server.backend import Image
 from maskrcnn_server.engine import Setup
 from maskrcnn_server.rle import Size
@@ -32,7 +33,7 @@ class TensorFlowSession:
     """Computes the images of a call together."""
 
     max_batch = 4
-    """Each image takes about half a gigabyte on its way."""
+    """Number of images in one call at most: each takes about half a gigabyte on its way."""
 
     def __init__(self, network: Network, variables: Variables, setup: Setup) -> None:
         kind, _, index = setup.device.partition(":")
@@ -41,6 +42,9 @@ class TensorFlowSession:
         self._dtype = tf.as_dtype(setup.precision)
         self.batch_pixels = 0 if kind == "cpu" else GPU_PIXELS
         self.facts = {"library": f"TensorFlow {tf.__version__}", "threads": threads()}
+        if kind == "cuda":
+            # TensorFlow would compute in TF32 unasked.
+            tf.config.experimental.enable_tensor_float_32_execution(False)
         with tf.device(self._device):
             folded = network.folded(variables, channels_last=True)
             ops = TensorFlowOperations(folded, self._dtype)
@@ -109,21 +113,20 @@ class TensorFlowSession:
             feed = self._feed(images, sizes, ask)
         with stage("network"), tf.device(self._device):
             stages: Stages = self._detect(*feed)
-            _, (boxes, scores, owners_of), probabilities, found = stages
+            boxes, scores, labels, owners = map(np.asarray, stages.found)
             masks = regions = None
             if ask.masks and self._network.architecture.has_masks:
-                masks = np.asarray(self._masked(stages.features, found))
+                masks = np.asarray(self._masked(stages.features, stages.found))
             if ask.proposals:
-                seen = boxes, scores, owners_of.images, probabilities
-                regions = Regions(*map(np.asarray, seen))
-            return stages, Output(*map(np.asarray, found), masks, regions)
+                seen, objectness, slots = stages.proposals
+                parts = seen, objectness, slots.images, stages.probabilities
+                regions = Regions(*(np.asarray(part) for part in parts))
+            return stages, Output(boxes, scores, labels, owners, masks, regions)
 
     def _masked(self, features: list[tf.Tensor], found: Found) -> tf.Tensor:
         return self._masks(features, found.boxes, found.labels, found.images)
 
-    def _feed(
-        self, images: Sequence[Image], sizes: Sequence[Size], ask: Ask
-    ) -> tuple[Any, ...]:
+    def _feed(self, images: Sequence[Image], sizes: Sequence[Size], ask: Ask) -> tuple[Any, ...]:
         """What `Network.detect` takes."""
         rule = self._network.config.preparation
         return (
