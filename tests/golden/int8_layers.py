@@ -114,7 +114,7 @@ def assert_each_as_defined(folder: Path, image: Image) -> None:
     places = _places(model.graph)
     watched = _Watched(model, places)
     plain = _Plain(model, places, watched.seen)
-    models = (served, served.with_session(watched), served.with_session(plain))
+    models = (served, served.computed_by(watched), served.computed_by(plain))
     ours, seen, theirs = (m.predict([image], PredictOptions())[0] for m in models)
     assert len(ours) > 0
     _assert_same(seen, ours)
