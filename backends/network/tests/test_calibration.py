@@ -104,7 +104,7 @@ def test_parts_that_change_too_much_stay_in_float32(
     demo_dir: Path, samples: list[Image], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     some = {"maskrcnn/fcn3": ["maskrcnn/fcn3"], "group0/block0": ["group0/block0/conv2"]}
-    monkeypatch.setattr(calibration, "parts", lambda layers: some)
+    monkeypatch.setattr(calibration, "parts", lambda _: some)
     folder = tmp_path / "model"
     shutil.copytree(demo_dir, folder)
     changes: list[LayerChange] = []
