@@ -56,6 +56,17 @@ class Output(NamedTuple):
     proposals: Regions | None = None
 
 
+def joined(outputs: Sequence[Output]) -> Output:
+    """Those of parts of a batch as that of the batch."""
+    if len(outputs) == 1:
+        return outputs[0]
+    *parts, proposals = (
+        None if values[0] is None else values for values in zip(*outputs, strict=True)
+    )
+    regions = proposals and Regions(*map(np.concatenate, zip(*proposals, strict=True)))
+    return Output(*(part and np.concatenate(part) for part in parts), regions)
+
+
 class Session(Protocol):
     """A network with its weights, ready to run. One thread at a time uses it."""
 

@@ -1,6 +1,5 @@
-"""The device that computes."""
+"""GPUs: whether they can be used, what they are, and how they fail."""
 
-import platform
 import re
 import warnings
 from pathlib import Path
@@ -9,25 +8,6 @@ import torch
 
 DRIVER = Path("/proc/driver/nvidia/version")
 """Where NVIDIA's driver for Linux says its version."""
-
-
-def pick(device: str) -> torch.device:
-    """The device called `auto` (CUDA if usable), `cpu`, `cuda` or `cuda:N`.
-
-    Raises ValueError for other names and for a device that cannot be used.
-    """
-    match = re.fullmatch(r"auto|cpu|cuda(?::(\d+))?", device)
-    if match is None:
-        raise ValueError(f"device {device!r} is unknown; use auto, cpu, cuda or cuda:N")
-    if device == "cpu":
-        return torch.device("cpu")
-    index = int(match[1] or 0)
-    problem = usable_cuda(index)
-    if problem is None:
-        return torch.device("cuda", index)
-    if device == "auto":
-        return torch.device("cpu")
-    raise ValueError(f"device {device!r} cannot be used: {problem}; use cpu or auto")
 
 
 def usable_cuda(index: int = 0) -> str | None:
@@ -54,19 +34,34 @@ def usable_cuda(index: int = 0) -> str | None:
 
 
 def description(device: torch.device) -> dict[str, str]:
-    """The device's and its software's names and versions, for people to read."""
-    versions = {"torch": str(torch.__version__)}
+    """The library and the GPU, for people to read."""
+    library = f"PyTorch {torch.__version__.partition('+')[0]}"
     if device.type != "cuda":
-        return {"name": platform.processor() or platform.machine(), **versions}
+        return {"library": library}
     properties = torch.cuda.get_device_properties(device)
     return {
-        "name": properties.name,
-        "compute_capability": f"{properties.major}.{properties.minor}",
-        "memory": f"{properties.total_memory / 2**30:.1f} GiB",
+        "library": f"{library}, CUDA {torch.version.cuda}",
+        "GPU": properties.name,
+        "GPU memory": f"{properties.total_memory / 2**30:.1f} GiB",
+        "compute capability": f"{properties.major}.{properties.minor}",
         "driver": _driver_version(),
-        "cuda": str(torch.version.cuda),
-        **versions,
     }
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether a call failed for want of the GPU's memory; another may succeed."""
+    text = str(error)
+    return isinstance(error, torch.OutOfMemoryError) or any(
+        words in text for words in ("CUDA error: out of memory", "STATUS_ALLOC_FAILED")
+    )
+
+
+def is_lost(error: RuntimeError) -> bool:
+    """Whether a call failed so that this process cannot use the GPU any more."""
+    failed = isinstance(error, torch.AcceleratorError) or re.search(
+        r"CUDA error|Triton Error \[CUDA\]", str(error)
+    )
+    return bool(failed) and not is_out_of_memory(error)
 
 
 def _driver_version() -> str:

@@ -2,111 +2,157 @@
 # mypy: disable-error-code="no-untyped-call"
 # PyTorch's streams have no types.
 
+import logging
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from typing import ClassVar, TypeAlias
+from functools import partial
+from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
 from torch import Tensor
 
-Function: TypeAlias = Callable[..., tuple[Tensor, ...]]
+from maskrcnn_torch.devices import is_lost, is_out_of_memory
 
 WARM_UP_RUNS = 2
 """Runs before a recording: they choose algorithms, compile kernels and allocate workspaces."""
 
+T, U = TypeVar("T"), TypeVar("U")
+
+logger = logging.getLogger(__name__)
+
 
 class CudaGraph:
-    """A function of tensors, recorded for inputs of certain shapes.
+    """A function of tensors, recorded on the current device for inputs of certain shapes.
 
-    It reads and writes buffers of its own. All else it needs lies in memory it shares with
-    `other`, a recording on the same device: nothing in there outlives a replay.
+    What it returns is its own, and others may be recorded that read it. All else it needs lies in
+    memory that it shares with `other`: nothing in there outlives a replay.
     """
 
     device_type: ClassVar[str] = "cuda"
 
     def __init__(
-        self, function: Function, inputs: tuple[Tensor, ...], other: "CudaGraph | None"
+        self, function: Callable[..., Any], inputs: tuple[Tensor, ...], other: "CudaGraph | None"
     ) -> None:
-        device = inputs[0].device
         # Memory is reused between recordings of one stream alone.
-        self._stream: torch.cuda.Stream = other._stream if other else torch.cuda.Stream(device)
+        self._stream: torch.cuda.Stream = other._stream if other else torch.cuda.Stream()
         self._graph = torch.cuda.CUDAGraph()
         self._inputs = tuple(value.clone() for value in inputs)
-        self._stream.wait_stream(torch.cuda.current_stream(device))
+        self._function = function  # what it refers to must stay where it is
+        self.later: dict[Hashable, CudaGraph] = {}
+        """Recordings that read what this one makes."""
+        self._stream.wait_stream(torch.cuda.current_stream())
         # Entered here and not by `graph` alone, which stays on its stream if a recording fails.
         with torch.cuda.stream(self._stream):
             for _ in range(WARM_UP_RUNS):
-                outputs = function(*self._inputs)
-            self._outputs = tuple(torch.empty_like(value) for value in outputs)
-            del outputs
+                function(*self._inputs)
             with torch.cuda.graph(
                 self._graph,
                 pool=other._graph.pool() if other else None,
                 stream=self._stream,
                 capture_error_mode="thread_local",
             ):
-                for target, value in zip(self._outputs, function(*self._inputs), strict=True):
-                    target.copy_(value)
-        torch.cuda.current_stream(device).wait_stream(self._stream)
+                # It is kept, so nothing that is recorded later is put in its place.
+                self._result = function(*self._inputs)
+        torch.cuda.current_stream().wait_stream(self._stream)
 
-    def replay(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        """The outputs, valid until the next replay, on the current stream."""
+    def replay(self, *inputs: Tensor) -> Any:
+        """What the function makes of inputs, valid until the next replay, on the current stream."""
         for target, value in zip(self._inputs, inputs, strict=True):
             target.copy_(value, non_blocking=True)
         self._graph.replay()
-        return self._outputs
+        return self._result
 
 
-class GraphCache:
-    """Functions that are run as graphs once they are called with the same shapes again.
+class Ran(Generic[T]):
+    """What a function made, and what can go on from there."""
 
-    The last `limit` graphs are kept; memory that does not suffice lowers that. On a CPU, functions
-    are simply called. For one thread at a time and one stream; other threads may use the device.
-    Functions take and return tensors on the device, and must not wait for it.
+    def __init__(
+        self, result: T, graph: CudaGraph | None = None, cache: "GraphCache[T] | None" = None
+    ) -> None:
+        self.result = result
+        self._graph = graph
+        self._cache = cache
+
+    def then(self, key: Hashable, function: Callable[[T], U]) -> U:
+        """What `function` makes of the result: replayed, if that was, and so recorded if need be.
+
+        `key` is what distinguishes it from others. Valid until the next run of both.
+        """
+        graph, cache = self._graph, self._cache
+        if graph is None or cache is None:
+            return function(self.result)
+        if key not in graph.later:
+            recorded = cache.record(partial(function, self.result), (), graph)
+            if recorded is None:
+                return function(self.result)
+            graph.later[key] = recorded
+        made: U = graph.later[key].replay()
+        return made
+
+
+class GraphCache(Generic[T]):
+    """A function that runs as a graph once it is called with the same shapes again.
+
+    The last `limit` graphs are kept; memory that does not suffice lowers that. On a CPU, the
+    function is simply called. For one thread at a time and one stream; other threads may use the
+    device. The function takes and returns tensors on the device, and must not wait for it.
     """
 
-    def __init__(self, limit: int, graph: type[CudaGraph] = CudaGraph) -> None:
+    def __init__(
+        self, function: Callable[..., T], limit: int, graph: type[CudaGraph] = CudaGraph
+    ) -> None:
+        self._function = function
         self._limit = limit
         self._graph = graph
         self._graphs: OrderedDict[Hashable, CudaGraph] = OrderedDict()
         self._seen: OrderedDict[Hashable, None] = OrderedDict()
 
-    def run(self, key: Hashable, function: Function, *inputs: Tensor) -> tuple[Tensor, ...]:
-        """What `function` makes of `inputs`, valid until the next run of this key.
+    def run(self, *inputs: Tensor, at_once: bool = False) -> Ran[T]:
+        """What the function makes of inputs, valid until it runs again with such shapes.
 
-        `key` is what distinguishes the function beyond its inputs' shapes and types.
+        `at_once`: a graph is recorded although these are new.
         """
-        with torch.inference_mode():
-            graph = self._get(key, function, inputs, record=self._is_repeated)
-            return graph.replay(*inputs) if graph else function(*inputs)
-
-    def warm(self, key: Hashable, function: Function, *inputs: Tensor) -> None:
-        """Records the graph `run` needs; on a CPU, calls the function."""
-        with torch.inference_mode():
-            if not self._get(key, function, inputs, record=lambda _: True):
-                function(*inputs)
+        graph = None
+        if self._limit and inputs[0].device.type == self._graph.device_type:
+            graph = self._get(inputs, at_once)
+        result = graph.replay(*inputs) if graph else self._function(*inputs)
+        return Ran(result, graph, self)
 
     def clear(self) -> None:
-        """Drops all graphs; none may be running."""
+        """Drop all graphs; none may be running."""
         self._graphs.clear()
         self._seen.clear()
 
-    def _get(
-        self,
-        key: Hashable,
-        function: Function,
-        inputs: tuple[Tensor, ...],
-        record: Callable[[Hashable], bool],
+    def record(
+        self, function: Callable[..., Any], inputs: tuple[Tensor, ...], other: CudaGraph | None
     ) -> CudaGraph | None:
-        """The graph to replay, recorded if need be; None: the function is to be called."""
-        if inputs[0].device.type != self._graph.device_type:
+        """A recording; None if there is no memory for it, or the function cannot be recorded."""
+        try:
+            return self._graph(function, inputs, other)
+        except RuntimeError as error:
+            if is_lost(error):
+                raise
+            self.clear()
+            self._limit = self._limit // 2 if is_out_of_memory(error) else 0
+            logger.warning("%d CUDA graphs are kept from now on: %s", self._limit, error)
             return None
-        key = (key, *((value.shape, value.dtype) for value in inputs))
+
+    def _get(self, inputs: tuple[Tensor, ...], at_once: bool) -> CudaGraph | None:
+        """The graph to replay, recorded if need be; None: the function is to be called."""
+        key = tuple((value.shape, value.dtype) for value in inputs)
         if key in self._graphs:
             self._graphs.move_to_end(key)
-        elif self._limit and record(key):
-            self._record(key, function, inputs)
-        return self._graphs.get(key)
+            return self._graphs[key]
+        if not (self._is_repeated(key) or at_once):
+            return None
+        graph = self.record(self._function, inputs, next(iter(self._graphs.values()), None))
+        if graph is not None:
+            self._graphs[key] = graph
+            self._seen.pop(key, None)
+            # Afterwards, as shared memory goes with the last graph that uses it.
+            if len(self._graphs) > self._limit:
+                self._graphs.popitem(last=False)
+        return graph
 
     def _is_repeated(self, key: Hashable) -> bool:
         """Whether the key is among the last `limit` that were called; now it is.
@@ -119,16 +165,3 @@ class GraphCache:
         if len(self._seen) > self._limit:
             self._seen.popitem(last=False)
         return repeated
-
-    def _record(self, key: Hashable, function: Function, inputs: tuple[Tensor, ...]) -> None:
-        other = next(iter(self._graphs.values()), None)
-        try:
-            self._graphs[key] = self._graph(function, inputs, other)
-        except torch.OutOfMemoryError:
-            self.clear()
-            self._limit //= 2
-            return
-        self._seen.pop(key, None)
-        # Afterwards, as shared memory goes with the last graph that uses it.
-        if len(self._graphs) > self._limit:
-            self._graphs.popitem(last=False)

@@ -1,11 +1,14 @@
 """RoIAlign over the levels of a feature pyramid."""
 
-from functools import cache
+from collections.abc import Callable
 from importlib.util import find_spec
+from typing import NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from maskrcnn_network.graph.rules import Sampling
 
 MAX_SAMPLES = 1024
 """Adaptive samples of a bin along an axis. Boxes within their image never need as many."""
@@ -13,56 +16,64 @@ MAX_TAPS = 1 << 22
 """Weighted map places that the fallback holds at a time: 48 MiB of indices and weights."""
 
 
-def roi_align(
-    features: list[Tensor],
-    scales: list[float],
-    boxes: Tensor,
-    images: Tensor,
-    levels: Tensor,
-    resolution: int,
-    samples: int,
-    half_pixel: bool,
-    shift: float,
-) -> Tensor:
-    """The features of every region, (R, C, resolution, resolution) channels_last.
+class Pooling(NamedTuple):
+    """Regions to pool, and how."""
 
-    `features` are up to four maps (B, C, H, W) and `scales` their sizes over the image's; `boxes`
-    (R, 4) float32 are in the image's coordinates, `images` and `levels` (R,) int64 say which map
-    each reads. A box is scaled, then moved by `shift`, in map pixels.
+    features: list[Tensor]
+    """Up to four maps (B, C, H, W)."""
+    scales: list[float]
+    """Their sizes over the image's."""
+    boxes: Tensor
+    """(R, 4) float32 in the image's coordinates."""
+    images: Tensor
+    """(R,) int64."""
+    levels: Tensor
+    """(R,) int64: index of the map that a region reads."""
+    resolution: int
+    sampling: Sampling
 
-    Semantics are those of ONNX RoiAlign, mode avg: `half_pixel` or else output_half_pixel;
-    `samples` per bin and axis; 0: one per map pixel, so none in a region without extent, which
-    gives zeros. On CUDA, one kernel if Triton is installed; what serves without it synchronises.
+
+Pool: TypeAlias = Callable[[Pooling], Tensor]
+
+
+def pool_on(device: torch.device, dtype: torch.dtype) -> tuple[Pool, str]:
+    """What pools features of a type on a device, and how, for people to read.
+
+    On CUDA, a kernel that does not wait for the device, if Triton and all that it compiles with are
+    there: it is tried.
     """
-    arguments = (features, scales, boxes, images, levels, resolution, samples, half_pixel, shift)
-    if features[0].is_cuda and has_triton():
+    if device.type != "cuda":
+        return gathered_roi_align, "PyTorch"
+    if find_spec("triton") is None:
+        return gathered_roi_align, "PyTorch, as Triton is not installed"
+    maps = [torch.ones((1, 32, 4, 4), dtype=dtype, device=device)]
+    box = torch.tensor([[0.0, 0.0, 8.0, 8.0]], device=device)
+    none = torch.zeros(1, dtype=torch.int64, device=device)
+    tried = Pooling(maps, [0.5], box, none, none, 2, Sampling(samples=2))
+    try:
         from maskrcnn_torch.roi_kernel import fused_roi_align
 
-        return fused_roi_align(*arguments)
-    return gathered_roi_align(*arguments)
+        works = torch.allclose(fused_roi_align(tried), gathered_roi_align(tried))
+    except Exception as error:  # whatever a missing compiler or an old driver raises
+        reason = (str(error) or repr(error)).partition("\n")[0]
+        return gathered_roi_align, f"PyTorch, as Triton fails: {reason}"
+    if not works:
+        return gathered_roi_align, "PyTorch, as Triton computes wrong numbers"
+    return fused_roi_align, "Triton"
 
 
-@cache
-def has_triton() -> bool:
-    """Whether Triton is installed."""
-    return find_spec("triton") is not None
+def gathered_roi_align(pooling: Pooling) -> Tensor:
+    """The features of every region, (R, C, resolution, resolution) channels_last.
 
+    A box is scaled, then moved by the sampling's shift, in map pixels. Semantics are those of ONNX
+    RoiAlign, mode avg: `half_pixel` or else output_half_pixel; `samples` per bin and axis; 0: one
+    per map pixel, so none in a region without extent, which gives zeros.
 
-def gathered_roi_align(
-    features: list[Tensor],
-    scales: list[float],
-    boxes: Tensor,
-    images: Tensor,
-    levels: Tensor,
-    resolution: int,
-    samples: int,
-    half_pixel: bool,
-    shift: float,
-) -> Tensor:
-    """The same in PyTorch's own operations: every bin is a weighted sum of map places.
-
-    Regions are taken together that have their level and number of samples in common.
+    Every bin is a weighted sum of map places. Regions are taken together that have their level and
+    number of samples in common, for which this waits for the device.
     """
+    features, scales, boxes, images, levels, resolution, sampling = pooling
+    samples, half_pixel, shift = sampling.samples, sampling.half_pixel, sampling.shift
     channels, bins = features[0].shape[1], resolution * resolution
     pooled = boxes.new_zeros((len(boxes), bins, channels))
     for level, (feature, scale) in enumerate(zip(features, scales, strict=True)):

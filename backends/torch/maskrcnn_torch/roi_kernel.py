@@ -7,7 +7,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from maskrcnn_torch.roi_align import MAX_SAMPLES
+from maskrcnn_torch.roi_align import MAX_SAMPLES, Pooling
 
 MAX_LEVELS = 4
 
@@ -16,18 +16,9 @@ SIZES = [f"{side}{level}" for level in range(MAX_LEVELS) for side in ("height", 
 TENSORS = ["boxes", "images", "levels"]
 
 
-def fused_roi_align(
-    features: list[Tensor],
-    scales: list[float],
-    boxes: Tensor,
-    images: Tensor,
-    levels: Tensor,
-    resolution: int,
-    samples: int,
-    half_pixel: bool,
-    shift: float,
-) -> Tensor:
-    """What `roi_align` says, without synchronisation. Arithmetic is in float32."""
+def fused_roi_align(pooling: Pooling) -> Tensor:
+    """What `gathered_roi_align` says, without waiting for the device. Arithmetic is in float32."""
+    features, scales, boxes, images, levels, resolution, sampling = pooling
     if len(features) > MAX_LEVELS:
         raise ValueError(f"RoIAlign takes {MAX_LEVELS} feature maps at most, not {len(features)}")
     channels = features[0].shape[1]
@@ -52,11 +43,11 @@ def fused_roi_align(
             *(side for feature in maps for side in feature.shape[2:]),
             *scales,
             *scales[:1] * missing,
-            shift - 0.5 if half_pixel else shift,
+            sampling.shift - 0.5 if sampling.half_pixel else sampling.shift,
             resolution=resolution,
-            samples=samples,
+            samples=sampling.samples,
             most=MAX_SAMPLES,
-            half_pixel=half_pixel,
+            half_pixel=sampling.half_pixel,
             channels=channels,
             block=triton.next_power_of_2(channels),
             num_warps=2,

@@ -26,7 +26,7 @@ def top(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
     return scores.gather(-1, index), index
 
 
-def suppress(
+def suppress_in_rounds(
     boxes: Tensor, present: Tensor, iou_threshold: float, rounds: int
 ) -> tuple[Tensor, Tensor]:
     """Which boxes greedy suppression keeps, (..., N) bool, and () bool: whether that is settled.
@@ -34,19 +34,8 @@ def suppress(
     `boxes` (..., N, 4) float32 are sorted, best first, x1 <= x2 and y1 <= y2; what is not
     `present`, (..., N) bool, counts for nothing. Not settled in so many `rounds` are chains of
     more boxes, each overlapping the next: those are for `suppress_exactly`.
-    """
-    if boxes.is_cuda:
-        return suppress_in_rounds(boxes, present, iou_threshold, rounds)
-    keep = suppress_exactly(boxes, present, iou_threshold)
-    return keep, torch.ones((), dtype=torch.bool)
 
-
-def suppress_in_rounds(
-    boxes: Tensor, present: Tensor, iou_threshold: float, rounds: int
-) -> tuple[Tensor, Tensor]:
-    """`suppress` by the matrix of all overlaps: (N, N) float32 a few times over.
-
-    A box stays if none that stays before it overlaps it. Each round computes that anew; a box is
+    By the matrix of all overlaps: (N, N) float32 a few times over. A box stays if none that stays before it overlaps it. Each round computes that anew; a box is
     right after as many rounds as its chain is long, and all are once a round changes nothing.
     """
     if not present.numel():
@@ -58,27 +47,35 @@ def suppress_in_rounds(
     return keep.view_as(present) > 0, settled
 
 
-def suppress_exactly(boxes: Tensor, present: Tensor, iou_threshold: float) -> Tensor:
-    """The boxes `suppress` keeps, (..., N) bool, whatever their chains; waits for the device."""
+def suppress_exactly(
+    boxes: Tensor, present: Tensor, iou_threshold: float, keep: int | None = None
+) -> Tensor:
+    """The same whatever the chains, (..., N) bool; waits for the device.
+
+    `keep`: number of boxes after which those further behind, kept or not, do not matter.
+    """
     if not present.numel():
         return present
     count = present.shape[-1]
     pools = zip(boxes.reshape(-1, count, 4), present.reshape(-1, count), strict=True)
-    return torch.stack([_suppress_one(*pool, iou_threshold) for pool in pools]).view_as(present)
+    return torch.stack([_suppress_one(*pool, iou_threshold, keep) for pool in pools]).view_as(present)
 
 
-def _suppress_one(boxes: Tensor, present: Tensor, iou_threshold: float) -> Tensor:
+def _suppress_one(
+    boxes: Tensor, present: Tensor, iou_threshold: float, keep: int | None
+) -> Tensor:
     """Of `boxes` (N, 4): block after block is settled, then suppresses what comes behind it."""
-    keep = torch.zeros_like(present)
-    left = present.nonzero()[:, 0]
-    while len(left):
+    stays = torch.zeros_like(present)
+    left, found = present.nonzero()[:, 0], 0
+    while len(left) and (keep is None or found < keep):
         block, left = left[:BLOCK], left[BLOCK:]
         matrix = _matrix(boxes[None, block], iou_threshold)
         first = matrix.new_ones((1, 1, len(block)))
         kept = block[_settle(matrix, first, None)[0].flatten() > 0]
-        keep[kept] = True
+        stays[kept] = True
+        found += len(kept)
         left = left[~_overlaps(boxes[kept], boxes[left], iou_threshold).any(0)]
-    return keep
+    return stays
 
 
 def _settle(matrix: Tensor, first: Tensor, rounds: int | None) -> tuple[Tensor, Tensor]:

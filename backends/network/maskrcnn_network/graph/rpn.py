@@ -70,8 +70,7 @@ def _pool(
     hidden = feature
     for name in ops.numbered("rpn/conv"):
         hidden = ops.conv(name, hidden, relu=True)
-    logits = ops.conv("rpn/class", hidden)
-    deltas = ops.conv("rpn/box", hidden)
+    logits, deltas = ops.conv_each(("rpn/class", "rpn/box"), hidden)
     return _Pool(
         ops.reshape(ops.cells(logits, 1), (0, -1)),
         ops.cells(deltas, 4),
