@@ -150,7 +150,9 @@ class TorchOperations(Operations):
         counts.append(-sum(counts) % ALIGNED)
         if name not in self._weights:
             kernels, biases = zip(*(self._weights[name] for name in names), strict=True)
-            kernel = functional.pad(torch.cat(kernels), (0, 0) * (kernels[0].dim() - 1) + (0, counts[-1]))
+            kernel = functional.pad(
+                torch.cat(kernels), (0, 0) * (kernels[0].dim() - 1) + (0, counts[-1])
+            )
             if kernel.dim() == 4:
                 kernel = kernel.contiguous(memory_format=torch.channels_last)
             self._weights[name] = kernel, functional.pad(torch.cat(biases), (0, counts[-1]))
@@ -331,7 +333,9 @@ def _padded(x: Tensor, size: int, stride: int, pads: Pads) -> tuple[Tensor, int]
     Zeros that no window reaches are no different from none.
     """
     before, after = pads
-    ends = ((n + 2 * before - size) // stride - (n + sum(pads) - size) // stride for n in x.shape[2:])
+    ends = (
+        (n + 2 * before - size) // stride - (n + sum(pads) - size) // stride for n in x.shape[2:]
+    )
     return (functional.pad(x, (before, after) * 2), 0) if any(ends) else (x, before)
 
 

@@ -58,12 +58,12 @@ def suppress_exactly(
         return present
     count = present.shape[-1]
     pools = zip(boxes.reshape(-1, count, 4), present.reshape(-1, count), strict=True)
-    return torch.stack([_suppress_one(*pool, iou_threshold, keep) for pool in pools]).view_as(present)
+    return torch.stack([_suppress_one(*pool, iou_threshold, keep) for pool in pools]).view_as(
+        present
+    )
 
 
-def _suppress_one(
-    boxes: Tensor, present: Tensor, iou_threshold: float, keep: int | None
-) -> Tensor:
+def _suppress_one(boxes: Tensor, present: Tensor, iou_threshold: float, keep: int | None) -> Tensor:
     """Of `boxes` (N, 4): block after block is settled, then suppresses what comes behind it."""
     stays = torch.zeros_like(present)
     left, found = present.nonzero()[:, 0], 0
