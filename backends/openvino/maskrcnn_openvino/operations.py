@@ -70,9 +70,9 @@ class OpenVinoOperations(SymbolicOperations):
         return super().dense(name, self._input(name, x), relu=relu)
 
     def top(self, scores: Symbol, count: int | Symbol) -> tuple[Symbol, Symbol]:
-        """OpenVINO's stable TopK takes seconds for a hundred thousand scores, so equal ones are put
-        in order afterwards: by their run of equals, then by their place. Where the last place has more
-        rivals, which of them gets it is OpenVINO's choice."""
+        """OpenVINO's stable TopK takes seconds for a hundred thousand scores: equal ones are put in
+        order afterwards, by their run of equals and their place. Which of those that equal the last
+        one are among them is OpenVINO's choice."""
         best, places = super().top(scores, count)
         values, at = best.handle, places.handle
         zero, one = _node(np.array([0])), _node(np.array([1]))
