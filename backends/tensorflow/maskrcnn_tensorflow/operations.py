@@ -36,7 +36,8 @@ class TensorFlowOperations(Operations):
     def __init__(self, folded: Folded, dtype: tf.DType = tf.float32) -> None:
         """Kernels and biases are kept as `dtype`."""
         layers = {
-            name: Weights(*(tf.cast(tf.constant(values), dtype) for values in weights))
+            # A constant keeps NumPy's copy beside its own; what an operation returns does not.
+            name: Weights(*(tf.identity(tf.cast(values, dtype)) for values in weights))
             for name, weights in folded.layers.items()
         }
         norms = {name: Scales(*map(tf.constant, scales)) for name, scales in folded.norms.items()}

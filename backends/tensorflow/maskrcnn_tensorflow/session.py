@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -25,8 +25,6 @@ GPU_PIXELS = 4_000_000
 image."""
 
 PARTS = ("backbone", "rpn", "heads", "masks")
-
-T = TypeVar("T")
 
 
 class TensorFlowSession:
@@ -137,7 +135,7 @@ class TensorFlowSession:
         )
 
 
-def _timed(spent: dict[str, float], part: str, compute: Callable[[], T]) -> T:
+def _timed(spent: dict[str, float], part: str, compute: Callable[[], Any]) -> Any:
     start = time.perf_counter()
     result = compute()
     for tensor in tf.nest.flatten(result):
