@@ -107,9 +107,7 @@ class OnnxOperations(SymbolicOperations):
             self._constants.append(numpy_helper.from_array(np.ascontiguousarray(values), name))
         return Symbol(self, name)
 
-    def model(
-        self, outputs: dict[str, tuple[Symbol, int, Sequence[int | str]]]
-    ) -> onnx.ModelProto:
+    def model(self, outputs: dict[str, tuple[Symbol, int, Sequence[int | str]]]) -> onnx.ModelProto:
         """The finished model: what is called what outside, with types and shapes."""
         for name, (value, _, _) in outputs.items():
             self._nodes.append(
@@ -146,9 +144,7 @@ class OnnxOperations(SymbolicOperations):
         return unused
 
 
-def description(
-    network: Network, variables: Variables, metadata: ModelMetadata
-) -> dict[str, Any]:
+def description(network: Network, variables: Variables, metadata: ModelMetadata) -> dict[str, Any]:
     """What a server has to know, and what its operator may want to."""
     config, rule = network.config, network.config.preparation
     resized = rule.short_edge is not None

@@ -35,8 +35,9 @@ def suppress_in_rounds(
     `present`, (..., N) bool, counts for nothing. Not settled in so many `rounds` are chains of
     more boxes, each overlapping the next: those are for `suppress_exactly`.
 
-    By the matrix of all overlaps: (N, N) float32 a few times over. A box stays if none that stays before it overlaps it. Each round computes that anew; a box is
-    right after as many rounds as its chain is long, and all are once a round changes nothing.
+    By the matrix of all overlaps: (N, N) float32 a few times over. A box stays if none that stays
+    before it overlaps it. Each round computes that anew; a box is right after as many rounds as its
+    chain is long, and all are once a round changes nothing.
     """
     if not present.numel():
         return present, present.new_ones(())
@@ -58,12 +59,12 @@ def suppress_exactly(
         return present
     count = present.shape[-1]
     pools = zip(boxes.reshape(-1, count, 4), present.reshape(-1, count), strict=True)
-    return torch.stack([_suppress_one(*pool, iou_threshold, keep) for pool in pools]).view_as(present)
+    return torch.stack([_suppress_one(*pool, iou_threshold, keep) for pool in pools]).view_as(
+        present
+    )
 
 
-def _suppress_one(
-    boxes: Tensor, present: Tensor, iou_threshold: float, keep: int | None
-) -> Tensor:
+def _suppress_one(boxes: Tensor, present: Tensor, iou_threshold: float, keep: int | None) -> Tensor:
     """Of `boxes` (N, 4): block after block is settled, then suppresses what comes behind it."""
     stays = torch.zeros_like(present)
     left, found = present.nonzero()[:, 0], 0
