@@ -16,7 +16,8 @@ from maskrcnn_torch.devices import is_lost, is_out_of_memory
 WARM_UP_RUNS = 2
 """Runs before a recording: they choose algorithms, compile kernels and allocate workspaces."""
 
-T, U = TypeVar("T"), TypeVar("U")
+T = TypeVar("T")
+U = TypeVar("U")
 
 logger = logging.getLogger(__name__)
 

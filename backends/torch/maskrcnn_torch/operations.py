@@ -113,7 +113,8 @@ class TorchOperations(Operations):
         relu: bool = False,
     ) -> Tensor:
         if not (self.fuses and relu) or f"{name}/gn" in self.norms:
-            return super().conv(name, x, stride, pads, add=add, relu=relu)
+            y: Tensor = super().conv(name, x, stride, pads, add=add, relu=relu)
+            return y
         kernel, bias = self._weights[name]
         size = kernel.shape[-1]
         x, padding = _padded(x, size, stride, pads or ((size - 1) // 2, size // 2))
@@ -127,7 +128,7 @@ class TorchOperations(Operations):
     def conv_each(self, names: Sequence[str], x: Tensor) -> list[Tensor]:
         """All in one."""
         kernel, bias, counts = self._joined(names)
-        return list(functional.conv2d(x, kernel, bias).split(counts, 1)[: len(names)])
+        return list(torch.split(functional.conv2d(x, kernel, bias), counts, 1)[: len(names)])
 
     def group_norm(self, x: Tensor, scales: Scales) -> Tensor:
         gamma, beta = self.constant(scales.gamma), self.constant(scales.beta)
@@ -141,7 +142,7 @@ class TorchOperations(Operations):
     def dense_each(self, names: Sequence[str], x: Tensor) -> list[Tensor]:
         """All in one."""
         kernel, bias, counts = self._joined(names)
-        return list(functional.linear(x, kernel, bias).split(counts, 1)[: len(names)])
+        return list(torch.split(functional.linear(x, kernel, bias), counts, 1)[: len(names)])
 
     def _joined(self, names: Sequence[str]) -> tuple[Tensor, Tensor, list[int]]:
         """Layers as one, with channels of zeros after them, and the numbers of channels out."""

@@ -16,9 +16,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from maskrcnn_network.engine import Ask, Floats, Integers, Intermediate, Output, Regions, joined
+from maskrcnn_network.engine import Ask, Integers, Intermediate, Output, Regions, joined
 from maskrcnn_network.graph.network import Network, Variables
 from maskrcnn_network.graph.operations import LOWEST
+from maskrcnn_network.preparation import Floats
 from maskrcnn_server.backend import Image
 from maskrcnn_server.engine import Setup
 from maskrcnn_server.errors import OutOfDeviceMemory
@@ -237,7 +238,8 @@ class TorchSession:
             x.reshape(-1, self._limit, *x.shape[1:])[:, :slots].flatten(0, 1)
             for x in (detected.table[1:, :4], detected.labels, detected.images)
         )
-        return self._network.masks(self._ops, detected.features, boxes, labels, images)
+        masks: Tensor = self._network.masks(self._ops, detected.features, boxes, labels, images)
+        return masks
 
     def _settled(
         self, images: Tensor, sizes: Tensor, threshold: Tensor
@@ -292,12 +294,12 @@ class TorchSession:
         run = function if self._ops.pools_by != "Triton" else CudaGraph(function, (), None).replay
         result, laps = run(), []
         for _ in range(REPLAYS):
-            start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-            start.record()
+            begun, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+            begun.record()
             run()
-            end.record()
-            end.synchronize()
-            laps.append(start.elapsed_time(end) / 1e3)
+            ended.record()
+            ended.synchronize()
+            laps.append(begun.elapsed_time(ended) / 1e3)
         return result, sorted(laps)[REPLAYS // 2]
 
     @contextmanager
@@ -307,9 +309,10 @@ class TorchSession:
         That set-up is the process's: nobody else there should compute meanwhile in another.
         """
         matmul: Any = torch.backends.cuda.matmul
+        cudnn: Any = torch.backends.cudnn
         kind = "tf32" if self._setup.precision == "tf32" else "ieee"
         wanted = (
-            (torch.backends.cudnn.conv, "fp32_precision", kind),
+            (cudnn.conv, "fp32_precision", kind),
             (matmul, "fp32_precision", kind),
             (matmul, "allow_fp16_reduced_precision_reduction", False),
             (matmul, "allow_bf16_reduced_precision_reduction", False),

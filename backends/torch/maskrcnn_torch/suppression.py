@@ -35,8 +35,9 @@ def suppress_in_rounds(
     `present`, (..., N) bool, counts for nothing. Not settled in so many `rounds` are chains of
     more boxes, each overlapping the next: those are for `suppress_exactly`.
 
-    By the matrix of all overlaps: (N, N) float32 a few times over. A box stays if none that stays before it overlaps it. Each round computes that anew; a box is
-    right after as many rounds as its chain is long, and all are once a round changes nothing.
+    By the matrix of all overlaps: (N, N) float32 a few times over. A box stays if none that stays
+    before it overlaps it. Each round computes that anew; a box is right after as many rounds as its
+    chain is long, and all are once a round changes nothing.
     """
     if not present.numel():
         return present, present.new_ones(())

@@ -4,11 +4,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from maskrcnn_network.graph.rules import Sampling
 from maskrcnn_torch.devices import description, usable_cuda
 from maskrcnn_torch.graphs import GraphCache
 from maskrcnn_torch.resize import resize
-from maskrcnn_torch.roi_align import gathered_roi_align, roi_align
-from maskrcnn_torch.suppression import suppress, suppress_exactly, top
+from maskrcnn_torch.roi_align import Pooling, gathered_roi_align, pool_on
+from maskrcnn_torch.suppression import suppress_exactly, suppress_in_rounds, top
 
 PROBLEM = usable_cuda()
 pytestmark = pytest.mark.skipif(PROBLEM is not None, reason=str(PROBLEM))
@@ -34,19 +35,25 @@ def test_regions_are_pooled_as_on_a_cpu(
     maps = [m.contiguous(memory_format=torch.channels_last) for m in maps]
     boxes = boxes_of(made, 300)
     images, levels = torch.arange(300) % 2, torch.arange(300) % 4
-    scales = [1 / 4, 1 / 8, 1 / 16, 1 / 32]
-    expected = gathered_roi_align(maps, scales, boxes, images, levels, 7, samples, half_pixel, 0.0)
-    there = (boxes.cuda(), images.cuda(), levels.cuda())
-    on_gpu = [m.cuda() for m in maps]
-    for function in (roi_align, gathered_roi_align):
-        found = function(on_gpu, scales, *there, 7, samples, half_pixel, 0.0)
+    sampling = Sampling(samples=samples, half_pixel=half_pixel)
+    pooling = Pooling(maps, [1 / 4, 1 / 8, 1 / 16, 1 / 32], boxes, images, levels, 7, sampling)
+    expected = gathered_roi_align(pooling)
+    there = pooling._replace(
+        features=[m.cuda() for m in maps],
+        boxes=boxes.cuda(),
+        images=images.cuda(),
+        levels=levels.cuda(),
+    )
+    kernel, name = pool_on(torch.device("cuda", 0), dtype)
+    assert name == "Triton"
+    for function in (kernel, gathered_roi_align):
         tolerance = 1e-4 if dtype == torch.float32 else 1e-2
-        torch.testing.assert_close(found.cpu(), expected, atol=tolerance, rtol=0)
+        torch.testing.assert_close(function(there).cpu(), expected, atol=tolerance, rtol=0)
 
 
 def test_boxes_are_kept_as_on_a_cpu(made: torch.Generator) -> None:
     boxes, present = boxes_of(made, 8000).view(4, 2000, 4), torch.rand((4, 2000)) < 0.9
-    keep, settled = suppress(boxes.cuda(), present.cuda(), 0.5, 40)
+    keep, settled = suppress_in_rounds(boxes.cuda(), present.cuda(), 0.5, 40)
     assert settled
     assert torch.equal(keep.cpu(), suppress_exactly(boxes, present, 0.5))
     assert torch.equal(suppress_exactly(boxes.cuda(), present.cuda(), 0.5), keep)
@@ -70,31 +77,31 @@ def test_graphs_in_any_order_answer_as_functions_do(made: torch.Generator) -> No
 
     def function(value: Tensor) -> tuple[Tensor, ...]:
         product = (value @ weights).relu()
-        keep, _ = suppress(product[:, :4].contiguous(), product[:, 0] > 0, 0.5, 4)
+        keep, _ = suppress_in_rounds(product[:, :4].contiguous(), product[:, 0] > 0, 0.5, 4)
         return product.sum(1), keep
 
-    cache = GraphCache(3)
+    def total(made: tuple[Tensor, ...]) -> Tensor:
+        return made[0].sum() + made[1].sum()
+
+    cache = GraphCache(function, 3)
     values = [torch.rand((rows, 64), generator=made).cuda() for rows in (5, 300, 40, 7)]
     for turn in (0, 0, 1, 1, 2, 2, 1, 0, 2, 3, 3, 0, 0, 3, 1):
         values[turn] += 1
-        found = [part.clone() for part in cache.run("function", function, values[turn])]
-        for part, expected in zip(found, function(values[turn]), strict=True):
-            torch.testing.assert_close(part, expected)
+        ran = cache.run(values[turn])
+        expected = function(values[turn])
+        for part, other in zip(ran.result, expected, strict=True):
+            torch.testing.assert_close(part, other)
+        torch.testing.assert_close(ran.then("total", total), total(expected))
 
 
-def test_outputs_outlive_runs_of_other_keys() -> None:
-    cache = GraphCache(2)
+def test_results_outlive_runs_of_other_shapes() -> None:
     first, second = torch.ones((1000, 1000), device="cuda"), torch.ones((999, 999), device="cuda")
-
-    def function(value: Tensor) -> tuple[Tensor, ...]:
-        return ((value * 3 + 1) * 2,)
-
-    cache.warm("a", function, first)
-    cache.warm("a", function, second)
-    (kept,) = cache.run("a", function, second)
-    cache.run("a", function, first * 5)
+    cache = GraphCache(lambda value: (value * 3 + 1) * 2, 2)
+    cache.run(first, at_once=True)
+    kept = cache.run(second, at_once=True).result
+    cache.run(first * 5)
     assert (kept == 8).all()
 
 
 def test_the_gpu_is_described() -> None:
-    assert set(description(torch.device("cuda", 0))) > {"name", "compute_capability", "memory"}
+    assert set(description(torch.device("cuda", 0))) > {"GPU", "compute capability", "driver"}

@@ -1,5 +1,6 @@
 """The choice of a device, with GPUs that are not there."""
 
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -7,7 +8,7 @@ import pytest
 import torch
 
 from maskrcnn_torch import devices
-from maskrcnn_torch.devices import description, pick, usable_cuda
+from maskrcnn_torch.devices import description, is_lost, is_out_of_memory, usable_cuda
 
 
 @pytest.fixture
@@ -27,32 +28,41 @@ def two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("two_gpus")
-def test_a_gpu_is_picked_where_it_can_be_used() -> None:
-    assert pick("auto") == pick("cuda") == pick("cuda:0") == torch.device("cuda", 0)
-    assert pick("cpu") == torch.device("cpu")
-
-
-@pytest.mark.usefixtures("two_gpus")
 @pytest.mark.parametrize(
-    ("device", "message"),
+    ("index", "problem"),
     [
-        ("cuda:1", "GPU 1 has compute capability 13.0, and .* is built for sm_75, sm_86, sm_90a"),
-        ("cuda:2", "there is no GPU 2, only 2, counted from 0; use cpu or auto"),
-        ("gpu", "device 'gpu' is unknown; use auto, cpu, cuda or cuda:N"),
-        ("cuda:-1", "unknown"),
-        ("", "unknown"),
+        (0, None),
+        (1, "GPU 1 has compute capability 13.0, and .* is built for sm_75, sm_86, sm_90a"),
+        (2, "there is no GPU 2, only 2, counted from 0"),
     ],
 )
-def test_other_devices_are_refused(device: str, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        pick(device)
+def test_gpus_that_cannot_be_used_have_a_reason(index: int, problem: str | None) -> None:
+    found = usable_cuda(index)
+    assert (found is None) == (problem is None)
+    assert re.fullmatch(problem or "None", str(found))
 
 
-def test_without_cuda_auto_is_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_cuda_there_is_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.version, "cuda", None)
-    assert pick("auto") == torch.device("cpu")
-    with pytest.raises(ValueError, match=r"device 'cuda' cannot be used: .* built without CUDA"):
-        pick("cuda")
+    assert "is built without CUDA" in str(usable_cuda())
+
+
+@pytest.mark.parametrize(
+    ("error", "out_of_memory", "lost"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), True, False),
+        (RuntimeError("CUDA error: out of memory"), True, False),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling"), True, False),
+        (torch.AcceleratorError("CUDA error: an illegal memory access"), False, True),
+        (RuntimeError("Triton Error [CUDA]: unspecified launch failure"), False, True),
+        (RuntimeError("shapes do not match"), False, False),
+    ],
+    ids=str,
+)
+def test_errors_say_what_became_of_the_gpu(
+    error: RuntimeError, out_of_memory: bool, lost: bool
+) -> None:
+    assert (is_out_of_memory(error), is_lost(error)) == (out_of_memory, lost)
 
 
 @pytest.mark.usefixtures("two_gpus")
@@ -100,14 +110,13 @@ def test_a_gpu_is_described(
     if text is not None:
         (tmp_path / "version").write_text(text)
     assert description(torch.device("cuda", 0)) == {
-        "name": "NVIDIA L4",
-        "compute_capability": "8.9",
-        "memory": "23.0 GiB",
+        "library": f"PyTorch {torch.__version__.partition('+')[0]}, CUDA 12.8",
+        "GPU": "NVIDIA L4",
+        "GPU memory": "23.0 GiB",
+        "compute capability": "8.9",
         "driver": version,
-        "cuda": "12.8",
-        "torch": torch.__version__,
     }
 
 
-def test_a_cpu_is_described() -> None:
-    assert set(description(torch.device("cpu"))) == {"name", "torch"}
+def test_a_cpu_needs_no_description() -> None:
+    assert set(description(torch.device("cpu"))) == {"library"}

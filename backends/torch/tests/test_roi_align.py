@@ -11,20 +11,21 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from maskrcnn_network.graph.rules import Sampling
 from maskrcnn_torch import roi_align as module
-from maskrcnn_torch.roi_align import gathered_roi_align, roi_align
+from maskrcnn_torch.roi_align import Pooling, gathered_roi_align, pool_on
 
 Floats = NDArray[np.float64]
 
 SCALES = [1 / 4, 1 / 8, 1 / 16, 1 / 32]
+TENSORPACK = Sampling(samples=2)
 VARIANTS = {
-    "aws-samples": (1, True, 0.5),
-    "tensorpack": (2, True, 0.0),
-    "torchvision": (2, False, 0.0),
-    "detectron2": (0, True, 0.0),
-    "adaptive-unaligned": (0, False, 0.0),
+    "aws-samples": Sampling(samples=1, shift=0.5),
+    "tensorpack": TENSORPACK,
+    "torchvision": Sampling(samples=2, half_pixel=False),
+    "detectron2": Sampling(samples=0),
+    "adaptive-unaligned": Sampling(samples=0, half_pixel=False),
 }
-"""Samples, half pixel, shift."""
 needs_triton = pytest.mark.skipif(not find_spec("triton"), reason="Triton is not installed")
 
 
@@ -68,11 +69,10 @@ def reference(
     features: list[Tensor],
     regions: tuple[Tensor, Tensor, Tensor],
     resolution: int,
-    samples: int,
-    half_pixel: bool,
-    shift: float,
+    sampling: Sampling,
 ) -> Floats:
     """Region after region, bin after bin, sample after sample."""
+    samples, half_pixel, shift = sampling.samples, sampling.half_pixel, sampling.shift
     maps = [f.double().numpy() for f in features]
     out = np.zeros((len(regions[0]), features[0].shape[1], resolution, resolution))
     for r, (box, image, level) in enumerate(zip(*(t.tolist() for t in regions), strict=True)):
@@ -89,14 +89,12 @@ def reference(
     return out
 
 
-@pytest.mark.parametrize(("samples", "half_pixel", "shift"), VARIANTS.values(), ids=VARIANTS)
+@pytest.mark.parametrize("sampling", VARIANTS.values(), ids=VARIANTS)
 @pytest.mark.parametrize("resolution", [7, 3])
-def test_regions_are_pooled_as_in_the_reference(
-    resolution: int, samples: int, half_pixel: bool, shift: float
-) -> None:
+def test_regions_are_pooled_as_in_the_reference(resolution: int, sampling: Sampling) -> None:
     features, regions = a_pyramid(), some_regions()
-    found = roi_align(features, SCALES, *regions, resolution, samples, half_pixel, shift)
-    expected = reference(features, regions, resolution, samples, half_pixel, shift)
+    found = gathered_roi_align(Pooling(features, SCALES, *regions, resolution, sampling))
+    expected = reference(features, regions, resolution, sampling)
     np.testing.assert_allclose(found.numpy(), expected, atol=2e-5)
     assert found.is_contiguous(memory_format=torch.channels_last)
 
@@ -104,27 +102,31 @@ def test_regions_are_pooled_as_in_the_reference(
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
 def test_half_precision_is_of_the_features_alone(dtype: torch.dtype) -> None:
     features, regions = a_pyramid(dtype=dtype), some_regions()
-    found = roi_align(features, SCALES, *regions, 7, 2, True, 0.0)
-    in_full = roi_align([f.float() for f in features], SCALES, *regions, 7, 2, True, 0.0)
+    pooling = Pooling(features, SCALES, *regions, 7, TENSORPACK)
+    found = gathered_roi_align(pooling)
+    in_full = gathered_roi_align(pooling._replace(features=[f.float() for f in features]))
     assert found.dtype == dtype
     assert torch.equal(found, in_full.to(dtype))
 
 
 def test_little_memory_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    features, regions = a_pyramid(), some_regions()
-    at_once = roi_align(features, SCALES, *regions, 7, 0, True, 0.0)
+    pooling = Pooling(a_pyramid(), SCALES, *some_regions(), 7, VARIANTS["detectron2"])
+    at_once = gathered_roi_align(pooling)
     monkeypatch.setattr(module, "MAX_TAPS", 1000)
-    assert torch.equal(at_once, roi_align(features, SCALES, *regions, 7, 0, True, 0.0))
+    assert torch.equal(at_once, gathered_roi_align(pooling))
 
 
 def test_no_regions_and_one_map_are_allowed() -> None:
     boxes, images, levels = some_regions()
-    features = a_pyramid()[2:3]
-    nothing = roi_align(features, SCALES[2:3], boxes[:0], images[:0], levels[:0], 7, 2, True, 0.0)
-    assert nothing.shape == (0, 5, 7, 7)
-    one = roi_align(features, SCALES[2:3], boxes, images, levels * 0, 7, 2, True, 0.0)
-    of_all = roi_align(a_pyramid(), SCALES, boxes, images, levels * 0 + 2, 7, 2, True, 0.0)
-    assert torch.equal(one, of_all)
+    one = Pooling(a_pyramid()[2:3], SCALES[2:3], boxes, images, levels * 0, 7, TENSORPACK)
+    nothing = one._replace(boxes=boxes[:0], images=images[:0], levels=levels[:0])
+    assert gathered_roi_align(nothing).shape == (0, 5, 7, 7)
+    of_all = one._replace(features=a_pyramid(), scales=SCALES, levels=levels * 0 + 2)
+    assert torch.equal(gathered_roi_align(one), gathered_roi_align(of_all))
+
+
+def test_a_cpu_pools_without_the_kernel() -> None:
+    assert pool_on(torch.device("cpu"), torch.float32) == (gathered_roi_align, "PyTorch")
 
 
 @needs_triton
@@ -146,20 +148,19 @@ def compare_kernel() -> None:
 
     regions = some_regions(8)
     full, half = (torch.float32, 2e-5), (torch.float16, 1e-3)
-    cases = [(full, variant) for variant in VARIANTS.values()] + [(half, VARIANTS["tensorpack"])]
-    for (dtype, tolerance), (samples, half_pixel, shift) in cases:
+    cases = [(full, variant) for variant in VARIANTS.values()] + [(half, TENSORPACK)]
+    for (dtype, tolerance), sampling in cases:
         features = a_pyramid(dtype=dtype)
         features[2] = features[2][:, :, :1, :1]
-        arguments = (features, SCALES, *regions, 2, samples, half_pixel, shift)
-        found, expected = fused_roi_align(*arguments), gathered_roi_align(*arguments)
+        pooling = Pooling(features, SCALES, *regions, 2, sampling)
+        found, expected = fused_roi_align(pooling), gathered_roi_align(pooling)
         torch.testing.assert_close(found, expected, atol=tolerance, rtol=0)
         assert found.is_contiguous(memory_format=torch.channels_last)
-    features = a_pyramid()[:1]
     boxes, images, levels = (t[:3] for t in regions)
-    few = (features, SCALES[:1], boxes, images, levels * 0, 2, 2, True, 0.0)
-    torch.testing.assert_close(fused_roi_align(*few), gathered_roi_align(*few), atol=2e-5, rtol=0)
-    boxes = boxes * float("nan")
-    nothing = fused_roi_align(features, SCALES[:1], boxes, images, levels, 2, 0, True, 0.0)
+    few = Pooling(a_pyramid()[:1], SCALES[:1], boxes, images, levels * 0, 2, TENSORPACK)
+    torch.testing.assert_close(fused_roi_align(few), gathered_roi_align(few), atol=2e-5, rtol=0)
+    nowhere = few._replace(boxes=boxes * float("nan"), sampling=VARIANTS["detectron2"])
+    nothing = fused_roi_align(nowhere)
     assert not nothing.any(), "coordinates that are no numbers read nothing"
 
 

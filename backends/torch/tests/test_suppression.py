@@ -5,7 +5,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from maskrcnn_torch.suppression import suppress, suppress_exactly, suppress_in_rounds, top
+from maskrcnn_torch.suppression import suppress_exactly, suppress_in_rounds, top
 
 Boxes = NDArray[np.float32]
 
@@ -63,9 +63,6 @@ def test_boxes_are_kept_as_in_the_reference(count: int, threshold: float, whole:
     assert settled
     np.testing.assert_array_equal(by_rounds.numpy(), expected)
     np.testing.assert_array_equal(suppress_exactly(boxes, there, threshold).numpy(), expected)
-    found, settled = suppress(boxes, there, threshold, 1)
-    assert settled, "on a CPU it is exact at once"
-    np.testing.assert_array_equal(found.numpy(), expected)
 
 
 @pytest.mark.parametrize("count", [30, 700])
@@ -92,12 +89,16 @@ def test_any_number_of_pools_is_allowed() -> None:
 @pytest.mark.parametrize("shape", [(0,), (3, 0)])
 def test_no_boxes_are_allowed(shape: tuple[int, ...]) -> None:
     boxes, present = torch.zeros((*shape, 4)), torch.zeros(shape, dtype=torch.bool)
-    for keep, settled in (
-        suppress(boxes, present, 0.5, 3),
-        suppress_in_rounds(boxes, present, 0.5, 3),
-    ):
-        assert keep.shape == shape
-        assert settled
+    keep, settled = suppress_in_rounds(boxes, present, 0.5, 3)
+    assert keep.shape == suppress_exactly(boxes, present, 0.5).shape == shape
+    assert settled
+
+
+def test_once_enough_are_kept_nothing_further_behind_matters() -> None:
+    boxes, present = torch.from_numpy(chain(2000)), torch.ones(2000, dtype=torch.bool)
+    found = suppress_exactly(boxes, present, 0.5, 100)
+    assert torch.equal(found[:200], torch.arange(200) % 2 == 0)
+    assert not found[1000:].any()
 
 
 def test_the_best_come_first_and_of_equals_the_first() -> None:
