@@ -111,7 +111,7 @@ class Dialect(Generic[C]):
             threads=config.threads or available_cpus(),
             streams=config.streams,
             dedicated=config.dedicated,
-            ranges=calibrated and calibrated.ranges,
+            ranges=calibrated.ranges if calibrated else None,
         )
         session: Session = choice.engine.open(self._network(folder), variables, setup)
         facts = {

@@ -7,7 +7,6 @@ import numpy as np
 
 from maskrcnn_network.engine import (
     Ask,
-    Floats,
     Integers,
     Output,
     RunsBatches,
@@ -15,7 +14,7 @@ from maskrcnn_network.engine import (
     ShowsStages,
     TimesParts,
 )
-from maskrcnn_network.preparation import Paste, Preparation, clipped, mask_boxes
+from maskrcnn_network.preparation import Floats, Paste, Preparation, clipped, mask_boxes
 from maskrcnn_server.backend import Image, ModelMetadata, PredictOptions
 from maskrcnn_server.detections import Detections, Proposals
 from maskrcnn_server.errors import InvalidSetting

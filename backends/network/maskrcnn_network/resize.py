@@ -1,7 +1,7 @@
 """Bilinear resizing with OpenCV's arithmetic, by OpenCV where it is installed."""
 
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,15 +11,17 @@ from maskrcnn_server.rle import Size
 WEIGHT_BITS = 11
 """Number of bits of OpenCV's fixed-point weights."""
 
-T = TypeVar("T", np.uint8, np.float32)
+Pixels: TypeAlias = NDArray[np.uint8] | NDArray[np.float32]
 
 
-def bilinear(image: NDArray[T], size: Size) -> NDArray[T]:
+def bilinear(image: Pixels, size: Size) -> Pixels:
     """An image (height, width, 3) at another height and width."""
     opencv = _opencv()
     if opencv is not None:
         return np.asarray(opencv.resize(image, size[::-1], interpolation=opencv.INTER_LINEAR))
-    return fixed_point(image, size) if image.dtype == np.uint8 else floating(image, size)
+    if image.dtype == np.uint8:
+        return fixed_point(np.asarray(image, np.uint8), size)
+    return floating(np.asarray(image, np.float32), size)
 
 
 @cache

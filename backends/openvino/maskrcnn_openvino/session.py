@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from maskrcnn_network.engine import Ask, Floats, Integers, Intermediate, Output, Regions, joined
+from maskrcnn_network.engine import Ask, Integers, Intermediate, Output, Regions, joined
 from maskrcnn_network.graph.network import Network, Variables
+from maskrcnn_network.preparation import Floats
 from maskrcnn_openvino.graphs import PARTS, Graphs
 from maskrcnn_openvino.runtime import openvino
 from maskrcnn_server.backend import Image
