@@ -109,6 +109,8 @@ def test_variables_are_those_of_the_architecture(kind: str) -> None:
     network, variables = small_network(kind)
     shapes = {name: values.shape for name, values in variables.items()}
     assert shapes == network.architecture.variables()
+    sizes, ratios = network.body.cells[0].sizes, network.config.anchor_ratios
+    assert network.architecture.anchors == len(sizes) * len(ratios)
     read = read_off(shapes)
     assert read is not None
     assert read.variables() == shapes
@@ -120,7 +122,10 @@ def test_variables_are_those_of_the_architecture(kind: str) -> None:
         (networks.TENSORPACK, tensorpack_rules(TensorPackConfig())),
         (
             networks.JOINT,
-            tensorpack_rules(TensorPackConfig(proposal_mode="Joint", min_size=4)),
+            replace(
+                tensorpack_rules(TensorPackConfig(proposal_mode="Joint", min_size=4)),
+                delta_clip=networks.JOINT.delta_clip,
+            ),
         ),
         (networks.AWS_SAMPLES, aws_samples_rules(AwsSamplesConfig(min_size=4))),
         (networks.TORCHVISION, torchvision_rules(TorchvisionConfig())),

@@ -42,9 +42,7 @@ FPN = Architecture(
     mask_convs=Convs(2, 12, "none"),
     mask=8,
 )
-C4 = replace(
-    FPN, pyramid=None, anchors=9, rpn=Convs(1, 16, "none"), fc=(), mask_convs=Convs(0, 0, "none")
-)
+C4 = replace(FPN, pyramid=None, anchors=15, fc=(), mask_convs=Convs(0, 0, "none"))
 GROUP_NORM = replace(
     FPN,
     stem=32,
@@ -65,10 +63,17 @@ TENSORPACK = Rules(
     sampling=Sampling(samples=2),
     level_epsilon=1e-6,
 )
-JOINT = replace(TENSORPACK, together=True, candidates=3 * PROPOSALS, least_sides=(4.0,))
+JOINT = replace(
+    TENSORPACK,
+    together=True,
+    candidates=3 * PROPOSALS,
+    delta_clip=0.3,  # so low that it is reached
+    least_sides=(4.0,),
+)
 AWS_SAMPLES = replace(
     TENSORPACK,
     candidates=2 * PROPOSALS,
+    kept=PROPOSALS // 2,
     sigmoid="before",
     delta_clip=4.14,
     least_sides=(1.0, 0.5, 0.25, 0.125, 0.0625),
@@ -123,17 +128,17 @@ class Kind:
 
 LARGE = {"short_edge": 480, "max_size": 640, "anchor_sizes": (160, 300, 520, 640, 96)}
 KINDS: Mapping[str, Kind] = {
-    "fpn": Kind(5),
-    "large": Kind(35, settings=LARGE),
-    "c4": Kind(3, C4, replace(JOINT, least_sides=())),
+    "fpn": Kind(1),
+    "large": Kind(16, settings=LARGE),
+    "c4": Kind(2, C4, replace(JOINT, least_sides=())),
     "group_norm": Kind(0, GROUP_NORM),
     "cascade": Kind(0, replace(FPN, cascade=True)),
-    "joint": Kind(1, rules=JOINT),
-    "boxes": Kind(4, replace(FPN, has_masks=False)),
-    "padded_as_tensorflow": Kind(22, settings={"tf_pad_mode": True, "stride_1x1": True}),
+    "joint": Kind(0, rules=JOINT),
+    "boxes": Kind(1, replace(FPN, has_masks=False)),
+    "padded_as_tensorflow": Kind(1, settings={"tf_pad_mode": True, "stride_1x1": True}),
     "aws_samples": Kind(1, rules=AWS_SAMPLES),
-    "torchvision": Kind(5, rules=TORCHVISION, config=TorchvisionConfig),
-    "detectron2": Kind(2, rules=DETECTRON2, config=Detectron2Config),
+    "torchvision": Kind(0, rules=TORCHVISION, config=TorchvisionConfig),
+    "detectron2": Kind(1, rules=DETECTRON2, config=Detectron2Config),
 }
 """By name. The boxes of `large` are large enough for every level."""
 
@@ -219,7 +224,7 @@ class _Settling(NumPyOperations):
             wanted = next((s for end, s in SPREAD.items() if f"/{name}".endswith(f"/{end}")), 1.0)
             values = {
                 f"{name}/W": own[f"{name}/W"] * (wanted / std),
-                f"{name}/b": -mean * wanted / std,
+                f"{name}/b": (own[f"{name}/b"] - mean) * (wanted / std),
             }
         own |= {n: v.astype(np.float32) for n, v in values.items()}
         self.variables |= own
@@ -227,12 +232,16 @@ class _Settling(NumPyOperations):
 
 
 def _random(name: str, shape: tuple[int, ...], random: np.random.Generator) -> NDArray[np.float32]:
-    """Weights around 0, and what leaves alone what it is applied to."""
-    if name.endswith(("gamma", "variance/EMA")):
+    """Weights and biases around 0, scales around 1; batch norm that changes nothing yet."""
+    if name.endswith(("bn/gamma", "bn/variance/EMA")):
         values = np.ones(shape)
+    elif name.endswith(("bn/beta", "bn/mean/EMA")):
+        values = np.zeros(shape)
+    elif name.endswith("/gamma"):
+        values = random.uniform(0.5, 1.5, shape)
     elif name.endswith("/W"):
         inputs = shape[-1] if name == "maskrcnn/deconv/W" else np.prod(shape[:-1])
         values = random.normal(0, 1.5 / np.sqrt(inputs), shape)
     else:
-        values = np.zeros(shape)
+        values = random.normal(0, 0.3, shape)
     return values.astype(np.float32)

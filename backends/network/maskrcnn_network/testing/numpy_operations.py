@@ -46,8 +46,8 @@ class NumPyOperations(Operations):
         quarters = np.tensordot(regions.maps, deconv.kernel, axes=(3, 3))  # R, y, x, 2, 2, out
         x = quarters.transpose(0, 1, 3, 2, 4, 5).reshape(-1, 2 * side, 2 * side, len(deconv.bias))
         x = self.relu(x + deconv.bias)
-        own_kernel = conv.kernel[0, 0].T[labels - 1]
-        return np.einsum("ryxc,rc->ryx", x, own_kernel) + conv.bias[labels - 1, None, None]
+        own_kernel, own_bias = conv.kernel[0, 0].T[labels - 1], conv.bias[labels - 1]
+        return np.asarray(np.einsum("ryxc,rc->ryx", x, own_kernel) + own_bias[:, None, None])
 
     # Feature maps.
 
