@@ -54,7 +54,10 @@ class Engine(Protocol):
         """
 
     def open(self, network: Any, variables: Any, setup: Setup, /) -> Any:
-        """A session with the network and its weights, ready to run."""
+        """A session with the network and its weights, ready to run.
+
+        Raises InvalidSetting with what it `lacks`.
+        """
 
 
 @dataclass(frozen=True)
