@@ -122,6 +122,12 @@ class InsufficientMemory(UnavailableError):
     code = "insufficient_memory"
 
 
+class OutOfDeviceMemory(UnavailableError):
+    """The device that computes has too little free memory for one image."""
+
+    code = "out_of_device_memory"
+
+
 class BackendFailed(MaskRCNNError):
     """A backend raised something that is not one of these errors, or broke its promises."""
 

@@ -1,5 +1,6 @@
 """How a model is fed and read: what its file says of it, or `model.yaml` beside it."""
 
+import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -7,6 +8,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 from typing_extensions import Self
 
+from maskrcnn_network.model import Reading
+from maskrcnn_network.preparation import Preparation
 from maskrcnn_server.categories import Category, named
 from maskrcnn_server.errors import InvalidModel
 
@@ -116,6 +119,21 @@ class Description(Part):
         if "classes" in own:
             own.setdefault("dataset_ids", None)
         return default.model_copy(update=own)
+
+    @property
+    def reading(self) -> Reading:
+        """How images go in, and numbers come out."""
+        given = self.preprocessing.model_dump(exclude={"long_edge"})
+        long_edge = self.preprocessing.long_edge
+        return Reading(
+            preparation=Preparation(
+                **given,
+                long_edge=math.inf if long_edge is None else long_edge,
+                one_scale=self.one_scale,
+            ),
+            paste=self.paste,
+            detections=self.detections,
+        )
 
     @property
     def categories(self) -> tuple[Category, ...] | None:

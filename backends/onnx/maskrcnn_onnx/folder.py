@@ -122,8 +122,10 @@ def _check_settings(config: ModelConfig) -> None:
             f"CONFIG__{key}: a model in ONNX is configured when it is exported, or in "
             f"{description.FILE}"
         )
-    if config.engine != "native":
-        raise InvalidSetting("backend onnx has no engine 'original', only 'native'")
+    if config.engine not in ("auto", "openvino"):
+        raise InvalidSetting(f"MASKRCNN_ENGINE={config.engine}: OpenVINO computes models in ONNX")
+    if config.device not in ("auto", "cpu"):
+        raise InvalidSetting(f"MASKRCNN_DEVICE={config.device}: models in ONNX run on the CPU")
     if config.precision != "float32":
         raise InvalidSetting(
             f"MASKRCNN_PRECISION={config.precision}: a model in ONNX has the precision that it was "

@@ -7,10 +7,9 @@ import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
 
-from maskrcnn_onnx import preprocess
+from maskrcnn_network.preparation import clipped, mask_boxes
 from maskrcnn_onnx.description import Description
 from maskrcnn_onnx.layouts import SCORED, Layout
-from maskrcnn_onnx.placing import box_scale, clipped, mask_boxes
 from maskrcnn_onnx.session import Feed, Session
 from maskrcnn_server.backend import Image, ModelMetadata, PredictOptions
 from maskrcnn_server.detections import Detections
@@ -32,6 +31,7 @@ class ForeignModel:
     ) -> None:
         self.metadata = metadata
         self._description = description
+        self._rule = description.reading.preparation
         self._layout = layout
         self._session: Session | None = session
 
@@ -45,7 +45,7 @@ class ForeignModel:
         """The network's input for an image."""
         return {self._layout.image.name: self._pixels(image)[0]}
 
-    def with_session(self, session: Session) -> "ForeignModel":
+    def computed_by(self, session: Session) -> "ForeignModel":
         """The same, computed by another session."""
         return ForeignModel(self.metadata, self._description, self._layout, session)
 
@@ -64,7 +64,7 @@ class ForeignModel:
         boxes, scores, labels = _flat(found, self._description.first_label)
         kept = self._kept(scores, labels, options)
         boxes, scores, labels = boxes[kept], scores[kept], labels[kept]
-        boxes = clipped(boxes / box_scale(size, seen, self._description), size)
+        boxes = clipped(boxes / self._rule.box_scale(size, seen), size)
         boxes[:, 2:] = np.maximum(boxes[:, 2:], boxes[:, :2])
         masks = None
         if "masks" in found:
@@ -73,7 +73,7 @@ class ForeignModel:
                 if soft.shape[-2:] in (seen, pixels.shape[-2:]):
                     masks = _whole(soft, kept, seen, size, options.mask_threshold)
                 else:
-                    where = mask_boxes(boxes, soft.shape[-1], self._description)
+                    where = mask_boxes(boxes, soft.shape[-1], self._description.paste)
                     inside = soft[kept].astype(np.float32)
                     masks = RoiMasks(inside, where, size, options.mask_threshold)
         return Detections(
@@ -86,7 +86,7 @@ class ForeignModel:
 
     def _pixels(self, image: Image) -> tuple[NDArray[np.float32], Size]:
         """The input, and the size of the image in it."""
-        rule = self._description.preprocessing
+        rule = self._rule
         size = image.shape[0], image.shape[1]
         shape = self._layout.fixed_size
         if shape is not None:
@@ -94,9 +94,10 @@ class ForeignModel:
             height, width = (max(1, int(edge * shrink + rule.rounding)) for edge in size)
             seen = min(height, shape[0]), min(width, shape[1])
         else:
-            seen = preprocess.resized_size(size, rule)
-            shape = preprocess.padded_size(seen, rule)
-        batch = preprocess.batch([preprocess.resized(image, seen, rule)], shape, rule)
+            seen = rule.resized_size(size)
+            shape = rule.padded_size(seen)
+        pixels = rule.batch([image], [seen], shape)
+        batch = np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))
         return (batch if len(self._layout.image.dims or ()) == 4 else batch[0]), seen
 
     def _kept(

@@ -1,6 +1,6 @@
 """Operators that others write into ONNX besides its own."""
 
-from maskrcnn_onnx.runtime import openvino
+from maskrcnn_openvino.runtime import openvino
 
 MODES = ("bilinear", "nearest", "bicubic")
 PADDING = ("zeros", "border", "reflection")

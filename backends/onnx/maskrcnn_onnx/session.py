@@ -7,21 +7,12 @@ from typing import Any, Protocol, TypeAlias
 from numpy.typing import NDArray
 
 from maskrcnn_onnx.operators import with_mmcv
-from maskrcnn_onnx.runtime import openvino
+from maskrcnn_openvino.runtime import openvino
+from maskrcnn_openvino.session import settings
 from maskrcnn_server.errors import InvalidModel
 
 Feed: TypeAlias = Mapping[str, NDArray[Any]]
 """What goes in, by name."""
-
-SETTINGS = {
-    # Where a CPU has bfloat16, it would be used unasked.
-    "INFERENCE_PRECISION_HINT": "f32",
-    "PERFORMANCE_HINT": "LATENCY",
-    # Kernels would be kept for every size of image.
-    "CPU_RUNTIME_CACHE_CAPACITY": 0,
-    # Models in other processes would be pinned to the same cores.
-    "ENABLE_CPU_PINNING": False,
-}
 
 
 class Session(Protocol):
@@ -39,10 +30,9 @@ class OpenVino:
 
     def __init__(self, model: Path | bytes, threads: int) -> None:
         core = with_mmcv(openvino.Core())
-        settings = SETTINGS | {"INFERENCE_NUM_THREADS": threads}
         try:
             graph = core.read_model(model)
-            compiled = core.compile_model(graph, "CPU", settings)
+            compiled = core.compile_model(graph, "CPU", settings(threads))
         except RuntimeError as error:
             said = " ".join(str(error).split())
             raise InvalidModel(f"OpenVINO does not load the model: {said}") from error

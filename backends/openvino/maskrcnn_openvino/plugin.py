@@ -28,7 +28,7 @@ class OpenVinoEngine:
     def lacks(self, device: str, precision: Precision, /) -> str | None:
         if device != "cpu":
             return "computes on CPUs only"
-        if precision in ("tf32", "float16"):
+        if precision not in ("float32", "bfloat16", "int8"):
             return f"does not compute in {precision} on a CPU"
         if find_spec("openvino") is None:
             return "openvino is not installed: pip install maskrcnn-openvino"
@@ -37,6 +37,8 @@ class OpenVinoEngine:
     def open(
         self, network: "Network", variables: "Variables", setup: Setup, /
     ) -> "OpenVinoSession":
+        if lack := self.lacks(setup.device, setup.precision):
+            raise InvalidSetting(lack)
         from maskrcnn_openvino.session import OpenVinoSession
 
         return OpenVinoSession(network, variables, setup)

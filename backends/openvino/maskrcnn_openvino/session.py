@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from maskrcnn_network.engine import Ask, Floats, Integers, Intermediate, Output, Regions
+from maskrcnn_network.engine import Ask, Integers, Intermediate, Output, Regions, joined
 from maskrcnn_network.graph.network import Network, Variables
+from maskrcnn_network.preparation import Floats
 from maskrcnn_openvino.graphs import PARTS, Graphs
 from maskrcnn_openvino.runtime import openvino
 from maskrcnn_server.backend import Image
@@ -71,7 +72,7 @@ class OpenVinoSession:
                 with stage("network"):
                     request.wait()
                     outputs.append(self._output(request, len(outputs), ask))
-        return _joined(outputs)
+        return joined(outputs)
 
     def close(self) -> None:
         self._idle, self._others = [], {}
@@ -153,14 +154,3 @@ class OpenVinoSession:
     def _compiled(self, graph: Any, **more: Any) -> Any:
         given = settings(self._setup.threads, self._setup.precision) | more
         return self._core.compile_model(graph, "CPU", given)
-
-
-def _joined(outputs: list[Output]) -> Output:
-    """Those of single images as that of a batch."""
-    if len(outputs) == 1:
-        return outputs[0]
-    *parts, proposals = (
-        None if values[0] is None else values for values in zip(*outputs, strict=True)
-    )
-    regions = proposals and Regions(*map(np.concatenate, zip(*proposals, strict=True)))
-    return Output(*(part and np.concatenate(part) for part in parts), regions)

@@ -41,14 +41,15 @@ def classify(
     """
     images = proposals.slots.images
     region_sizes = ops.gather(sizes, images)[:, None]
-    seen, total = proposals.boxes, None
+    seen: Tensor = proposals.boxes
+    total: Tensor = None
     for (head, outputs), weights in zip(
         architecture.heads, config.regression_weights, strict=False
     ):
         regions = body.regions(ops, features, seen, images, body.box_resolution)
         hidden = ops.in_order(regions, _hidden(ops, regions, head))
-        probabilities = ops.softmax(ops.to_float(ops.dense(f"{outputs}/class", hidden)))
-        deltas = ops.to_float(ops.dense(f"{outputs}/box", hidden))
+        logits, deltas = ops.dense_each((f"{outputs}/class", f"{outputs}/box"), hidden)
+        probabilities, deltas = ops.softmax(ops.to_float(logits)), ops.to_float(deltas)
         count = ops.layers[f"{outputs}/box"].kernel.shape[1] // 4
         deltas = ops.reshape(deltas, (-1, count, 4)) / ops.constant(np.array(weights, np.float32))
         class_boxes = boxes.decode(ops, deltas, seen[:, None], config.delta_clip)

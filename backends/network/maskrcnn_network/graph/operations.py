@@ -88,6 +88,10 @@ class Operations(ABC):
         y = y if add is None else y + add
         return self.relu(y) if relu else y
 
+    def conv_each(self, names: Sequence[str], x: Map) -> list[Map]:
+        """Convolutions of the same map, none of which changes its size."""
+        return [self.conv(name, x) for name in names]
+
     def norm(self, name: str, x: Map) -> Map:
         """Group normalisation by the scales of this name, or `x` where there are none."""
         return self.group_norm(x, self.norms[name]) if name in self.norms else x
@@ -107,6 +111,10 @@ class Operations(ABC):
     @abstractmethod
     def dense(self, name: str, x: Tensor, *, relu: bool = False) -> Tensor:
         """The layer's product with `x` (n, in), and its bias: (n, out)."""
+
+    def dense_each(self, names: Sequence[str], x: Tensor) -> list[Tensor]:
+        """Dense layers of the same rows."""
+        return [self.dense(name, x) for name in names]
 
     @abstractmethod
     def mask_logits(self, regions: Regions, labels: Tensor, side: int) -> Tensor:
@@ -177,7 +185,7 @@ class Operations(ABC):
         border pixel; further out, 0. See `Sampling` for how the frameworks differ.
         """
 
-    def in_order(self, regions: Regions, x: Tensor) -> Tensor:
+    def in_order(self, regions: Regions, x: Tensor) -> Tensor:  # noqa: ARG002 (others need it)
         """`x` (R, ...), made of regions, in the order of the boxes."""
         return x
 

@@ -70,8 +70,7 @@ def _pool(
     hidden = feature
     for name in ops.numbered("rpn/conv"):
         hidden = ops.conv(name, hidden, relu=True)
-    logits = ops.conv("rpn/class", hidden)
-    deltas = ops.conv("rpn/box", hidden)
+    logits, deltas = ops.conv_each(("rpn/class", "rpn/box"), hidden)
     return _Pool(
         ops.reshape(ops.cells(logits, 1), (0, -1)),
         ops.cells(deltas, 4),
@@ -86,7 +85,7 @@ def _anchors(
 ) -> Tensor:
     """The anchors (pixels * anchors, 4) of a map; those of its first pixel are around (0, 0)."""
     shapes = cell_anchors(cell.sizes, config.anchor_ratios)
-    stride = cell.stride
+    stride: int | None = cell.stride
     if rules.fitted_anchors:
         shapes, stride = np.round(shapes), None
     columns, rows = ops.places(logits, stride, images)

@@ -1,1 +1,0 @@
-"""The network as an ONNX graph, made of a checkpoint's variables; needs no TensorFlow."""

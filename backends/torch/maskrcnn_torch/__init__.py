@@ -1,0 +1,1 @@
+"""Serves Mask R-CNN on GPUs, computed by PyTorch."""

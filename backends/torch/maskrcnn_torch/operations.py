@@ -1,0 +1,350 @@
+"""The network's operations, computed at once by PyTorch in fixed shapes."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from maskrcnn_network.graph.folding import EPSILON, GROUPS, Folded, Scales, Weights
+from maskrcnn_network.graph.operations import DROPPED, LOWEST, Operations, Pads, Regions, Slots
+from maskrcnn_network.graph.rules import Sampling
+from maskrcnn_torch import suppression
+from maskrcnn_torch.roi_align import Pooling, pool_on
+
+WIDE = 8192
+"""Number of candidates that are compared each with each at most."""
+CUT = 2048
+"""Number of the best candidates of a longer list, of which that is done."""
+ROUNDS = 24
+"""Rounds of suppression: photographs need 15 among proposals, and 3 among detections."""
+
+
+ALIGNED = 8
+"""Divisor of numbers of channels that tensor cores like."""
+DECONV = "maskrcnn/deconv"
+
+
+class TorchOperations(Operations):
+    """Layers are computed in the type of `dtype`, all else in float32. Feature maps are NCHW in
+    channels_last memory.
+
+    Unless it is `exact`, nothing waits for the device once a call like it was made, and `doubts`
+    are collected: where suppression may differ from what an exact call finds.
+    """
+
+    channels_last = True
+    exact: bool
+    """Whether suppression may wait for the device, and leaves no doubt."""
+
+    def __init__(self, folded: Folded, device: torch.device, dtype: torch.dtype) -> None:
+        super().__init__(folded)
+        self.device = device
+        self.dtype = dtype
+        self.exact = device.type == "cpu"
+        self.doubts: list[Tensor] = []
+        """Of each suppression, () bool: whether it may be wrong."""
+        self._weights = {name: self._on_device(layer) for name, layer in folded.layers.items()}
+        if DECONV in folded.layers:
+            kernel, bias = folded.layers[DECONV]
+            quarters = kernel.reshape(-1, kernel.shape[-1]).T
+            self._weights[DECONV] = self._on_device(Weights(quarters, np.tile(bias, 4)))
+        # What is asked of layers from here on is their shapes.
+        self.layers = {
+            name: Weights(np.broadcast_to(np.float32(0), layer.kernel.shape), layer.bias)
+            for name, layer in folded.layers.items()
+        }
+        self._constants: dict[tuple[bytes, tuple[int, ...], str], Tensor] = {}
+        self._pool, self.pools_by = pool_on(device, dtype)
+        self.fuses = device.type == "cuda" and self._can_fuse()
+
+    def close(self) -> None:
+        """Let go of the weights."""
+        self._weights.clear()
+        self._constants.clear()
+
+    @contextmanager
+    def exactly(self) -> Iterator[None]:
+        """The time in which suppression waits for the device."""
+        before, self.exact = self.exact, True
+        try:
+            yield
+        finally:
+            self.exact = before
+
+    def _on_device(self, layer: Weights) -> tuple[Tensor, Tensor]:
+        kernel, bias = (torch.from_numpy(np.ascontiguousarray(values)) for values in layer)
+        kernel, bias = (values.to(self.device, self.dtype) for values in (kernel, bias))
+        if kernel.dim() == 2:
+            return kernel.t().contiguous(), bias
+        return kernel.permute(3, 2, 0, 1).contiguous(memory_format=torch.channels_last), bias
+
+    def _can_fuse(self) -> bool:
+        """Whether cuDNN's fused convolutions work here, and compute what others do."""
+        options: dict[str, Any] = {"device": self.device, "dtype": self.dtype}
+        x = torch.linspace(-1, 1, 2 * 64 * 8 * 8, **options).view(2, 64, 8, 8)
+        kernel = torch.linspace(-0.1, 0.1, 64 * 64 * 3 * 3, **options).view(64, 64, 3, 3)
+        x, kernel = (v.contiguous(memory_format=torch.channels_last) for v in (x, kernel))
+        bias = torch.linspace(-1, 1, 64, **options)
+        plain = functional.conv2d(x, kernel, bias, 1, 1)
+        try:
+            pairs = [
+                (_fused(x, kernel, bias, 1, 1, None), plain.relu()),
+                (_fused(x, kernel, bias, 1, 1, x), (plain + x).relu()),
+            ]
+        except RuntimeError:
+            return False
+        return all(torch.allclose(a, b, rtol=0.02, atol=0.02) for a, b in pairs)
+
+    # Layers.
+
+    def conv(
+        self,
+        name: str,
+        x: Tensor,
+        stride: int = 1,
+        pads: Pads | None = None,
+        *,
+        add: Tensor | None = None,
+        relu: bool = False,
+    ) -> Tensor:
+        if not (self.fuses and relu) or f"{name}/gn" in self.norms:
+            y: Tensor = super().conv(name, x, stride, pads, add=add, relu=relu)
+            return y
+        kernel, bias = self._weights[name]
+        size = kernel.shape[-1]
+        x, padding = _padded(x, size, stride, pads or ((size - 1) // 2, size // 2))
+        return _fused(x, kernel, bias, stride, padding, add)
+
+    def convolve(self, name: str, x: Tensor, stride: int, pads: Pads) -> Tensor:
+        kernel, bias = self._weights[name]
+        x, padding = _padded(x, kernel.shape[-1], stride, pads)
+        return functional.conv2d(x, kernel, bias, stride, padding)
+
+    def conv_each(self, names: Sequence[str], x: Tensor) -> list[Tensor]:
+        """All in one."""
+        kernel, bias, counts = self._joined(names)
+        return list(torch.split(functional.conv2d(x, kernel, bias), counts, 1)[: len(names)])
+
+    def group_norm(self, x: Tensor, scales: Scales) -> Tensor:
+        gamma, beta = self.constant(scales.gamma), self.constant(scales.beta)
+        normal = functional.group_norm(x.float(), GROUPS, gamma, beta, EPSILON)
+        return normal.to(x.dtype, memory_format=torch.channels_last)
+
+    def dense(self, name: str, x: Tensor, *, relu: bool = False) -> Tensor:
+        y = functional.linear(x, *self._weights[name])
+        return y.relu_() if relu else y
+
+    def dense_each(self, names: Sequence[str], x: Tensor) -> list[Tensor]:
+        """All in one."""
+        kernel, bias, counts = self._joined(names)
+        return list(torch.split(functional.linear(x, kernel, bias), counts, 1)[: len(names)])
+
+    def _joined(self, names: Sequence[str]) -> tuple[Tensor, Tensor, list[int]]:
+        """Layers as one, with channels of zeros after them, and the numbers of channels out."""
+        name = " ".join(names)
+        counts = [len(self._weights[name][1]) for name in names]
+        counts.append(-sum(counts) % ALIGNED)
+        if name not in self._weights:
+            kernels, biases = zip(*(self._weights[name] for name in names), strict=True)
+            kernel = functional.pad(
+                torch.cat(kernels), (0, 0) * (kernels[0].dim() - 1) + (0, counts[-1])
+            )
+            if kernel.dim() == 4:
+                kernel = kernel.contiguous(memory_format=torch.channels_last)
+            self._weights[name] = kernel, functional.pad(torch.cat(biases), (0, counts[-1]))
+        return *self._weights[name], counts
+
+    def mask_logits(self, regions: Regions, labels: Tensor, side: int) -> Tensor:
+        """Both as products of matrices: each pixel turns into four places, row by row."""
+        maps = regions.maps
+        quarters, biases = self._weights[DECONV]
+        pixels = maps.permute(0, 2, 3, 1).reshape(-1, quarters.shape[1])
+        places = functional.linear(pixels, quarters, biases).relu_()
+        kernel, bias = self._weights["maskrcnn/conv"]  # (classes, width, 1, 1)
+        own = kernel.flatten(1)[labels - 1][:, :, None]
+        logits = torch.bmm(places.view(len(maps), -1, own.shape[1]), own).float()
+        logits += bias.float()[labels - 1][:, None, None]
+        woven = logits.view(-1, side, side, 2, 2).permute(0, 1, 3, 2, 4)
+        return woven.reshape(-1, 2 * side, 2 * side)
+
+    # Feature maps.
+
+    def relu(self, x: Tensor) -> Tensor:
+        return x.relu()
+
+    def max_pool(self, x: Tensor, pads: Pads) -> Tensor:
+        x, padding = _padded(x, 3, 2, pads)
+        return functional.max_pool2d(x, 3, 2, padding)
+
+    def upsample(self, x: Tensor) -> Tensor:
+        return functional.interpolate(x, scale_factor=2.0, mode="nearest")
+
+    def subsample(self, x: Tensor) -> Tensor:
+        return x[:, :, ::2, ::2].contiguous(memory_format=torch.channels_last)
+
+    def crop(self, x: Tensor) -> Tensor:
+        return x[:, :, :-1, :-1].contiguous(memory_format=torch.channels_last)
+
+    def flatten(self, x: Tensor) -> Tensor:
+        return x.permute(0, 2, 3, 1).reshape(len(x), -1)
+
+    def spatial_mean(self, x: Tensor) -> Tensor:
+        return x.mean((2, 3), dtype=torch.float32).to(x.dtype)
+
+    def cells(self, x: Tensor, numbers: int) -> Tensor:
+        return x.permute(0, 2, 3, 1).float().reshape(len(x), -1, numbers)
+
+    def places(self, x: Tensor, stride: int | None, images: Tensor) -> tuple[Tensor, Tensor]:
+        columns, rows = (
+            torch.arange(x.shape[axis], dtype=torch.float32, device=self.device)
+            * (stride or images.shape[axis] // x.shape[axis])
+            for axis in (3, 2)
+        )
+        return columns, rows
+
+    def roi_align(
+        self,
+        features: Sequence[Tensor],
+        strides: Sequence[int],
+        boxes: Tensor,
+        images: Tensor,
+        levels: Tensor | None,
+        resolution: int,
+        sampling: Sampling,
+    ) -> Regions:
+        levels = torch.zeros_like(images) if levels is None else levels
+        scales = [1 / stride for stride in strides]
+        pooling = Pooling(list(features), scales, boxes, images, levels, resolution, sampling)
+        return Regions(self._pool(pooling))
+
+    # Tensors.
+
+    def constant(self, values: NDArray[Any]) -> Tensor:
+        """On the device; what was once there stays, as what is sent there is waited for."""
+        key = values.tobytes(), values.shape, values.dtype.str
+        if key not in self._constants:
+            self._constants[key] = torch.from_numpy(np.array(values)).to(self.device)
+        return self._constants[key]
+
+    def minimum(self, a: Tensor, b: Tensor | float) -> Tensor:
+        return torch.minimum(a, b) if isinstance(b, Tensor) else a.clamp(max=b)
+
+    def maximum(self, a: Tensor, b: Tensor | float) -> Tensor:
+        return torch.maximum(a, b) if isinstance(b, Tensor) else a.clamp(min=b)
+
+    def exp(self, x: Tensor) -> Tensor:
+        return x.exp()
+
+    def log(self, x: Tensor) -> Tensor:
+        return x.log()
+
+    def sqrt(self, x: Tensor) -> Tensor:
+        return x.sqrt()
+
+    def floor(self, x: Tensor) -> Tensor:
+        return x.floor()
+
+    def softmax(self, x: Tensor) -> Tensor:
+        return x.softmax(-1)
+
+    def where(self, condition: Tensor, x: Tensor, y: Tensor | float) -> Tensor:
+        return torch.where(condition, x, y)
+
+    def largest(self, x: Tensor) -> Tensor:
+        return x.amax(tuple(range(1, x.dim())), keepdim=True)
+
+    def least(self, x: Tensor) -> Tensor:
+        return x.amin(-1)
+
+    def concat(self, parts: Sequence[Tensor], axis: int) -> Tensor:
+        return torch.cat(list(parts), axis)
+
+    def reshape(self, x: Tensor, shape: Sequence[int]) -> Tensor:
+        return x.reshape([length or x.shape[axis] for axis, length in enumerate(shape)])
+
+    def transpose(self, x: Tensor, axes: Sequence[int]) -> Tensor:
+        return x.permute(*axes)
+
+    def to_int(self, x: Tensor) -> Tensor:
+        return x.long()
+
+    def to_float(self, x: Tensor) -> Tensor:
+        return x.float()
+
+    def gather(self, x: Tensor, index: Tensor) -> Tensor:
+        return x[index]
+
+    def take(self, x: Tensor, index: Tensor) -> Tensor:
+        rest = x.shape[2:]
+        wide = index.view(*index.shape, *[1] * len(rest)).expand(*index.shape, *rest)
+        return x.gather(1, wide)
+
+    # Lists of candidates.
+
+    def top(self, scores: Tensor, count: int | Tensor) -> tuple[Tensor, Tensor]:
+        wanted = int(count)
+        best, places = suppression.top(scores, wanted)
+        missing = wanted - best.shape[1]
+        if not missing:
+            return best, places
+        return functional.pad(best, (0, missing), value=DROPPED), functional.pad(
+            places, (0, missing)
+        )
+
+    def suppress(self, boxes: Tensor, scores: Tensor, keep: int | Tensor, iou: float) -> Tensor:
+        """Of a long list, its best are compared; so many that are exact, all candidates are."""
+        if self.exact:
+            width = int((scores >= LOWEST).sum(-1).max())
+        else:
+            width = CUT if scores.shape[-1] > WIDE else scores.shape[-1]
+        best, places = suppression.top(scores, width)
+        present = best >= LOWEST
+        ranked = self.take(boxes, places)
+        if self.exact:
+            stays = suppression.suppress_exactly(ranked, present, iou, int(keep))
+        else:
+            stays, settled = suppression.suppress_in_rounds(ranked, present, iou, ROUNDS)
+            # Those that were not compared are no candidates, or would come too late.
+            last = present[:, -1] if width < scores.shape[-1] else torch.zeros_like(present[:, -1])
+            self.doubts.append(~settled | (last & (stays.sum(-1) < keep)).any())
+        stays &= stays.cumsum(-1) <= keep
+        left = torch.where(stays, best, DROPPED)
+        return torch.full_like(scores, DROPPED).scatter(-1, places, left)
+
+    def compact(self, scores: Tensor, *values: Tensor) -> tuple[Slots, list[Tensor]]:
+        """All of them: what is dropped stays in."""
+        count, width = scores.shape
+        images = torch.arange(count * width, device=self.device) // width
+        lists = [x.reshape(-1, *x.shape[2:]) for x in (scores, *values)]
+        return Slots(images, width, lists[0] >= LOWEST), lists
+
+    def spread(self, values: Tensor, slots: Slots, missing: float) -> Tensor:
+        present = slots.places.view(-1, *[1] * (values.dim() - 1))
+        return torch.where(present, values, missing).view(-1, slots.width, *values.shape[1:])
+
+
+def _padded(x: Tensor, size: int, stride: int, pads: Pads) -> tuple[Tensor, int]:
+    """A map, and how many zeros it still needs on each side.
+
+    Zeros that no window reaches are no different from none.
+    """
+    before, after = pads
+    ends = (
+        (n + 2 * before - size) // stride - (n + sum(pads) - size) // stride for n in x.shape[2:]
+    )
+    return (functional.pad(x, (before, after) * 2), 0) if any(ends) else (x, before)
+
+
+def _fused(
+    x: Tensor, kernel: Tensor, bias: Tensor, stride: int, padding: int, add: Tensor | None
+) -> Tensor:
+    """A convolution, what is added to it, and its ReLU, by cuDNN in one go."""
+    rest: tuple[Any, ...] = (bias, [stride] * 2, [padding] * 2, [1, 1], 1)
+    if add is None:
+        return torch.cudnn_convolution_relu(x, kernel, *rest)
+    return torch.cudnn_convolution_add_relu(x, kernel, add, 1.0, *rest)

@@ -1,0 +1,71 @@
+"""What this distribution brings to the server."""
+
+import ctypes
+from collections.abc import Callable
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from maskrcnn_server import hookimpl
+from maskrcnn_server.backend import Precision
+from maskrcnn_server.engine import Engine, Setup
+from maskrcnn_server.machine import lacks_instructions
+
+if TYPE_CHECKING:
+    from maskrcnn_network.graph.network import Network, Variables
+    from maskrcnn_torch.session import TorchSession
+
+api_version = "1.1"
+
+DRIVER = "libcuda.so.1"
+AMPERE = (8, 0)
+"""Compute capability from which on GPUs have TF32 and bfloat16."""
+
+
+class TorchEngine:
+    """Computes on NVIDIA's GPUs, and on CPUs where nothing faster is installed."""
+
+    name = "torch"
+
+    def lacks(self, device: str, precision: Precision, /) -> str | None:
+        if precision == "int8":
+            return "does not compute in int8"
+        kind, _, index = device.partition(":")
+        if kind == "cpu" and precision in ("tf32", "float16"):
+            return f"does not compute in {precision} on a CPU: try bfloat16"
+        if find_spec("torch") is None:
+            return "torch is not installed: pip install maskrcnn-torch"
+        if kind == "cpu":
+            return lacks_instructions(precision)
+        return _gpu_lacks(int(index or 0), precision)
+
+    def open(self, network: "Network", variables: "Variables", setup: Setup, /) -> "TorchSession":
+        from maskrcnn_torch.session import TorchSession
+
+        return TorchSession(network, variables, setup)
+
+
+def _gpu_lacks(index: int, precision: Precision) -> str | None:
+    try:
+        ctypes.CDLL(DRIVER)  # importing torch, which needs it, takes seconds
+    except OSError:
+        return f"there is no NVIDIA driver ({DRIVER})"
+    import torch
+
+    from maskrcnn_torch.devices import usable_cuda
+
+    problem = usable_cuda(index)
+    if problem is not None:
+        return problem
+    capability = torch.cuda.get_device_capability(index)
+    if precision in ("tf32", "bfloat16") and capability < AMPERE:
+        return (
+            f"GPU {index} has compute capability {capability[0]}.{capability[1]}, and "
+            f"{precision} needs 8.0: try float16"
+        )
+    return None
+
+
+@hookimpl
+def register_engines(register: Callable[[Engine], None]) -> None:
+    """The PyTorch engine."""
+    register(TorchEngine())

@@ -1,0 +1,354 @@
+"""A network with its weights on one device, ready to run."""
+# mypy: disable-error-code="no-untyped-call"
+# PyTorch's events and streams have no types.
+
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
+from functools import partial
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from maskrcnn_network.engine import Ask, Integers, Intermediate, Output, Regions, joined
+from maskrcnn_network.graph.network import Network, Variables
+from maskrcnn_network.graph.operations import LOWEST
+from maskrcnn_network.preparation import Floats
+from maskrcnn_server.backend import Image
+from maskrcnn_server.engine import Setup
+from maskrcnn_server.errors import OutOfDeviceMemory
+from maskrcnn_server.rle import Size
+from maskrcnn_server.stopwatch import stage
+from maskrcnn_torch.devices import description, is_lost, is_out_of_memory
+from maskrcnn_torch.graphs import CudaGraph, GraphCache, Ran
+from maskrcnn_torch.operations import TorchOperations
+from maskrcnn_torch.preparation import prepared, sent
+
+DTYPES = {
+    "float32": torch.float32,
+    "tf32": torch.float32,
+    "float16": torch.float16,
+    "bfloat16": torch.bfloat16,
+}
+MAX_BATCH = 8
+"""Number of images in one call at most, on a GPU."""
+SLOTS = (8, 32)
+"""Numbers of masks that are computed for each image where none has more detections."""
+GRAPHS = 16
+"""Number of padded shapes and batch sizes whose graphs are kept."""
+USUAL = ((3, 4), (4, 3), (2, 3), (1, 1))
+"""Proportions, height to width, of images whose graphs are recorded before one comes."""
+REPLAYS = 5
+"""Number of times that a part is timed on a GPU, of which the median counts."""
+EXIT_CODE = 70
+"""Of a process that lost its GPU; EX_SOFTWARE in sysexits.h."""
+
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
+
+
+class _Detected(NamedTuple):
+    """What is computed of a batch but for its masks; on the device, dropped entries included."""
+
+    table: Tensor
+    """(1 + D, 6) float32: whether there is doubt in the first row, then each detection's box, score
+    and label."""
+    labels: Tensor
+    images: Tensor
+    proposals: tuple[Tensor, ...]
+    """Boxes, scores, images and class scores."""
+    features: list[Tensor]
+
+
+class TorchSession:
+    """Computes batches on one device: from an image's bytes to its soft masks, on a GPU.
+
+    There, the host copies an image while the GPU works on those before, and waits for it twice: for
+    the detections, whose number says how many masks to compute, and for the masks. Calls do not
+    overlap, as one thread at a time uses a session.
+    """
+
+    def __init__(self, network: Network, variables: Variables, setup: Setup) -> None:
+        self._network = network
+        self._setup = setup
+        self._rule = network.config.preparation
+        self._limit = network.config.detections
+        self._device = torch.device(setup.device)
+        self._on_gpu = self._device.type == "cuda"
+        self._dtype = DTYPES[setup.precision]
+        if not self._on_gpu:
+            torch.set_num_threads(setup.threads)
+        with self._computing():
+            folded = network.folded(variables, channels_last=TorchOperations.channels_last)
+            self._ops = TorchOperations(folded, self._device, self._dtype)
+        # Without its kernel, RoIAlign waits for the GPU, which no graph can.
+        self._graphs = GraphCache(self._detect, GRAPHS if self._ops.pools_by == "Triton" else 0)
+        self.max_batch = MAX_BATCH
+        self.batch_pixels = 0
+        self.facts: Mapping[str, str] = description(self._device)
+        if not self._on_gpu:
+            self.facts = {**self.facts, "threads": str(torch.get_num_threads())}
+            return
+        self.facts = {**self.facts, "RoIAlign": self._ops.pools_by}
+        usual = [self._rule.resized_size((256 * h, 256 * w)) for h, w in USUAL]
+        self.batch_pixels = MAX_BATCH * max(h * w for h, w in map(self._rule.padded_size, usual))
+        if setup.dedicated:
+            self.warm(usual)
+
+    def run(self, images: Sequence[Image], sizes: Sequence[Size], ask: Ask, /) -> Output:
+        with self._computing():
+            return joined(self._outputs(images, sizes, ask))
+
+    def close(self) -> None:
+        self._graphs.clear()
+        self._ops.close()
+        if self._on_gpu:
+            torch.cuda.empty_cache()
+
+    def warm(self, sizes: Sequence[Size]) -> None:
+        """Record graphs of single images of these sizes, with the fastest of cuDNN's algorithms.
+
+        Others are recorded once they repeat, with the algorithms that it guesses are the fastest:
+        trying them takes a second or more.
+        """
+        tried = torch.backends.cudnn.benchmark
+        torch.backends.cudnn.benchmark = True
+        try:
+            with self._computing():
+                for size in sizes:
+                    ran = self._graphs.run(
+                        *self._inputs([np.zeros((*size, 3), np.uint8)], [size], 0.5), at_once=True
+                    )
+                    if self._network.architecture.has_masks:
+                        for slots in self._slots():
+                            ran.then(slots, partial(self._masks, slots))
+        finally:
+            torch.backends.cudnn.benchmark = tried
+
+    def stages(self, image: Image, size: Size, ask: Ask, /) -> Intermediate:
+        """What `run` computes of an image, with proposals."""
+        with self._computing():
+            ran, rows = self._settled(*self._inputs([image], [size], ask.score_threshold))
+            maps = (_array(f[0].permute(1, 2, 0).float()) for f in ran.result.features)
+            return Intermediate(tuple(maps), self._output(ran, rows, replace(ask, proposals=True)))
+
+    def masks_of(self, features: Sequence[Floats], boxes: Floats, labels: Integers, /) -> Floats:
+        """Mask probabilities (N, m, m) of any boxes (N, 4) on `Intermediate.features`."""
+        with self._computing():
+            maps = [
+                torch.tensor(f).permute(2, 0, 1)[None].to(self._device, self._dtype)
+                for f in features
+            ]
+            where = torch.tensor(boxes, dtype=torch.float32, device=self._device)
+            which = torch.tensor(labels, dtype=torch.int64, device=self._device)
+            images = torch.zeros_like(which)
+            return _array(self._network.masks(self._ops, maps, where, which, images))
+
+    def seconds(self, image: Image, size: Size, ask: Ask, /) -> Mapping[str, float]:
+        """Seconds of each part of the network; on a GPU, of its kernels, launched as a graph."""
+        network, ops = self._network, self._ops
+        with self._computing():
+            images, sizes, threshold = self._inputs([image], [size], ask.score_threshold)
+            ran, rows = self._settled(images, sizes, threshold)
+            features, backbone = self._timed(lambda: network.features(ops, images))
+            proposals, rpn = self._timed(lambda: network.proposals(ops, features, images, sizes))
+            _, heads = self._timed(
+                lambda: network.found(ops, features, proposals, sizes, threshold, self._limit)
+            )
+            seconds = {"backbone": backbone, "rpn": rpn, "heads": heads, "masks": 0.0}
+            slots = self._fitting(_kept(rows, 1, ask))
+            if ask.masks and network.architecture.has_masks and slots:
+                _, seconds["masks"] = self._timed(lambda: self._masks(slots, ran.result))
+            return seconds
+
+    def _outputs(
+        self, images: Sequence[Image], sizes: Sequence[Size], ask: Ask, first: int = 0
+    ) -> list[Output]:
+        """Of images, the first of which has this index in its batch: half of them at a time, if
+        all need more memory than there is."""
+        output = self._attempt(images, sizes, ask, first)
+        if output is None and len(images) == 1:
+            output = self._attempt(images, sizes, ask, first)  # without the memory of graphs
+        if output is not None:
+            return [output]
+        if len(images) == 1:
+            height, width = sizes[0]
+            raise OutOfDeviceMemory(
+                f"{self._device} has too little free memory for one image of {width} x {height} "
+                "pixels: try again later, or serve fewer models on it"
+            )
+        half = len(images) // 2
+        return self._outputs(images[:half], sizes[:half], ask, first) + self._outputs(
+            images[half:], sizes[half:], ask, first + half
+        )
+
+    def _attempt(
+        self, images: Sequence[Image], sizes: Sequence[Size], ask: Ask, first: int
+    ) -> Output | None:
+        """None if memory does not suffice; what others can do without is free after that."""
+        try:
+            with stage("preprocess"):
+                inputs = self._inputs(images, sizes, ask.score_threshold)
+            with stage("network"):
+                return self._output(*self._settled(*inputs), ask, first)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            logger.warning("%s, %d images at once: %s", self._device, len(images), error)
+        # Only here are the tensors free that the error held.
+        self._graphs.clear()
+        if self._on_gpu:
+            torch.cuda.empty_cache()
+        return None
+
+    def _inputs(
+        self, images: Sequence[Image], sizes: Sequence[Size], score_threshold: float
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Those of `_detect`, on the device or on their way."""
+        if self._on_gpu:
+            batch = prepared(self._rule, images, sizes, self._device, self._dtype)
+        else:
+            pixels = self._rule.batch(images, sizes, self._rule.padded_size(sizes[0]))
+            batch = torch.from_numpy(pixels).permute(0, 3, 1, 2).to(self._dtype)
+        threshold = torch.full((), score_threshold, device=self._device)
+        return batch, sent(np.array(sizes, np.float32), self._device), threshold
+
+    def _detect(self, images: Tensor, sizes: Tensor, threshold: Tensor) -> _Detected:
+        ops = self._ops
+        ops.doubts.clear()
+        features, proposals, probabilities, found = self._network.detect(
+            ops, images, sizes, threshold, self._limit
+        )
+        doubt = torch.stack(ops.doubts).any() if ops.doubts else torch.zeros((), dtype=torch.bool)
+        table = torch.cat([found.boxes, found.scores[:, None], found.labels[:, None]], 1)
+        head = doubt.to(self._device, torch.float32).expand(1, 6)
+        seen = proposals.boxes, proposals.scores, proposals.slots.images, probabilities
+        return _Detected(torch.cat([head, table]), found.labels, found.images, seen, features)
+
+    def _masks(self, slots: int, detected: _Detected) -> Tensor:
+        """Of the first entries of each image, as many as there are slots: (batch * slots, m, m)."""
+        boxes, labels, images = (
+            x.reshape(-1, self._limit, *x.shape[1:])[:, :slots].flatten(0, 1)
+            for x in (detected.table[1:, :4], detected.labels, detected.images)
+        )
+        masks: Tensor = self._network.masks(self._ops, detected.features, boxes, labels, images)
+        return masks
+
+    def _settled(
+        self, images: Tensor, sizes: Tensor, threshold: Tensor
+    ) -> tuple[Ran[_Detected], Floats]:
+        """What is detected, and the table of it (D, 6): computed again, exactly, if in doubt."""
+        ran = self._graphs.run(images, sizes, threshold)
+        table = _array(ran.result.table)
+        if table[0, 0]:
+            with self._ops.exactly():
+                ran = Ran(self._detect(images, sizes, threshold))
+            table = _array(ran.result.table)
+        return ran, table[1:]
+
+    def _output(self, ran: Ran[_Detected], rows: Floats, ask: Ask, first: int = 0) -> Output:
+        count = len(rows) // self._limit
+        kept = _kept(rows, count, ask)
+        found = rows.reshape(count, self._limit, 6)[kept]
+        masks = regions = None
+        if ask.masks and self._network.architecture.has_masks:
+            side, slots = 2 * self._network.body.mask_side, self._fitting(kept)
+            masks = np.zeros((0, side, side), np.float32)
+            if slots:
+                soft = _array(ran.then(slots, partial(self._masks, slots)))
+                masks = soft.reshape(count, slots, side, side)[kept[:, :slots]]
+        if ask.proposals:
+            boxes, scores, images, classes = map(_array, ran.result.proposals)
+            there = scores >= LOWEST
+            regions = Regions(boxes[there], scores[there], images[there] + first, classes[there])
+        return Output(
+            boxes=found[:, :4],
+            scores=found[:, 4],
+            labels=found[:, 5].astype(np.int64),
+            images=np.nonzero(kept)[0] + first,
+            masks=masks,
+            proposals=regions,
+        )
+
+    def _slots(self) -> list[int]:
+        """Numbers of masks of an image that graphs compute."""
+        return [*(n for n in SLOTS if n < self._limit), self._limit]
+
+    def _fitting(self, kept: NDArray[np.bool_]) -> int:
+        """Number of masks of each image that suffices for what is kept; 0 if nothing is."""
+        most = int(kept.sum(1).max())
+        return next(n for n in self._slots() if n >= most) if most and self._on_gpu else most
+
+    def _timed(self, function: Callable[[], T]) -> tuple[T, float]:
+        """What a function makes, and the seconds it takes."""
+        if not self._on_gpu:
+            start = time.perf_counter()
+            return function(), time.perf_counter() - start
+        run = function if self._ops.pools_by != "Triton" else CudaGraph(function, (), None).replay
+        result, laps = run(), []
+        for _ in range(REPLAYS):
+            begun, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+            begun.record()
+            run()
+            ended.record()
+            ended.synchronize()
+            laps.append(begun.elapsed_time(ended) / 1e3)
+        return result, sorted(laps)[REPLAYS // 2]
+
+    @contextmanager
+    def _computing(self) -> Iterator[None]:
+        """The time in which this session computes, with PyTorch set up for its precision.
+
+        That set-up is the process's: nobody else there should compute meanwhile in another.
+        """
+        matmul: Any = torch.backends.cuda.matmul
+        cudnn: Any = torch.backends.cudnn
+        kind = "tf32" if self._setup.precision == "tf32" else "ieee"
+        wanted = (
+            (cudnn.conv, "fp32_precision", kind),
+            (matmul, "fp32_precision", kind),
+            (matmul, "allow_fp16_reduced_precision_reduction", False),
+            (matmul, "allow_bf16_reduced_precision_reduction", False),
+        )
+        before = [(owner, name, getattr(owner, name)) for owner, name, _ in wanted]
+        for owner, name, value in wanted:
+            setattr(owner, name, value)
+        try:
+            with torch.inference_mode(), self._chosen():
+                yield
+        except RuntimeError as error:
+            if is_lost(error):
+                self._lose(error)
+            raise
+        finally:
+            for owner, name, value in before:
+                setattr(owner, name, value)
+
+    def _chosen(self) -> Any:
+        return torch.cuda.device(self._device) if self._on_gpu else nullcontext()
+
+    def _lose(self, error: RuntimeError) -> None:
+        """End the process, if it is there for models: it cannot use the GPU any more."""
+        logger.critical("%s is lost to this process: %s", self._device, error)
+        if self._setup.dedicated:
+            logging.shutdown()
+            os._exit(EXIT_CODE)
+
+
+def _kept(rows: Floats, count: int, ask: Ask) -> NDArray[np.bool_]:
+    """Which entries (count, each) are detections that are asked for: the first of each image."""
+    kept = np.asarray(rows[:, 4].reshape(count, -1) >= LOWEST)
+    kept[:, ask.limit :] = False
+    return kept
+
+
+def _array(x: Tensor) -> NDArray[Any]:
+    """On the host, which waits for it."""
+    return np.asarray(x.cpu().numpy())

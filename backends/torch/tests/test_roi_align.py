@@ -1,0 +1,203 @@
+"""RoIAlign, in PyTorch's operations and as a kernel, against a plain reference."""
+
+import math
+import subprocess
+import sys
+from importlib.util import find_spec
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from maskrcnn_network.graph.rules import Sampling
+from maskrcnn_torch import roi_align as module
+from maskrcnn_torch.roi_align import Pooling, gathered_roi_align, pool_on
+
+Floats = NDArray[np.float64]
+
+SCALES = [1 / 4, 1 / 8, 1 / 16, 1 / 32]
+TENSORPACK = Sampling(samples=2)
+VARIANTS = {
+    "aws-samples": Sampling(samples=1, shift=0.5),
+    "tensorpack": TENSORPACK,
+    "torchvision": Sampling(samples=2, half_pixel=False),
+    "detectron2": Sampling(samples=0),
+    "adaptive-unaligned": Sampling(samples=0, half_pixel=False),
+}
+needs_triton = pytest.mark.skipif(not find_spec("triton"), reason="Triton is not installed")
+
+
+def a_pyramid(channels: int = 5, dtype: torch.dtype = torch.float32) -> list[Tensor]:
+    made = torch.Generator().manual_seed(1)
+    maps = [torch.rand((2, channels, 48 >> i, 64 >> i), generator=made) for i in range(4)]
+    return [m.to(dtype).contiguous(memory_format=torch.channels_last) for m in maps]
+
+
+def some_regions(count: int = 60) -> tuple[Tensor, Tensor, Tensor]:
+    """Boxes, their images and levels; some without extent, some partly outside."""
+    made = np.random.default_rng(2)
+    centres, extents = made.uniform(-10, 270, (count, 2)), made.exponential(50, (count, 2))
+    boxes = np.concatenate([centres - extents / 2, centres + extents / 2], 1)
+    boxes[0] = [20, 30, 20, 30]
+    boxes[1] = [20, 30, 20, 90]
+    boxes[2] = [-900, -900, -800, -700]
+    boxes[3] = [-300, 20, 500, 40]
+    boxes[4] = [0, 0, 256, 192]
+    images, levels = made.integers(0, 2, count), made.integers(0, 4, count)
+    levels[2:5] = 3
+    boxes[5], levels[5] = [4, 8, 32, 64], 0  # 7 x 14 map pixels: exactly one sample, and two
+    return torch.tensor(boxes, dtype=torch.float32), torch.tensor(images), torch.tensor(levels)
+
+
+def bilinear(plane: Floats, y: float, x: float) -> Floats:
+    """As ONNX has it; `plane` is (C, H, W)."""
+    height, width = plane.shape[1:]
+    if not (-1 <= y <= height and -1 <= x <= width):
+        return np.zeros(len(plane))
+    y, x = min(max(y, 0), height - 1), min(max(x, 0), width - 1)
+    top, left = int(y), int(x)
+    bottom, right = min(top + 1, height - 1), min(left + 1, width - 1)
+    dy, dx = y - top, x - left
+    upper = plane[:, top, left] * (1 - dx) + plane[:, top, right] * dx
+    lower = plane[:, bottom, left] * (1 - dx) + plane[:, bottom, right] * dx
+    return np.asarray(upper * (1 - dy) + lower * dy)
+
+
+def reference(
+    features: list[Tensor],
+    regions: tuple[Tensor, Tensor, Tensor],
+    resolution: int,
+    sampling: Sampling,
+) -> Floats:
+    """Region after region, bin after bin, sample after sample."""
+    samples, half_pixel, shift = sampling.samples, sampling.half_pixel, sampling.shift
+    maps = [f.double().numpy() for f in features]
+    out = np.zeros((len(regions[0]), features[0].shape[1], resolution, resolution))
+    for r, (box, image, level) in enumerate(zip(*(t.tolist() for t in regions), strict=True)):
+        x1, y1, x2, y2 = (v * SCALES[level] + shift - 0.5 * half_pixel for v in box)
+        extent = [y2 - y1, x2 - x1] if half_pixel else [max(y2 - y1, 1.0), max(x2 - x1, 1.0)]
+        bins = [e / resolution for e in extent]
+        down, across = (samples or math.ceil(np.float32(b)) for b in bins)
+        for i, j in np.ndindex(resolution, resolution):
+            for a, b in np.ndindex(down, across):
+                y = y1 + (i + (a + 0.5) / down) * bins[0]
+                x = x1 + (j + (b + 0.5) / across) * bins[1]
+                out[r, :, i, j] += bilinear(maps[level][image], y, x)
+        out[r] /= max(1, down * across)
+    return out
+
+
+@pytest.mark.parametrize("sampling", VARIANTS.values(), ids=VARIANTS)
+@pytest.mark.parametrize("resolution", [7, 3])
+def test_regions_are_pooled_as_in_the_reference(resolution: int, sampling: Sampling) -> None:
+    features, regions = a_pyramid(), some_regions()
+    found = gathered_roi_align(Pooling(features, SCALES, *regions, resolution, sampling))
+    expected = reference(features, regions, resolution, sampling)
+    np.testing.assert_allclose(found.numpy(), expected, atol=2e-5)
+    assert found.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_half_precision_is_of_the_features_alone(dtype: torch.dtype) -> None:
+    features, regions = a_pyramid(dtype=dtype), some_regions()
+    pooling = Pooling(features, SCALES, *regions, 7, TENSORPACK)
+    found = gathered_roi_align(pooling)
+    in_full = gathered_roi_align(pooling._replace(features=[f.float() for f in features]))
+    assert found.dtype == dtype
+    assert torch.equal(found, in_full.to(dtype))
+
+
+def test_little_memory_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    pooling = Pooling(a_pyramid(), SCALES, *some_regions(), 7, VARIANTS["detectron2"])
+    at_once = gathered_roi_align(pooling)
+    monkeypatch.setattr(module, "MAX_TAPS", 1000)
+    assert torch.equal(at_once, gathered_roi_align(pooling))
+
+
+def test_no_regions_and_one_map_are_allowed() -> None:
+    boxes, images, levels = some_regions()
+    one = Pooling(a_pyramid()[2:3], SCALES[2:3], boxes, images, levels * 0, 7, TENSORPACK)
+    nothing = one._replace(boxes=boxes[:0], images=images[:0], levels=levels[:0])
+    assert gathered_roi_align(nothing).shape == (0, 5, 7, 7)
+    of_all = one._replace(features=a_pyramid(), scales=SCALES, levels=levels * 0 + 2)
+    assert torch.equal(gathered_roi_align(one), gathered_roi_align(of_all))
+
+
+def test_a_cpu_pools_without_the_kernel() -> None:
+    assert pool_on(torch.device("cpu"), torch.float32) == (gathered_roi_align, "PyTorch")
+
+
+@needs_triton
+def test_the_kernel_pools_as_the_fallback_does() -> None:
+    # In a process of its own: Triton's interpreter is chosen when it is imported.
+    run = f"""
+import os, sys, torch
+os.environ["TRITON_INTERPRET"] = "1"
+sys.path.insert(0, {str(__file__.rpartition("/")[0])!r})
+from test_roi_align import compare_kernel
+compare_kernel()
+"""
+    subprocess.run([sys.executable, "-c", run], check=True)
+
+
+def compare_kernel() -> None:
+    """Raises if kernel and fallback differ; some maps' sizes are 1, or multiples of 16."""
+    from maskrcnn_torch.roi_kernel import fused_roi_align
+
+    regions = some_regions(8)
+    full, half = (torch.float32, 2e-5), (torch.float16, 1e-3)
+    cases = [(full, variant) for variant in VARIANTS.values()] + [(half, TENSORPACK)]
+    for (dtype, tolerance), sampling in cases:
+        features = a_pyramid(dtype=dtype)
+        features[2] = features[2][:, :, :1, :1]
+        pooling = Pooling(features, SCALES, *regions, 2, sampling)
+        found, expected = fused_roi_align(pooling), gathered_roi_align(pooling)
+        torch.testing.assert_close(found, expected, atol=tolerance, rtol=0)
+        assert found.is_contiguous(memory_format=torch.channels_last)
+    boxes, images, levels = (t[:3] for t in regions)
+    few = Pooling(a_pyramid()[:1], SCALES[:1], boxes, images, levels * 0, 2, TENSORPACK)
+    torch.testing.assert_close(fused_roi_align(few), gathered_roi_align(few), atol=2e-5, rtol=0)
+    nowhere = few._replace(boxes=boxes * float("nan"), sampling=VARIANTS["detectron2"])
+    nothing = fused_roi_align(nowhere)
+    assert not nothing.any(), "coordinates that are no numbers read nothing"
+
+
+@needs_triton
+@pytest.mark.parametrize("capability", [75, 90])
+@pytest.mark.parametrize("samples", [0, 2])
+@pytest.mark.parametrize("kind", ["fp16", "fp32"])
+def test_the_kernel_compiles_for_a_gpu_that_is_not_here(
+    capability: int, samples: int, kind: str
+) -> None:
+    import triton
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    from maskrcnn_torch.roi_kernel import SIZES, TENSORS, roi_kernel
+
+    maps = dict.fromkeys(["map0", "map1", "map2", "map3", "pooled"], f"*{kind}")
+    floats = dict.fromkeys(["scale0", "scale1", "scale2", "scale3", "offset"], "fp32")
+    tensors = dict(zip(TENSORS, ["*fp32", "*i64", "*i64"], strict=True))
+    types = {**maps, **tensors, **dict.fromkeys(SIZES, "i32"), **floats}
+    constants = {
+        "resolution": 7,
+        "samples": samples,
+        "most": 1024,
+        "half_pixel": True,
+        "channels": 256,
+        "block": 256,
+    }
+    signature = {
+        name: "constexpr" if name in constants else types[name] for name in roi_kernel.arg_names
+    }
+    aligned = {
+        (i,): [["tt.divisibility", 16]]
+        for i, name in enumerate(roi_kernel.arg_names)
+        if name in maps
+    }
+    source = ASTSource(roi_kernel, signature, constants, aligned)
+    options = {"num_warps": 2, "num_stages": 1, "enable_fp_fusion": False}
+    compiled = triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
+    assert f"sm_{capability}" in compiled.asm["ptx"]
