@@ -46,9 +46,11 @@ class TensorFlowSession:
         with tf.device(self._device):
             folded = network.folded(variables, channels_last=True)
             ops = TensorFlowOperations(folded, self._dtype)
+        # No control flow is written in Python: to look for some would take two seconds.
+        compiled = partial(tf.function, autograph=False)
         channels = network.architecture.pyramid or network.architecture.widths[2][1]
         feature = tf.TensorSpec([None, None, None, channels], self._dtype)
-        self._detect = tf.function(
+        self._detect = compiled(
             partial(network.detect, ops),
             input_signature=[
                 tf.TensorSpec([None, None, None, 3], tf.float32),
@@ -57,7 +59,7 @@ class TensorFlowSession:
                 tf.TensorSpec([], tf.int32),
             ],
         )
-        self._masks = tf.function(
+        self._masks = compiled(
             partial(network.masks, ops),
             input_signature=[
                 [feature] * len(network.body.cells),
@@ -67,7 +69,7 @@ class TensorFlowSession:
             ],
         )
         parts = (network.features, network.proposals, network.found)
-        self._parts = [tf.function(partial(part, ops)) for part in parts]
+        self._parts = [compiled(partial(part, ops)) for part in parts]
 
     def run(self, images: Sequence[Image], sizes: Sequence[Size], ask: Ask, /) -> Output:
         return self._run(images, sizes, ask)[1]
