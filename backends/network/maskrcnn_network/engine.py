@@ -58,13 +58,18 @@ class Output(NamedTuple):
 
 def joined(outputs: Sequence[Output]) -> Output:
     """Those of parts of a batch as that of the batch."""
-    if len(outputs) == 1:
-        return outputs[0]
-    *parts, proposals = (
-        None if values[0] is None else values for values in zip(*outputs, strict=True)
+    masks = [output.masks for output in outputs if output.masks is not None]
+    proposals = [output.proposals for output in outputs if output.proposals is not None]
+    return Output(
+        boxes=np.concatenate([output.boxes for output in outputs]),
+        scores=np.concatenate([output.scores for output in outputs]),
+        labels=np.concatenate([output.labels for output in outputs]),
+        images=np.concatenate([output.images for output in outputs]),
+        masks=np.concatenate(masks) if masks else None,
+        proposals=Regions(*map(np.concatenate, zip(*proposals, strict=True)))
+        if proposals
+        else None,
     )
-    regions = proposals and Regions(*map(np.concatenate, zip(*proposals, strict=True)))
-    return Output(*(part and np.concatenate(part) for part in parts), regions)
 
 
 class Session(Protocol):
