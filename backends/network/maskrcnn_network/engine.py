@@ -58,25 +58,18 @@ class Output(NamedTuple):
 
 def joined(outputs: Sequence[Output]) -> Output:
     """Those of parts of a batch as that of the batch."""
-    if len(outputs) == 1:
-        return outputs[0]
-    first = outputs[0]
+    masks = [output.masks for output in outputs if output.masks is not None]
+    proposals = [output.proposals for output in outputs if output.proposals is not None]
     return Output(
         boxes=np.concatenate([output.boxes for output in outputs]),
         scores=np.concatenate([output.scores for output in outputs]),
         labels=np.concatenate([output.labels for output in outputs]),
         images=np.concatenate([output.images for output in outputs]),
-        masks=None
-        if first.masks is None
-        else np.concatenate([output.masks for output in outputs if output.masks is not None]),
-        proposals=None
-        if first.proposals is None
-        else Regions(*map(np.concatenate, zip(*_proposals(outputs), strict=True))),
+        masks=np.concatenate(masks) if masks else None,
+        proposals=Regions(*map(np.concatenate, zip(*proposals, strict=True)))
+        if proposals
+        else None,
     )
-
-
-def _proposals(outputs: Sequence[Output]) -> list[Regions]:
-    return [output.proposals for output in outputs if output.proposals is not None]
 
 
 class Session(Protocol):
