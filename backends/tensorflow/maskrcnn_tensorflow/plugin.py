@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from maskrcnn_server import hookimpl
 from maskrcnn_server.backend import ModelMetadata, Precision
 from maskrcnn_server.engine import Engine, Setup
+from maskrcnn_server.errors import InvalidSetting
 from maskrcnn_server.machine import lacks_instructions
 from maskrcnn_tensorflow.checkpoint import write_checkpoint
 from maskrcnn_tensorflow.tf_environment import freeze_weights, quiet, use_threads
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 api_version = "1.1"
 
+PRECISIONS = ("float32", "bfloat16", "float16")
+
 DRIVERS = (Path("/dev/nvidiactl"), Path("/dev/dxg"))
 """Devices of which one is there if CUDA is: Linux's, and the one of Windows' Linux."""
 
@@ -30,7 +33,7 @@ class TensorFlowEngine:
     name = "tensorflow"
 
     def lacks(self, device: str, precision: Precision, /) -> str | None:
-        if precision in ("int8", "tf32"):
+        if precision not in PRECISIONS:
             return f"does not compute in {precision}"
         if find_spec("tensorflow") is None:
             return "tensorflow is not installed: pip install maskrcnn-tensorflow"
@@ -43,6 +46,8 @@ class TensorFlowEngine:
     def open(
         self, network: "Network", variables: "Variables", setup: Setup, /
     ) -> "TensorFlowSession":
+        if lack := self.lacks(setup.device, setup.precision):
+            raise InvalidSetting(lack)
         quiet()
         if setup.dedicated:
             freeze_weights()
