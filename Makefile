@@ -30,10 +30,12 @@ bench: $(READY)
 	$(BIN)/maskrcnn-server bench tests/images/china.png --json-body --backend tensorpack \
 		--model backends/tensorpack/maskrcnn_tensorpack/demo/model
 
-$(READY): setup.cfg $(addsuffix /setup.cfg,$(BACKENDS)) Makefile build_tools/make_venv
+$(READY): setup.cfg $(addsuffix /setup.cfg,$(BACKENDS)) Makefile build_tools/make_venv \
+		build_tools/requirements/dev.txt
 	build_tools/make_venv $(PYTHON) $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet -e .[dev] $(addprefix -e ,$(BACKENDS))
+	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet \
+		--constraint build_tools/requirements/dev.txt -e .[dev] $(addprefix -e ,$(BACKENDS))
 	touch $(READY)
 
 clean:

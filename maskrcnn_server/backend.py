@@ -237,6 +237,25 @@ class Quantizes(Backend, Protocol):
         """
 
 
+@runtime_checkable
+class Calibrates(Backend, Protocol):
+    """Ability of a backend to prepare its models for `precision="int8"`."""
+
+    def calibrate(
+        self,
+        config: ModelConfig,
+        samples: Sequence[Image],
+        most_change: float | None,
+        report: Callable[[LayerChange], None],
+        /,
+    ) -> Path:
+        """Write what int8 has to know into the model folder: the file, made of `samples`.
+
+        Reports and keeps parts in float32 as `Quantizes.quantize` does. Raises InvalidModel as
+        `load` does, InvalidSetting if no engine computes in int8.
+        """
+
+
 @dataclass(frozen=True, kw_only=True)
 class ZooModel:
     """A published model that a backend can load."""

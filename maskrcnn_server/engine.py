@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from maskrcnn_server.backend import ModelConfig, Precision
 from maskrcnn_server.errors import InvalidSetting
@@ -54,7 +54,10 @@ class Engine(Protocol):
         """
 
     def open(self, network: Any, variables: Any, setup: Setup, /) -> Any:
-        """A session with the network and its weights, ready to run."""
+        """A session with the network and its weights, ready to run.
+
+        Raises InvalidSetting with what it `lacks`.
+        """
 
 
 @dataclass(frozen=True)
@@ -67,13 +70,21 @@ class Choice:
     """Why this one: `MASKRCNN_ENGINE`, or what the better ones lack."""
 
 
+@runtime_checkable
+class Computes(Protocol):
+    """Ability of a backend to say which engine would compute its models."""
+
+    def choice(self, config: ModelConfig, /) -> Choice:
+        """The engine that `load` would use. Raises InvalidSetting if there is none."""
+
+
 def choose(engines: Mapping[str, Engine], config: ModelConfig) -> Choice:
     """The engine and device that the configuration names, or the best of this machine.
 
     Raises InvalidSetting, with what each one lacks, if none computes as configured.
     """
     lacking: list[str] = []
-    for name, device in _candidates(engines, config):
+    for name, device in _candidates(config):
         engine = engines.get(name)
         lack = "not installed" if engine is None else engine.lacks(device, config.precision)
         if engine is not None and lack is None:
@@ -87,7 +98,7 @@ def choose(engines: Mapping[str, Engine], config: ModelConfig) -> Choice:
     )
 
 
-def _candidates(engines: Mapping[str, Engine], config: ModelConfig) -> Iterator[tuple[str, str]]:
+def _candidates(config: ModelConfig) -> Iterator[tuple[str, str]]:
     """Engines and devices that the configuration allows, in the order of preference."""
     kind = config.device.partition(":")[0]
     if config.engine == AUTO:

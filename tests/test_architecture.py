@@ -8,26 +8,24 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
+DIALECTS = ("tensorpack", "aws_samples", "detectron2", "torchvision")
+ENGINES = ("openvino", "torch", "tensorflow")
 PACKAGES = {
     "maskrcnn_server": ROOT / "maskrcnn_server",
     "maskrcnn_handlers": ROOT / "handlers/maskrcnn_handlers",
-    "maskrcnn_tensorflow": ROOT / "backends/tensorflow/maskrcnn_tensorflow",
-    "maskrcnn_tensorpack": ROOT / "backends/tensorpack/maskrcnn_tensorpack",
-    "maskrcnn_aws_samples": ROOT / "backends/aws_samples/maskrcnn_aws_samples",
-    "maskrcnn_torchvision": ROOT / "backends/torchvision/maskrcnn_torchvision",
-    "maskrcnn_detectron2": ROOT / "backends/detectron2/maskrcnn_detectron2",
-    "maskrcnn_onnx": ROOT / "backends/onnx/maskrcnn_onnx",
+    **{
+        f"maskrcnn_{name}": ROOT / f"backends/{name}/maskrcnn_{name}"
+        for name in ("network", *ENGINES, *DIALECTS, "onnx")
+    },
 }
 MAY_IMPORT = {
     "maskrcnn_server": set(),
     "maskrcnn_handlers": {"maskrcnn_server"},
-    "maskrcnn_tensorflow": {"maskrcnn_server"},
-    "maskrcnn_tensorpack": {"maskrcnn_server", "maskrcnn_tensorflow"},
-    "maskrcnn_aws_samples": {"maskrcnn_server", "maskrcnn_tensorflow"},
-    "maskrcnn_torchvision": {"maskrcnn_server", "maskrcnn_tensorflow"},
-    "maskrcnn_detectron2": {"maskrcnn_server", "maskrcnn_tensorflow"},
-    "maskrcnn_onnx": {"maskrcnn_server"},
+    "maskrcnn_network": {"maskrcnn_server"},
+    **{f"maskrcnn_{name}": {"maskrcnn_server", "maskrcnn_network"} for name in ENGINES + DIALECTS},
+    "maskrcnn_onnx": {"maskrcnn_server", "maskrcnn_network", "maskrcnn_openvino"},
 }
+FRAMEWORKS = {"cv2", "onnx", "openvino", "tensorflow", "torch", "torchvision"}
 WAIST_NEEDS = {"filelock", "numpy", "pluggy", "pydantic", "pydantic_settings", "yaml"}
 CLIENT_NEEDS = {"PIL", "httpx", "supervision", "tenacity", "typing_extensions"}
 S3 = {"boto3", "botocore"}
@@ -89,10 +87,12 @@ def test_one_file_knows_each_library_that_observes(library: str) -> None:
     assert known == {OBSERVERS[library]}
 
 
-def test_the_graph_in_onnx_is_made_without_tensorflow() -> None:
-    for path, names in modules("maskrcnn_tensorflow"):
-        if path.parent.name == "onnx_graph":
-            assert "tensorflow" not in names, path
+def test_the_network_and_its_dialects_import_no_framework() -> None:
+    """But for OpenCV, which resizes where it is there, and the frameworks' own code."""
+    for package in ("maskrcnn_network", *(f"maskrcnn_{name}" for name in DIALECTS)):
+        for path, names in modules(package):
+            allowed = {"resize.py": {"cv2"}, "original.py": FRAMEWORKS}.get(path.name, set())
+            assert not names & FRAMEWORKS - allowed, path
 
 
 def test_only_settings_read_the_environment() -> None:

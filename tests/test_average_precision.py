@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from maskrcnn_handlers.child import served
 from maskrcnn_handlers.cli.main import app
-from maskrcnn_tensorflow.precision import CPU_FLAGS, CPUINFO
+from maskrcnn_server.machine import lacks_instructions
 from maskrcnn_tensorpack.plugin import DEMO
 
 DATA = Path(__file__).parent / "demo/val200"
@@ -20,7 +20,7 @@ TOLERANCE = {"float32": 0.0005, "bfloat16": 0.01}
 BFLOAT16 = pytest.param(
     "bfloat16",
     marks=pytest.mark.skipif(
-        not CPUINFO.is_file() or CPU_FLAGS["bfloat16"] not in CPUINFO.read_text(),
+        lacks_instructions("bfloat16") is not None,
         reason="this CPU has no bfloat16",
     ),
 )

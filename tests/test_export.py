@@ -93,4 +93,4 @@ def test_a_picture_that_cannot_be_read_is_named(tmp_path: Path, pictures: Path) 
 def test_an_unknown_format_is_named_with_the_known(tmp_path: Path) -> None:
     done = export(DEMO / "model", tmp_path / "out", "--format", "tflite", "--backend", "tensorpack")
     assert isinstance(done.exception, InvalidModel)
-    assert "does not write tflite; it writes saved_model, onnx" in done.exception.message
+    assert "does not write tflite; it writes onnx, saved_model" in done.exception.message

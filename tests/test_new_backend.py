@@ -120,7 +120,7 @@ def test_its_image_is_like_ours(project: Project) -> None:
 def test_a_plugin_for_another_interface_is_refused(project: Project) -> None:
     (module,) = project.environment.glob("lib/python*/site-packages/maskrcnn_yolact/plugin.py")
     text = module.read_text()
-    module.write_text(text.replace('api_version = "1.0"', 'api_version = "2.0"'))
+    module.write_text(text.replace('api_version = "1.1"', 'api_version = "2.0"'))
     done = project.run("maskrcnn-server", "backends")
     module.write_text(text)
     assert done.returncode == 1

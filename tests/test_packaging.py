@@ -12,7 +12,10 @@ from maskrcnn_server.plugins import Plugins
 ROOT = Path(__file__).parents[1]
 DISTRIBUTIONS = {
     ".": ("maskrcnn_server", {"maskrcnn_server", "maskrcnn_handlers"}),
+    "backends/network": ("maskrcnn_network", {"maskrcnn_network"}),
+    "backends/openvino": ("maskrcnn_openvino", {"maskrcnn_openvino"}),
     "backends/tensorflow": ("maskrcnn_tensorflow", {"maskrcnn_tensorflow"}),
+    "backends/torch": ("maskrcnn_torch", {"maskrcnn_torch"}),
     "backends/aws_samples": ("maskrcnn_aws_samples", {"maskrcnn_aws_samples"}),
     "backends/detectron2": ("maskrcnn_detectron2", {"maskrcnn_detectron2"}),
     "backends/onnx": ("maskrcnn_onnx", {"maskrcnn_onnx"}),
@@ -61,10 +64,12 @@ def test_the_playground_is_in_the_wheel(contents: dict[str, list[str]]) -> None:
     assert expected <= set(contents["."])
 
 
-def test_folder_entry_point_and_backend_have_one_name() -> None:
+def test_folder_entry_point_and_what_it_registers_have_one_name() -> None:
     installed = {entry.name: entry.value for entry in entry_points(group="maskrcnn_server")}
     folders = {path.parents[1].name for path in ROOT.glob("backends/*/*/plugin.py")}
-    assert set(Plugins().backends()) == folders == set(installed) - {"formats"}
+    plugins = Plugins()
+    registered = plugins.backends().keys() | plugins.engines().keys()
+    assert registered == folders == set(installed) - {"formats"}
     for name in folders:
         assert installed[name] == f"maskrcnn_{name}.plugin"
 

@@ -22,7 +22,7 @@ def environment(
     """Makes a virtual environment with some backends; gives what runs `maskrcnn-server` in it."""
 
     def make(*backends: str) -> Run:
-        folders = (".", "backends/tensorflow", *(f"backends/{b}" for b in backends))
+        folders = (".", *(f"backends/{b}" for b in ("network", "openvino", *backends)))
         folder = virtual_environment(*(wheels[f] for f in folders))
 
         def run(*arguments: object, **environ: str) -> "subprocess.CompletedProcess[str]":

@@ -35,7 +35,7 @@ class Twin(TensorPackBackend):
     """Whose original is itself."""
 
     def load(self, config: ModelConfig, /) -> Model:
-        return super().load(replace(config, engine="native"))
+        return super().load(replace(config, engine="auto"))
 
 
 class StandIn(TensorPackBackend):

@@ -106,8 +106,9 @@ class Service:
         except UnavailableError as error:
             return refusal(error)
         metadata = self._scheduler.metadata
+        computed = {k: metadata.facts[k] for k in ("engine", "device") if k in metadata.facts}
         described = {"status": "ready", "model": metadata.name, "backend": metadata.backend}
-        return json_reply(200, described)
+        return json_reply(200, described | computed)
 
     def metrics(self) -> Reply:
         """What Prometheus reads. Quick, whatever the model does."""

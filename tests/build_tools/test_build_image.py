@@ -47,10 +47,12 @@ def test_image_is_named_for_its_backend_and_version(
 
 def test_arguments_after_the_dashes_go_to_the_tool(with_docker: Callable[..., "Shell"]) -> None:
     shell = with_docker()
-    done = shell.run("build_image", "tensorpack", "own:1", "--", "--build-arg", "REQUIREMENTS=gpu")
+    done = shell.run(
+        "build_image", "tensorpack", "own:1", "--", "--build-arg", "REQUIREMENTS=tensorflow-gpu"
+    )
     assert done.returncode == 0, done.stderr
     (build,) = shell.calls("docker", "build")
-    assert build[-3:-1] == ["--build-arg", "REQUIREMENTS=gpu"]
+    assert build[-3:-1] == ["--build-arg", "REQUIREMENTS=tensorflow-gpu"]
     assert "own:1" in build
 
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from tests.maskrcnn_handlers.conftest import Install, Server
 
 PNG = {"Content-Type": "image/png"}
+PROMPT_S = 10
+"""What waits for nothing, or for three seconds at most, ends within this on a busy machine, too."""
 
 SLOW = """
 import os, time
@@ -107,7 +109,7 @@ def test_a_signal_while_idle_ends_the_server(
     server.wait_for(200)
     code, seconds = server.end(number)
     assert code == 0, server.log.read_text()
-    assert seconds < 3
+    assert seconds < PROMPT_S
 
 
 def test_a_signal_while_the_model_loads_ends_the_server(slow: Callable[..., Server]) -> None:
@@ -115,7 +117,7 @@ def test_a_signal_while_the_model_loads_ends_the_server(slow: Callable[..., Serv
     server.wait_for(503)
     code, seconds = server.end()
     assert code == 0, server.log.read_text()
-    assert seconds < 3
+    assert seconds < PROMPT_S
 
 
 def test_requests_that_wait_do_not_outlast_the_drain_timeout(
@@ -128,7 +130,7 @@ def test_requests_that_wait_do_not_outlast_the_drain_timeout(
     time.sleep(1)
     code, seconds = server.end()
     statuses = [request.result() for request in requests]
-    assert seconds < 8, (seconds, statuses)
+    assert seconds < PROMPT_S, (seconds, statuses)
     assert code == 0
     assert statuses.count(200) >= 2
     assert set(statuses) == {200, 503}
@@ -144,7 +146,7 @@ def test_a_request_that_outlasts_the_drain_does_not_keep_the_server(
     code, seconds = server.end()
     assert request.result() == 503
     assert code == 0, server.log.read_text()
-    assert seconds < 7
+    assert seconds < PROMPT_S
     assert "Traceback" not in server.log.read_text()
 
 
@@ -158,7 +160,7 @@ def test_a_client_that_never_finishes_does_not_keep_the_server(
         time.sleep(0.2)
         code, seconds = server.end()
     assert code == 0, server.log.read_text()
-    assert seconds < 4
+    assert seconds < PROMPT_S
     assert "Traceback" not in server.log.read_text()
 
 

@@ -271,7 +271,7 @@ def test_a_server_that_is_killed_leaves_nothing_behind(slow: Slow) -> None:
 def test_who_waits_for_too_long_or_finds_no_room_is_told(
     slow: Slow, pool: ThreadPoolExecutor, png: bytes
 ) -> None:
-    server = slow(SLOW_PREDICT_S="1.5", MASKRCNN_MAX_WAITING="3", MASKRCNN_TIMEOUT="2")
+    server = slow(SLOW_PREDICT_S="3", MASKRCNN_MAX_WAITING="3", MASKRCNN_TIMEOUT="4.5")
     server.wait_for(200)
     replies = list(pool.map(post, [server] * 6, [png] * 6))
     said: dict[int, list[Any]] = {}

@@ -598,7 +598,7 @@ CASES = [
     Case("models side by side do not disturb each other", GoodBackend(Shared), "that models share"),
     Case("close may be called twice", GoodBackend(ClosesOnce), "let it do nothing"),
     Case(
-        "plugin declares its api version", Silent(), "put api_version = '1.0' into stranger_silent"
+        "plugin declares its api version", Silent(), "put api_version = '1.1' into stranger_silent"
     ),
     Case("plugin imports no framework", Heavy(), "import mxnet"),
 ]

@@ -5,7 +5,8 @@ It stands beside the weights, in `int8.json`, and is made of images like those t
 
 import hashlib
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -13,14 +14,23 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from maskrcnn_server.errors import InvalidModel
+from maskrcnn_network.engine import Observes
+from maskrcnn_network.folder import INT8_FILE
+from maskrcnn_network.graph.folding import Weights
+from maskrcnn_network.model import NetworkModel
+from maskrcnn_server.agreement import compare
+from maskrcnn_server.backend import Image
+from maskrcnn_server.detections import Detections
+from maskrcnn_server.engine import Ranges
+from maskrcnn_server.errors import InvalidModel, InvalidSetting
 
-FILE = "int8.json"
 FILE_BYTES = 1 << 20
 MIN_CHANNELS = 16
 """Number of channels in and out of a layer below which integers save nothing."""
-
-Ranges = Mapping[str, tuple[float, float]]
+LAST = "maskrcnn/conv"
+"""The layer of which only one channel is computed for each region."""
+SAME_PLACE = 2.0
+"""Distance in pixels within which boxes are the same."""
 
 
 class Calibration(BaseModel):
@@ -38,9 +48,20 @@ class Calibration(BaseModel):
     kept: tuple[str, ...] = ()
     """Parts that stay in float32, since integers change too much in them."""
 
-    def write(self, folder: Path) -> None:
+    def only(self, layers: Sequence[str]) -> "Calibration":
+        """The same of these layers alone."""
+        return self.model_copy(update={"ranges": {n: self.ranges[n] for n in layers}})
+
+    def without(self, part: str, layers: Sequence[str]) -> "Calibration":
+        """The same, but for a part that stays in float32."""
+        rest = {name: ends for name, ends in self.ranges.items() if name not in layers}
+        return self.model_copy(update={"ranges": rest, "kept": (*self.kept, part)})
+
+    def write(self, folder: Path) -> Path:
         """Put it beside a checkpoint."""
-        (folder / FILE).write_text(self.model_dump_json(indent=1) + "\n", "utf-8")
+        path = folder / INT8_FILE
+        path.write_text(self.model_dump_json(indent=1) + "\n", "utf-8")
+        return path
 
 
 def read(folder: Path, variables: Mapping[str, NDArray[np.float32]]) -> Calibration:
@@ -48,7 +69,7 @@ def read(folder: Path, variables: Mapping[str, NDArray[np.float32]]) -> Calibrat
 
     Raises InvalidModel if there is none, or one of other weights.
     """
-    path = folder / FILE
+    path = folder / INT8_FILE
     if not path.is_file():
         raise InvalidModel(
             f"{path}: no such file, which int8 needs: make it with "
@@ -73,7 +94,47 @@ def digest(variables: Mapping[str, NDArray[np.float32]]) -> str:
     return sha.hexdigest()
 
 
-def integer_layers(layers: Mapping[str, tuple[NDArray[np.float32], object]]) -> list[str]:
-    """The layers that integers make faster: those with channels enough."""
-    wide = [name for name, (kernel, _) in layers.items() if min(kernel.shape[-2:]) >= MIN_CHANNELS]
-    return [name for name in wide if name != "maskrcnn/conv"]
+def parts(layers: Mapping[str, Weights]) -> dict[str, list[str]]:
+    """The layers that integers make faster, by the part of the network they are in.
+
+    A block of the ResNet is a part, and so is every other layer.
+    """
+    found: dict[str, list[str]] = {}
+    for name, (kernel, _) in layers.items():
+        if min(kernel.shape[-2:]) >= MIN_CHANNELS and name != LAST:
+            block = re.match(r"group\d/block\d+", name)
+            found.setdefault(block[0] if block else name, []).append(name)
+    return found
+
+
+def observed(model: NetworkModel, samples: Sequence[Image], layers: Sequence[str]) -> Ranges:
+    """The range of each layer's input over all samples.
+
+    Raises InvalidSetting if the model's engine cannot watch its layers.
+    """
+    session, rule = model.session, model.reading.preparation
+    if not isinstance(session, Observes):
+        raise InvalidSetting("this engine does not watch its layers: calibrate with openvino")
+    seen = []
+    for image in samples:
+        size = rule.resized_size((image.shape[0], image.shape[1]))
+        seen.append(session.ranges(image, size, layers))
+    return {n: (min(r[n][0] for r in seen), max(r[n][1] for r in seen)) for n in layers}
+
+
+def change(found: Sequence[Detections], reference: Sequence[Detections]) -> float:
+    """How much of what the reference has is different, by score: 0 if nothing is.
+
+    A detection without its twin counts as its score, one with it as far as the scores are apart,
+    and as its mask is another.
+    """
+    total = changed = 0.0
+    for ours, theirs in zip(found, reference, strict=True):
+        result = compare(ours, theirs, SAME_PLACE)
+        scores = theirs.scores[[j for _, j in result.pairs]]
+        changed += float(ours.scores[result.surplus].sum() + theirs.scores[result.missing].sum())
+        changed += float(result.score_differences.sum())
+        if len(result.mask_ious):
+            changed += float(((1 - result.mask_ious) * scores).sum())
+        total += float(theirs.scores.sum())
+    return changed / total if total else 0.0

@@ -165,6 +165,8 @@ class NetworkConfig(BaseModel):
             resampling=self.resampling,
             mean=self.rgb_mean,
             multiple_of=self.stride,
+            # Of less, C4 makes a map without a pixel.
+            min_padded=max(self.stride, 16),
             one_scale=self.one_scale,
         )
 

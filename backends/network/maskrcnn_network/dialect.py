@@ -1,13 +1,14 @@
 """What the backends of this library do alike: probe, load, and write in other formats."""
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeAlias, runtime_checkable
 
 from maskrcnn_network import calibration
+from maskrcnn_network.calibration import Calibration
 from maskrcnn_network.checkpoints.checkpoint import TENSORFLOW, Files
 from maskrcnn_network.checkpoints.renamed import Foreign, stored
 from maskrcnn_network.checkpoints.writing import (
@@ -23,11 +24,24 @@ from maskrcnn_network.graph.rules import Rules
 from maskrcnn_network.model import NetworkModel, Reading
 from maskrcnn_network.original import Original
 from maskrcnn_network.sources import CONFIG_FILE, C
-from maskrcnn_server.backend import Exporter, Model, ModelConfig, ModelMetadata, Probe
-from maskrcnn_server.engine import ORIGINAL, Setup, choose
+from maskrcnn_server.backend import (
+    Exporter,
+    Image,
+    LayerChange,
+    Model,
+    ModelConfig,
+    ModelMetadata,
+    PredictOptions,
+    Probe,
+)
+from maskrcnn_server.engine import ORIGINAL, Choice, Setup, choose
 from maskrcnn_server.errors import InvalidModel, InvalidSetting
 from maskrcnn_server.machine import available_cpus
 from maskrcnn_server.plugins import installed_engines
+
+MEASURED = 4
+"""Number of images that each part is measured on."""
+OPTIONS = PredictOptions(score_threshold=0.05)
 
 WriteNetwork: TypeAlias = Callable[[Network, Variables, ModelMetadata, Path], None]
 """Writes a network with its weights, and what a server has to know of it, to a path."""
@@ -69,23 +83,35 @@ class Dialect(Generic[C]):
         except (InvalidModel, InvalidSetting) as error:
             return Probe(facts={}, problems=[error.message])
 
+    def choice(self, config: ModelConfig, /) -> Choice:
+        """The engine that would compute. Raises InvalidSetting if none does."""
+        return choose(installed_engines(), config)
+
     def load(self, config: ModelConfig, /) -> Model:
         folder = self.read(config)
         if config.engine == ORIGINAL:
             return self._original(config, folder)
-        choice = choose(installed_engines(), config)
         variables = folder.variables()
-        ranges, made_of = None, {}
-        if config.precision == "int8":
-            found = calibration.read(config.model_dir, variables)
-            ranges, made_of = found.ranges, {"calibrated on": f"{found.images} images"}
+        if config.precision != "int8":
+            return self._model(config, folder, variables, None)
+        found = calibration.read(config.model_dir, variables)
+        return self._model(config, folder, variables, found)
+
+    def _model(
+        self,
+        config: ModelConfig,
+        folder: ModelFolder[C],
+        variables: Variables,
+        calibrated: Calibration | None,
+    ) -> NetworkModel:
+        choice = self.choice(config)
         setup = Setup(
             device=choice.device,
             precision=config.precision,
             threads=config.threads or available_cpus(),
             streams=config.streams,
             dedicated=config.dedicated,
-            ranges=ranges,
+            ranges=calibrated.ranges if calibrated else None,
         )
         session: Session = choice.engine.open(self._network(folder), variables, setup)
         facts = {
@@ -93,13 +119,51 @@ class Dialect(Generic[C]):
             "device": choice.device,
             "precision": config.precision,
             "engine chosen": choice.reason,
-            **made_of,
+            **({"calibrated on": f"{calibrated.images} images"} if calibrated else {}),
             **session.facts,
         }
         metadata = self._metadata(config, folder)
-        return NetworkModel(
-            replace(metadata, facts={**metadata.facts, **facts}), _reading(folder), session
+        metadata = replace(metadata, facts={**metadata.facts, **facts})
+        return NetworkModel(metadata, _reading(folder), session)
+
+    def calibrate(
+        self,
+        config: ModelConfig,
+        samples: Sequence[Image],
+        most_change: float | None,
+        report: Callable[[LayerChange], None],
+        /,
+    ) -> Path:
+        """Write `int8.json` into the model folder."""
+        folder = self.read(config)
+        variables = folder.variables()
+        exact = self._model(replace(config, precision="float32"), folder, variables, None)
+        layers = self._network(folder).folded(variables, channels_last=False).layers
+        parts = calibration.parts(layers)
+        ranges = calibration.observed(
+            exact, samples, [n for names in parts.values() for n in names]
         )
+        finished = Calibration(
+            images=len(samples), weights=calibration.digest(variables), ranges=ranges
+        )
+        if most_change is not None:
+            few = samples[:: max(1, len(samples) // MEASURED)][:MEASURED]
+            reference = exact.predict(few, OPTIONS)
+            for part, names in parts.items():
+                alone = finished.only(names)
+                model = self._model(replace(config, precision="int8"), folder, variables, alone)
+                share = calibration.change(model.predict(few, OPTIONS), reference)
+                model.close()
+                report(LayerChange(part, share, kept=share > most_change))
+                if share > most_change:
+                    finished = finished.without(part, names)
+        exact.close()
+        if not finished.ranges:
+            raise InvalidModel(
+                f"{config.model_dir}: every part of it changes more than {most_change} of what is "
+                "found"
+            )
+        return finished.write(config.model_dir)
 
     def _network(self, folder: ModelFolder[C]) -> Network:
         return Network(folder.architecture, folder.config, self.rules(folder.config))

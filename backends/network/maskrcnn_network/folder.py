@@ -21,6 +21,8 @@ from maskrcnn_server.categories import Category, named, numbered
 from maskrcnn_server.errors import InvalidModel
 
 CLASSES_FILE = "classes.txt"
+INT8_FILE = "int8.json"
+"""What `calibration` writes beside the weights."""
 BACKGROUND_NAMES = ("BG", "background", "__background__")
 NOT_IN_WEIGHTS = frozenset(
     "short_edge max_size proposal_mode proposals proposal_nms_threshold detections tf_pad_mode "
@@ -55,7 +57,7 @@ class ModelFolder(Generic[C]):
     def _files(self) -> list[Path]:
         path = self.checkpoint.path
         data = path.parent.glob(f"{path.stem}.data-*") if path.suffix == ".index" else ()
-        names = (CLASSES_FILE, sources.CONFIG_FILE, sources.TRAINING_LOG)
+        names = (CLASSES_FILE, sources.CONFIG_FILE, sources.TRAINING_LOG, INT8_FILE)
         beside = (path.with_name(name) for name in names)
         return [path, *sorted(data), *(file for file in beside if file.is_file())]
 

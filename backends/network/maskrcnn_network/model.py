@@ -7,7 +7,6 @@ import numpy as np
 
 from maskrcnn_network.engine import (
     Ask,
-    Floats,
     Integers,
     Output,
     RunsBatches,
@@ -15,7 +14,7 @@ from maskrcnn_network.engine import (
     ShowsStages,
     TimesParts,
 )
-from maskrcnn_network.preparation import Paste, Preparation, clipped, mask_boxes
+from maskrcnn_network.preparation import Floats, Paste, Preparation, clipped, mask_boxes
 from maskrcnn_server.backend import Image, ModelMetadata, PredictOptions
 from maskrcnn_server.detections import Detections, Proposals
 from maskrcnn_server.errors import InvalidSetting
@@ -86,7 +85,10 @@ class NetworkModel:
         return self.session.seconds(image, size, self._ask(options))
 
     def trace(self, image: Image, options: PredictOptions, /) -> Trace:
-        """What `predict` computes of `image`. Raises InvalidSetting if the engine cannot show it."""
+        """What `predict` computes of `image` on its way.
+
+        Raises InvalidSetting if the engine cannot show it.
+        """
         session = self.session
         if not isinstance(session, ShowsStages):
             raise InvalidSetting("this engine does not show the stages of a network")

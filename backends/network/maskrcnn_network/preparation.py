@@ -43,6 +43,8 @@ class Preparation:
     """Divisor of the difference."""
     multiple_of: int = 1
     """Divisor of padded heights and widths."""
+    min_padded: int = 1
+    """Least padded height and width."""
     one_scale: bool = True
     """Whether boxes are scaled back by the mean of both axes' scales, or each axis by its own."""
 
@@ -68,7 +70,9 @@ class Preparation:
 
     def padded_size(self, size: Size) -> Size:
         """Height and width, with its padding, of a resized image of this size."""
-        height, width = (math.ceil(n / self.multiple_of) * self.multiple_of for n in size)
+        height, width = (
+            max(math.ceil(n / self.multiple_of) * self.multiple_of, self.min_padded) for n in size
+        )
         return height, width
 
     def resized(self, image: Image, size: Size) -> Image | Floats:

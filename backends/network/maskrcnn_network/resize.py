@@ -1,28 +1,36 @@
 """Bilinear resizing with OpenCV's arithmetic, by OpenCV where it is installed."""
 
-from typing import TypeVar
+from functools import cache
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from maskrcnn_server.rle import Size
 
-try:
-    import cv2
-except ImportError:
-    cv2 = None  # type: ignore[assignment]
-
 WEIGHT_BITS = 11
 """Number of bits of OpenCV's fixed-point weights."""
 
-T = TypeVar("T", np.uint8, np.float32)
+Pixels: TypeAlias = NDArray[np.uint8] | NDArray[np.float32]
 
 
-def bilinear(image: NDArray[T], size: Size) -> NDArray[T]:
+def bilinear(image: Pixels, size: Size) -> Pixels:
     """An image (height, width, 3) at another height and width."""
-    if cv2 is not None:
-        return np.asarray(cv2.resize(image, size[::-1], interpolation=cv2.INTER_LINEAR))
-    return fixed_point(image, size) if image.dtype == np.uint8 else floating(image, size)
+    opencv = _opencv()
+    if opencv is not None:
+        return np.asarray(opencv.resize(image, size[::-1], interpolation=opencv.INTER_LINEAR))
+    if image.dtype == np.uint8:
+        return fixed_point(np.asarray(image, np.uint8), size)
+    return floating(np.asarray(image, np.float32), size)
+
+
+@cache
+def _opencv() -> Any:
+    try:
+        import cv2
+    except ImportError:
+        return None
+    return cv2
 
 
 def fixed_point(image: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:

@@ -53,8 +53,12 @@ class NativeSession:
         with stage("network"):
             values = self._session.run([*FOUND, *masks, *proposed], given)
         count = len(FOUND) + len(masks)
+        boxes, scores, labels, images_of = values[: len(FOUND)]
         return Output(
-            *values[: len(FOUND)],
+            boxes,
+            scores,
+            labels,
+            images_of,
             masks=values[len(FOUND)] if masks else None,
             proposals=Regions(*values[count:]) if proposed else None,
         )

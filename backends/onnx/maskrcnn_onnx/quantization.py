@@ -19,29 +19,24 @@ from onnxruntime.quantization import CalibrationMethod, QuantType
 from onnxruntime.quantization.calibrate import TensorData, TensorsData
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
+from maskrcnn_network.calibration import MIN_CHANNELS, change
 from maskrcnn_onnx import description
 from maskrcnn_onnx.folder import SUFFIX, ModelFolder, read_folder
 from maskrcnn_onnx.foreign import ForeignModel
 from maskrcnn_onnx.model import OnnxModel
 from maskrcnn_onnx.session import Feed, OpenVino
-from maskrcnn_server.agreement import compare
 from maskrcnn_server.backend import Image, LayerChange, ModelConfig, PredictOptions
-from maskrcnn_server.detections import Detections
 from maskrcnn_server.errors import InvalidModel
 from maskrcnn_server.machine import available_cpus
 
 PRODUCTS = ("Conv", "Gemm")
 """What is computed in integers, from integers to float32: where what they make goes into the next
 of them, the engine makes integers of it at once."""
-FEWEST_CHANNELS = 16
-"""In and out of a layer: with fewer, integers save nothing."""
 LEAST_OPSET = 13
 """Of which on DequantizeLinear has a scale for each channel."""
 MOST_MEASURED = 4
 """Pictures that each part is measured on."""
 OPTIONS = PredictOptions(score_threshold=0.05)
-SAME_PLACE = 2.0
-"""Pixels that a box may have moved and still be the same."""
 
 Served: TypeAlias = OnnxModel | ForeignModel
 Report: TypeAlias = Callable[[LayerChange], None]
@@ -78,10 +73,9 @@ def quantize(
     ranges = _ranges(model, parts, [served.feed_of(image) for image in samples], threads)
     kept: list[str] = []
     if most_change is not None:
-        changes = _measured(model, parts, ranges, served, samples, threads)
-        for change in changes:
-            report(replace(change, kept=change.share > most_change))
-            kept += [change.name] if change.share > most_change else []
+        for part in _measured(model, parts, ranges, served, samples, threads):
+            report(replace(part, kept=part.share > most_change))
+            kept += [part.name] if part.share > most_change else []
     rest = {part: nodes for part, nodes in parts.items() if part not in kept}
     if not rest:
         raise InvalidModel(
@@ -106,7 +100,7 @@ def _measured(
     for part, nodes in parts.items():
         alone = _quantized(model, {part: nodes}, ranges).SerializeToString()
         found = served.computed_by(OpenVino(alone, threads)).predict(measured, OPTIONS)
-        yield LayerChange(part, _change(found, reference))
+        yield LayerChange(part, change(found, reference))
 
 
 def _name_nodes(model: onnx.ModelProto) -> None:
@@ -127,7 +121,7 @@ def _parts(model: onnx.ModelProto) -> dict[str, list[str]]:
 
 def _is_wide(node: onnx.NodeProto, weights: Mapping[str, Sequence[int]]) -> bool:
     shape = weights.get(node.input[1])
-    return shape is not None and min(shape[:2]) >= FEWEST_CHANNELS
+    return shape is not None and min(shape[:2]) >= MIN_CHANNELS
 
 
 def _part(node: str) -> str:
@@ -205,24 +199,6 @@ def _taken(node: onnx.NodeProto) -> set[str]:
         for graph in (attribute.g, *attribute.graphs):
             names |= {end.name for end in graph.output}.union(*map(_taken, graph.node))
     return names
-
-
-def _change(found: Sequence[Detections], reference: Sequence[Detections]) -> float:
-    """How much of what the reference has is different, by score: 0 if nothing is.
-
-    A detection without its twin counts as its score, one with it as far as the scores are apart,
-    and as its mask is another.
-    """
-    total = changed = 0.0
-    for ours, theirs in zip(found, reference, strict=True):
-        result = compare(ours, theirs, SAME_PLACE)
-        scores = theirs.scores[[j for _, j in result.pairs]]
-        changed += float(ours.scores[result.surplus].sum() + theirs.scores[result.missing].sum())
-        changed += float(result.score_differences.sum())
-        if len(result.mask_ious):
-            changed += float(((1 - result.mask_ious) * scores).sum())
-        total += float(theirs.scores.sum())
-    return changed / total if total else 0.0
 
 
 def _describe(model: onnx.ModelProto, kept: Sequence[str], pictures: int) -> None:

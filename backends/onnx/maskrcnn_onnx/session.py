@@ -14,6 +14,7 @@ from maskrcnn_server.errors import InvalidModel
 Feed: TypeAlias = Mapping[str, NDArray[Any]]
 """What goes in, by name."""
 
+
 class Session(Protocol):
     """A graph, ready to run."""
 

@@ -47,6 +47,7 @@ def unexpected(change: LayerChange) -> None:
 def test_integers_are_what_the_file_says(
     int8_dir: Path, samples: list[Image], assert_as_defined: Callable[[Path, Image], None]
 ) -> None:
+    """But for numbers midway between two integers, which a CPU may round to either."""
     for image in samples:
         assert_as_defined(int8_dir, image)
 

@@ -33,7 +33,7 @@ class Graphs:
         `labels`, `masks` (none unless wanted), `proposal_boxes`, `proposal_scores`, `class_scores`
         and, if they are to be shown, the feature maps (1, channels, height, width).
         """
-        ops, inputs, outputs = self._detected()
+        _, inputs, outputs = self._detected()
         if not shown:
             outputs = {name: x for name, x in outputs.items() if name not in self.feature_names}
         return _model(inputs, outputs)
@@ -43,21 +43,10 @@ class Graphs:
         ops, inputs, _ = self._detected()
         ends = []
         for layer in layers:
-            uses = ops.inputs_of[layer]
-            for operator, joined in (("ReduceMin", "Min"), ("ReduceMax", "Max")):
-                of_uses = [
-                    ops.node(
-                        operator,
-                        x,
-                        axes=list(range(4 if ops.layers[layer].kernel.ndim == 4 else 2)),
-                        keepdims=0,
-                    )
-                    for x in uses
-                ]
-                end = of_uses[0]
-                for other in of_uses[1:]:
-                    end = ops.node(joined, end, other)
-                ends.append(ops.node("Unsqueeze", end, ints(0)))
+            flat = [ops.reshape(x, (-1,)) for x in ops.inputs_of[layer]]
+            for operator in ("ReduceMin", "ReduceMax"):
+                uses = [ops.node(operator, x, axes=[0], keepdims=1) for x in flat]
+                ends.append(ops.node(operator, ops.concat(uses, 0), axes=[0], keepdims=1))
         return _model(inputs, {"ranges": ops.concat(ends, 0)})
 
     def masker(self) -> Any:

@@ -43,6 +43,9 @@ class OpenVinoOperations(SymbolicOperations):
         made = NODES[operator](nodes, attributes)
         self._count += 1
         made.set_friendly_name(f"{self.part}:{name or operator}#{self._count}")
+        if operator in ("Conv", "Gemm"):  # which is a product, and the sum with its bias
+            product = made.input_value(0).get_node()
+            product.set_friendly_name(f"{self.part}:{name}/product#{self._count}")
         return [made.output(i) for i in range(outputs)]
 
     def weights(self, name: str, values: NDArray[np.float32]) -> Symbol:
@@ -65,6 +68,23 @@ class OpenVinoOperations(SymbolicOperations):
 
     def dense(self, name: str, x: Symbol, *, relu: bool = False) -> Symbol:
         return super().dense(name, self._input(name, x), relu=relu)
+
+    def top(self, scores: Symbol, count: int | Symbol) -> tuple[Symbol, Symbol]:
+        """OpenVINO's stable TopK takes seconds for a hundred thousand scores: equal ones are put in
+        order afterwards, by their run of equals and their place. Which of those that equal the last
+        one are among them is OpenVINO's choice."""
+        best, places = super().top(scores, count)
+        values, at = best.handle, places.handle
+        zero, one = _node(np.array([0])), _node(np.array([1]))
+        before = op.concat([op.slice(values, zero, one, one, one), values], 1)
+        before = op.slice(before, zero, _node(np.array([-1])), one, one)
+        run = op.cum_sum(op.convert(op.not_equal(values, before), "i64"), _node(np.array(1)))
+        length = op.gather(op.shape_of(scores.handle), one, _node(np.array(0)))
+        key = op.convert(op.negative(op.add(op.multiply(run, length), at)), "i32")
+        size = op.gather(op.shape_of(values), _node(np.array(1)), _node(np.array(0)))
+        order = op.topk(key, size, 1, "max", "value", index_element_type="i64").output(1)
+        ordered = op.gather_elements(at, order, 1)
+        return best, Symbol(self, ordered.output(0))
 
     def _input(self, layer: str, x: Symbol) -> Symbol:
         """`x` as a layer takes it: in integers, if its range is known."""
@@ -156,7 +176,7 @@ def _suppress(x: list[Node], _: Mapping[str, Any]) -> Node:
 
 def _top(x: list[Node], a: Mapping[str, Any]) -> Node:
     count = op.squeeze(x[1], op.constant(np.array([0])))
-    return op.topk(x[0], count, a["axis"], "max", "value", index_element_type="i64", stable=True)
+    return op.topk(x[0], count, a["axis"], "max", "value", index_element_type="i64")
 
 
 def _pad(x: list[Node], _: Mapping[str, Any]) -> Node:

@@ -9,7 +9,6 @@ from maskrcnn_server import hookimpl
 from maskrcnn_server.backend import ModelMetadata, Precision
 from maskrcnn_server.engine import Engine, Setup
 from maskrcnn_server.errors import InvalidSetting
-from maskrcnn_server.machine import lacks_instructions
 
 if TYPE_CHECKING:
     from maskrcnn_network.checkpoints.writing import Write
@@ -21,22 +20,26 @@ api_version = "1.1"
 
 
 class OpenVinoEngine:
-    """Computes on CPUs: in float32, in bfloat16 where the CPU has it, and in 8-bit integers."""
+    """Computes on CPUs, in float32 and in 8-bit integers."""
 
     name = "openvino"
 
     def lacks(self, device: str, precision: Precision, /) -> str | None:
         if device != "cpu":
             return "computes on CPUs only"
-        if precision in ("tf32", "float16"):
+        if precision == "bfloat16":
+            return "would compute boxes in bfloat16, too, and move them by pixels"
+        if precision not in ("float32", "int8"):
             return f"does not compute in {precision} on a CPU"
         if find_spec("openvino") is None:
             return "openvino is not installed: pip install maskrcnn-openvino"
-        return lacks_instructions(precision)
+        return None
 
     def open(
         self, network: "Network", variables: "Variables", setup: Setup, /
     ) -> "OpenVinoSession":
+        if lack := self.lacks(setup.device, setup.precision):
+            raise InvalidSetting(lack)
         from maskrcnn_openvino.session import OpenVinoSession
 
         return OpenVinoSession(network, variables, setup)

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from maskrcnn_network.engine import Ask, Floats, Integers, Intermediate, Output, Regions, joined
+from maskrcnn_network.engine import Ask, Integers, Intermediate, Output, Regions, joined
 from maskrcnn_network.graph.network import Network, Variables
+from maskrcnn_network.preparation import Floats
 from maskrcnn_openvino.graphs import PARTS, Graphs
 from maskrcnn_openvino.runtime import openvino
 from maskrcnn_server.backend import Image
@@ -21,14 +22,12 @@ ANY = 1 << 31
 THREADS_A_STREAM = 8
 """Number of threads beyond which one image keeps fewer of them busy."""
 
-HINTS = {"float32": "f32", "int8": "f32", "bfloat16": "bf16"}
 
-
-def settings(threads: int, precision: str = "float32") -> dict[str, Any]:
+def settings(threads: int) -> dict[str, Any]:
     """How OpenVINO compiles for a CPU."""
     return {
         # Where a CPU has bfloat16, it would be used unasked.
-        "INFERENCE_PRECISION_HINT": HINTS[precision],
+        "INFERENCE_PRECISION_HINT": "f32",
         "INFERENCE_NUM_THREADS": threads,
         # Kernels would be kept for every size of image.
         "CPU_RUNTIME_CACHE_CAPACITY": 0,
@@ -151,5 +150,5 @@ class OpenVinoSession:
         return self._others[purpose]
 
     def _compiled(self, graph: Any, **more: Any) -> Any:
-        given = settings(self._setup.threads, self._setup.precision) | more
+        given = settings(self._setup.threads) | more
         return self._core.compile_model(graph, "CPU", given)

@@ -2,25 +2,16 @@
 
 from pathlib import Path
 
-import numpy as np
 import tensorflow as tf
-from numpy.typing import NDArray
 
-from maskrcnn_network.architecture import Architecture
-from maskrcnn_network.config import NetworkConfig
-from maskrcnn_tensorflow import boxes, heads
-from maskrcnn_tensorflow.graph import Graph, Operators
-from maskrcnn_tensorflow.layers import fold
+from maskrcnn_network.graph import boxes
+from maskrcnn_network.graph.network import Network, Variables
+from maskrcnn_network.preparation import Preparation
+from maskrcnn_server.backend import ModelMetadata
+from maskrcnn_tensorflow.operations import TensorFlowOperations
 
 
-def write(
-    target: Path,
-    architecture: Architecture,
-    config: NetworkConfig,
-    operators: Operators,
-    variables: dict[str, NDArray[np.float32]],
-    score_threshold: float,
-) -> None:
+def write(network: Network, variables: Variables, metadata: ModelMetadata, target: Path) -> None:
     """Write a SavedModel with two signatures.
 
     `serving_default` takes `image` uint8 (height, width, 3), RGB; `batch` takes `images` uint8
@@ -31,34 +22,35 @@ def write(
     Images are resized by TensorFlow, whose arithmetic differs from OpenCV's and Pillow's in the
     last bit of a pixel; everything else is what the server computes.
     """
-    layers = fold(variables, config)
-    graph = Graph(layers, architecture, config, operators)
+    ops = TensorFlowOperations(network.folded(variables, channels_last=True))
+    config = network.config
+    rule = config.preparation
 
     def detect(images: tf.Tensor) -> dict[str, tf.Tensor]:
-        original = tf.shape(images)[1:3]
-        resized = _resized(images, config)
+        original = tf.cast(tf.shape(images)[1:3], tf.float32)
+        resized = _resized(images, rule)
         size = tf.shape(resized)[1:3]
-        padding = -size % config.stride
+        padding = -size % rule.multiple_of
         pixels = tf.pad(
-            resized - tf.constant(config.rgb_mean, tf.float32),
+            resized - tf.constant(rule.mean, tf.float32),
             [[0, 0], [0, padding[0]], [0, padding[1]], [0, 0]],
         )
-        sizes = tf.tile(size[None], [tf.shape(images)[0], 1])
-        threshold, limit = tf.constant(score_threshold), tf.constant(config.detections)
-        stages = graph.detect(pixels, sizes, threshold, limit)
-        found: heads.Found = stages.found
-        scale = tf.cast(size, tf.float32) / tf.cast(original, tf.float32)
-        if config.resampling.one_scale:
+        sizes = tf.tile(tf.cast(size, tf.float32)[None], [tf.shape(images)[0], 1])
+        threshold = tf.constant(metadata.score_threshold)
+        features, _, _, found = network.detect(ops, pixels, sizes, threshold, config.detections)
+        scale = sizes[0] / original
+        if rule.one_scale:
             scale = tf.repeat(tf.sqrt(tf.reduce_prod(scale)), 2)
         found_boxes = found.boxes / tf.gather(scale, [1, 0, 1, 0])
         answer = {
-            "boxes": boxes.clip_to(found_boxes, original[None]),
+            "boxes": boxes.clip_to(ops, found_boxes, original[None]),
             "scores": found.scores,
-            "labels": found.labels,
-            "image": found.images,
+            "labels": tf.cast(found.labels, tf.int32),
+            "image": tf.cast(found.images, tf.int32),
         }
-        if architecture.has_masks:
-            answer["masks"] = graph.masks(stages.features, found)
+        if network.architecture.has_masks:
+            seen = found.boxes, found.labels, found.images
+            answer["masks"] = network.masks(ops, features, *seen)
         return answer
 
     def one(image: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -73,14 +65,13 @@ def write(
     tf.saved_model.save(module, str(target), signatures=signatures)
 
 
-def _resized(images: tf.Tensor, config: NetworkConfig) -> tf.Tensor:
-    """Images (batch, height, width, 3) as float32, with the sizes that `preprocess` gives them."""
-    if config.short_edge is None:
+def _resized(images: tf.Tensor, rule: Preparation) -> tf.Tensor:
+    """Images (batch, height, width, 3) as float32, in the sizes that `rule` gives them."""
+    if rule.short_edge is None:
         return tf.cast(images, tf.float32)
     edges = tf.cast(tf.shape(images)[1:3], tf.float64)
-    edges *= config.short_edge / tf.reduce_min(edges)
-    edges *= tf.minimum(tf.constant(1.0, tf.float64), config.long_edge / tf.reduce_max(edges))
-    rule = config.resampling
+    edges *= rule.short_edge / tf.reduce_min(edges)
+    edges *= tf.minimum(tf.constant(1.0, tf.float64), rule.long_edge / tf.reduce_max(edges))
     size = tf.maximum(1, tf.cast(edges + rule.rounding, tf.int32))
-    pixels = tf.image.resize(images, size, antialias=rule.antialias)
-    return tf.round(pixels) if rule.whole else pixels
+    pixels = tf.image.resize(images, size, antialias=rule.resampling == "pillow")
+    return pixels if rule.resampling == "float" else tf.round(pixels)

@@ -23,6 +23,11 @@ def use_threads(count: int) -> None:
         os.environ.setdefault(f"TF_NUM_{pool}_THREADS", str(count))
 
 
+def threads() -> str:
+    """Number of threads that TensorFlow computes with."""
+    return os.environ.get("TF_NUM_INTRAOP_THREADS", "one for each CPU of the machine")
+
+
 def freeze_weights() -> None:
     """Have kernels prepare weights once, not in every call, unless the operator decided.
 

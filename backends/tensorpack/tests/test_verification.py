@@ -12,18 +12,19 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import tensorflow as tf
 from numpy.typing import NDArray
 
 from maskrcnn_network.checkpoints.rows import channels_last
+from maskrcnn_network.graph.network import Network
+from maskrcnn_network.model import NetworkModel, Reading
 from maskrcnn_network.tensorpack_config import TensorPackConfig
 from maskrcnn_server.backend import Image, Model, ModelConfig, PredictOptions
+from maskrcnn_server.engine import Setup
+from maskrcnn_server.machine import available_cpus
 from maskrcnn_server.masks import BitMasks
 from maskrcnn_server.trace import Trace, Traces
 from maskrcnn_server.verification import first_difference, verify
-from maskrcnn_tensorflow.model import TensorFlowModel
 from maskrcnn_tensorpack.backend import TensorPackBackend
-from maskrcnn_tensorpack.operators import operators
 
 OPTIONS = PredictOptions(score_threshold=0.05)
 CHECKOUT = os.environ.get("TENSORPACK_FASTERRCNN")
@@ -45,21 +46,23 @@ def build(
     config: Config = lambda config: config,
     variables: Callable[[Variables], Variables] = lambda variables: variables,
     shift: float = 0.0,
-) -> TensorFlowModel:
+) -> NetworkModel:
     """The demo model with something wrong in it."""
-    folder = TensorPackBackend().read(ModelConfig(model_dir=demo_dir, overrides=OVERRIDES))
+    dialect = TensorPackBackend()
+    wanted = ModelConfig(model_dir=demo_dir, overrides=OVERRIDES)
+    folder = dialect.read(wanted)
     changed = config(folder.config)
-    right = operators(changed)
-
-    def roi_align(feature: tf.Tensor, boxes: tf.Tensor, images: tf.Tensor, size: int) -> tf.Tensor:
-        return right.roi_align(feature, boxes + shift, images, size)
-
-    return TensorFlowModel(
+    right = dialect.rules(changed)
+    wrong = replace(right, sampling=replace(right.sampling, shift=shift))
+    network = Network(folder.architecture, changed, wrong)
+    choice = dialect.choice(wanted)
+    setup = Setup(device=choice.device, threads=available_cpus())
+    return NetworkModel(
         folder.metadata("tensorpack", 0.5, None),
-        folder.architecture,
-        changed,
-        right._replace(roi_align=roi_align),
-        variables(folder.variables()),
+        Reading(
+            preparation=changed.preparation, paste=changed.paste, detections=changed.detections
+        ),
+        choice.engine.open(network, variables(folder.variables()), setup),
     )
 
 
@@ -96,7 +99,7 @@ def picture(photograph: Callable[[str], Image]) -> Image:
 @pytest.fixture(
     scope="module",
     params=[
-        "native",
+        "auto",
         pytest.param(
             "original",
             marks=pytest.mark.skipif(

@@ -11,7 +11,8 @@ from rich.table import Table
 from maskrcnn_handlers.cli.backends import report_broken
 from maskrcnn_handlers.cli.progress import downloading
 from maskrcnn_server import settings as environment
-from maskrcnn_server.backend import Probe
+from maskrcnn_server.backend import Backend, ModelConfig, Probe
+from maskrcnn_server.engine import ORIGINAL, Computes
 from maskrcnn_server.errors import InvalidModel, MaskRCNNError
 from maskrcnn_server.models_file import SUFFIXES, read_models
 from maskrcnn_server.plugins import Plugins
@@ -76,8 +77,17 @@ def _examine(plugins: Plugins, asked_for: Settings, console: Console) -> tuple[P
     chosen = choose_backend(plugins, settings)
     if chosen.name not in fitting:
         raise InvalidModel(f"{_described(settings)} would not be served by {chosen.name}")
-    console.print(f"[green]{escape(settings.model)} would be served[/] by {chosen.name}")
+    engine = _engine(chosen, environment.model_config(settings, chosen.name))
+    console.print(f"[green]{escape(settings.model)} would be served[/] by {chosen.name}{engine}")
     return Path(settings.model), fitting[chosen.name]
+
+
+def _engine(backend: Backend, config: ModelConfig) -> str:
+    """Which engine would compute, and why. Raises InvalidSetting if none does."""
+    if config.engine == ORIGINAL or not isinstance(backend, Computes):
+        return ""
+    choice = backend.choice(config)
+    return escape(f", computed by {choice.engine.name} on {choice.device} ({choice.reason})")
 
 
 def _described(settings: Settings) -> str:

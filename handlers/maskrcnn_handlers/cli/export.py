@@ -1,7 +1,6 @@
 """`maskrcnn-server export`"""
 
 import tempfile
-from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -11,21 +10,18 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from maskrcnn_handlers import images
 from maskrcnn_handlers.cli.convert import agreement, change_in_ap
 from maskrcnn_handlers.cli.progress import downloading
+from maskrcnn_handlers.cli.samples import report_change, samples
 from maskrcnn_handlers.cli.serve import BackendName
 from maskrcnn_handlers.evaluation import coco_set
 from maskrcnn_server import settings as environment
-from maskrcnn_server.backend import Backend, Exports, Image, LayerChange, ModelConfig, Quantizes
-from maskrcnn_server.errors import InvalidImage, InvalidModel, InvalidSetting
+from maskrcnn_server.backend import Backend, Exports, ModelConfig, Quantizes
+from maskrcnn_server.errors import InvalidModel, InvalidSetting
 from maskrcnn_server.plugins import Plugins
 from maskrcnn_server.startup import choose_backend, fetched
 
 ONNX = "onnx"
-MOST_PICTURES = 64
-"""That are calibrated on; more do not change the ranges of activations any more."""
-ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 
 
 def export(
@@ -79,7 +75,9 @@ def export(
     if (annotations is None) != (pictures is None) or (annotations and not int8):
         raise InvalidSetting("--coco and --images go together, with --int8")
     truth = coco_set(annotations, pictures) if annotations and pictures else None
-    samples = list(_samples(calibrate)) if calibrate else []
+    calibrated_on = (
+        list(samples(calibrate, environment.read().max_image_pixels)) if calibrate else []
+    )
     with downloading(console) as progress:
         settings = fetched(plugins, environment.read(model=model, backend=backend), progress)
     chosen = choose_backend(plugins, settings)
@@ -100,8 +98,8 @@ def export(
         if not everything:
             console.print("part of the network: share of what is found that changes with it alone")
         most_change = None if everything else keep_above
-        report = partial(_report, console)
-        quantizer.quantize(config, samples, out, most_change, report)
+        report = partial(report_change, console)
+        quantizer.quantize(config, calibrated_on, out, most_change, report)
         console.print(f"{escape(settings.model)} written to {escape(str(out))} as {form}, int8")
         if out.is_dir():
             before, after = (
@@ -109,7 +107,7 @@ def export(
             )
             limit = settings.max_image_pixels
             changed = change_in_ap(before, after, truth, limit) if truth else None
-            console.print(changed or agreement(before, after, samples))
+            console.print(changed or agreement(before, after, calibrated_on))
 
 
 def _export(chosen: Backend, config: ModelConfig, form: str, out: Path) -> None:
@@ -125,24 +123,3 @@ def _quantizer(plugins: Plugins) -> Quantizes:
     if found is None:
         raise InvalidSetting("no backend that quantises is installed: pip install ./backends/onnx")
     return found
-
-
-def _samples(folder: Path) -> Iterator[Image]:
-    """Up to `MOST_PICTURES` of a folder, evenly from first to last."""
-    if not folder.is_dir():
-        raise InvalidSetting(f"{folder}: no such folder")
-    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in ENDINGS)
-    if not paths:
-        raise InvalidSetting(f"{folder}: there are no pictures in it ({', '.join(ENDINGS)})")
-    step = -(-len(paths) // MOST_PICTURES)
-    limit = environment.read().max_image_pixels
-    for path in paths[::step]:
-        try:
-            yield images.decode(path.read_bytes(), limit)
-        except InvalidImage as error:
-            raise InvalidImage(f"{path}: {error.message}") from None
-
-
-def _report(console: Console, change: LayerChange) -> None:
-    kept = "  stays in float32" if change.kept else ""
-    console.print(f"{change.name:28} {change.share:7.4f}{kept}")

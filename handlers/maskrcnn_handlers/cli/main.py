@@ -10,6 +10,7 @@ from rich.markup import escape
 from maskrcnn_handlers.cli import (
     backends,
     bench,
+    calibrate,
     check_backend,
     compare,
     convert,
@@ -43,7 +44,7 @@ app = typer.Typer(
 
 for module in (
     *(serve, torchserve, predict, doctor, models, backends),
-    *(convert, convert_results, export, verify, evaluate, compare, demo, bench),
+    *(convert, convert_results, calibrate, export, verify, evaluate, compare, demo, bench),
     *(pack, deploy, status, invoke, delete),
     *(new_backend, check_backend),
 ):

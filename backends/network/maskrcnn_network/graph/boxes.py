@@ -18,7 +18,7 @@ def decode(ops: Operations, deltas: Tensor, anchors: Tensor, clip: float) -> Ten
 
 
 def clip_to(ops: Operations, boxes: Tensor, sizes: Tensor) -> Tensor:
-    """Clip `boxes` (..., 4) to images of float32 `sizes` (..., 2: height, width), which broadcast."""
+    """Clip `boxes` (..., 4) to images of float32 `sizes` (..., 2: height, width)."""
     height, width = sizes[..., 0:1], sizes[..., 1:2]
     limits = ops.concat([width, height, width, height], axis=-1)
     return ops.minimum(ops.maximum(boxes, 0.0), limits)

@@ -41,7 +41,8 @@ def classify(
     """
     images = proposals.slots.images
     region_sizes = ops.gather(sizes, images)[:, None]
-    seen, total = proposals.boxes, None
+    seen: Tensor = proposals.boxes
+    total: Tensor = None
     for (head, outputs), weights in zip(
         architecture.heads, config.regression_weights, strict=False
     ):

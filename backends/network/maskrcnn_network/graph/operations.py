@@ -185,7 +185,7 @@ class Operations(ABC):
         border pixel; further out, 0. See `Sampling` for how the frameworks differ.
         """
 
-    def in_order(self, regions: Regions, x: Tensor) -> Tensor:
+    def in_order(self, regions: Regions, x: Tensor) -> Tensor:  # noqa: ARG002 (others need it)
         """`x` (R, ...), made of regions, in the order of the boxes."""
         return x
 

@@ -85,7 +85,7 @@ def _anchors(
 ) -> Tensor:
     """The anchors (pixels * anchors, 4) of a map; those of its first pixel are around (0, 0)."""
     shapes = cell_anchors(cell.sizes, config.anchor_ratios)
-    stride = cell.stride
+    stride: int | None = cell.stride
     if rules.fitted_anchors:
         shapes, stride = np.round(shapes), None
     columns, rows = ops.places(logits, stride, images)

@@ -1,6 +1,7 @@
-"""Operations that are not computed at once, but noted as nodes of a graph, named as ONNX names them.
+"""Operations that are not computed at once, but noted as nodes of a graph.
 
-Source of the nodes' meaning: the operators of ONNX, opset 17 (github.com/onnx/onnx).
+Nodes are named as in ONNX, and mean what its operators mean in opset 17.
+Source: github.com/onnx/onnx, docs/Operators.md.
 """
 
 from abc import abstractmethod

@@ -9,6 +9,7 @@ itself. See NOTICE.md for the versions.
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,7 +32,7 @@ def model() -> MaskRCNN:
     layers: list[nn.Module] = []
     for into in (3, CHANNELS, CHANNELS):
         layers += [nn.Conv2d(into, CHANNELS, 3, stride=2, padding=1), nn.ReLU()]
-    backbone = nn.Sequential(*layers)
+    backbone: Any = nn.Sequential(*layers)
     backbone.out_channels = CHANNELS
     made = MaskRCNN(
         backbone,

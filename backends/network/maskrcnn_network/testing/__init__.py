@@ -1,0 +1,13 @@
+"""For the tests of engines: one in plain NumPy, and the promises every engine must keep."""
+
+import pytest
+
+# Before their import: then a failed assertion says what was compared.
+pytest.register_assert_rewrite(
+    *(f"maskrcnn_network.testing.{kind}_checks" for kind in ("output", "session", "opening"))
+)
+
+from maskrcnn_network.testing.conformance import EngineConformance  # noqa: E402
+from maskrcnn_network.testing.fake import FakeEngine  # noqa: E402
+
+__all__ = ["EngineConformance", "FakeEngine"]

@@ -1,0 +1,247 @@
+"""Networks of a few channels, of every kind there is, with weights that find something."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cache
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from maskrcnn_network.architecture import Architecture, Convs
+from maskrcnn_network.config import NetworkConfig
+from maskrcnn_network.graph.folding import fold
+from maskrcnn_network.graph.network import Network, Variables
+from maskrcnn_network.graph.operations import Pads
+from maskrcnn_network.graph.rules import Rules, Sampling
+from maskrcnn_network.testing.numpy_operations import Array, NumPyOperations
+from maskrcnn_server.backend import Image
+from maskrcnn_server.testing.pictures import picture
+
+CLASSES = 4
+SHORT_EDGE = 96
+PROPOSALS = 24
+"""Few: what overlaps is decided by wide margins, which other engines' roundings do not reach."""
+SPREAD = {"rpn/class": 1.0, "rpn/box": 0.3, "class": 1.5, "box": 1.5}
+"""Standard deviation of what the last layers put out, by the end of their names; of others 1."""
+
+FPN = Architecture(
+    blocks=(1, 2, 1, 1),
+    stem=8,
+    widths=((4, 12), (4, 16), (8, 20), (8, 24)),
+    group_norm=False,
+    pyramid=16,
+    pyramid_norm="none",
+    rpn=Convs(1, 16, "none"),
+    anchors=3,
+    cascade=False,
+    box_convs=Convs(0, 0, "none"),
+    fc=(("fc6", 24), ("fc7", 24)),
+    classes=CLASSES,
+    has_masks=True,
+    mask_convs=Convs(2, 12, "none"),
+    mask=8,
+)
+C4 = replace(FPN, pyramid=None, anchors=15, fc=(), mask_convs=Convs(0, 0, "none"))
+GROUP_NORM = replace(
+    FPN,
+    stem=32,
+    widths=((32, 64), (32, 96), (32, 64), (32, 96)),
+    group_norm=True,
+    pyramid=64,
+    pyramid_norm="group",
+    box_convs=Convs(2, 64, "group"),
+    fc=(("fc", 24),),
+    mask_convs=Convs(2, 64, "group"),
+)
+
+TENSORPACK = Rules(
+    candidates=PROPOSALS,
+    kept=PROPOSALS,
+    proposals=PROPOSALS,
+    delta_clip=4.43,
+    sampling=Sampling(samples=2),
+    level_epsilon=1e-6,
+)
+JOINT = replace(
+    TENSORPACK,
+    together=True,
+    candidates=3 * PROPOSALS,
+    delta_clip=0.3,  # so low that it is reached
+    least_sides=(4.0,),
+)
+AWS_SAMPLES = replace(
+    TENSORPACK,
+    candidates=2 * PROPOSALS,
+    kept=PROPOSALS // 2,
+    sigmoid="before",
+    delta_clip=4.14,
+    least_sides=(1.0, 0.5, 0.25, 0.125, 0.0625),
+    sampling=Sampling(samples=1, shift=0.5),
+    level_epsilon=0.0,
+)
+TORCHVISION = replace(
+    TENSORPACK,
+    sigmoid="after",
+    delta_clip=4.14,
+    least_sides=(1e-3,),
+    sampling=Sampling(samples=2, half_pixel=False),
+    level_epsilon=0.0,
+    octave_epsilon=1e-6,
+    fitted_anchors=True,
+)
+DETECTRON2 = replace(
+    TENSORPACK,
+    delta_clip=4.14,
+    least_sides=(1e-30,),
+    sampling=Sampling(samples=0),
+    level_epsilon=1e-8,
+)
+
+
+class TorchvisionConfig(NetworkConfig):
+    """What sets torchvision's networks apart beside their rules."""
+
+    resampling: ClassVar[Literal["float"]] = "float"
+    least_side: ClassVar[float] = 1e-2
+    channels: Literal["RGB", "BGR"] = "RGB"
+
+
+class Detectron2Config(NetworkConfig):
+    """What sets Detectron2's apart."""
+
+    resampling: ClassVar[Literal["pillow"]] = "pillow"
+    least_side: ClassVar[float] = 1e-30
+    stride_1x1: bool = True
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of network, and the seed of weights with which nothing is a near tie."""
+
+    seed: int
+    architecture: Architecture = FPN
+    rules: Rules = TENSORPACK
+    config: type[NetworkConfig] = NetworkConfig
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+LARGE = {"short_edge": 480, "max_size": 640, "anchor_sizes": (160, 300, 520, 640, 96)}
+KINDS: Mapping[str, Kind] = {
+    "fpn": Kind(1),
+    "large": Kind(16, settings=LARGE),
+    "c4": Kind(2, C4, replace(JOINT, least_sides=())),
+    "group_norm": Kind(0, GROUP_NORM),
+    "cascade": Kind(0, replace(FPN, cascade=True)),
+    "joint": Kind(0, rules=JOINT),
+    "boxes": Kind(1, replace(FPN, has_masks=False)),
+    "padded_as_tensorflow": Kind(1, settings={"tf_pad_mode": True, "stride_1x1": True}),
+    "aws_samples": Kind(1, rules=AWS_SAMPLES),
+    "torchvision": Kind(0, rules=TORCHVISION, config=TorchvisionConfig),
+    "detectron2": Kind(1, rules=DETECTRON2, config=Detectron2Config),
+}
+"""By name. The boxes of `large` are large enough for every level."""
+
+
+class SmallNetwork(NamedTuple):
+    """A network, and its weights, which cannot be written to."""
+
+    network: Network
+    variables: Variables
+
+
+@cache
+def small_network(kind: str) -> SmallNetwork:
+    """The network of a name in `KINDS`."""
+    return make(KINDS[kind])
+
+
+def make(kind: Kind) -> SmallNetwork:
+    """A network of this kind."""
+    defaults = {
+        "short_edge": SHORT_EDGE,
+        "max_size": 5 * SHORT_EDGE,
+        "anchor_sizes": (16, 32, 64, 96, 128),
+        "detections": 20,
+    }
+    config = kind.config(**{**defaults, **kind.settings}).settled(kind.architecture)
+    network = Network(kind.architecture, config, kind.rules)
+    settling = _Settling(network, np.random.default_rng(kind.seed))
+    rule, image = config.preparation, photograph(SHORT_EDGE, SHORT_EDGE * 4 // 3)
+    size = rule.resized_size((image.shape[0], image.shape[1]))
+    pixels, sizes = rule.batch([image], [size], rule.padded_size(size)), np.array([size])
+    stages = network.detect(settling, pixels, sizes.astype(np.float32), np.float32(0), 100)
+    if kind.architecture.has_masks:
+        boxes, _, labels, images = stages.found
+        network.masks(settling, stages.features, boxes, labels, images)
+    for values in settling.variables.values():
+        values.setflags(write=False)
+    return SmallNetwork(network, settling.variables)
+
+
+def photograph(height: int, width: int, seed: int = 0) -> Image:
+    """Blocks of colour under noise, so that no two places of an image look the same."""
+    noise = np.random.default_rng(seed).integers(0, 128, (height, width, 3), np.uint8)
+    return np.asarray(picture(height, width, seed) // 2 + noise, np.uint8)
+
+
+class _Settling(NumPyOperations):
+    """Gives each layer its weights when it is first used: random ones, whose output has mean 0 and
+    the standard deviation that is wanted in every channel."""
+
+    def __init__(self, network: Network, random: np.random.Generator) -> None:
+        shapes = network.architecture.variables()
+        self.variables = {name: _random(name, shape, random) for name, shape in shapes.items()}
+        super().__init__(network.folded(self.variables, channels_last=True))
+        self._config = network.config
+        self._random = random
+        self._settled: set[str] = set()
+
+    def convolve(self, name: str, x: Array, stride: int, pads: Pads) -> Array:
+        self._settle(name, lambda: super(_Settling, self).convolve(name, x, stride, pads))
+        return super().convolve(name, x, stride, pads)
+
+    def dense(self, name: str, x: Array, *, relu: bool = False) -> Array:
+        self._settle(name, lambda: super(_Settling, self).dense(name, x))
+        return super().dense(name, x, relu=relu)
+
+    def _settle(self, name: str, compute: Callable[[], Array]) -> None:
+        if name in self._settled:
+            return
+        self._settled.add(name)
+        y = compute().reshape(-1, self.layers[name].kernel.shape[-1])
+        mean, std = y.mean(axis=0), np.maximum(y.std(axis=0), 1e-3)
+        own = {n: v for n, v in self.variables.items() if n.startswith(f"{name}/")}
+        values: dict[str, Array] = {}
+        if f"{name}/bn/gamma" in own:
+            values = {
+                f"{name}/bn/mean/EMA": mean,
+                f"{name}/bn/variance/EMA": std * std,
+                f"{name}/bn/gamma": self._random.uniform(0.5, 1.5, len(mean)),
+                f"{name}/bn/beta": self._random.normal(0, 0.3, len(mean)),
+            }
+        elif f"{name}/b" in own:
+            wanted = next((s for end, s in SPREAD.items() if f"/{name}".endswith(f"/{end}")), 1.0)
+            values = {
+                f"{name}/W": own[f"{name}/W"] * (wanted / std),
+                f"{name}/b": (own[f"{name}/b"] - mean) * (wanted / std),
+            }
+        own |= {n: v.astype(np.float32) for n, v in values.items()}
+        self.variables |= own
+        self.layers = {**self.layers, **fold(own, self._config).layers}
+
+
+def _random(name: str, shape: tuple[int, ...], random: np.random.Generator) -> NDArray[np.float32]:
+    """Weights and biases around 0, scales around 1; batch norm that changes nothing yet."""
+    if name.endswith(("bn/gamma", "bn/variance/EMA")):
+        values = np.ones(shape)
+    elif name.endswith(("bn/beta", "bn/mean/EMA")):
+        values = np.zeros(shape)
+    elif name.endswith("/gamma"):
+        values = random.uniform(0.5, 1.5, shape)
+    elif name.endswith("/W"):
+        inputs = shape[-1] if name == "maskrcnn/deconv/W" else np.prod(shape[:-1])
+        values = random.normal(0, 1.5 / np.sqrt(inputs), shape)
+    else:
+        values = random.normal(0, 0.3, shape)
+    return values.astype(np.float32)

@@ -1,0 +1,316 @@
+"""The network's operations as TensorFlow computes them."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from maskrcnn_network.graph.folding import EPSILON, GROUPS, Folded, Scales, Weights
+from maskrcnn_network.graph.operations import (
+    DROPPED,
+    LOWEST,
+    Map,
+    Operations,
+    Pads,
+    Regions,
+    Slots,
+    Tensor,
+)
+from maskrcnn_network.graph.rules import Sampling
+
+MAX_SAMPLES = 1 << 16
+"""More samples than any bin has in one direction."""
+
+
+class TensorFlowOperations(Operations):
+    """Feature maps are NHWC, and each layer is computed in the type of its kernel.
+
+    Kernels are captured by the graphs that use them, not copied into each: a graph of constants
+    runs about as fast, takes four times as long to start and twice the memory.
+    """
+
+    channels_last = True
+
+    def __init__(self, folded: Folded, dtype: tf.DType = tf.float32) -> None:
+        """Kernels and biases are kept as `dtype`."""
+        layers = {
+            # A constant keeps NumPy's copy beside its own; what an operation returns does not.
+            name: Weights(*(tf.identity(tf.cast(values, dtype)) for values in weights))
+            for name, weights in folded.layers.items()
+        }
+        norms = {name: Scales(*map(tf.constant, scales)) for name, scales in folded.norms.items()}
+        super().__init__(Folded(layers, norms))
+
+    # Layers.
+
+    def convolve(self, name: str, x: Map, stride: int, pads: Pads) -> Map:
+        kernel, bias = self.layers[name]
+        padding = [[0, 0], pads, pads, [0, 0]]
+        y = tf.nn.conv2d(tf.cast(x, kernel.dtype), kernel, stride, padding)
+        return tf.nn.bias_add(y, bias)
+
+    def group_norm(self, x: Map, scales: Scales) -> Map:
+        shape = tf.shape(x)
+        split = tf.concat([shape[:3], [GROUPS, x.shape[3] // GROUPS]], axis=0)
+        grouped = tf.reshape(tf.cast(x, tf.float32), split)
+        centred = grouped - _mean(grouped)
+        normal = centred * tf.math.rsqrt(_mean(tf.square(centred)) + EPSILON)
+        return tf.cast(tf.reshape(normal, shape) * scales.gamma + scales.beta, x.dtype)
+
+    def dense(self, name: str, x: Tensor, *, relu: bool = False) -> Tensor:
+        kernel, bias = self.layers[name]
+        product = tf.matmul(tf.cast(x, kernel.dtype), kernel)
+        # Keeps TensorFlow from fusing both: with prepared weights that takes a quarter longer.
+        y = tf.nn.bias_add(tf.ensure_shape(product, [None, kernel.shape[1]]), bias)
+        return self.relu(y) if relu else y
+
+    def mask_logits(self, regions: Regions, labels: Tensor, side: int) -> Tensor:
+        kernel, bias = self.layers["maskrcnn/deconv"]
+        x = tf.cast(regions.maps, kernel.dtype)
+        shape = [tf.shape(x)[0], 2 * side, 2 * side, kernel.shape[2]]
+        x = tf.nn.relu(tf.nn.bias_add(tf.nn.conv2d_transpose(x, kernel, shape, 2), bias))
+        kernel, bias = self.layers["maskrcnn/conv"]
+        channels = (labels if regions.order is None else tf.gather(labels, regions.order)) - 1
+        own_kernel = tf.gather(tf.transpose(kernel[0, 0]), channels)
+        own_bias = tf.gather(bias, channels)
+        x, own_kernel, own_bias = (tf.cast(t, tf.float32) for t in (x, own_kernel, own_bias))
+        logits = tf.einsum("dhwc,dc->dhw", x, own_kernel) + own_bias[:, None, None]
+        return self.in_order(regions, logits)
+
+    # Feature maps.
+
+    def relu(self, x: Map) -> Map:
+        return tf.nn.relu(x)
+
+    def max_pool(self, x: Map, pads: Pads) -> Map:
+        return tf.nn.max_pool2d(tf.pad(x, [[0, 0], pads, pads, [0, 0]]), 3, 2, "VALID")
+
+    def upsample(self, x: Map) -> Map:
+        return tf.repeat(tf.repeat(x, 2, axis=1), 2, axis=2)
+
+    def subsample(self, x: Map) -> Map:
+        return x[:, ::2, ::2]
+
+    def crop(self, x: Map) -> Map:
+        return x[:, :-1, :-1]
+
+    def flatten(self, x: Map) -> Tensor:
+        return tf.reshape(x, [-1, math.prod(x.shape[1:])])
+
+    def spatial_mean(self, x: Map) -> Tensor:
+        return tf.reduce_mean(tf.cast(x, tf.float32), axis=[1, 2])
+
+    def cells(self, x: Map, numbers: int) -> Tensor:
+        return tf.reshape(tf.cast(x, tf.float32), [tf.shape(x)[0], -1, numbers])
+
+    def places(self, x: Map, stride: int | None, images: Map) -> tuple[Tensor, Tensor]:
+        counts, sides = tf.shape(x), tf.shape(images)
+        columns, rows = (
+            tf.cast(tf.range(counts[axis]) * (stride or sides[axis] // counts[axis]), tf.float32)
+            for axis in (2, 1)
+        )
+        return columns, rows
+
+    def roi_align(
+        self,
+        features: Sequence[Map],
+        strides: Sequence[int],
+        boxes: Tensor,
+        images: Tensor,
+        levels: Tensor | None,
+        resolution: int,
+        sampling: Sampling,
+    ) -> Regions:
+        """Map by map: each box on the one that serves it."""
+        images = tf.cast(images, tf.int32)
+        if levels is None:
+            (feature,), (stride,) = features, strides
+            return Regions(_roi_align(feature, boxes / stride, images, resolution, sampling))
+        members = [tf.where(levels == i)[:, 0] for i in range(len(features))]
+        crops = [
+            _roi_align(
+                feature, tf.gather(boxes, m) / stride, tf.gather(images, m), resolution, sampling
+            )
+            for feature, stride, m in zip(features, strides, members, strict=True)
+        ]
+        return Regions(tf.concat(crops, axis=0), tf.concat(members, axis=0))
+
+    def in_order(self, regions: Regions, x: Tensor) -> Tensor:
+        if regions.order is None:
+            return x
+        return tf.gather(x, tf.math.invert_permutation(regions.order))
+
+    # Tensors.
+
+    def constant(self, values: NDArray[Any]) -> Tensor:
+        return tf.constant(values)
+
+    def minimum(self, a: Tensor, b: Tensor | float) -> Tensor:
+        return tf.minimum(a, b)
+
+    def maximum(self, a: Tensor, b: Tensor | float) -> Tensor:
+        return tf.maximum(a, b)
+
+    def exp(self, x: Tensor) -> Tensor:
+        return tf.exp(x)
+
+    def log(self, x: Tensor) -> Tensor:
+        return tf.math.log(x)
+
+    def sqrt(self, x: Tensor) -> Tensor:
+        return tf.sqrt(x)
+
+    def floor(self, x: Tensor) -> Tensor:
+        return tf.floor(x)
+
+    def softmax(self, x: Tensor) -> Tensor:
+        return tf.nn.softmax(x)
+
+    def where(self, condition: Tensor, x: Tensor, y: Tensor | float) -> Tensor:
+        return tf.where(condition, x, y)
+
+    def largest(self, x: Tensor) -> Tensor:
+        return tf.reduce_max(x, axis=list(range(1, x.shape.rank)), keepdims=True)
+
+    def least(self, x: Tensor) -> Tensor:
+        return tf.reduce_min(x, axis=-1)
+
+    def concat(self, parts: Sequence[Tensor], axis: int) -> Tensor:
+        return tf.concat(parts, axis)
+
+    def reshape(self, x: Tensor, shape: Sequence[int]) -> Tensor:
+        return tf.reshape(x, [tf.shape(x)[i] if n == 0 else n for i, n in enumerate(shape)])
+
+    def transpose(self, x: Tensor, axes: Sequence[int]) -> Tensor:
+        return tf.transpose(x, axes)
+
+    def to_int(self, x: Tensor) -> Tensor:
+        return tf.cast(x, tf.int64)
+
+    def to_float(self, x: Tensor) -> Tensor:
+        return tf.cast(x, tf.float32)
+
+    def gather(self, x: Tensor, index: Tensor) -> Tensor:
+        return tf.gather(x, index)
+
+    def take(self, x: Tensor, index: Tensor) -> Tensor:
+        return tf.gather(x, index, batch_dims=1)
+
+    # Lists of candidates.
+
+    def top(self, scores: Tensor, count: int | Tensor) -> tuple[Tensor, Tensor]:
+        there = tf.minimum(count, tf.shape(scores)[1])
+        best, places = tf.math.top_k(scores, there)
+        after = [[0, 0], [0, count - there]]
+        return (
+            tf.pad(best, after, constant_values=DROPPED),
+            tf.pad(tf.cast(places, tf.int64), after),
+        )
+
+    def suppress(self, boxes: Tensor, scores: Tensor, keep: int | Tensor, iou: float) -> Tensor:
+        # All lists in one map: its iterations run in parallel.
+        return tf.map_fn(
+            lambda one: _suppress(one[0], one[1], keep, iou),
+            (boxes, scores),
+            fn_output_signature=tf.float32,
+            parallel_iterations=16,
+        )
+
+    def compact(self, scores: Tensor, *values: Tensor) -> tuple[Slots, list[Tensor]]:
+        places, shape = tf.where(scores >= LOWEST), tf.shape(scores, tf.int64)
+        lists = [tf.gather_nd(x, places) for x in (scores, *values)]
+        return Slots(places[:, 0], shape[1], (places, shape)), lists
+
+    def spread(self, values: Tensor, slots: Slots, missing: float) -> Tensor:
+        places, shape = slots.places
+        full = tf.concat([shape, tf.shape(values, tf.int64)[1:]], axis=0)
+        return tf.tensor_scatter_nd_update(tf.fill(full, missing), places, values)
+
+
+def _mean(grouped: tf.Tensor) -> tf.Tensor:
+    """The mean of each group of `grouped` (batch, height, width, groups, channels).
+
+    Axis by axis: TensorFlow sums what is not adjacent in memory one by one, and in float32 a sum of
+    a hundred thousand loses three digits.
+    """
+    for axis in (4, 2, 1):
+        grouped = tf.reduce_mean(grouped, axis=axis, keepdims=True)
+    return grouped
+
+
+def _suppress(boxes: tf.Tensor, scores: tf.Tensor, keep: int | tf.Tensor, iou: float) -> tf.Tensor:
+    """Scores (n,) after suppression in one list, of which most are often `DROPPED` already."""
+    candidates = tf.where(scores >= LOWEST)
+    there = tf.gather_nd(scores, candidates)
+    # Corners may be in any order: overlaps are the same if x and y change places.
+    kept = tf.image.non_max_suppression(tf.gather_nd(boxes, candidates), there, keep, iou)
+    return tf.tensor_scatter_nd_update(
+        tf.fill(tf.shape(scores), DROPPED), tf.gather(candidates, kept), tf.gather(there, kept)
+    )
+
+
+def _roi_align(
+    feature: tf.Tensor, boxes: tf.Tensor, images: tf.Tensor, resolution: int, sampling: Sampling
+) -> tf.Tensor:
+    """Regions (R, resolution, resolution, channels) of boxes (R, 4), in pixels of the map."""
+    # One pixel beyond the border there is the border, further out zeros.
+    padded = tf.pad(tf.cast(feature, tf.float32), [[0, 0], [1, 1], [1, 1], [0, 0]], "SYMMETRIC")
+    corners = boxes + (sampling.shift - 0.5 * sampling.half_pixel)
+    low, extent = corners[:, :2], corners[:, 2:] - corners[:, :2]
+    if not sampling.half_pixel:
+        extent = tf.maximum(extent, 1.0)
+    if not sampling.samples:
+        return _adaptive(padded, low, extent, images, resolution)
+    across = resolution * sampling.samples
+    samples = _samples(padded, low, extent, images, tf.constant([across, across]))
+    if sampling.samples == 1:
+        return samples
+    return tf.nn.avg_pool2d(samples, sampling.samples, sampling.samples, "VALID")
+
+
+def _adaptive(
+    padded: tf.Tensor, low: tf.Tensor, extent: tf.Tensor, images: tf.Tensor, resolution: int
+) -> tf.Tensor:
+    """Those with a sample for each pixel that a bin covers.
+
+    How many there are depends on the region: those with as many are sampled together.
+    """
+    counts = tf.maximum(1, tf.cast(tf.math.ceil(extent / resolution), tf.int32))
+    kinds, kind_of = tf.unique(counts[:, 1] * MAX_SAMPLES + counts[:, 0])
+    number, channels = tf.shape(kinds)[0], padded.shape[3]
+    shape = [None, resolution, resolution, channels]
+    means = tf.TensorArray(tf.float32, number, infer_shape=False, element_shape=shape)
+    members = tf.TensorArray(tf.int64, number, infer_shape=False, element_shape=[None])
+
+    def pool(
+        i: tf.Tensor, means: tf.TensorArray, members: tf.TensorArray
+    ) -> tuple[tf.Tensor, tf.TensorArray, tf.TensorArray]:
+        own = tf.where(kind_of == i)[:, 0]
+        rows, columns = kinds[i] // MAX_SAMPLES, kinds[i] % MAX_SAMPLES
+        own_low, own_extent, own_images = (tf.gather(x, own) for x in (low, extent, images))
+        across = tf.stack([resolution * rows, resolution * columns])
+        samples = _samples(padded, own_low, own_extent, own_images, across)
+        by_bin = [-1, resolution, rows, resolution, columns, channels]
+        mean = tf.reduce_mean(tf.reshape(samples, by_bin), axis=[2, 4])
+        return i + 1, means.write(i, mean), members.write(i, own)
+
+    _, means, members = tf.while_loop(lambda i, *_: i < number, pool, (0, means, members))
+    return tf.gather(means.concat(), tf.math.invert_permutation(members.concat()))
+
+
+def _samples(
+    padded: tf.Tensor, low: tf.Tensor, extent: tf.Tensor, images: tf.Tensor, across: tf.Tensor
+) -> tf.Tensor:
+    """Bilinear samples, `across` (2,: in a column, in a row), in regions from `low` (R, 2: x, y).
+
+    `padded` has one pixel around the map in which regions are.
+    """
+    places = tf.cast(tf.reverse(across, axis=[0]), tf.float32)
+    spacing = extent / places
+    first = low + spacing / 2 + 1.0
+    last = first + spacing * (places - 1)
+    largest = tf.cast(tf.reverse(tf.shape(padded)[1:3], axis=[0]), tf.float32) - 1
+    corners = tf.reverse(tf.stack([first / largest, last / largest], axis=1), axis=[2])
+    return tf.image.crop_and_resize(padded, tf.reshape(corners, [-1, 4]), images, across)

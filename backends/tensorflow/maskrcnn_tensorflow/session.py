@@ -1,0 +1,146 @@
+"""A network, compiled by TensorFlow for any batch and any size of image."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from maskrcnn_network.engine import Ask, Integers, Intermediate, Output, Regions
+from maskrcnn_network.graph.heads import Found
+from maskrcnn_network.graph.network import Network, Stages, Variables
+from maskrcnn_network.preparation import Floats
+from maskrcnn_server.backend import Image
+from maskrcnn_server.engine import Setup
+from maskrcnn_server.rle import Size
+from maskrcnn_server.stopwatch import stage
+from maskrcnn_tensorflow.operations import TensorFlowOperations
+from maskrcnn_tensorflow.tf_environment import threads
+
+GPU_PIXELS = 4_000_000
+"""Number of pixels in one run that keep a GPU busy; never measured. A CPU is kept busy by one
+image."""
+
+PARTS = ("backbone", "rpn", "heads", "masks")
+
+
+class TensorFlowSession:
+    """Computes the images of a call together."""
+
+    max_batch = 4
+    """Number of images in one call at most: each takes about half a gigabyte on its way."""
+
+    def __init__(self, network: Network, variables: Variables, setup: Setup) -> None:
+        kind, _, index = setup.device.partition(":")
+        self._network = network
+        self._device = "/CPU:0" if kind == "cpu" else f"/GPU:{index}"
+        self._dtype = tf.as_dtype(setup.precision)
+        self.batch_pixels = 0 if kind == "cpu" else GPU_PIXELS
+        self.facts = {"library": f"TensorFlow {tf.__version__}", "threads": threads()}
+        if kind == "cuda":
+            # TensorFlow would compute in TF32 unasked.
+            tf.config.experimental.enable_tensor_float_32_execution(False)
+        with tf.device(self._device):
+            folded = network.folded(variables, channels_last=True)
+            ops = TensorFlowOperations(folded, self._dtype)
+        # No control flow is written in Python: to look for some would take two seconds.
+        compiled = partial(tf.function, autograph=False)
+        channels = network.architecture.pyramid or network.architecture.widths[2][1]
+        feature = tf.TensorSpec([None, None, None, channels], self._dtype)
+        self._detect = compiled(
+            partial(network.detect, ops),
+            input_signature=[
+                tf.TensorSpec([None, None, None, 3], tf.float32),
+                tf.TensorSpec([None, 2], tf.float32),
+                tf.TensorSpec([], tf.float32),
+                tf.TensorSpec([], tf.int32),
+            ],
+        )
+        self._masks = compiled(
+            partial(network.masks, ops),
+            input_signature=[
+                [feature] * len(network.body.cells),
+                tf.TensorSpec([None, 4], tf.float32),
+                tf.TensorSpec([None], tf.int64),
+                tf.TensorSpec([None], tf.int64),
+            ],
+        )
+        parts = (network.features, network.proposals, network.found)
+        self._parts = [compiled(partial(part, ops)) for part in parts]
+
+    def run(self, images: Sequence[Image], sizes: Sequence[Size], ask: Ask, /) -> Output:
+        return self._run(images, sizes, ask)[1]
+
+    def close(self) -> None:
+        self._detect = self._masks = None
+        self._parts = []
+
+    def stages(self, image: Image, size: Size, ask: Ask, /) -> Intermediate:
+        """What `run` computes of an image, with proposals."""
+        stages, output = self._run([image], [size], replace(ask, proposals=True))
+        features = (np.asarray(tf.cast(f[0], tf.float32)) for f in stages.features)
+        return Intermediate(tuple(features), output)
+
+    def masks_of(self, features: Sequence[Floats], boxes: Floats, labels: Integers, /) -> Floats:
+        """Mask probabilities (N, m, m) of any boxes (N, 4) on `Intermediate.features`."""
+        with tf.device(self._device):
+            maps = [tf.cast(f[None], self._dtype) for f in features]
+            return np.asarray(self._masks(maps, boxes, labels, np.zeros(len(boxes), np.int64)))
+
+    def seconds(self, image: Image, size: Size, ask: Ask, /) -> Mapping[str, float]:
+        """Seconds of the parts, which wait for one another.
+
+        The seams forbid what TensorFlow does across them: the parts may take more together.
+        """
+        find_features, propose, find = self._parts
+        spent = dict.fromkeys(PARTS, 0.0)
+        with tf.device(self._device):
+            images, sizes, *kept = (tf.constant(x) for x in self._feed([image], [size], ask))
+            features = _timed(spent, "backbone", lambda: find_features(images))
+            proposals = _timed(spent, "rpn", lambda: propose(features, images, sizes))
+            _, found = _timed(spent, "heads", lambda: find(features, proposals, sizes, *kept))
+            if self._network.architecture.has_masks:
+                _timed(spent, "masks", lambda: self._masked(features, found))
+        return spent
+
+    def _run(
+        self, images: Sequence[Image], sizes: Sequence[Size], ask: Ask
+    ) -> tuple[Stages, Output]:
+        with stage("preprocess"):
+            feed = self._feed(images, sizes, ask)
+        with stage("network"), tf.device(self._device):
+            stages: Stages = self._detect(*feed)
+            boxes, scores, labels, owners = map(np.asarray, stages.found)
+            masks = regions = None
+            if ask.masks and self._network.architecture.has_masks:
+                masks = np.asarray(self._masked(stages.features, stages.found))
+            if ask.proposals:
+                seen, objectness, slots = stages.proposals
+                parts = seen, objectness, slots.images, stages.probabilities
+                regions = Regions(*(np.asarray(part) for part in parts))
+            return stages, Output(boxes, scores, labels, owners, masks, regions)
+
+    def _masked(self, features: list[tf.Tensor], found: Found) -> tf.Tensor:
+        return self._masks(features, found.boxes, found.labels, found.images)
+
+    def _feed(self, images: Sequence[Image], sizes: Sequence[Size], ask: Ask) -> tuple[Any, ...]:
+        """What `Network.detect` takes."""
+        rule = self._network.config.preparation
+        return (
+            rule.batch(images, sizes, rule.padded_size(sizes[0])),
+            np.array(sizes, np.float32),
+            np.float32(ask.score_threshold),
+            np.int32(ask.limit),
+        )
+
+
+def _timed(spent: dict[str, float], part: str, compute: Callable[[], Any]) -> Any:
+    start = time.perf_counter()
+    result = compute()
+    for tensor in tf.nest.flatten(result):
+        np.asarray(tensor)
+    spent[part] = time.perf_counter() - start
+    return result
