@@ -14,6 +14,7 @@ from maskrcnn_network.graph.folding import EPSILON, GROUPS, Folded, Scales, Weig
 from maskrcnn_network.graph.operations import DROPPED, LOWEST, Operations, Pads, Regions, Slots
 from maskrcnn_network.graph.rules import Sampling
 from maskrcnn_torch import suppression
+from maskrcnn_torch.devices import is_lost, is_out_of_memory
 from maskrcnn_torch.roi_align import Pooling, pool_on
 
 WIDE = 8192
@@ -60,6 +61,7 @@ class TorchOperations(Operations):
         }
         self._constants: dict[tuple[bytes, tuple[int, ...], str], Tensor] = {}
         self._pool, self.pools_by = pool_on(device, dtype)
+        self._unfused: set[str] = set()
         self.fuses = device.type == "cuda" and self._can_fuse()
 
     def close(self) -> None:
@@ -112,13 +114,20 @@ class TorchOperations(Operations):
         add: Tensor | None = None,
         relu: bool = False,
     ) -> Tensor:
-        if not (self.fuses and relu) or f"{name}/gn" in self.norms:
-            y: Tensor = super().conv(name, x, stride, pads, add=add, relu=relu)
-            return y
         kernel, bias = self._weights[name]
-        size = kernel.shape[-1]
-        x, padding = _padded(x, size, stride, pads or ((size - 1) // 2, size // 2))
-        return _fused(x, kernel, bias, stride, padding, add)
+        size, norm = kernel.shape[-1], f"{name}/gn"
+        pads = pads or ((size - 1) // 2, size // 2)
+        if relu and self.fuses and norm not in self.norms and name not in self._unfused:
+            whole, padding = _padded(x, size, stride, pads)
+            try:
+                return _fused(whole, kernel, bias, stride, padding, add)
+            except RuntimeError as error:
+                if is_lost(error) or is_out_of_memory(error):
+                    raise
+                self._unfused.add(name)  # cuDNN has nothing for its shape
+        y: Tensor = self.norm(norm, self.convolve(name, x, stride, pads))
+        y = y if add is None else y.add_(add)
+        return y.relu_() if relu else y
 
     def convolve(self, name: str, x: Tensor, stride: int, pads: Pads) -> Tensor:
         kernel, bias = self._weights[name]

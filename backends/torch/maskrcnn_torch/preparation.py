@@ -30,8 +30,7 @@ def prepared(
     """
     shape = rule.padded_size(sizes[0])
     batch = torch.zeros((len(images), *shape, 3), dtype=dtype, device=device)
-    mean, std = (torch.tensor(v, dtype=torch.float32) for v in (rule.mean, rule.std))
-    mean, std = (v.to(device, non_blocking=True) for v in (mean, std))
+    mean, std = (sent(np.array(v, np.float32), device) for v in (rule.mean, rule.std))
     for target, image, (height, width) in zip(batch, images, sizes, strict=True):
         if rule.resampling == "pillow":
             pixels = sent(np.asarray(rule.resized(image, (height, width)), np.uint8), device)
@@ -44,7 +43,7 @@ def prepared(
 
 def sent(values: NDArray[T], device: torch.device) -> Tensor:
     """An array on the device, or on its way."""
-    there = torch.from_numpy(np.empty_like(values))
-    pinned = there.pin_memory() if device.type == "cuda" else there
+    kind = getattr(torch, values.dtype.name)
+    pinned = torch.empty(values.shape, dtype=kind, pin_memory=device.type == "cuda")
     pinned.numpy()[...] = values
     return pinned.to(device, non_blocking=True)

@@ -1,10 +1,14 @@
 """Bilinear resizing, to the last bit the same on any device."""
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 
 WEIGHT_BITS = 11
 """Bits of OpenCV's fixed-point weights."""
+KEPT = 256
+"""Number of pairs of lengths whose weights stay on the device: what is sent there is waited for."""
 
 
 def resize(image: Tensor, size: tuple[int, int], whole: bool) -> Tensor:
@@ -24,8 +28,8 @@ def _fixed_point(image: Tensor, height: int, width: int) -> Tensor:
     Source: opencv, modules/imgproc/src/resize.cpp. OpenCV 4.14 and 5.0 agree on x86, with
     instructions from SSE3 to AVX-512.
     """
-    across = _fixed_weights(image.shape[1], width, inside=True).to(image.device)
-    down = _fixed_weights(image.shape[0], height, inside=False).to(image.device)
+    across = _fixed_weights(image.shape[1], width, image.device, inside=True)
+    down = _fixed_weights(image.shape[0], height, image.device, inside=False)
     left, right, to_left, to_right = across[:, :, None]
     above, below, to_above, to_below = down[:, :, None, None]
     rows = image.index_select(1, left[:, 0]).int().mul_(to_left)
@@ -38,8 +42,8 @@ def _fixed_point(image: Tensor, height: int, width: int) -> Tensor:
 
 def _float(image: Tensor, height: int, width: int) -> Tensor:
     """The same in float32, not rounded."""
-    columns, to_columns = (t.to(image.device) for t in _float_weights(image.shape[1], width))
-    lines, to_lines = (t.to(image.device) for t in _float_weights(image.shape[0], height))
+    columns, to_columns = _float_weights(image.shape[1], width, image.device)
+    lines, to_lines = _float_weights(image.shape[0], height, image.device)
     left, right = to_columns[:, :, None]
     above, below = to_lines[:, :, None, None]
     rows = image.index_select(1, columns[0]).float().mul_(left)
@@ -49,7 +53,8 @@ def _float(image: Tensor, height: int, width: int) -> Tensor:
     return result
 
 
-def _fixed_weights(length: int, new: int, *, inside: bool) -> Tensor:
+@lru_cache(KEPT)
+def _fixed_weights(length: int, new: int, device: torch.device, *, inside: bool) -> Tensor:
     """Of each new place the two it lies between, and their weights, (4, new) int32.
 
     `inside`: beyond the border, the border alone counts. Else it counts twice, and is rounded
@@ -64,16 +69,17 @@ def _fixed_weights(length: int, new: int, *, inside: bool) -> Tensor:
     one = 1 << WEIGHT_BITS
     weights = ((part * one).round() for part in (1 - share, share))
     places = (low.clamp(0, length - 1), (low + 1).clamp(0, length - 1))
-    return torch.stack([*places, *weights]).int()
+    return torch.stack([*places, *weights]).int().to(device)
 
 
-def _float_weights(length: int, new: int) -> tuple[Tensor, Tensor]:
+@lru_cache(KEPT)
+def _float_weights(length: int, new: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """The same as (2, new) int32 and (2, new) float32; beyond the border, it alone counts."""
     at = _places(length, new).clamp(0, length - 1)
     low = at.floor()
     share = (at - low).float()
     places = torch.stack([low, (low + 1).clamp(max=length - 1)])
-    return places.int(), torch.stack([1 - share, share])
+    return places.int().to(device), torch.stack([1 - share, share]).to(device)
 
 
 def _places(length: int, new: int) -> Tensor:

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from maskrcnn_network.engine import Ask, Output, RunsBatches, ShowsStages, TimesParts
 from maskrcnn_network.graph.network import Network, Variables
@@ -23,6 +24,7 @@ from maskrcnn_tensorpack.backend import TensorPackBackend
 from maskrcnn_torch import operations
 from maskrcnn_torch.graphs import CudaGraph, GraphCache
 from maskrcnn_torch.preparation import prepared
+from maskrcnn_torch.roi_align import Pooling
 from maskrcnn_torch.session import TorchSession
 
 ASK = Ask(score_threshold=0.05, limit=100, proposals=True)
@@ -164,6 +166,28 @@ def test_graphs_find_the_same(opened: Callable[..., TorchSession], images: list[
     assert FakeGraph.made == ["3 inputs, no other", "0 inputs, some other"]
     session.warm([(100, 120)])
     assert len(FakeGraph.made) == 2 + 1 + len(session._slots())
+
+
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+def test_nothing_waits_for_the_device(
+    precision: Precision, opened: Callable[..., TorchSession], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def pool(regions: Pooling) -> torch.Tensor:
+        feature, side = regions.features[0], regions.resolution
+        return feature.new_zeros((len(regions.boxes), feature.shape[1], side, side))
+
+    session = opened(precision, fixed=True)
+    monkeypatch.setattr(session._ops, "_pool", pool)  # the kernel needs a GPU
+    images = torch.zeros((2, 3, 256, 320), dtype=session._dtype)
+    inputs = (images, torch.tensor([[250.0, 300.0]] * 2), torch.full((), 0.05))
+    with torch.inference_mode():
+        session._detect(*inputs)
+        sent = len(session._ops._constants)
+        # Raises where something depends on what is in a tensor.
+        with FakeTensorMode(allow_non_fake_inputs=True) as fake:
+            detected = session._detect(*map(fake.from_tensor, inputs))
+            assert session._masks(8, detected).shape == (16, 28, 28)
+    assert len(session._ops._constants) == sent, "nothing is sent there a second time"
 
 
 class TooLarge:
