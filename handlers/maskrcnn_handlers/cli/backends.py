@@ -13,6 +13,7 @@ def backends() -> None:
     console = Console(soft_wrap=True)
     plugins = Plugins()
     registered = plugins.backends()
+    engines = plugins.engines()
     formats = plugins.formats()
     table = Table(title="plugins", title_justify="left")
     for column in ("plugin", "distribution", "version", "API", "hooks"):
@@ -22,6 +23,7 @@ def backends() -> None:
         table.add_row(*what, "\n".join(plugin.hooks))
     console.print(table)
     console.print(f"backends: {', '.join(registered) or 'none'}")
+    console.print(f"engines: {', '.join(engines) or 'none'}")
     console.print(f"formats: {', '.join(formats)}")
     report_broken(console, plugins)
     if plugins.broken:
