@@ -12,6 +12,7 @@ from project import Project, assert_formatted
 
 from maskrcnn_handlers.child import running
 from maskrcnn_handlers.cli.new_backend import check_name
+from maskrcnn_server import API_VERSION
 from maskrcnn_server.errors import InvalidSetting
 
 ROOT = Path(__file__).parents[1]
@@ -90,7 +91,9 @@ def test_its_image_is_like_ours(project: Project) -> None:
 def test_a_plugin_for_another_interface_is_refused(project: Project) -> None:
     (module,) = project.environment.glob("lib/python*/site-packages/maskrcnn_yolact/plugin.py")
     text = module.read_text()
-    module.write_text(text.replace('api_version = "1.0"', 'api_version = "2.0"'))
+    ours = f'api_version = "{API_VERSION}"'
+    assert ours in text
+    module.write_text(text.replace(ours, 'api_version = "2.0"'))
     done = project.run("maskrcnn-server", "backends")
     module.write_text(text)
     assert done.returncode == 1
