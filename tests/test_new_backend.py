@@ -3,37 +3,19 @@
 import base64
 import json
 import re
-import subprocess
-import sys
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from project import Project, assert_formatted
 
 from maskrcnn_handlers.child import running
 from maskrcnn_handlers.cli.new_backend import check_name
+from maskrcnn_server import API_VERSION
 from maskrcnn_server.errors import InvalidSetting
 
-Done = subprocess.CompletedProcess[str]
 ROOT = Path(__file__).parents[1]
-LONG_NAME = "a_name_of_many_long_word"
-
-
-class Project:
-    """A generated project, in an environment where it is installed."""
-
-    def __init__(self, folder: Path, environment: Path) -> None:
-        self.folder = folder
-        self.environment = environment
-
-    def run(self, program: str, *arguments: object) -> Done:
-        """What a program of the environment says, asked in the project's folder."""
-        command = [str(self.environment / "bin" / program), *map(str, arguments)]
-        return subprocess.run(command, cwd=self.folder, capture_output=True, text=True, check=False)
-
-    def module(self, name: str, *arguments: object) -> Done:
-        return self.run("python", "-m", name, *arguments)
 
 
 @pytest.fixture(scope="module")
@@ -42,27 +24,16 @@ def project(
     virtual_environment: Callable[..., Path],
     wheels: dict[str, Path],
 ) -> Project:
-    environment = virtual_environment(wheels["."])
-    made = Project(tmp_path_factory.mktemp("stranger"), environment)
-    done = made.run("maskrcnn-server", "new-backend", "yolact")
-    assert done.returncode == 0, done.stderr
-    made.folder /= "maskrcnn-yolact"
-    pip = [sys.executable, "-m", "pip", "--python", str(environment / "bin/python"), "install"]
-    options = ["--no-deps", "--no-index", "--no-build-isolation", "--quiet"]
-    subprocess.run([*pip, *options, str(made.folder)], check=True)
-    return made
+    folder = tmp_path_factory.mktemp("stranger")
+    return Project("new-backend", "yolact", virtual_environment(wheels["."]), folder)
 
 
 def test_it_passes_its_own_tests(project: Project) -> None:
-    done = project.module("pytest", "-q", "-p", "no:cacheprovider")
-    assert done.returncode == 0, done.stdout
-    assert "failed" not in done.stdout
-    assert "skipped" not in done.stdout
+    project.assert_it_passes_its_own_tests()
 
 
 def test_it_is_typed_strictly(project: Project) -> None:
-    done = project.module("mypy", "--strict")
-    assert done.returncode == 0, done.stdout
+    project.assert_it_is_typed_strictly()
 
 
 def test_it_is_listed(project: Project) -> None:
@@ -120,7 +91,9 @@ def test_its_image_is_like_ours(project: Project) -> None:
 def test_a_plugin_for_another_interface_is_refused(project: Project) -> None:
     (module,) = project.environment.glob("lib/python*/site-packages/maskrcnn_yolact/plugin.py")
     text = module.read_text()
-    module.write_text(text.replace('api_version = "1.1"', 'api_version = "2.0"'))
+    ours = f'api_version = "{API_VERSION}"'
+    assert ours in text
+    module.write_text(text.replace(ours, 'api_version = "2.0"'))
     done = project.run("maskrcnn-server", "backends")
     module.write_text(text)
     assert done.returncode == 1
@@ -128,13 +101,7 @@ def test_a_plugin_for_another_interface_is_refused(project: Project) -> None:
 
 
 def test_it_is_formatted_whatever_its_name(project: Project, tmp_path: Path) -> None:
-    for name in ("x", LONG_NAME):
-        done = project.run("maskrcnn-server", "new-backend", name, tmp_path / name)
-        assert done.returncode == 0, done.stderr
-        for check in (["format", "--diff"], ["check"]):
-            ruff = [sys.executable, "-m", "ruff", *check, "--no-cache", str(tmp_path / name)]
-            done = subprocess.run(ruff, capture_output=True, text=True, check=False)
-            assert done.returncode == 0, done.stdout
+    assert_formatted(project, "new-backend", tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -1,94 +1,14 @@
 """Write a backend: every block of the page is written or run, in its order."""
 
-import contextlib
-import os
-import re
-import signal
-import socket
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-import pytest
+from reader import Reader
 
-PAGE = (Path(__file__).parents[1] / "docs/write_a_backend.md").read_text()
-BLOCK = re.compile(r'^```(\w+)(?: title="([^"]+)")?\n(.*?)^```$', re.MULTILINE | re.DOTALL)
-COMMAND = re.compile(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", re.MULTILINE)
-FAILS = re.compile(r"^(error \(|failed )", re.MULTILINE)
-PROGRAMS = {
-    # With what is here already, and without an index.
-    "pip": 'python -m pip "$@" --no-index --no-build-isolation --no-deps',
-    "pytest": 'python -m pytest "$@"',
-}
+PAGE = Path(__file__).parents[1] / "docs/write_a_backend.md"
 
 
-class Reader:
-    """Somebody who does in a folder what a page says, until it ends."""
-
-    def __init__(self, folder: Path, environment: Path) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self._port = str(free.getsockname()[1])
-        self._folder = folder
-        self._variables = {
-            "PATH": f"{environment / 'bin'}:{os.environ['PATH']}",
-            "MASKRCNN_PORT": self._port,
-        }
-        self._started: list[int] = []
-
-    def follow(self, language: str, title: str, text: str) -> None:
-        """Write the file of this title, or run what is written."""
-        if title:
-            path = self._folder / title
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text)
-        elif language == "python":
-            self._run("python", "-W", "error", "-c", text.replace("8080", self._port), fails=False)
-        else:
-            assert language == "console", f"a block of {language} needs a title"
-            for command, expected in COMMAND.findall(text):
-                said = self._run("bash", "-c", command, fails=bool(FAILS.search(expected)))
-                pattern = re.escape(expected.strip()).replace(r"\.\.\.", ".*")
-                assert re.search(pattern, said, re.DOTALL), f"$ {command}\n{said}"
-
-    def end(self) -> None:
-        """Stop what still runs."""
-        for group in self._started:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(group, signal.SIGTERM)
-
-    def _run(self, *command: str, fails: bool) -> str:
-        process = subprocess.Popen(
-            command,
-            cwd=self._folder,
-            env=self._variables,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
-        self._started.append(process.pid)
-        said, _ = process.communicate(timeout=300)
-        assert (process.returncode != 0) == fails, said
-        return said
-
-
-@pytest.fixture
-def reader(
+def test_the_page_does_what_it_says(
     virtual_environment: Callable[..., Path], wheels: dict[str, Path], tmp_path: Path
-) -> Iterator[Reader]:
-    environment = virtual_environment(wheels["."])
-    for name, command in PROGRAMS.items():
-        program = environment / "bin" / name
-        program.write_text(f"#!/bin/sh\nexec {command}\n")
-        program.chmod(0o755)
-    one = Reader(tmp_path, environment)
-    yield one
-    one.end()
-
-
-def test_the_page_does_what_it_says(reader: Reader) -> None:
-    blocks = BLOCK.findall(PAGE)
-    assert len(blocks) == len(re.findall(r"^```", PAGE, re.MULTILINE)) / 2
-    for block in blocks:
-        reader.follow(*block)
+) -> None:
+    Reader(tmp_path, virtual_environment(wheels["."])).follow(PAGE)

@@ -13,7 +13,8 @@ def backends() -> None:
     console = Console(soft_wrap=True)
     plugins = Plugins()
     registered = plugins.backends()
-    engines, formats = plugins.engines(), plugins.formats()
+    engines = plugins.engines()
+    formats = plugins.formats()
     table = Table(title="plugins", title_justify="left")
     for column in ("plugin", "distribution", "version", "API", "hooks"):
         table.add_column(column)

@@ -22,6 +22,9 @@ from maskrcnn_server import settings as environment
 from maskrcnn_server.errors import BackendNotSelected, RequestError
 from maskrcnn_server.plugins import Plugins
 
+COMPUTING = ("engine", "device", "precision")
+"""Settings that a demonstration takes from its environment."""
+
 
 def demo(
     out: Annotated[Path, typer.Option(help="Where to write the picture.")] = Path("demo.png"),
@@ -29,8 +32,11 @@ def demo(
         Path | None, typer.Option(help="A picture of your own (default: one that comes along).")
     ] = None,
 ) -> None:
-    """Serve a model that comes along, send it a picture over HTTP, and show the answer."""
-    console = Console()
+    """Serve a model that comes along, send it a picture over HTTP, and show the answer.
+
+    Of the environment, the engine, the device and the precision count.
+    """
+    console, settings = Console(), environment.read()
     plugins = Plugins()
     demos = plugins.demos()
     report_broken(console, plugins)
@@ -42,7 +48,9 @@ def demo(
     out.parent.mkdir(parents=True, exist_ok=True)
     console.print(f"starting a server with the model [bold]{chosen.name}[/] ({chosen.backend}) ...")
     begin = time.monotonic()
-    with served(chosen.model_dir, chosen.backend) as url:
+    names = environment.variable_names()
+    variables = {names[field][0]: getattr(settings, field) for field in COMPUTING}
+    with served(chosen.model_dir, chosen.backend, variables) as url:
         console.print(f"ready after {time.monotonic() - begin:.1f} s")
         body = json.dumps({"img_id": path.name, "img_data": base64.b64encode(data).decode()})
         console.print(f"POST {url}/invocations  {path.name}, {len(data)} bytes")
@@ -51,7 +59,7 @@ def demo(
         console.print(f"200 after {1000 * (time.monotonic() - start):.0f} ms\n")
     annotations = answer["annotations"]
     console.print(listed(annotations))
-    pixels = images.decode(data, environment.read().max_image_pixels)
+    pixels = images.decode(data, settings.max_image_pixels)
     found = detections(annotations, (pixels.shape[0], pixels.shape[1]))
     pictures.overlay(pixels, found, categories(annotations)).save(out)
     console.print(f"{len(annotations)} instances drawn in [bold]{out}[/]")

@@ -24,6 +24,7 @@ from maskrcnn_handlers.cli import (
     invoke,
     models,
     new_backend,
+    new_engine,
     pack,
     predict,
     serve,
@@ -46,7 +47,7 @@ for module in (
     *(serve, torchserve, predict, doctor, models, backends),
     *(convert, convert_results, calibrate, export, verify, evaluate, compare, demo, bench),
     *(pack, deploy, status, invoke, delete),
-    *(new_backend, check_backend),
+    *(new_backend, check_backend, new_engine),
 ):
     app.command()(getattr(module, module.__name__.rpartition(".")[2]))
 
