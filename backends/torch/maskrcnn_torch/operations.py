@@ -141,10 +141,11 @@ class TorchOperations(Operations):
 
     def group_norm(self, x: Tensor, scales: Scales) -> Tensor:
         gamma, beta = (self.constant(values)[:, None, None] for values in scales)
-        grouped = x.float().unflatten(1, (GROUPS, -1))
+        batch, _, height, width = x.shape
+        grouped = x.float().reshape(batch, GROUPS, -1, height, width)
         centred = grouped - _mean(grouped)
         normal = centred * torch.rsqrt(_mean(centred * centred) + EPSILON)
-        scaled = normal.flatten(1, 2) * gamma + beta
+        scaled: Tensor = normal.reshape(x.shape) * gamma + beta
         return scaled.to(x.dtype, memory_format=torch.channels_last)
 
     def dense(self, name: str, x: Tensor, *, relu: bool = False) -> Tensor:
