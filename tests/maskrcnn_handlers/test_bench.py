@@ -408,6 +408,6 @@ def test_bench_of_the_demo_model_times_the_parts_of_its_network(tmp_path: Path) 
     done = run(DEMO / "images/shapes-1.png", *model, *out, "--runs", "1", env=dict(os.environ))
     assert done.returncode == 0, done.stderr
     stages = json.loads((tmp_path / "out.json").read_text())["stages"]
-    assert list(stages["parts"]) == ["backbone", "rpn", "heads", "mask head"]
+    assert list(stages["parts"]) == ["backbone", "rpn", "heads", "masks"]
     assert {"decode", "preprocess", "network", "paste", "encode"} <= set(stages["times"])
     assert list(stages["times"])[-2:] == ["all", "all but network"]
