@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from maskrcnn_server import hookimpl
 from maskrcnn_server.backend import ModelMetadata, Precision
 from maskrcnn_server.engine import Engine, Setup
+from maskrcnn_server.errors import InvalidSetting
 from maskrcnn_server.machine import lacks_instructions
 from maskrcnn_tensorflow.checkpoint import write_checkpoint
 from maskrcnn_tensorflow.tf_environment import freeze_weights, quiet, use_threads
@@ -30,7 +31,7 @@ class TensorFlowEngine:
     name = "tensorflow"
 
     def lacks(self, device: str, precision: Precision, /) -> str | None:
-        if precision in ("int8", "tf32"):
+        if precision not in ("float32", "bfloat16", "float16"):
             return f"does not compute in {precision}"
         if find_spec("tensorflow") is None:
             return "tensorflow is not installed: pip install maskrcnn-tensorflow"
@@ -43,6 +44,8 @@ class TensorFlowEngine:
     def open(
         self, network: "Network", variables: "Variables", setup: Setup, /
     ) -> "TensorFlowSession":
+        if lack := self.lacks(setup.device, setup.precision):
+            raise InvalidSetting(lack)
         quiet()
         if setup.dedicated:
             freeze_weights()

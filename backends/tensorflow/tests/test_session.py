@@ -17,7 +17,6 @@ from maskrcnn_network.preparation import Floats
 from maskrcnn_network.tensorpack_config import TensorPackConfig
 from maskrcnn_server.backend import Image, ModelConfig, Precision
 from maskrcnn_server.engine import Setup
-from maskrcnn_tensorflow.plugin import TensorFlowEngine
 from maskrcnn_tensorflow.session import TensorFlowSession
 
 SIZE = (256, 256)
@@ -34,7 +33,7 @@ class Opener:
 
     def __call__(self, precision: Precision = "float32") -> TensorFlowSession:
         setup = Setup(device="cpu", precision=precision, threads=2)
-        return TensorFlowEngine().open(self.network, self.variables, setup)
+        return TensorFlowSession(self.network, self.variables, setup)
 
 
 @pytest.fixture(scope="module")
