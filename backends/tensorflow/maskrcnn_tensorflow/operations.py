@@ -72,10 +72,11 @@ class TensorFlowOperations(Operations):
         shape = [tf.shape(x)[0], 2 * side, 2 * side, kernel.shape[2]]
         x = tf.nn.relu(tf.nn.bias_add(tf.nn.conv2d_transpose(x, kernel, shape, 2), bias))
         kernel, bias = self.layers["maskrcnn/conv"]
-        channels = (labels if regions.order is None else tf.gather(labels, regions.order)) - 1
+        channels = tf.gather(labels, regions.order) - 1
         own_kernel = tf.gather(tf.transpose(kernel[0, 0]), channels)
         own_bias = tf.gather(bias, channels)
         x, own_kernel, own_bias = (tf.cast(t, tf.float32) for t in (x, own_kernel, own_bias))
+        x = x[: tf.shape(labels)[0]]
         logits = tf.einsum("dhwc,dc->dhw", x, own_kernel) + own_bias[:, None, None]
         return self.in_order(regions, logits)
 
@@ -123,11 +124,20 @@ class TensorFlowOperations(Operations):
         resolution: int,
         sampling: Sampling,
     ) -> Regions:
-        """Map by map: each box on the one that serves it."""
-        images = tf.cast(images, tf.int32)
+        """Map by map: each box on the one that serves it.
+
+        Without boxes there is one region, beyond `order`: of none, oneDNN's convolutions return
+        as many channels as went in.
+        """
+        count = tf.shape(boxes)[0]
+        missing = [[0, tf.maximum(1 - count, 0)]]
+        boxes = tf.pad(boxes, [*missing, [0, 0]])
+        images = tf.pad(tf.cast(images, tf.int32), missing)
         if levels is None:
             (feature,), (stride,) = features, strides
-            return Regions(_roi_align(feature, boxes / stride, images, resolution, sampling))
+            crops = _roi_align(feature, boxes / stride, images, resolution, sampling)
+            return Regions(crops, tf.range(count))
+        levels = tf.pad(levels, missing)
         members = [tf.where(levels == i)[:, 0] for i in range(len(features))]
         crops = [
             _roi_align(
@@ -135,11 +145,9 @@ class TensorFlowOperations(Operations):
             )
             for feature, stride, m in zip(features, strides, members, strict=True)
         ]
-        return Regions(tf.concat(crops, axis=0), tf.concat(members, axis=0))
+        return Regions(tf.concat(crops, axis=0), tf.concat(members, axis=0)[:count])
 
     def in_order(self, regions: Regions, x: Tensor) -> Tensor:
-        if regions.order is None:
-            return x
         return tf.gather(x, tf.math.invert_permutation(regions.order))
 
     # Tensors.
@@ -235,7 +243,7 @@ def _mean(grouped: tf.Tensor) -> tf.Tensor:
     Axis by axis: TensorFlow sums what is not adjacent in memory one by one, and in float32 a sum of
     a hundred thousand loses three digits.
     """
-    for axis in (4, 2, 1):
+    for axis in (1, 2, 4):
         grouped = tf.reduce_mean(grouped, axis=axis, keepdims=True)
     return grouped
 

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 api_version = "1.1"
 
-PRECISIONS = ("float32", "bfloat16", "float16")
-
 DRIVERS = (Path("/dev/nvidiactl"), Path("/dev/dxg"))
 """Devices of which one is there if CUDA is: Linux's, and the one of Windows' Linux."""
 
@@ -33,7 +31,7 @@ class TensorFlowEngine:
     name = "tensorflow"
 
     def lacks(self, device: str, precision: Precision, /) -> str | None:
-        if precision not in PRECISIONS:
+        if precision not in ("float32", "bfloat16", "float16"):
             return f"does not compute in {precision}"
         if find_spec("tensorflow") is None:
             return "tensorflow is not installed: pip install maskrcnn-tensorflow"

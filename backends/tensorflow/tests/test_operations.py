@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -88,24 +89,19 @@ def test_regions_are_the_means_of_samples(sampling: Sampling) -> None:
 
 
 @pytest.mark.parametrize("samples", [0, 2])
-def test_no_boxes_are_no_regions(samples: int) -> None:
-    none, boxes = np.zeros(0, np.int64), np.zeros((0, 4), np.float32)
+def test_without_boxes_convolutions_still_have_a_region(samples: int) -> None:
+    none, boxes = np.zeros(0, np.int64), tf.zeros([0, 4])
     sampling = Sampling(samples=samples)
-
-    def aligned() -> tf.Tensor:
-        regions = OPS.roi_align(MAPS, STRIDES, tf.constant(boxes), none, none, 4, sampling)
-        return OPS.in_order(regions, regions.maps)
-
-    # In a graph: what is adaptive cannot join nothing outside of one.
-    assert tf.function(aligned)().shape == (0, 4, 4, 3)
+    # In a graph: outside of one, what is adaptive cannot join the regions of a map without any.
+    roi_align = tf.function(partial(OPS.roi_align, MAPS, STRIDES))
+    regions = roi_align(boxes, none, none, 4, sampling)
+    assert regions.maps.shape == (1, 4, 4, 3)
+    assert OPS.in_order(regions, regions.maps).shape == (0, 4, 4, 3)
 
 
 def test_one_map_serves_all_boxes_without_levels() -> None:
     sampling = Sampling(samples=2)
-    maps, order = OPS.roi_align(
-        MAPS[:1], STRIDES[:1], tf.constant(BOXES), IMAGES, None, 4, sampling
-    )
-    assert order is None
+    maps, _ = OPS.roi_align(MAPS[:1], STRIDES[:1], tf.constant(BOXES), IMAGES, None, 4, sampling)
     np.testing.assert_allclose(maps[1], region(MAPS[0][1], BOXES[1] / 4, 4, sampling), atol=1e-4)
 
 
