@@ -140,9 +140,13 @@ class TorchOperations(Operations):
         return list(torch.split(functional.conv2d(x, kernel, bias), counts, 1)[: len(names)])
 
     def group_norm(self, x: Tensor, scales: Scales) -> Tensor:
-        gamma, beta = self.constant(scales.gamma), self.constant(scales.beta)
-        normal = functional.group_norm(x.float(), GROUPS, gamma, beta, EPSILON)
-        return normal.to(x.dtype, memory_format=torch.channels_last)
+        count, channels, height, width = x.shape
+        grouped = x.float().reshape(count, GROUPS, channels // GROUPS, height * width)
+        centred = grouped - _mean(grouped)
+        normal = centred / (_mean(centred * centred) + EPSILON).sqrt()
+        gamma, beta = (self.constant(values.reshape(-1, 1, 1)) for values in scales)
+        scaled = normal.view(x.shape) * gamma + beta
+        return scaled.to(x.dtype, memory_format=torch.channels_last)
 
     def dense(self, name: str, x: Tensor, *, relu: bool = False) -> Tensor:
         y = functional.linear(x, *self._weights[name])
@@ -335,6 +339,11 @@ class TorchOperations(Operations):
     def spread(self, values: Tensor, slots: Slots, missing: float) -> Tensor:
         present = slots.places.view(-1, *[1] * (values.dim() - 1))
         return torch.where(present, values, missing).view(-1, slots.width, *values.shape[1:])
+
+
+def _mean(grouped: Tensor) -> Tensor:
+    """Of the last two axes, which stay."""
+    return grouped.mean(3, keepdim=True).mean(2, keepdim=True)
 
 
 def _padded(x: Tensor, size: int, stride: int, pads: Pads) -> tuple[Tensor, int]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from maskrcnn_server import hookimpl
 from maskrcnn_server.backend import Precision
 from maskrcnn_server.engine import Engine, Setup
+from maskrcnn_server.errors import InvalidSetting
 from maskrcnn_server.machine import lacks_instructions
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 api_version = "1.1"
 
 DRIVER = "libcuda.so.1"
+PRECISIONS = ("float32", "tf32", "float16", "bfloat16")
 AMPERE = (8, 0)
 """Compute capability from which on GPUs have TF32 and bfloat16."""
 
@@ -27,8 +29,8 @@ class TorchEngine:
     name = "torch"
 
     def lacks(self, device: str, precision: Precision, /) -> str | None:
-        if precision == "int8":
-            return "does not compute in int8"
+        if precision not in PRECISIONS:
+            return f"does not compute in {precision}: {', '.join(PRECISIONS)} are allowed"
         kind, _, index = device.partition(":")
         if kind == "cpu" and precision in ("tf32", "float16"):
             return f"does not compute in {precision} on a CPU: try bfloat16"
@@ -39,6 +41,9 @@ class TorchEngine:
         return _gpu_lacks(int(index or 0), precision)
 
     def open(self, network: "Network", variables: "Variables", setup: Setup, /) -> "TorchSession":
+        lack = self.lacks(setup.device, setup.precision)
+        if lack is not None:
+            raise InvalidSetting(f"engine torch on {setup.device}: {lack}")
         from maskrcnn_torch.session import TorchSession
 
         return TorchSession(network, variables, setup)
