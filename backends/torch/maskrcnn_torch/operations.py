@@ -140,12 +140,12 @@ class TorchOperations(Operations):
         return list(torch.split(functional.conv2d(x, kernel, bias), counts, 1)[: len(names)])
 
     def group_norm(self, x: Tensor, scales: Scales) -> Tensor:
-        gamma, beta = (self.constant(values)[:, None, None] for values in scales)
-        batch, _, height, width = x.shape
-        grouped = x.float().reshape(batch, GROUPS, -1, height, width)
+        count, channels, height, width = x.shape
+        grouped = x.float().reshape(count, GROUPS, channels // GROUPS, height * width)
         centred = grouped - _mean(grouped)
-        normal = centred * torch.rsqrt(_mean(centred * centred) + EPSILON)
-        scaled: Tensor = normal.reshape(x.shape) * gamma + beta
+        normal = centred / (_mean(centred * centred) + EPSILON).sqrt()
+        gamma, beta = (self.constant(values.reshape(-1, 1, 1)) for values in scales)
+        scaled = normal.view(x.shape) * gamma + beta
         return scaled.to(x.dtype, memory_format=torch.channels_last)
 
     def dense(self, name: str, x: Tensor, *, relu: bool = False) -> Tensor:
@@ -341,6 +341,11 @@ class TorchOperations(Operations):
         return torch.where(present, values, missing).view(-1, slots.width, *values.shape[1:])
 
 
+def _mean(grouped: Tensor) -> Tensor:
+    """Of the last two axes, which stay."""
+    return grouped.mean(3, keepdim=True).mean(2, keepdim=True)
+
+
 def _padded(x: Tensor, size: int, stride: int, pads: Pads) -> tuple[Tensor, int]:
     """A map, and how many zeros it still needs on each side.
 
@@ -361,11 +366,3 @@ def _fused(
     if add is None:
         return torch.cudnn_convolution_relu(x, kernel, *rest)
     return torch.cudnn_convolution_add_relu(x, kernel, add, 1.0, *rest)
-
-
-def _mean(grouped: Tensor) -> Tensor:
-    """The mean of each group of (batch, groups, channels, height, width).
-
-    PyTorch's own group_norm sums all at once, and loses three digits of a hundred thousand numbers.
-    """
-    return grouped.mean(2, keepdim=True).mean(4, keepdim=True).mean(3, keepdim=True)

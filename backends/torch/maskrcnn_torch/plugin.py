@@ -30,7 +30,7 @@ class TorchEngine:
 
     def lacks(self, device: str, precision: Precision, /) -> str | None:
         if precision not in PRECISIONS:
-            return f"does not compute in {precision}"
+            return f"does not compute in {precision}: {', '.join(PRECISIONS)} are allowed"
         kind, _, index = device.partition(":")
         if kind == "cpu" and precision in ("tf32", "float16"):
             return f"does not compute in {precision} on a CPU: try bfloat16"
@@ -41,8 +41,9 @@ class TorchEngine:
         return _gpu_lacks(int(index or 0), precision)
 
     def open(self, network: "Network", variables: "Variables", setup: Setup, /) -> "TorchSession":
-        if lack := self.lacks(setup.device, setup.precision):
-            raise InvalidSetting(lack)
+        lack = self.lacks(setup.device, setup.precision)
+        if lack is not None:
+            raise InvalidSetting(f"engine torch on {setup.device}: {lack}")
         from maskrcnn_torch.session import TorchSession
 
         return TorchSession(network, variables, setup)

@@ -27,7 +27,7 @@ def a_t4(monkeypatch: pytest.MonkeyPatch) -> None:
         ("cuda:1", "float32", "no such GPU"),
         ("cuda", "bfloat16", "has compute capability 7.5, and bfloat16 needs 8.0: try float16"),
         ("cuda", "tf32", "tf32 needs 8.0"),
-        ("cuda", "int8", "does not compute in int8"),
+        ("cuda", "int8", "does not compute in int8: float32, tf32"),
         ("cpu", "int8", "does not compute in int8"),
         ("cpu", "float32", None),
         ("cpu", "float16", "does not compute in float16 on a CPU"),
