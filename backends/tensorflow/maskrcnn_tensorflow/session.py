@@ -124,9 +124,6 @@ class TensorFlowSession:
             return stages, Output(boxes, scores, labels, owners, masks, regions)
 
     def _masked(self, features: list[tf.Tensor], found: Found) -> tf.Tensor:
-        if not len(found.labels):  # which oneDNN does not always take
-            side = 2 * self._network.body.mask_side
-            return tf.zeros([0, side, side])
         return self._masks(features, found.boxes, found.labels, found.images)
 
     def _feed(self, images: Sequence[Image], sizes: Sequence[Size], ask: Ask) -> tuple[Any, ...]:

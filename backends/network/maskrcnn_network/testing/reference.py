@@ -18,8 +18,8 @@ from maskrcnn_server.rle import Size
 BOX_TOLERANCE = 0.02
 """Pixels of the network's input."""
 SCORE_TOLERANCE = 2e-4
-MASK_TOLERANCE = 3e-3
-"""Difference of probabilities: a box that is 0.02 pixels elsewhere has a mask of its own."""
+MASK_TOLERANCE = 1e-3
+"""Of a probability."""
 
 IMAGES = (photograph(90, 120, 1), photograph(140, 80, 2))
 """On which no decision of the small networks is a near tie."""
