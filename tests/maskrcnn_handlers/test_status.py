@@ -29,6 +29,7 @@ EXPECTED: dict[type[errors.MaskRCNNError], int] = {
     errors.DeadlineExceeded: 504,
     errors.CallerGone: 499,
     errors.ModelFailed: 503,
+    errors.OutOfDeviceMemory: 503,
     errors.BackendFailed: 500,
     errors.BackendCrashed: 500,
     errors.BackendTimedOut: 504,
