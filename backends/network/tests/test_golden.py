@@ -1,11 +1,12 @@
 """The original code's outputs on known weights, reproduced by every engine in float32."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from _pytest.mark.structures import ParameterSet
 from golden import assert_reproduced
 
 from maskrcnn_aws_samples.backend import AwsSamplesBackend
@@ -60,6 +61,19 @@ VARIANTS = [
 ]
 
 
+EVERY_ENGINE = {(framework, "resnet50", "chelsea") for framework in DIALECTS}
+"""Networks that are computed on every engine whenever tests run. The others are on the default one;
+`pytest -m exhaustive` computes them on the other engines, too."""
+
+
+def on_engines(network: tuple[str, str, str]) -> Iterator[ParameterSet]:
+    """A network on each engine."""
+    for engine in ENGINES:
+        rare = engine != "openvino" and network not in EVERY_ENGINE
+        marks = [pytest.mark.exhaustive] if rare else []
+        yield pytest.param(engine, *network, marks=marks, id="-".join((*network, engine)))
+
+
 def assert_same(model: Model, image: Image, file: Path, tolerance: float) -> None:
     """What is found in `image` is what the original found, proposals included."""
     assert isinstance(model, NetworkModel)
@@ -81,8 +95,10 @@ def test_demo_model_finds_what_the_original_found(
 
 
 @pytest.mark.golden
-@pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize(("framework", "network", "name"), NETWORKS, ids=map("-".join, NETWORKS))
+@pytest.mark.parametrize(
+    ("engine", "framework", "network", "name"),
+    [case for network in NETWORKS for case in on_engines(network)],
+)
 def test_full_size_network_finds_what_the_original_found(
     engine: str,
     framework: str,
