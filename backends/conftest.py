@@ -1,6 +1,8 @@
 """Test data that the backends share: photographs, golden outputs, seeded weights."""
 
 from collections.abc import Callable
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,8 @@ from maskrcnn_tensorflow.tf_environment import freeze_weights
 
 TESTS = Path(__file__).parents[1] / "tests"
 
+if find_spec("triton"):
+    import_module("triton")  # which ends a process that has imported TensorFlow before
 freeze_weights()  # as in the server's process
 
 

@@ -1,5 +1,6 @@
 """RoIAlign over the levels of a feature pyramid."""
 
+import sys
 from collections.abc import Callable
 from importlib.util import find_spec
 from typing import NamedTuple, TypeAlias
@@ -46,6 +47,9 @@ def pool_on(device: torch.device, dtype: torch.dtype) -> tuple[Pool, str]:
         return gathered_roi_align, "PyTorch"
     if find_spec("triton") is None:
         return gathered_roi_align, "PyTorch, as Triton is not installed"
+    if "tensorflow" in sys.modules and "triton" not in sys.modules:
+        # Both bring LLVM: to import Triton would end the process.
+        return gathered_roi_align, "PyTorch, as TensorFlow was loaded before: isolate the model"
     maps = [torch.ones((1, 32, 4, 4), dtype=dtype, device=device)]
     box = torch.tensor([[0.0, 0.0, 8.0, 8.0]], device=device)
     none = torch.zeros(1, dtype=torch.int64, device=device)
