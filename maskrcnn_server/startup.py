@@ -12,6 +12,7 @@ from maskrcnn_server.backend import Backend, Model, PredictOptions, Probe
 from maskrcnn_server.downloads import Progress, silent
 from maskrcnn_server.errors import BackendNotSelected, InvalidModel, StartupError
 from maskrcnn_server.isolated import IsolatedModel
+from maskrcnn_server.machine import give_back_memory
 from maskrcnn_server.model_process import Limits
 from maskrcnn_server.model_store import ModelStore, locate
 from maskrcnn_server.plugins import Plugins, select_backend
@@ -110,6 +111,7 @@ def load_model(backend: Backend, settings: Settings) -> Model:
         loaded = time.monotonic()
         try:
             warm_up(model)
+            give_back_memory()
         except BaseException:
             model.close()
             raise

@@ -13,7 +13,7 @@ from maskrcnn_network.checkpoints.rows import channels_first
 from maskrcnn_network.config import NetworkConfig
 from maskrcnn_network.graph import heads, rpn
 from maskrcnn_network.graph.body import Body, body
-from maskrcnn_network.graph.folding import Folded, fold
+from maskrcnn_network.graph.folding import Folded, Weights, fold
 from maskrcnn_network.graph.heads import Found
 from maskrcnn_network.graph.operations import Map, Operations, Tensor
 from maskrcnn_network.graph.rpn import Proposals
@@ -53,11 +53,16 @@ class Network:
         return body(self.architecture, self.config, self.rules)
 
     def folded(self, variables: Variables, *, channels_last: bool) -> Folded:
-        """The layers of `variables` as an engine computes them, for its order of `flatten`."""
-        if not channels_last:
-            rows = {name: channels_first(variables[name]) for name in self.architecture.flattening}
-            variables = {**variables, **rows}
-        return fold(variables, self.config)
+        """The layers of `variables` as an engine computes them, for its order of `flatten`.
+
+        Kernels of convolutions lie in memory as (out, in, height, width) if channels are not last.
+        """
+        if channels_last:
+            return fold(variables, self.config)
+        rows = {name: channels_first(variables[name]) for name in self.architecture.flattening}
+        folded = fold({**variables, **rows}, self.config)
+        layers = {name: _out_first(weights) for name, weights in folded.layers.items()}
+        return Folded(layers, folded.norms)
 
     def detect(
         self,
@@ -106,3 +111,11 @@ class Network:
     ) -> Tensor:
         """Mask probabilities float32 (D, m, m) of any boxes (D, 4) and labels in images (D,)."""
         return heads.masks(ops, self.body, features, boxes, labels, images)
+
+
+def _out_first(weights: Weights) -> Weights:
+    """The same numbers in another order of memory, in which engines need no copy of them."""
+    kernel, bias = weights
+    if kernel.ndim != 4:
+        return weights
+    return Weights(np.ascontiguousarray(kernel.transpose(3, 2, 0, 1)).transpose(2, 3, 1, 0), bias)
