@@ -197,7 +197,10 @@ class NetworkConfig(BaseModel):
         }
         if architecture.has_masks:
             says["mask"] = (self.mask, architecture.mask)
-        if architecture.pyramid is not None:
+        if architecture.pyramid is None:
+            anchors = len(self.anchor_sizes) * len(self.anchor_ratios)
+            says["anchor_ratios"] = (anchors, architecture.anchors)
+        else:
             says |= {
                 "anchor_ratios": (len(self.anchor_ratios), architecture.anchors),
                 "cascade": (self.cascade, architecture.cascade),
