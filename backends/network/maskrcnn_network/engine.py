@@ -27,7 +27,7 @@ class Ask:
     """Whether `Output.proposals` is wanted."""
 
 
-class Regions(NamedTuple):
+class RankedBoxes(NamedTuple):
     """The proposals of a batch, in network coordinates."""
 
     boxes: Floats
@@ -53,7 +53,7 @@ class Output(NamedTuple):
     """(D,): index of the image in the batch."""
     masks: Floats | None = None
     """(D, m, m) probabilities, if asked for."""
-    proposals: Regions | None = None
+    proposals: RankedBoxes | None = None
 
 
 def joined(outputs: Sequence[Output]) -> Output:
@@ -66,7 +66,7 @@ def joined(outputs: Sequence[Output]) -> Output:
         labels=np.concatenate([output.labels for output in outputs]),
         images=np.concatenate([output.images for output in outputs]),
         masks=np.concatenate(masks) if masks else None,
-        proposals=Regions(*map(np.concatenate, zip(*proposals, strict=True)))
+        proposals=RankedBoxes(*map(np.concatenate, zip(*proposals, strict=True)))
         if proposals
         else None,
     )

@@ -73,10 +73,6 @@ class NetworkModel:
             raise RuntimeError("the model is closed")
         return self._session
 
-    def with_session(self, session: Session) -> "NetworkModel":
-        """The same, computed by another session."""
-        return NetworkModel(self.metadata, self.reading, session)
-
     def profile(self, image: Image, options: PredictOptions, /) -> Mapping[str, float]:
         """Seconds of each part of the network. Raises InvalidSetting if the engine cannot say."""
         if not isinstance(self.session, TimesParts):

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from maskrcnn_network.engine import Ask, Output, Regions
+from maskrcnn_network.engine import Ask, Output, RankedBoxes
 from maskrcnn_network.model import NetworkModel
 from maskrcnn_onnx.description import Description
 from maskrcnn_onnx.session import Feed, Session
@@ -60,7 +60,7 @@ class NativeSession:
             labels,
             images_of,
             masks=values[len(FOUND)] if masks else None,
-            proposals=Regions(*values[count:]) if proposed else None,
+            proposals=RankedBoxes(*values[count:]) if proposed else None,
         )
 
     def close(self) -> None:

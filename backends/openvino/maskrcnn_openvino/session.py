@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from maskrcnn_network.engine import Ask, Integers, Intermediate, Output, Regions, joined
+from maskrcnn_network.engine import Ask, Integers, Intermediate, Output, RankedBoxes, joined
 from maskrcnn_network.graph.network import Network, Variables
 from maskrcnn_network.preparation import Floats
 from maskrcnn_openvino.graphs import PARTS, Graphs
@@ -133,7 +133,7 @@ class OpenVinoSession:
         if ask.proposals:
             seen = tensor("proposal_boxes")
             owners = np.full(len(seen), image)
-            regions = Regions(seen, tensor("proposal_scores"), owners, tensor("class_scores"))
+            regions = RankedBoxes(seen, tensor("proposal_scores"), owners, tensor("class_scores"))
         return Output(
             boxes=boxes,
             scores=tensor("scores"),

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from maskrcnn_network.engine import Ask, Integers, Intermediate, Output, Regions
-from maskrcnn_network.graph.heads import Found
+from maskrcnn_network.engine import Ask, Integers, Intermediate, Output, RankedBoxes
+from maskrcnn_network.graph.heads import Detected
 from maskrcnn_network.graph.network import Network, Stages, Variables
 from maskrcnn_network.preparation import Floats
 from maskrcnn_server.backend import Image
@@ -120,10 +120,10 @@ class TensorFlowSession:
             if ask.proposals:
                 seen, objectness, slots = stages.proposals
                 parts = seen, objectness, slots.images, stages.probabilities
-                regions = Regions(*(np.asarray(part) for part in parts))
+                regions = RankedBoxes(*(np.asarray(part) for part in parts))
             return stages, Output(boxes, scores, labels, owners, masks, regions)
 
-    def _masked(self, features: list[tf.Tensor], found: Found) -> tf.Tensor:
+    def _masked(self, features: list[tf.Tensor], found: Detected) -> tf.Tensor:
         return self._masks(features, found.boxes, found.labels, found.images)
 
     def _feed(self, images: Sequence[Image], sizes: Sequence[Size], ask: Ask) -> tuple[Any, ...]:

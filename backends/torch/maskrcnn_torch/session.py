@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from maskrcnn_network.engine import Ask, Integers, Intermediate, Output, Regions, joined
+from maskrcnn_network.engine import Ask, Integers, Intermediate, Output, RankedBoxes, joined
 from maskrcnn_network.graph.network import Network, Variables
 from maskrcnn_network.graph.operations import LOWEST
 from maskrcnn_network.preparation import Floats
@@ -267,7 +267,9 @@ class TorchSession:
         if ask.proposals:
             boxes, scores, images, classes = map(_array, ran.result.proposals)
             there = scores >= LOWEST
-            regions = Regions(boxes[there], scores[there], images[there] + first, classes[there])
+            regions = RankedBoxes(
+                boxes[there], scores[there], images[there] + first, classes[there]
+            )
         return Output(
             boxes=found[:, :4],
             scores=found[:, 4],

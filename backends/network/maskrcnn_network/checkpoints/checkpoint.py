@@ -28,7 +28,7 @@ class Checkpoint(Protocol):
 
 
 @dataclass(frozen=True)
-class Found:
+class CheckpointFile:
     """A checkpoint in a folder; `step` is the number in its name, if there is one."""
 
     path: Path
@@ -55,7 +55,7 @@ class Files:
     final: str | None = None
     """The name, without its suffix, of what a finished training leaves beside steps."""
 
-    def find(self, model_dir: Path) -> list[Found]:
+    def find(self, model_dir: Path) -> list[CheckpointFile]:
         """The checkpoints right in `model_dir`, newest last: by step number, not by name.
 
         Raises InvalidModel if the folder does not exist.
@@ -63,10 +63,10 @@ class Files:
         if not model_dir.is_dir():
             raise InvalidModel(f"{model_dir}: no such folder")
         files = [path for suffix in self.suffixes for path in model_dir.glob(f"*{suffix}")]
-        found = [Found(path, self._step(path.stem)) for path in files]
+        found = [CheckpointFile(path, self._step(path.stem)) for path in files]
         return sorted(found, key=lambda f: (f.path.stem == self.final, _or_before_all(f.step)))
 
-    def newest(self, model_dir: Path) -> Found:
+    def newest(self, model_dir: Path) -> CheckpointFile:
         """The newest checkpoint.
 
         Raises InvalidModel if there is none, or several that nothing puts in order.

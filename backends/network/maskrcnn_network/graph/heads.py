@@ -12,7 +12,7 @@ from maskrcnn_network.graph.operations import DROPPED, Map, Operations, Regions,
 from maskrcnn_network.graph.rpn import Proposals
 
 
-class Found(NamedTuple):
+class Detected(NamedTuple):
     """The detections of a batch, image after image, best first within each."""
 
     boxes: Tensor
@@ -85,7 +85,7 @@ def select(
     limit: int | Tensor,
     architecture: Architecture,
     config: NetworkConfig,
-) -> Found:
+) -> Detected:
     """The best `limit` detections that score `score_threshold` or more, suppressed in each class.
 
     Classes are kept apart by shifting each one's boxes by class * (largest coordinate + 1), as
@@ -114,7 +114,7 @@ def select(
     found, (found_scores, found_boxes, labels) = ops.compact(
         best, best_boxes, places // slots.width + 1
     )
-    return Found(found_boxes, found_scores, labels, found.images)
+    return Detected(found_boxes, found_scores, labels, found.images)
 
 
 def masks(

@@ -14,7 +14,7 @@ from maskrcnn_network.config import NetworkConfig
 from maskrcnn_network.graph import heads, rpn
 from maskrcnn_network.graph.body import Body, body
 from maskrcnn_network.graph.folding import Folded, Weights, fold
-from maskrcnn_network.graph.heads import Found
+from maskrcnn_network.graph.heads import Detected
 from maskrcnn_network.graph.operations import Map, Operations, Tensor
 from maskrcnn_network.graph.rpn import Proposals
 from maskrcnn_network.graph.rules import Rules
@@ -31,7 +31,7 @@ class Stages(NamedTuple):
     proposals: Proposals
     probabilities: Tensor
     """Class probabilities of the proposals, float32 (P, 1 + classes), background first."""
-    found: Found
+    found: Detected
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class Network:
         sizes: Tensor,
         score_threshold: Tensor,
         limit: int | Tensor,
-    ) -> tuple[Tensor, Found]:
+    ) -> tuple[Tensor, Detected]:
         """Class probabilities of the proposals, and the detections."""
         architecture, config = self.architecture, self.config
         probabilities, class_boxes = heads.classify(

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from maskrcnn_network.engine import Ask, Integers, Intermediate, Output, Regions
+from maskrcnn_network.engine import Ask, Integers, Intermediate, Output, RankedBoxes
 from maskrcnn_network.graph.network import Network, Stages, Variables
 from maskrcnn_network.preparation import Floats
 from maskrcnn_network.testing.numpy_operations import NumPyOperations
@@ -72,7 +72,7 @@ class FakeSession:
         return Output(
             *found,
             masks,
-            Regions(seen.boxes, seen.scores, seen.slots.images, stages.probabilities)
+            RankedBoxes(seen.boxes, seen.scores, seen.slots.images, stages.probabilities)
             if proposals or ask.proposals
             else None,
         )

@@ -117,7 +117,7 @@ class OutputChecks:
             "Ask.proposals is False, and proposals came: give None, and save their copy"
         )
         assert _found(session, "fpn").proposals is not None, (
-            "Ask.proposals is True, and no proposals came: give Regions"
+            "Ask.proposals is True, and no proposals came: give RankedBoxes"
         )
 
     def test_nothing_found_is_an_output(self, sessions: Callable[[str], Session]) -> None:
