@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from maskrcnn_handlers.cli.convert import agreement
-from maskrcnn_handlers.cli.samples import report_change, samples
+from maskrcnn_handlers.cli.samples import Everything, KeepAbove, report_change, samples
 from maskrcnn_handlers.cli.serve import BackendName
 from maskrcnn_server import settings as environment
 from maskrcnn_server.backend import Calibrates
@@ -23,17 +23,8 @@ def calibrate(
     pictures: Annotated[
         Path, typer.Argument(help="Folder of images like those to come; a few dozen are enough.")
     ],
-    keep_above: Annotated[
-        float,
-        typer.Option(
-            min=0,
-            help="A part of the network that changes a larger share of what is found than this "
-            "stays in float32.",
-        ),
-    ] = 0.25,
-    everything: Annotated[
-        bool, typer.Option("--all", help="Quantise every part, and measure none.")
-    ] = False,
+    keep_above: KeepAbove = 0.25,
+    everything: Everything = False,
     backend: BackendName = None,
 ) -> None:
     """Prepare a model for MASKRCNN_PRECISION=int8.

@@ -12,7 +12,7 @@ from rich.markup import escape
 
 from maskrcnn_handlers.cli.convert import agreement, change_in_ap
 from maskrcnn_handlers.cli.progress import downloading
-from maskrcnn_handlers.cli.samples import report_change, samples
+from maskrcnn_handlers.cli.samples import Everything, KeepAbove, report_change, samples
 from maskrcnn_handlers.cli.serve import BackendName
 from maskrcnn_handlers.evaluation import coco_set
 from maskrcnn_server import settings as environment
@@ -41,17 +41,8 @@ def export(
         Path | None,
         typer.Option(help="Folder of pictures like those to come; a few dozen are enough."),
     ] = None,
-    keep_above: Annotated[
-        float,
-        typer.Option(
-            min=0,
-            help="A part of the network that changes a larger share of what is found than this "
-            "stays in float32.",
-        ),
-    ] = 0.25,
-    everything: Annotated[
-        bool, typer.Option("--all", help="Quantise every part, and measure none.")
-    ] = False,
+    keep_above: KeepAbove = 0.25,
+    everything: Everything = False,
     annotations: Annotated[
         Path | None,
         typer.Option("--coco", help="Annotations in COCO's format, to measure what int8 costs."),

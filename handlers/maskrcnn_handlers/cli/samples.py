@@ -1,8 +1,10 @@
-"""Images that a network is measured on, and how what they show is printed."""
+"""Images that a network is calibrated on, and how what integers change is asked and printed."""
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Annotated, TypeAlias
 
+import typer
 from rich.console import Console
 
 from maskrcnn_handlers import images
@@ -11,6 +13,17 @@ from maskrcnn_server.errors import InvalidImage, InvalidSetting
 
 MAX_SAMPLES = 64
 """Number of images to calibrate on; more do not change the ranges of activations any more."""
+KeepAbove: TypeAlias = Annotated[
+    float,
+    typer.Option(
+        min=0,
+        help="A part of the network that changes a larger share of what is found than this "
+        "stays in float32.",
+    ),
+]
+Everything: TypeAlias = Annotated[
+    bool, typer.Option("--all", help="Quantise every part, and measure none.")
+]
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 
 
