@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 TOOLS := $(shell grep -lI -d skip '^\#!.*python3' build_tools/*)
 BACKENDS := $(patsubst %/setup.cfg,%,$(wildcard backends/*/setup.cfg))
+HANDLERS := $(patsubst %/setup.cfg,%,$(wildcard handlers/*/setup.cfg))
+PARTS := $(HANDLERS) $(BACKENDS)
 
 .PHONY: demo test check docs bench clean
 
@@ -30,12 +32,12 @@ bench: $(READY)
 	$(BIN)/maskrcnn-server bench tests/images/china.png --json-body --backend tensorpack \
 		--model backends/tensorpack/maskrcnn_tensorpack/demo/model
 
-$(READY): setup.cfg $(addsuffix /setup.cfg,$(BACKENDS)) Makefile build_tools/make_venv \
+$(READY): setup.cfg $(addsuffix /setup.cfg,$(PARTS)) Makefile build_tools/make_venv \
 		build_tools/requirements/dev.txt
 	build_tools/make_venv $(PYTHON) $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet \
-		--constraint build_tools/requirements/dev.txt -e .[dev] $(addprefix -e ,$(BACKENDS))
+		--constraint build_tools/requirements/dev.txt -e .[dev] $(addprefix -e ,$(PARTS))
 	touch $(READY)
 
 clean:

@@ -1,6 +1,6 @@
 """Everything that can go wrong, by the name a client or an operator reads.
 
-Errors know no HTTP: `maskrcnn_handlers.status` gives each its status code.
+Errors know no HTTP: `maskrcnn_handlers.answer.status` gives each its status code.
 """
 
 from typing import ClassVar

@@ -6,12 +6,13 @@ from pluggy import HookimplMarker, HookspecMarker
 
 from maskrcnn_server.backend import Backend, Demo, ZooModel
 from maskrcnn_server.engine import Engine
+from maskrcnn_server.extensions import Command, Routes
 from maskrcnn_server.formats import Format
 
 PROJECT = "maskrcnn_server"
 """The name of pluggy's project, and of the entry point group that plugins declare."""
 
-API_VERSION = "1.1"
+API_VERSION = "1.2"
 """Of what plugins are written against, `major.minor`: a plugin says by `api_version`, beside its
 hooks, which it knows; one that says nothing knows the first, 1.0. See docs/plugins.md for what may
 change in which."""
@@ -34,6 +35,17 @@ def register_engines(register: Callable[[Engine], None]) -> None:
 @hookspec
 def register_formats(register: Callable[[Format], None]) -> None:
     """Called once at start-up: call `register` with each way to write a response."""
+
+
+@hookspec
+def register_commands(register: Callable[[Command], None]) -> None:
+    """Called when the program starts: call `register` with each command that you add to it."""
+
+
+@hookspec
+def register_routes(register: Callable[[Routes], None]) -> None:
+    """Called once when an HTTP server starts: call `register` with the routes that you add to
+    it."""
 
 
 @hookspec

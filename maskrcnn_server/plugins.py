@@ -13,10 +13,13 @@ from maskrcnn_server import hookspecs
 from maskrcnn_server.backend import Backend, Demo, ZooModel
 from maskrcnn_server.engine import Engine
 from maskrcnn_server.errors import BackendNotSelected, PluginError
+from maskrcnn_server.extensions import Command, Routes
 from maskrcnn_server.formats import Format
 
 FIRST_API_VERSION = "1.0"
 """Of plugins that do not say which they were written for."""
+CORE = "core"
+"""Name of the entry point of this distribution, whose things come first."""
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 API_VERSION = re.compile(r"([0-9]+)\.([0-9]+)")
 ZOO_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*:[A-Za-z0-9_.-]+")
@@ -54,7 +57,7 @@ class Plugins:
     """The plugins of this installation, each loaded by itself.
 
     `found` are the entry points to load; by default those that installed distributions declare in
-    the group `maskrcnn_server`. Plugins are called in the order of their names.
+    the group `maskrcnn_server`. Plugins are called in the order of their names, the core first.
     """
 
     def __init__(self, found: Iterable[EntryPoint] | None = None) -> None:
@@ -63,7 +66,7 @@ class Plugins:
         self.loaded: list[Plugin] = []
         self.broken: list[BrokenPlugin] = []
         self._modules: list[tuple[Plugin, object]] = []
-        for entry in sorted(found, key=lambda e: e.name):
+        for entry in sorted(found, key=lambda e: (e.name != CORE, e.name)):
             distribution = entry.dist.name if entry.dist else "unknown"
             version = entry.dist.version if entry.dist else "unknown"
             try:
@@ -88,6 +91,14 @@ class Plugins:
     def formats(self) -> dict[str, Format]:
         """Every registered format by name, in the order of registration."""
         return self._registered("register_formats")
+
+    def commands(self) -> dict[str, Command]:
+        """Every registered command by name."""
+        return self._registered("register_commands")
+
+    def routes(self) -> dict[str, Routes]:
+        """Every registered set of routes by name."""
+        return self._registered("register_routes")
 
     def zoo(self) -> dict[str, ZooModel]:
         """Every published model by name."""

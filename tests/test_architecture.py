@@ -73,7 +73,7 @@ def test_waist_needs_no_http_and_no_framework() -> None:
 def test_the_client_is_a_guest_in_the_waist() -> None:
     """It is where people look for it, and the rest of the waist does without it."""
     for path in PACKAGES["maskrcnn_server"].rglob("*.py"):
-        assert is_client(path) or "maskrcnn_server.client" not in path.read_text(), path
+        assert is_client(path) or "maskrcnn_client" not in path.read_text(), path
 
 
 def test_only_front_ends_know_their_library() -> None:

@@ -6,10 +6,13 @@ from pathlib import Path
 import pytest
 from typer.main import get_command
 
-from maskrcnn_handlers.cli.main import app
+from maskrcnn_handlers.cli.main import program
 from maskrcnn_server import errors, hookspecs
-from maskrcnn_server.models_file import Entry
+from maskrcnn_server.hosting.models_file import Entry
+from maskrcnn_server.plugins import Plugins
 from maskrcnn_server.settings import IGNORED, Settings, variable_names
+
+app = program(Plugins())
 
 ROOT = Path(__file__).parents[1]
 ERRORS = [

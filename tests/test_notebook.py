@@ -9,7 +9,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from maskrcnn_handlers.child import served
+from maskrcnn_handlers.http.child import served
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOK = ROOT / "examples/mask_rcnn_inference.ipynb"

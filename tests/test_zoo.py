@@ -11,9 +11,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from maskrcnn_handlers.cli.main import app
+from maskrcnn_handlers.cli.main import program
+from maskrcnn_server.plugins import Plugins
 from maskrcnn_tensorpack.plugin import DEMO
 from maskrcnn_tensorpack.zoo import models
+
+app = program(Plugins())
 
 PICTURE = Path(__file__).parent / "demo/golden/shapes-9500003.png"
 

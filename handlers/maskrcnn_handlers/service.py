@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 
-from maskrcnn_handlers import negotiation, request_ids, requests
-from maskrcnn_handlers.answering import Question, described, failed
-from maskrcnn_handlers.exchange import Exchange
-from maskrcnn_handlers.metrics import CONTENT_TYPE, Metrics
-from maskrcnn_handlers.status import status_of
-from maskrcnn_handlers.tracing import Tracing
-from maskrcnn_server.caller import Caller
+from maskrcnn_handlers.answer import negotiation
+from maskrcnn_handlers.answer.answering import Question, described, failed
+from maskrcnn_handlers.answer.status import status_of
+from maskrcnn_handlers.observe import request_ids
+from maskrcnn_handlers.observe.exchange import Exchange
+from maskrcnn_handlers.observe.metrics import CONTENT_TYPE, Metrics
+from maskrcnn_handlers.observe.tracing import Tracing
+from maskrcnn_handlers.request import requests
 from maskrcnn_server.errors import (
     InvalidSetting,
     MaskRCNNError,
@@ -23,8 +24,9 @@ from maskrcnn_server.errors import (
     UnavailableError,
 )
 from maskrcnn_server.formats import Format
-from maskrcnn_server.models import Models
-from maskrcnn_server.scheduler import Scheduler
+from maskrcnn_server.hosting.caller import Caller
+from maskrcnn_server.hosting.models import Models
+from maskrcnn_server.hosting.scheduler import Scheduler
 from maskrcnn_server.settings import Settings
 from maskrcnn_server.stopwatch import Lap, listen, stage
 

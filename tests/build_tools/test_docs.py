@@ -12,7 +12,10 @@ from pathlib import Path
 import pytest
 from typer.main import get_group
 
-from maskrcnn_handlers.cli.main import app
+from maskrcnn_handlers.cli.main import program
+from maskrcnn_server.plugins import Plugins
+
+app = program(Plugins())
 
 ROOT = Path(__file__).parents[2]
 INTERFACE = ("hookspecs", "backend", "formats", "detections", "masks", "rle", "errors")

@@ -15,8 +15,8 @@ from maskrcnn_server.categories import named
 from maskrcnn_server.detections import Detections
 from maskrcnn_server.errors import InvalidSetting, PayloadTooLarge
 from maskrcnn_server.formats import Format, Prediction
+from maskrcnn_server.hosting.scheduler import Scheduler
 from maskrcnn_server.plugins import Plugins
-from maskrcnn_server.scheduler import Scheduler
 from maskrcnn_server.settings import Settings
 
 JSON = "application/json"

@@ -14,11 +14,11 @@ import pytest
 from maskrcnn_handlers.service import Reply, Service
 from maskrcnn_server import settings as environment
 from maskrcnn_server.backend import Image, ModelConfig, PredictOptions
-from maskrcnn_server.caller import Caller
 from maskrcnn_server.detections import Detections
+from maskrcnn_server.hosting.caller import Caller
+from maskrcnn_server.hosting.scheduler import Scheduler
 from maskrcnn_server.plugins import Plugins
 from maskrcnn_server.rle import Size
-from maskrcnn_server.scheduler import Scheduler
 from maskrcnn_server.testing import FakeBackend
 
 JSON = "application/json"

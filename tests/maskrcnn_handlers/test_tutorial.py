@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from maskrcnn_handlers.child import running
+from maskrcnn_handlers.http.child import running
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/tutorial.md").read_text()

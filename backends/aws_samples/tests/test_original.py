@@ -16,7 +16,7 @@ from maskrcnn_server.backend import Image, ModelConfig, PredictOptions
 from maskrcnn_server.errors import InvalidModel, InvalidSetting
 from maskrcnn_server.settings import backend_options
 from maskrcnn_server.trace import Traces
-from maskrcnn_server.verification import first_difference, verify
+from maskrcnn_study.verification import first_difference, verify
 
 STAND_IN = {
     "tensorflow/__init__.py": """

@@ -26,9 +26,9 @@ from maskrcnn_network.sources import C
 from maskrcnn_server.backend import Image, ModelConfig, ModelMetadata, PredictOptions
 from maskrcnn_server.detections import Detections, Proposals
 from maskrcnn_server.errors import BackendFailed, InvalidModel, InvalidSetting
+from maskrcnn_server.hosting.worker import Worker
 from maskrcnn_server.masks import BitMasks, RoiMasks
 from maskrcnn_server.trace import Trace
-from maskrcnn_server.worker import Worker
 
 START_S = 300
 """Seconds that the framework gets to load a model."""

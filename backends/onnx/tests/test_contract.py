@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from maskrcnn_handlers.child import served
+from maskrcnn_handlers.http.child import served
 
 ROOT = Path(__file__).parents[3]
 

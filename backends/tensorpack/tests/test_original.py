@@ -13,7 +13,7 @@ from maskrcnn_server.backend import Image, Model, ModelConfig, PredictOptions
 from maskrcnn_server.errors import BackendFailed, InvalidModel, InvalidSetting
 from maskrcnn_server.masks import RoiMasks
 from maskrcnn_server.trace import Traces
-from maskrcnn_server.verification import first_difference, verify
+from maskrcnn_study.verification import first_difference, verify
 from maskrcnn_tensorpack.backend import TensorPackBackend
 from maskrcnn_tensorpack.original import ORIGINAL
 

@@ -23,7 +23,7 @@ from maskrcnn_server.engine import Setup
 from maskrcnn_server.machine import available_cpus
 from maskrcnn_server.masks import BitMasks
 from maskrcnn_server.trace import Trace, Traces
-from maskrcnn_server.verification import first_difference, verify
+from maskrcnn_study.verification import first_difference, verify
 from maskrcnn_tensorpack.backend import TensorPackBackend
 
 OPTIONS = PredictOptions(score_threshold=0.05)

@@ -8,8 +8,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from maskrcnn_client import Result
 from maskrcnn_handlers.bulk.sources import Source
-from maskrcnn_server.client import Result
 from maskrcnn_server.errors import InvalidSetting, MaskRCNNError
 
 BEGINNING = b'{"asked":'

@@ -7,10 +7,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from maskrcnn_handlers import coco
-from maskrcnn_handlers.sagemaker.places import address
-from maskrcnn_server.downloads import Remote, S3Source, s3_client, s3_objects
+from maskrcnn_handlers.formats import coco
 from maskrcnn_server.errors import DownloadFailed, InvalidImage
+from maskrcnn_server.store.addresses import address
+from maskrcnn_server.store.downloads import Remote, S3Source, s3_client, s3_objects
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 """Of the files of a folder or prefix that are pictures; a file that is named may have any."""

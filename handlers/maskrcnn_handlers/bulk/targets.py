@@ -6,20 +6,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from maskrcnn_handlers.child import running, serve_command
-from maskrcnn_handlers.sagemaker.places import ENDPOINT
+from maskrcnn_client import Client
+from maskrcnn_client.transports import ACCEPT, CONTENT_TYPE, ENDPOINT_NAME, Question, Reply, shown
+from maskrcnn_handlers.http.child import running, serve_command
 from maskrcnn_handlers.service import Service
 from maskrcnn_server import settings as environment
-from maskrcnn_server.archives import is_archive
-from maskrcnn_server.client import Client
-from maskrcnn_server.client.transports import ACCEPT, CONTENT_TYPE, Question, Reply, shown
-from maskrcnn_server.downloads import Progress
 from maskrcnn_server.errors import InvalidSetting
-from maskrcnn_server.model_store import CHECKPOINTS
+from maskrcnn_server.hosting.scheduler import Scheduler
+from maskrcnn_server.hosting.startup import choose_backend, fetched, open_model
 from maskrcnn_server.plugins import Plugins
-from maskrcnn_server.scheduler import Scheduler
 from maskrcnn_server.settings import Settings
-from maskrcnn_server.startup import choose_backend, fetched, open_model
+from maskrcnn_server.store.archives import is_archive
+from maskrcnn_server.store.downloads import Progress
+from maskrcnn_server.store.model_store import CHECKPOINTS
 
 Kind: TypeAlias = Literal["url", "endpoint", "model"]
 
@@ -49,7 +48,7 @@ def recognised(text: str, plugins: Plugins) -> Target:
         return Target("url", text)
     if "://" in text or is_file or Path(text).exists() or text in plugins.zoo():
         return Target("model", text)
-    if ENDPOINT.fullmatch(text):
+    if ENDPOINT_NAME.fullmatch(text):
         return Target("endpoint", text)
     raise InvalidSetting(
         f"{text}: neither the URL of a server nor a model, nor the name of an endpoint"

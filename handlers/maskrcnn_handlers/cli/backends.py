@@ -2,9 +2,9 @@
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
+from maskrcnn_handlers.cli.showing import report_broken
 from maskrcnn_server.plugins import Plugins
 
 
@@ -28,10 +28,3 @@ def backends() -> None:
     report_broken(console, plugins)
     if plugins.broken:
         raise typer.Exit(1)
-
-
-def report_broken(console: Console, plugins: Plugins) -> None:
-    """Say which plugins are broken, and why."""
-    for broken in plugins.broken:
-        report = f"{broken.name} of {broken.distribution}: {broken.reason}"
-        console.print(f"[red]broken:[/] {escape(report)}")

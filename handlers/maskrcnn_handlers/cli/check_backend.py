@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from maskrcnn_handlers.cli.backends import report_broken
+from maskrcnn_handlers.cli.showing import report_broken
 from maskrcnn_server.errors import InvalidSetting
 from maskrcnn_server.plugins import Plugins, select_backend
 

@@ -5,19 +5,17 @@ import json
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
-from maskrcnn_handlers import images, pictures
-from maskrcnn_handlers.answers import categories, detections
-from maskrcnn_handlers.child import served
-from maskrcnn_handlers.cli.backends import report_broken
-from maskrcnn_handlers.formats.sagemaker import Annotation
+from maskrcnn_handlers.answer.answers import categories, detections
+from maskrcnn_handlers.cli.showing import listed, report_broken
+from maskrcnn_handlers.formats import pictures
+from maskrcnn_handlers.http.child import served
+from maskrcnn_handlers.request import images
 from maskrcnn_server import settings as environment
 from maskrcnn_server.errors import BackendNotSelected, RequestError
 from maskrcnn_server.plugins import Plugins
@@ -72,20 +70,3 @@ def _post(url: str, body: bytes) -> Any:
             return json.load(reply)
     except urllib.error.HTTPError as error:
         raise RequestError(json.load(error)["error"]["message"]) from None
-
-
-def listed(annotations: Sequence[Annotation]) -> Table:
-    """The annotations, one a line."""
-    table = Table()
-    for column in ("category", "score", "bbox (x, y, width, height)", "mask pixels"):
-        table.add_column(column, justify="left" if column == "category" else "right")
-    for annotation in annotations:
-        masked = "segmentation" in annotation
-        area = sum(annotation["segmentation"]["counts"][1::2]) if masked else "none"
-        table.add_row(
-            annotation["category_name"],
-            f"{annotation['score']:.3f}",
-            str(annotation["bbox"]),
-            str(area),
-        )
-    return table

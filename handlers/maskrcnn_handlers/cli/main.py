@@ -7,54 +7,24 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from maskrcnn_handlers.cli import (
-    backends,
-    bench,
-    calibrate,
-    check_backend,
-    compare,
-    convert,
-    convert_results,
-    delete,
-    demo,
-    deploy,
-    doctor,
-    evaluate,
-    export,
-    invoke,
-    models,
-    new_backend,
-    new_engine,
-    pack,
-    predict,
-    serve,
-    status,
-    torchserve,
-    verify,
-)
 from maskrcnn_server.errors import MaskRCNNError
+from maskrcnn_server.plugins import Plugins
 
 DEBUG = "--debug"
 
-app = typer.Typer(
-    name="maskrcnn-server",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    add_completion=False,
-)
 
-for module in (
-    *(serve, torchserve, predict, doctor, models, backends),
-    *(convert, convert_results, calibrate, export, verify, evaluate, compare, demo, bench),
-    *(pack, deploy, status, invoke, delete),
-    *(new_backend, check_backend, new_engine),
-):
-    app.command()(getattr(module, module.__name__.rpartition(".")[2]))
-
-
-@app.callback(epilog=f"{DEBUG}, anywhere, shows the traceback of an error.")
-def options() -> None:
-    """Serve Mask R-CNN models: boxes, classes, scores and masks of the objects in a picture."""
+def program(plugins: Plugins) -> typer.Typer:
+    """The program with the commands of these plugins."""
+    app = typer.Typer(
+        name="maskrcnn-server",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        add_completion=False,
+    )
+    app.callback(epilog=f"{DEBUG}, anywhere, shows the traceback of an error.")(_options)
+    for command in plugins.commands().values():
+        app.command(command.name, rich_help_panel=command.group)(command.run)
+    return app
 
 
 def main() -> None:
@@ -62,7 +32,7 @@ def main() -> None:
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)
     arguments = [argument for argument in sys.argv[1:] if argument != DEBUG]
     try:
-        app(arguments)
+        program(Plugins())(arguments)
     except Exception as error:
         if DEBUG in sys.argv:
             raise
@@ -71,3 +41,7 @@ def main() -> None:
         console = Console(stderr=True, soft_wrap=True)
         console.print(f"[bold red]error[/] ({kind}): {escape(str(error))}{hint}")
         sys.exit(1)
+
+
+def _options() -> None:
+    """Serve Mask R-CNN models: boxes, classes, scores and masks of the objects in an image."""

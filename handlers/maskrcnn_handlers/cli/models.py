@@ -5,8 +5,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from maskrcnn_server import settings as environment
+from maskrcnn_server.hosting.startup import model_store
 from maskrcnn_server.plugins import Plugins
-from maskrcnn_server.startup import model_store
 
 
 def models() -> None:

@@ -1,10 +1,9 @@
 """`maskrcnn-server predict`"""
 
-import itertools
 from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Annotated
 
 import numpy as np
@@ -12,24 +11,24 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from maskrcnn_handlers import pictures
+from maskrcnn_client import Answer, Client
+from maskrcnn_client.payload import upright
 from maskrcnn_handlers.bulk.journal import Journal
+from maskrcnn_handlers.bulk.running import answers, client_in_process, client_of, one_target
 from maskrcnn_handlers.bulk.sources import Source, sources
-from maskrcnn_handlers.cli.bulk import (
+from maskrcnn_handlers.cli.drawings import Drawings
+from maskrcnn_handlers.cli.options import (
+    BackendName,
     Concurrency,
     Endpoint,
+    ModelOption,
+    Profile,
+    Region,
     Restart,
     Url,
-    answers,
-    client_in_process,
-    client_of,
-    one_target,
 )
-from maskrcnn_handlers.cli.deploy import Profile, Region
-from maskrcnn_handlers.cli.serve import BackendName, ModelOption
+from maskrcnn_handlers.formats import pictures
 from maskrcnn_server import settings as environment
-from maskrcnn_server.client import Answer, Client
-from maskrcnn_server.client.payload import upright
 from maskrcnn_server.errors import InvalidImage, InvalidSetting, MaskRCNNError
 
 
@@ -114,23 +113,6 @@ def predict(
         console.print(f"{skipped} of {total} pictures were answered already")
     if failed:
         raise InvalidImage(f"{failed} of {total} pictures were not answered")
-
-
-class Drawings:
-    """Where answers are drawn: pictures of one name in several folders get numbers."""
-
-    def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self._folder = folder
-        self._taken: set[str] = set()
-
-    def place(self, picture: str) -> Path:
-        """The file for a picture, by its path or address."""
-        stem = PurePosixPath(picture).stem
-        names = (stem if i == 1 else f"{stem}-{i}" for i in itertools.count(1))
-        name = next(name for name in names if name not in self._taken)
-        self._taken.add(name)
-        return self._folder / f"{name}.png"
 
 
 def _lines_of(json_file: Path) -> Path:

@@ -17,7 +17,7 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from maskrcnn_server import downloads
+from maskrcnn_server.store import downloads
 
 
 @contextmanager

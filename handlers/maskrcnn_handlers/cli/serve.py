@@ -5,19 +5,12 @@ from typing import Annotated
 
 import typer
 
-from maskrcnn_handlers import logs
+from maskrcnn_handlers.cli.options import BackendName, ModelOption
+from maskrcnn_handlers.observe import logs
 from maskrcnn_server import settings as environment
 from maskrcnn_server.plugins import Plugins
 
 logger = logging.getLogger(__name__)
-
-ModelOption = Annotated[
-    str | None,
-    typer.Option("--model", help="Folder, archive, address or zoo name (default: SM_MODEL_DIR)."),
-]
-BackendName = Annotated[
-    str | None, typer.Option("--backend", help="Backend (default: MASKRCNN_BACKEND).")
-]
 
 
 def serve(
@@ -33,7 +26,7 @@ def serve(
 
     Settings come from the environment; these options win over it.
     """
-    from maskrcnn_handlers import server
+    from maskrcnn_handlers.http import server
 
     settings = environment.read(
         model=model, models_file=models, backend=backend, host=host, port=port

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from maskrcnn_handlers import coco
+from maskrcnn_handlers.formats import coco
 from maskrcnn_handlers.formats.writing import as_json, instances, order_of, segmentation
 from maskrcnn_server.formats import Encoding, Prediction
 

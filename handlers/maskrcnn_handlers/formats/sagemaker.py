@@ -5,7 +5,7 @@ from typing import TypedDict
 
 from typing_extensions import NotRequired
 
-from maskrcnn_handlers.coco import truncated_bbox
+from maskrcnn_handlers.formats.coco import truncated_bbox
 from maskrcnn_handlers.formats.writing import (
     Instance,
     as_json,

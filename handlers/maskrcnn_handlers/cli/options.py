@@ -1,0 +1,23 @@
+"""Options that several commands share."""
+
+from typing import Annotated
+
+import typer
+
+ModelOption = Annotated[
+    str | None,
+    typer.Option("--model", help="Folder, archive, address or zoo name (default: SM_MODEL_DIR)."),
+]
+BackendName = Annotated[
+    str | None, typer.Option("--backend", help="Backend (default: MASKRCNN_BACKEND).")
+]
+Url = Annotated[str | None, typer.Option(help="URL of a server (path: /invocations).")]
+Endpoint = Annotated[str | None, typer.Option(help="Name of a SageMaker endpoint.")]
+Concurrency = Annotated[int, typer.Option(min=1, help="Number of images sent at a time.")]
+Restart = Annotated[
+    bool, typer.Option("--restart", help="Start over: ignore the results of an earlier run.")
+]
+Region = Annotated[
+    str | None, typer.Option(help="AWS region (default: AWS_DEFAULT_REGION, or the profile's).")
+]
+Profile = Annotated[str | None, typer.Option(help="Profile of ~/.aws/config.")]

@@ -1,0 +1,26 @@
+"""What plugins that add routes are given, and how their replies are sent."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from starlette.responses import Response
+
+from maskrcnn_handlers.service import Reply, Service
+from maskrcnn_server.formats import Format
+from maskrcnn_server.plugins import Plugins
+from maskrcnn_server.settings import Settings
+
+
+@dataclass(frozen=True)
+class Host:
+    """A server that is about to listen."""
+
+    service: Service
+    formats: Mapping[str, Format]
+    plugins: Plugins
+    settings: Settings
+
+
+def response(reply: Reply) -> Response:
+    """The reply as Starlette sends it."""
+    return Response(reply.body, reply.status, dict(reply.headers), reply.content_type)

@@ -1,0 +1,105 @@
+"""SageMaker's multi-model contract: load, list and unload models; bytes in, replies out."""
+
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from maskrcnn_handlers.service import Reply, json_reply, refusal
+from maskrcnn_server.errors import MaskRCNNError, ModelNotFound, MultiModelOff, RequestError
+from maskrcnn_server.hosting.models import Hosted, Models
+
+PAGE = 100
+"""Models in one answer."""
+
+
+class LoadRequest(BaseModel):
+    """What SageMaker sends to have a model loaded."""
+
+    model_config = ConfigDict(protected_namespaces=())
+
+    model_name: str = Field(min_length=1, max_length=1024)
+    url: str | None = Field(None, min_length=1, max_length=4096)
+    """The folder that it was put into. None: what the `models.yaml` says."""
+
+
+class ModelManagement:
+    """Answers for the models of a server, if it hosts several. Never raises.
+
+    They are loaded and unloaded by request if `is_open`.
+    """
+
+    def __init__(self, models: Models | None, *, is_open: bool = True) -> None:
+        self._models = models
+        self._is_open = is_open
+
+    def load(self, body: bytes) -> Reply:
+        """Load a model: 200, 409 if it is loaded, 507 if there is no memory for it."""
+
+        def answer(models: Models) -> Reply:
+            try:
+                request = LoadRequest.model_validate_json(body)
+            except ValidationError as error:
+                first = error.errors(include_url=False, include_input=False)[0]
+                where = ".".join(map(str, first["loc"])) or "body"
+                raise RequestError(f"{where}: {first['msg']}") from None
+            hosted = models.load(request.model_name, request.url)
+            return json_reply(200, {"modelName": hosted.name, "modelUrl": _shown(hosted.url)})
+
+        return self._answered(answer, changing=True)
+
+    def unload(self, name: str) -> Reply:
+        """Unload a model: 200, 404 if it is not loaded."""
+
+        def answer(models: Models) -> Reply:
+            models.unload(name)
+            return json_reply(200, {"modelName": name})
+
+        return self._answered(answer, changing=True)
+
+    def show(self, name: str) -> Reply:
+        """Where a model came from, and how it does: 200, 404 if it is not loaded."""
+
+        def answer(models: Models) -> Reply:
+            found = next((h for h in models.hosted() if h.name == name), None)
+            if found is None:
+                raise ModelNotFound(f"no model {name} is loaded", model_name=name)
+            return json_reply(200, _described(found))
+
+        return self._answered(answer)
+
+    def list(self, token: str) -> Reply:
+        """What is loaded, a hundred at a time: `token` is the first answer's `nextPageToken`."""
+
+        def answer(models: Models) -> Reply:
+            if not (token == "" or (token.isascii() and token.isdigit() and len(token) <= 9)):
+                raise RequestError(f"next_page_token={token}: not one that was given out")
+            start = int(token or 0)
+            hosted = sorted(models.hosted(), key=lambda h: h.name)
+            page = [_described(h) for h in hosted[start : start + PAGE]]
+            more = {"nextPageToken": str(start + PAGE)} if len(hosted) > start + PAGE else {}
+            return json_reply(200, {"models": page, **more})
+
+        return self._answered(answer)
+
+    def _answered(self, answer: Callable[[Models], Reply], *, changing: bool = False) -> Reply:
+        try:
+            if self._models is None:
+                raise MultiModelOff("this server hosts one model; MASKRCNN_MULTI_MODEL is off")
+            if changing and not self._is_open:
+                raise MultiModelOff("this server's models stay; MASKRCNN_MULTI_MODEL is off")
+            return answer(self._models)
+        except MaskRCNNError as error:
+            return refusal(error)
+
+
+def _described(hosted: Hosted) -> dict[str, str]:
+    state, reason = hosted.state()
+    described = {"modelName": hosted.name, "modelUrl": _shown(hosted.url), "status": state}
+    return described | ({"reason": reason} if reason else {})
+
+
+def _shown(url: str) -> str:
+    """An address without what may be secret in it: the user, a signature."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()

@@ -1,0 +1,180 @@
+"""The native server: a process that loads a model in the background and serves it over HTTP."""
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import uvicorn
+
+from maskrcnn_handlers.http.asgi import App
+from maskrcnn_handlers.http.host import Host
+from maskrcnn_handlers.http.model_management import ModelManagement
+from maskrcnn_handlers.observe import tracing
+from maskrcnn_handlers.service import Service
+from maskrcnn_server.errors import StartupError
+from maskrcnn_server.hosting.models import Models
+from maskrcnn_server.hosting.models_file import Spec, read_models
+from maskrcnn_server.hosting.scheduler import Scheduler
+from maskrcnn_server.hosting.startup import (
+    choose_backend,
+    fetched,
+    isolated_model,
+    load_model,
+    log_progress,
+)
+from maskrcnn_server.hosting.turns import TURN_S, Turns
+from maskrcnn_server.machine import available_memory
+from maskrcnn_server.plugins import Plugins
+from maskrcnn_server.settings import Settings
+
+SPARE_THREADS = 8
+"""Beside the requests that are admitted: to refuse the others without delay."""
+MEMORY_SHARE = 0.8
+"""Of the memory there is, for the models of a multi-model server."""
+GRACE_S = 2
+"""After the drain timeout: for the request that runs. Then it is answered without its result."""
+
+logger = logging.getLogger(__name__)
+
+
+def serve(plugins: Plugins, settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT; then finish what is running, and return.
+
+    Raises StartupError if the model cannot be loaded, or the port cannot be listened on.
+    """
+    start = time.monotonic()
+    formats = plugins.formats()
+    service = Service(formats, settings, tracing.opened(settings))
+    specs = [] if settings.models_file is None else read_models(settings.models_file, settings)
+    turns = Turns(min(TURN_S, settings.timeout_s / 4))
+    models = _models(plugins, settings, turns) if specs or settings.multi_model else None
+
+    def open_spec(spec: Spec) -> tuple[Scheduler, Path]:
+        return _scheduler(plugins, spec.settings, turns, spec.name)
+
+    def load() -> None:
+        if models is None:
+            service.start(_scheduler(plugins, settings)[0])
+        elif specs:
+            models.open(specs, open_spec)
+        else:
+            return
+        logger.info("ready after %.1f s", time.monotonic() - start)
+
+    if models is not None:
+        service.host(models)
+    management = ModelManagement(models, is_open=settings.multi_model)
+    admitted = sum(spec.settings.max_waiting + 1 for spec in specs) or settings.max_waiting + 1
+    host = Host(service, formats, plugins, settings)
+    listen(host, management, admitted, load)
+    if not service.close(timeout_s=1):
+        logger.warning("a request is still running; ending without it")
+        logging.shutdown()
+        # Python would wait for the thread of that request, and SageMaker kills after 30 s.
+        os._exit(0)
+
+
+def listen(host: Host, management: ModelManagement, at_once: int, load: Callable[[], None]) -> None:
+    """Answer, while `load` runs in another thread, until SIGTERM or SIGINT; then finish and return.
+
+    `at_once` requests are in the service's hands at a time, and no more are refused without delay.
+    Raises what `load` raised, and StartupError if the port cannot be listened on.
+    """
+    service, settings = host.service, host.settings
+    routes = [route for each in host.plugins.routes().values() for route in each.routes(host)]
+    app = App(service, management, at_once + SPARE_THREADS, routes)
+    server = _Server(service, app, settings)
+    failures: list[Exception] = []
+
+    def loading() -> None:
+        try:
+            load()
+        except Exception as error:
+            failures.append(error)
+            server.should_exit = True
+
+    # uvicorn raises a signal again after its shutdown, to end as if it had handled none.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: setattr(server, "should_exit", True))
+    threading.Thread(target=loading, name="load", daemon=True).start()
+    try:
+        server.run()
+    except SystemExit:
+        raise StartupError(
+            f"cannot listen on {settings.host}, port {settings.port}: is it taken?"
+        ) from None
+    if failures:
+        raise failures[0]
+
+
+def _scheduler(
+    plugins: Plugins, settings: Settings, turns: Turns | None = None, name: str = "model"
+) -> tuple[Scheduler, Path]:
+    """The scheduler of the model that the settings name, and its folder. Raises StartupError.
+
+    An isolated model takes no turns with others: that it hangs costs them nothing.
+    """
+    settings = fetched(plugins, settings, log_progress)
+    backend = choose_backend(plugins, settings)
+    isolated = settings.isolation == "process"
+    model = isolated_model(backend, settings, name) if isolated else load_model(backend, settings)
+    scheduler = Scheduler(
+        model,
+        max_waiting=settings.max_waiting,
+        max_batch=settings.max_batch,
+        turns=None if isolated else turns,
+        # That of the process ends it, and begins a little later.
+        limit_s=settings.predict_timeout_s + (GRACE_S if isolated else 0),
+    )
+    return scheduler, Path(settings.model)
+
+
+def _models(plugins: Plugins, settings: Settings, turns: Turns) -> Models:
+    """A place for models that are yet to be loaded, and take turns."""
+
+    def load(folder: Path) -> Scheduler:
+        here = settings.model_copy(update={"model": str(folder)})
+        return _scheduler(plugins, here, turns, folder.name)[0]
+
+    limit = settings.models_memory_mb
+    memory = int(MEMORY_SHARE * available_memory()) if limit is None else limit << 20
+    return Models(load, settings.models_dir, memory, evicts=settings.models_evict)
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server, which after the drain timeout starts no more requests."""
+
+    def __init__(self, service: Service, app: App, settings: Settings) -> None:
+        self._service = service
+        self._app = app
+        self._drain_timeout_s = settings.drain_timeout_s
+        super().__init__(
+            uvicorn.Config(
+                self._app.asgi,
+                host=settings.host,
+                port=settings.port,
+                log_config=None,
+                access_log=False,
+                timeout_graceful_shutdown=settings.drain_timeout_s + GRACE_S + 1,
+            )
+        )
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        loop = asyncio.get_running_loop()
+        timers = [
+            loop.call_later(self._drain_timeout_s, self._end_waiting),
+            loop.call_later(self._drain_timeout_s + GRACE_S, self._app.abandon),
+        ]
+        await super().shutdown(sockets)
+        for timer in timers:
+            timer.cancel()
+
+    def _end_waiting(self) -> None:
+        self._service.refuse_waiting()
+        self._app.stop_reading()

@@ -1,0 +1,38 @@
+"""The log, for people or for programs: lines of text, or one JSON object a line."""
+
+import json
+import logging
+from datetime import datetime, timezone
+
+from maskrcnn_handlers.observe import request_ids
+from maskrcnn_server.settings import Settings
+
+
+class JsonFormatter(logging.Formatter):
+    """A record as one line of JSON, with the `fields` that it has beside its message."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        time = datetime.fromtimestamp(record.created, timezone.utc)
+        line: dict[str, object] = {
+            "time": time.isoformat(timespec="milliseconds"),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if request_id := request_ids.current():
+            line["request_id"] = request_id
+        line |= getattr(record, "fields", {})
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line)
+
+
+def set_up(settings: Settings) -> None:
+    """Have this process log as much as the settings say, and in their format."""
+    root = logging.getLogger()
+    root.setLevel(settings.log_level.upper())
+    # It warns of each form that is none; the answer and our own line say so already.
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)
+    if settings.log_format == "json":
+        for handler in root.handlers:
+            handler.setFormatter(JsonFormatter())

@@ -1,0 +1,49 @@
+"""The core's own formats and commands, registered by the hooks that any plugin uses."""
+
+from collections.abc import Callable
+
+from maskrcnn_server import hookimpl
+from maskrcnn_server.extensions import Command
+from maskrcnn_server.formats import Format
+
+api_version = "1.2"
+
+
+@hookimpl
+def register_formats(register: Callable[[Format], None]) -> None:
+    """The notebooks' format, COCO's, the playground's, and images to look at."""
+    from maskrcnn_handlers.formats.coco_results import CocoResults
+    from maskrcnn_handlers.formats.instance_map import InstanceMap
+    from maskrcnn_handlers.formats.overlay import Overlay, OverlayJpeg
+    from maskrcnn_handlers.formats.sagemaker import SageMaker
+    from maskrcnn_handlers.formats.soft import Soft
+
+    for form in (SageMaker(), CocoResults(), Overlay(), OverlayJpeg(), InstanceMap(), Soft()):
+        register(form)
+
+
+@hookimpl
+def register_commands(register: Callable[[Command], None]) -> None:
+    """Serving, predicting, looking at models and plugins, writing plugins."""
+    from maskrcnn_handlers.cli.backends import backends
+    from maskrcnn_handlers.cli.check_backend import check_backend
+    from maskrcnn_handlers.cli.demo import demo
+    from maskrcnn_handlers.cli.doctor import doctor
+    from maskrcnn_handlers.cli.models import models
+    from maskrcnn_handlers.cli.new_backend import new_backend
+    from maskrcnn_handlers.cli.new_engine import new_engine
+    from maskrcnn_handlers.cli.predict import predict
+    from maskrcnn_handlers.cli.serve import serve
+
+    for command in (
+        Command("demo", demo, "Serve"),
+        Command("serve", serve, "Serve"),
+        Command("predict", predict, "Serve"),
+        Command("doctor", doctor, "Models"),
+        Command("models", models, "Models"),
+        Command("backends", backends, "Plugins"),
+        Command("new-backend", new_backend, "Plugins"),
+        Command("check-backend", check_backend, "Plugins"),
+        Command("new-engine", new_engine, "Plugins"),
+    ):
+        register(command)

@@ -1,0 +1,95 @@
+"""The playground: a page to try the model by. Its files and samples as replies."""
+
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+
+from maskrcnn_handlers.service import Reply, json_reply
+from maskrcnn_server.backend import Demo
+from maskrcnn_server.formats import Format
+from maskrcnn_server.settings import Settings
+
+PAGE = "index.html"
+FILE_TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
+SAMPLE_TYPES = {
+    ".jpg": "image/jpeg",
+    ".jpeg": "image/jpeg",
+    ".png": "image/png",
+    ".webp": "image/webp",
+}
+"""Of the pictures that browsers show, too."""
+HEADERS = {
+    "Content-Security-Policy": "; ".join(
+        (
+            "default-src 'none'",
+            "script-src 'self'",
+            "style-src 'self'",
+            "img-src 'self'",
+            "connect-src 'self'",
+            "base-uri 'none'",
+            "form-action 'none'",
+            "frame-ancestors 'none'",
+            "require-trusted-types-for 'script'",
+            "trusted-types 'none'",
+        )
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-cache",
+}
+
+
+class Playground:
+    """Static files by name, sample pictures by number, and what the page has to know.
+
+    Files are read once; samples are those of the plugins' demos, read when they are asked for.
+    """
+
+    def __init__(
+        self, formats: Mapping[str, Format], demos: Sequence[Demo], settings: Settings
+    ) -> None:
+        self._formats = formats
+        self._settings = settings
+        self._files = {
+            file.name: Reply(200, file.read_bytes(), FILE_TYPES[Path(file.name).suffix], HEADERS)
+            for file in resources.files(__package__).joinpath("static").iterdir()
+            if Path(file.name).suffix in FILE_TYPES
+        }
+        self._page = self._files.pop(PAGE)
+        shown = (path for demo in demos for path in demo.images if path.suffix in SAMPLE_TYPES)
+        self._samples = {str(number): path for number, path in enumerate(shown)}
+
+    def page(self) -> Reply:
+        """The page itself."""
+        return self._page
+
+    def file(self, name: str) -> Reply | None:
+        """What the page is made of; None if there is no such file."""
+        return self._files.get(name)
+
+    def sample(self, number: str) -> Reply | None:
+        """A picture to try, from number 0; None if there are not so many."""
+        path = self._samples.get(number)
+        if path is None:
+            return None
+        return Reply(200, path.read_bytes(), SAMPLE_TYPES[path.suffix], HEADERS)
+
+    def server(self) -> Reply:
+        """What the page has to know of this server."""
+        settings = self._settings
+        return json_reply(
+            200,
+            {
+                "format": settings.response_format,
+                "formats": {name: form.media_type for name, form in self._formats.items()},
+                "mask_threshold": settings.mask_threshold,
+                "max_payload_mb": settings.max_payload_mb,
+                "samples": [path.name for path in self._samples.values()],
+            },
+            HEADERS,
+        )

@@ -1,0 +1,56 @@
+"""The playground's routes, which are no part of the API."""
+
+from collections.abc import Sequence
+
+from anyio import to_thread
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from maskrcnn_handlers.http.host import Host, response
+from maskrcnn_handlers.service import Reply
+from maskrcnn_playground.playground import Playground
+from maskrcnn_server import settings as environment
+
+
+class PlaygroundRoutes:
+    """`/`, the files of the page, and sample images; none where the settings want no playground."""
+
+    name = "playground"
+
+    def routes(self, host: Host, /) -> Sequence[BaseRoute]:
+        if not environment.has_playground(host.settings):
+            return []
+        demos = list(host.plugins.demos().values())
+        return mounted(Playground(host.formats, demos, host.settings))
+
+
+def mounted(playground: Playground) -> Sequence[BaseRoute]:
+    """Routes of one playground."""
+
+    async def page(_: Request) -> Response:
+        return response(playground.page())
+
+    async def server(_: Request) -> Response:
+        return response(playground.server())
+
+    async def file(request: Request) -> Response:
+        return _found(playground.file(request.path_params["name"]))
+
+    async def sample(request: Request) -> Response:
+        number = request.path_params["number"]
+        return _found(await to_thread.run_sync(playground.sample, number))
+
+    return [
+        Route("/", page),
+        Route("/playground/server.json", server),
+        Route("/playground/samples/{number}", sample),
+        Route("/playground/{name}", file),
+    ]
+
+
+def _found(reply: Reply | None) -> Response:
+    if reply is None:
+        raise HTTPException(404)
+    return response(reply)

@@ -1,0 +1,29 @@
+"""`maskrcnn-server delete`"""
+
+from rich.console import Console
+
+from maskrcnn_handlers.cli.options import Profile, Region
+from maskrcnn_handlers.cli.progress import waiting
+from maskrcnn_sagemaker import endpoints
+from maskrcnn_sagemaker.aws import Aws
+from maskrcnn_sagemaker.commands.deploy import reader, show
+from maskrcnn_sagemaker.commands.options import DryRun, EndpointName
+
+
+def delete(
+    name: EndpointName, region: Region = None, profile: Profile = None, dry_run: DryRun = False
+) -> None:
+    """Remove a SageMaker endpoint and the models and configurations that `deploy` made for it.
+
+    What was uploaded to S3, and what is in the logs, stays.
+    """
+    aws = Aws(region, profile)
+    if dry_run:
+        show(endpoints.removal(reader(aws), name))
+        return
+    console = Console(soft_wrap=True)
+    with waiting(console) as say:
+        endpoints.settled(aws, name, say)
+        calls = endpoints.removal(aws, name)
+        endpoints.perform(aws, name, calls, say)
+    console.print(f"{name} is removed" if calls else f"there is no {name}")

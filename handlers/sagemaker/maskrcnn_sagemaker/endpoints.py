@@ -1,0 +1,239 @@
+"""Endpoints: planned, made, looked at, removed.
+
+What is to be done is planned first, by looking at what is there; a plan is the calls themselves.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeAlias
+
+from maskrcnn_sagemaker import scaling
+from maskrcnn_sagemaker.aws import Aws, Call, Reader
+from maskrcnn_sagemaker.deployment import MADE_HERE, TAG, Deployment
+from maskrcnn_sagemaker.logs import ENDPOINTS, last_lines, with_log
+from maskrcnn_server.errors import DeploymentFailed
+
+POLL_S = 10
+PENDING = frozenset({"Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting"})
+
+Say: TypeAlias = Callable[[str], None]
+"""Called with what is being done, or what an endpoint is doing now."""
+Pause: TypeAlias = Callable[[float], None]
+
+sagemaker = partial(Call, "sagemaker")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Status:
+    """An endpoint as it is."""
+
+    state: str
+    """As SageMaker calls it, such as InService."""
+    hosting: str
+    image: str
+    model_data: str
+    variables: Sequence[str]
+    """The names of the container's environment variables."""
+    failure: str | None
+    log: Sequence[str]
+    """The container's last lines, where it failed."""
+
+
+def plan(aws: Reader, wanted: Deployment) -> list[Call]:
+    """The calls that make the endpoint what it shall be; none if it is so already.
+
+    Raises DeploymentFailed if it is somebody else's.
+    """
+    endpoint, scales = aws.find(_describe(wanted.name)), scaling.current(aws, wanted.name)
+    calls: list[Call] = []
+    if endpoint is not None:
+        _refuse_foreign(aws, endpoint)
+        if endpoint["EndpointStatus"] == "Failed":
+            calls += [*scaling.end(aws, wanted.name), _deletion("Endpoint", wanted.name)]
+            endpoint = scales = None
+    if endpoint is None or _serves_other(endpoint, wanted.config_name):
+        calls += _missing(aws, wanted)
+    if endpoint is None:
+        calls.append(wanted.create_endpoint())
+    elif _serves_other(endpoint, wanted.config_name):
+        # Instances that scale cannot become others of another type.
+        retain = wanted.scaling is not None and _type_now(aws, endpoint) == wanted.instance_type
+        if not retain:
+            calls += scaling.end(aws, wanted.name)
+            scales = None
+        calls.append(wanted.update_endpoint(retain and scales is not None))
+    elif wanted.scaling is None:
+        calls += scaling.end(aws, wanted.name)
+    if wanted.scaling is not None and scales != wanted.scaling:
+        calls += scaling.begin(wanted.name, wanted.scaling)
+    kept = (wanted.config_name, wanted.model_name)
+    return calls + [_deletion(k, n) for k, n in _made_here(aws, wanted.name) if n not in kept]
+
+
+def removal(aws: Reader, name: str) -> list[Call]:
+    """The calls that remove an endpoint and what was made for it; none if nothing is there.
+
+    Raises DeploymentFailed if it is somebody else's.
+    """
+    endpoint = aws.find(_describe(name))
+    calls: list[Call] = []
+    if endpoint is not None:
+        _refuse_foreign(aws, endpoint)
+        calls += [*scaling.end(aws, name), _deletion("Endpoint", name)]
+    return calls + [_deletion(kind, thing) for kind, thing in _made_here(aws, name)]
+
+
+def perform(
+    aws: Aws, name: str, calls: Sequence[Call], say: Say, pause: Pause = time.sleep
+) -> None:
+    """Make the calls of a plan, and wait for the endpoint after each that changes it.
+
+    Raises DeploymentFailed with SageMaker's reason and the container's last lines. What was made
+    until then stays: the next plan goes on from there.
+    """
+    for call in calls:
+        say(call.title)
+        if call.operation.startswith(("Delete", "Deregister")):
+            aws.find(call)
+        else:
+            aws.call(call)
+        if call.operation in ("CreateEndpoint", "UpdateEndpoint", "DeleteEndpoint"):
+            endpoint = settled(aws, name, say, pause)
+            if call.operation != "DeleteEndpoint":
+                _check(aws, name, endpoint, call.parameters["EndpointConfigName"])
+
+
+def settled(aws: Aws, name: str, say: Say, pause: Pause = time.sleep) -> Any | None:
+    """The endpoint when nothing is being done to it any more; None if there is none."""
+    seen = None
+    while True:
+        endpoint = aws.find(_describe(name))
+        state = None if endpoint is None else endpoint["EndpointStatus"]
+        if state != seen and state is not None:
+            say(f"{name}: {state}")
+        seen = state
+        if state not in PENDING:
+            return endpoint
+        pause(POLL_S)
+
+
+def configuration(aws: Aws, name: str) -> tuple[Any, Any] | None:
+    """An endpoint and its configuration; None if there is no such endpoint."""
+    endpoint = aws.find(_describe(name))
+    if endpoint is None:
+        return None
+    named = {"EndpointConfigName": endpoint["EndpointConfigName"]}
+    config = aws.find(sagemaker("DescribeEndpointConfig", named))
+    return endpoint, config or {"ProductionVariants": [{}]}
+
+
+def status(aws: Aws, name: str) -> Status | None:
+    """The endpoint as it is; None if there is none."""
+    found = configuration(aws, name)
+    if found is None:
+        return None
+    endpoint, config = found
+    model_name = config["ProductionVariants"][0].get("ModelName", "unknown")
+    model = aws.find(sagemaker("DescribeModel", {"ModelName": model_name})) or {}
+    container = model.get("PrimaryContainer", {})
+    state = endpoint["EndpointStatus"]
+    return Status(
+        state=state,
+        hosting=_hosting(config, endpoint),
+        image=container.get("Image", "unknown"),
+        model_data=container.get("ModelDataUrl", "unknown"),
+        variables=sorted(container.get("Environment", {})),
+        failure=endpoint.get("FailureReason") or None,
+        log=last_lines(aws, f"{ENDPOINTS}/{name}") if state == "Failed" else (),
+    )
+
+
+def _describe(name: str) -> Call:
+    return sagemaker("DescribeEndpoint", {"EndpointName": name})
+
+
+def _deletion(kind: str, name: str) -> Call:
+    return sagemaker(f"Delete{kind}", {f"{kind}Name": name})
+
+
+def _serves_other(endpoint: Any, config_name: str) -> bool:
+    return bool(
+        endpoint["EndpointConfigName"] != config_name or endpoint["EndpointStatus"] != "InService"
+    )
+
+
+def _missing(aws: Reader, wanted: Deployment) -> Iterator[Call]:
+    """The model and the configuration, where they are not there yet."""
+    if aws.find(sagemaker("DescribeModel", {"ModelName": wanted.model_name})) is None:
+        yield wanted.create_model()
+    named = {"EndpointConfigName": wanted.config_name}
+    if aws.find(sagemaker("DescribeEndpointConfig", named)) is None:
+        yield wanted.create_config()
+
+
+def _check(aws: Aws, name: str, endpoint: Any | None, config_name: str) -> None:
+    """Raise DeploymentFailed unless the endpoint serves what it shall.
+
+    An update that failed leaves it in service with the configuration from before.
+    """
+    endpoint = endpoint or {"EndpointStatus": "gone", "EndpointConfigName": config_name}
+    if not _serves_other(endpoint, config_name):
+        return
+    state, config = endpoint["EndpointStatus"], endpoint["EndpointConfigName"]
+    reason = endpoint.get("FailureReason") or "no reason is given"
+    still = f", with {config} as before" if config != config_name else ""
+    message = f"endpoint {name} is {state}{still}: {reason}"
+    raise DeploymentFailed(with_log(message, last_lines(aws, f"{ENDPOINTS}/{name}")))
+
+
+def _refuse_foreign(aws: Reader, endpoint: Any) -> None:
+    """Raise DeploymentFailed for an endpoint that somebody else made."""
+    if not _tagged(aws, endpoint["EndpointArn"], endpoint["EndpointName"]):
+        raise DeploymentFailed(
+            f"endpoint {endpoint['EndpointName']} was not made by `deploy` (it has no tag {TAG}): "
+            "choose another name"
+        )
+
+
+def _tagged(aws: Reader, arn: str, name: str) -> bool:
+    found = aws.pages(sagemaker("ListTags", {"ResourceArn": arn}), "Tags")
+    return {"Key": TAG, "Value": name} in list(found)
+
+
+def _made_here(aws: Reader, name: str) -> Iterator[tuple[str, str]]:
+    """The configurations and models of an endpoint, configurations first."""
+    for kind in ("EndpointConfig", "Model"):
+        call = sagemaker(f"List{kind}s", {"NameContains": f"{name}-"})
+        for item in list(aws.pages(call, f"{kind}s")):
+            thing = item[f"{kind}Name"]
+            ours = thing.startswith(name) and MADE_HERE.fullmatch(thing.removeprefix(name))
+            if ours and _tagged(aws, item[f"{kind}Arn"], name):
+                yield kind, thing
+
+
+def _type_now(aws: Reader, endpoint: Any) -> str | None:
+    """Of the endpoint's instances, if it has any."""
+    named = {"EndpointConfigName": endpoint["EndpointConfigName"]}
+    config = aws.find(sagemaker("DescribeEndpointConfig", named))
+    return config and config["ProductionVariants"][0].get("InstanceType")
+
+
+def _hosting(config: Any, endpoint: Any) -> str:
+    """In words, what the endpoint runs on."""
+    variant = config["ProductionVariants"][0]
+    now = (endpoint.get("ProductionVariants") or [{}])[0]
+    if serverless := variant.get("ServerlessConfig"):
+        return (
+            f"serverless, {serverless['MemorySizeInMB']} MB, "
+            f"{serverless['MaxConcurrency']} requests at once"
+        )
+    count = now.get("CurrentInstanceCount", variant.get("InitialInstanceCount", "?"))
+    words = f"{count} of {variant.get('InstanceType', 'unknown')}"
+    desired = now.get("DesiredInstanceCount", count)
+    if desired != count:
+        words += f" ({desired} wanted)"
+    if output := config.get("AsyncInferenceConfig", {}).get("OutputConfig", {}):
+        words += f", asynchronous, answers in {output['S3OutputPath']}"
+    return words

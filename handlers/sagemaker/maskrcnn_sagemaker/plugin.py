@@ -1,0 +1,21 @@
+"""The commands that host a model on Amazon SageMaker."""
+
+from collections.abc import Callable
+
+from maskrcnn_server import hookimpl
+from maskrcnn_server.extensions import Command
+
+api_version = "1.2"
+
+
+@hookimpl
+def register_commands(register: Callable[[Command], None]) -> None:
+    """`pack`, `deploy`, `status`, `invoke`, `delete`."""
+    from maskrcnn_sagemaker.commands.delete import delete
+    from maskrcnn_sagemaker.commands.deploy import deploy
+    from maskrcnn_sagemaker.commands.invoke import invoke
+    from maskrcnn_sagemaker.commands.pack import pack
+    from maskrcnn_sagemaker.commands.status import status
+
+    for run in (pack, deploy, status, invoke, delete):
+        register(Command(run.__name__, run, "SageMaker"))

@@ -1,0 +1,1 @@
+"""Preparing, measuring and comparing models and servers."""

@@ -1,0 +1,177 @@
+"""A certificate: what two engines computed of the same pictures, with names and numbers."""
+
+import html
+import json
+import platform
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from maskrcnn_handlers.formats import pictures
+from maskrcnn_server.backend import Image, ModelMetadata
+from maskrcnn_server.detections import Detections
+from maskrcnn_study.verification import Finding, first_difference
+
+PACKAGES = (
+    "maskrcnn-server",
+    "maskrcnn-tensorflow",
+    "tensorflow",
+    "numpy",
+    "opencv-python-headless",
+)
+LEFT_OUT = ("checkout",)
+"""Facts that are of this machine."""
+WIDTH = 480
+"""Pixels of the pictures in the page."""
+STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
+table { border-collapse: collapse; margin: 0.5rem 0 1.5rem; }
+td, th { border-bottom: 1px solid #8884; padding: 0.2rem 0.8rem 0.2rem 0; text-align: left;
+  vertical-align: top; }
+.same { color: #137333; } .differs { color: #b3261e; font-weight: 600; }
+figure { display: inline-block; width: calc(50% - 1rem); margin: 0 0.8rem 1rem 0; }
+figure img { width: 100%; } pre { white-space: pre-wrap; overflow-wrap: anywhere; }
+@media (prefers-color-scheme: dark) { body { background: #161616; color: #ddd; }
+  .same { color: #81c995; } .differs { color: #f2b8b5; } }
+"""
+
+
+@dataclass(frozen=True)
+class Pictured:
+    """One picture, what the original code found in it, and how ours compares."""
+
+    name: str
+    digest: str
+    image: Image
+    findings: Sequence[Finding]
+    noise: Sequence[Finding]
+    """How the original compares with itself, run once more with other threads."""
+    found: Detections
+    original: Detections
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """Everything that was compared."""
+
+    model: str
+    weights: Mapping[str, str]
+    """SHA-256 of each file."""
+    ours: ModelMetadata
+    original: ModelMetadata
+    judged: str
+    """What was compared with the original code: an engine, or an address."""
+    pictured: Sequence[Pictured]
+
+    @property
+    def verdict(self) -> str:
+        """In a sentence."""
+        count = len(self.pictured)
+        where = {p.name: f.stage for p in self.pictured if (f := first_difference(p.findings))}
+        if not where:
+            return f"the same as the original code in {count} of {count} pictures"
+        stages = ", ".join(f"{stage} ({name})" for name, stage in where.items())
+        differ = f"{len(where)} of {count} pictures"
+        return f"differs from the original code in {differ}, first in: {stages}"
+
+    @property
+    def is_same(self) -> bool:
+        """Whether nothing differs beyond float noise."""
+        return all(first_difference(p.findings) is None for p in self.pictured)
+
+    def content(self) -> dict[str, object]:
+        """As JSON."""
+        return {
+            "verdict": self.verdict,
+            "same": self.is_same,
+            "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "model": self.model,
+            "weights": dict(self.weights),
+            "judged": self.judged,
+            "ours": _facts(self.ours),
+            "original": _facts(self.original),
+            "packages": _versions(),
+            "machine": {"python": sys.version.split()[0], "platform": platform.platform()},
+            "pictures": [
+                {
+                    "name": p.name,
+                    "sha256": p.digest,
+                    "size": list(p.found.size),
+                    "stages": [asdict(f) for f in p.findings],
+                    "noise of the original": [asdict(f) for f in p.noise],
+                }
+                for p in self.pictured
+            ],
+        }
+
+    def write(self, folder: Path) -> None:
+        """Write `certificate.json` and `certificate.html`."""
+        folder.mkdir(parents=True, exist_ok=True)
+        content = self.content()
+        (folder / "certificate.json").write_text(json.dumps(content, indent=1) + "\n", "utf-8")
+        (folder / "certificate.html").write_text(self._page(content), "utf-8")
+
+    def _page(self, content: Mapping[str, object]) -> str:
+        kind = "same" if self.is_same else "differs"
+        parts = [
+            "<!doctype html><html lang='en'><meta charset='utf-8'>",
+            "<meta name='viewport' content='width=device-width'>",
+            f"<title>{_text(self.model)}</title><style>{STYLE}</style>",
+            f"<h1>{_text(self.model)}</h1>",
+            f"<p class='{kind}'>{_text(self.judged)}: {_text(self.verdict)}</p>",
+        ]
+        for picture in self.pictured:
+            parts.append(f"<h2>{_text(picture.name)}</h2>")
+            for title, found in (("original", picture.original), ("ours", picture.found)):
+                parts.append(f"<figure><img alt='{title}' src='{self._drawn(picture, found)}'>")
+                parts.append(f"<figcaption>{title}: {len(found)} instances</figcaption></figure>")
+            parts.append(_table(picture))
+        details = {k: v for k, v in content.items() if k != "pictures"}
+        parts.append(f"<h2>Details</h2><pre>{_text(json.dumps(details, indent=1))}</pre></html>")
+        return "\n".join(parts)
+
+    def _drawn(self, picture: Pictured, found: Detections) -> str:
+        drawn = pictures.overlay(picture.image, found, self.original.categories)
+        return pictures.thumbnail(drawn, WIDTH)
+
+
+def figures(finding: Finding) -> str:
+    """A finding's numbers in a line."""
+    return ", ".join(f"{name} {_number(value)}" for name, value in finding.figures.items())
+
+
+def _table(picture: Pictured) -> str:
+    noise = {f.stage: figures(f) for f in picture.noise}
+    head = "<tr><th>stage<th><th>figures" + ("<th>original against itself" if noise else "")
+    rows = [
+        f"<tr><td>{_text(f.stage)}<td class='{'same' if f.same else 'differs'}'>"
+        f"{'same' if f.same else 'differs'}<td>{_text(figures(f))}"
+        + (f"<td>{_text(noise.get(f.stage, ''))}" if noise else "")
+        for f in picture.findings
+    ]
+    return f"<table>{head}{''.join(rows)}</table>"
+
+
+def _number(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:.3g}"
+
+
+def _text(text: str) -> str:
+    return html.escape(text)
+
+
+def _facts(metadata: ModelMetadata) -> dict[str, str]:
+    return {k: v for k, v in metadata.facts.items() if k not in LEFT_OUT}
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found

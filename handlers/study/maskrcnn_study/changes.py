@@ -1,0 +1,37 @@
+"""What another file or precision of a model changes in its detections."""
+
+from rich.table import Table
+
+from maskrcnn_server.agreement import compare
+from maskrcnn_server.backend import Image, Model, PredictOptions
+from maskrcnn_study.evaluation import CocoSet, average_precision
+
+SAME_PLACE = 2.0
+"""Pixels that a box may have moved and still be the same."""
+
+
+def change_in_ap(original: Model, converted: Model, truth: CocoSet, max_pixels: int) -> Table:
+    """The average precision of both, and what changed."""
+    table = Table("average precision", "original", "converted", "change")
+    before, after = (average_precision(m, truth, max_pixels) for m in (original, converted))
+    for kind, value in before.items():
+        table.add_row(kind, f"{value:.4f}", f"{after[kind]:.4f}", f"{after[kind] - value:+.4f}")
+    return table
+
+
+def agreement(original: Model, converted: Model, samples: list[Image]) -> str:
+    """In a sentence, how far both agree on these pictures."""
+    matched = found = 0
+    scores, ious = [0.0], [1.0]
+    for image in samples:
+        (before,), (after,) = (m.predict([image], PredictOptions()) for m in (original, converted))
+        result = compare(after, before, SAME_PLACE)
+        matched += len(result.pairs)
+        found += max(len(before), len(after))
+        scores += result.score_differences.tolist()
+        ious += result.mask_ious.tolist()
+    return (
+        f"{matched} of {found} detections are the same in {len(samples)} sample pictures; scores "
+        f"differ by {max(scores):.4f} at most, the least IoU of masks is {min(ious):.4f} "
+        "(--coco and --images measure the change in AP)"
+    )

@@ -1,0 +1,60 @@
+"""`maskrcnn-server calibrate`"""
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from maskrcnn_handlers.cli.options import BackendName
+from maskrcnn_server import settings as environment
+from maskrcnn_server.backend import Calibrates
+from maskrcnn_server.errors import InvalidModel, InvalidSetting
+from maskrcnn_server.hosting.startup import choose_backend
+from maskrcnn_server.plugins import Plugins
+from maskrcnn_study.changes import agreement
+from maskrcnn_study.samples import Everything, KeepAbove, report_change, samples
+
+
+def calibrate(
+    model: Annotated[Path, typer.Argument(help="Model folder; `int8.json` is written into it.")],
+    pictures: Annotated[
+        Path, typer.Argument(help="Folder of images like those to come; a few dozen are enough.")
+    ],
+    keep_above: KeepAbove = 0.25,
+    everything: Everything = False,
+    backend: BackendName = None,
+) -> None:
+    """Prepare a model for MASKRCNN_PRECISION=int8.
+
+    What each part of the network changes is measured and printed, and parts that change too much
+    stay in float32.
+    """
+    console = Console(soft_wrap=True)
+    if not model.is_dir():
+        raise InvalidModel(f"{model}: no such folder; unpack an archive first")
+    settings = environment.read(model=str(model), backend=backend)
+    chosen = choose_backend(Plugins(), settings)
+    if not isinstance(chosen, Calibrates):
+        raise InvalidSetting(
+            f"backend {chosen.name} does not calibrate; for a model in ONNX: maskrcnn-server "
+            "export MODEL OUT --format onnx --int8 --calibrate IMAGES"
+        )
+    found = list(samples(pictures, settings.max_image_pixels))
+    if not everything:
+        console.print("part of the network: share of what is found that changes with it alone")
+    config = environment.model_config(settings, chosen.name)
+    most_change = None if everything else keep_above
+    written = chosen.calibrate(config, found, most_change, partial(report_change, console))
+    console.print(f"{escape(str(written))} written; serve it with MASKRCNN_PRECISION=int8")
+    before, after = (
+        chosen.load(
+            environment.model_config(
+                settings.model_copy(update={"precision": precision}), chosen.name
+            )
+        )
+        for precision in ("float32", "int8")
+    )
+    console.print(agreement(before, after, found))

@@ -1,0 +1,182 @@
+"""`maskrcnn-server evaluate`"""
+
+import importlib.util
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from maskrcnn_client import Answer, Client, Result
+from maskrcnn_handlers.bulk.journal import Journal
+from maskrcnn_handlers.bulk.running import answers, client_of, one_target
+from maskrcnn_handlers.bulk.sources import Source, file_source
+from maskrcnn_handlers.cli.options import (
+    BackendName,
+    Concurrency,
+    Endpoint,
+    ModelOption,
+    Profile,
+    Region,
+    Restart,
+    Url,
+)
+from maskrcnn_server.errors import InvalidImage, MaskRCNNError
+from maskrcnn_server.store.downloads import sha256
+from maskrcnn_study.evaluation import (
+    KINDS,
+    MAX_DETECTIONS,
+    NUMBERS,
+    SCORE_THRESHOLD,
+    CocoSet,
+    Figures,
+    coco_set,
+    measure,
+    plot,
+    require_pycocotools,
+)
+
+SHOWN_FAILURES = 10
+
+
+def evaluate(
+    annotations: Annotated[Path, typer.Option("--coco", help="Annotations in COCO's format.")],
+    pictures: Annotated[Path, typer.Option("--images", help="Folder of the annotated pictures.")],
+    url: Url = None,
+    endpoint: Endpoint = None,
+    model: ModelOption = None,
+    out: Annotated[Path, typer.Option(help="Folder for results, figures and a picture.")] = Path(
+        "evaluation"
+    ),
+    score_threshold: Annotated[
+        float, typer.Option(min=0, max=1, help="Least score of what is evaluated.")
+    ] = SCORE_THRESHOLD,
+    max_detections: Annotated[
+        int, typer.Option(min=1, help="Instances of a picture, the best.")
+    ] = MAX_DETECTIONS,
+    concurrency: Concurrency = 4,
+    restart: Restart = False,
+    backend: BackendName = None,
+    region: Region = None,
+    profile: Profile = None,
+) -> None:
+    """Measure a server, an endpoint or a model as COCO does: average precision of boxes and masks.
+
+    The pictures go through the real contract. What is answered is kept as it comes; the same
+    command goes on where it was interrupted. Exit code 1 if a picture was not answered.
+    """
+    console = Console(soft_wrap=True)
+    require_pycocotools()
+    target = one_target(url, endpoint, model)
+    truth = coco_set(annotations, pictures)
+    asked = {
+        "target": str(target),
+        "annotations": sha256(annotations),
+        "score_threshold": score_threshold,
+        "max_detections": max_detections,
+    }
+    with Journal(out / "journal.jsonl", asked, restart=restart) as journal:
+        todo = [source for source in _sources(truth) if not journal.has(source)]
+        if len(todo) < len(truth.paths):
+            console.print(
+                f"{len(truth.paths) - len(todo)} of {len(truth.paths)} are answered already"
+            )
+
+        def ask(client: Client, source: Source) -> Answer:
+            return client.predict(
+                source.read(), score_threshold=score_threshold, max_detections=max_detections
+            )
+
+        opening = partial(client_of, console, target, backend, region, profile)
+        found = answers(console, "evaluating", opening, ask, todo, concurrency, len(todo))
+        for source, answer in found:
+            if isinstance(answer, MaskRCNNError):
+                journal.fail(source, answer)
+            else:
+                journal.add(source, answer.to_coco(source.image_id), answer.notes)
+        results, renamed = _by_name(journal.results(), truth.categories)
+        failures = {line["picture"]: line["error"] for line in journal.lines() if "error" in line}
+        changed = sum("notes" in line for line in journal.lines())
+    for name, (theirs, ours) in renamed.items():
+        console.print(f"{escape(name)}: category {theirs} of the model, {ours} of the annotations")
+    (out / "results.json").write_text(json.dumps(results, separators=(",", ":")) + "\n")
+    figures = measure(annotations, results)
+    content = {**asked, "images": len(truth.paths), "failed": failures, "resized": changed}
+    (out / "figures.json").write_text(json.dumps(content | _as_json(figures), indent=1) + "\n")
+    console.print(_numbers_table(figures), _categories_table(figures))
+    drawn = importlib.util.find_spec("matplotlib") is not None
+    if drawn:
+        plot(figures, out / "precision_recall.svg")
+    files = "results.json, figures.json" + (", precision_recall.svg" if drawn else "")
+    console.print(f"{escape(str(out))}: {files}")
+    if changed:
+        console.print(f"[yellow]{changed} pictures were sent smaller than they are[/]")
+    _report(console, failures, len(truth.paths))
+
+
+def _sources(truth: CocoSet) -> Iterator[Source]:
+    """One for each image, also where two are of one file."""
+    for i, path in truth.paths.items():
+        yield replace(file_source(path, i), name=f"{path}#{i}")
+
+
+def _by_name(
+    results: Iterable[Result], categories: Mapping[int, str]
+) -> tuple[list[Result], dict[str, tuple[int, int]]]:
+    """Results with the annotations' ids, found by the categories' names, and where they differ.
+
+    What has a name that the annotations have not keeps its id.
+    """
+    ids = {name: i for i, name in categories.items()}
+    renamed: dict[str, tuple[int, int]] = {}
+    found: list[Result] = []
+    for result in results:
+        theirs, name = result["category_id"], result.get("category_name", "")
+        ours = ids.get(name, theirs)
+        if ours != theirs:
+            renamed[name] = (theirs, ours)
+            result["category_id"] = ours
+        found.append(result)
+    return found, renamed
+
+
+def _as_json(figures: Mapping[str, Figures]) -> dict[str, object]:
+    return {
+        kind: {"numbers": figure.numbers, "per_category_AP": figure.per_category}
+        for kind, figure in figures.items()
+    }
+
+
+def _numbers_table(figures: Mapping[str, Figures]) -> Table:
+    """The twelve numbers."""
+    table = Table("", *(KINDS[kind] for kind in figures), title="COCO", title_justify="left")
+    for name in NUMBERS:
+        table.add_row(name, *(f"{figure.numbers[name]:.4f}" for figure in figures.values()))
+    return table
+
+
+def _categories_table(figures: Mapping[str, Figures]) -> Table:
+    columns = (f"{KINDS[kind]} AP" for kind in figures)
+    table = Table("category", *columns, title="by category", title_justify="left")
+    for name in next(iter(figures.values())).per_category:
+        values = (figure.per_category[name] for figure in figures.values())
+        table.add_row(escape(name), *("-" if v < 0 else f"{v:.4f}" for v in values))
+    return table
+
+
+def _report(console: Console, failures: Mapping[str, Mapping[str, str]], total: int) -> None:
+    """Say what was not answered. Raises InvalidImage if there is any."""
+    for name, error in list(failures.items())[:SHOWN_FAILURES]:
+        said = f"{name}: {error['code']}: {error['message']}"
+        console.print(f"[red]{escape(said)}[/]")
+    if failures:
+        raise InvalidImage(
+            f"{len(failures)} of {total} pictures were not answered, and count as empty; "
+            "the same command tries them again"
+        )

@@ -1,0 +1,116 @@
+"""`maskrcnn-server export`"""
+
+import tempfile
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from maskrcnn_handlers.cli.options import BackendName
+from maskrcnn_handlers.cli.progress import downloading
+from maskrcnn_server import settings as environment
+from maskrcnn_server.backend import Backend, Exports, ModelConfig, Quantizes
+from maskrcnn_server.errors import InvalidModel, InvalidSetting
+from maskrcnn_server.hosting.startup import choose_backend, fetched
+from maskrcnn_server.plugins import Plugins
+from maskrcnn_study.changes import agreement, change_in_ap
+from maskrcnn_study.evaluation import coco_set
+from maskrcnn_study.samples import Everything, KeepAbove, report_change, samples
+
+ONNX = "onnx"
+
+
+def export(
+    model: Annotated[str, typer.Argument(help="Folder, archive, address or zoo name.")],
+    out: Annotated[Path, typer.Argument(help="What to write; it must not be there yet.")],
+    form: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            help="saved_model (TensorFlow Serving) or onnx (for backend onnx, ONNX Runtime, ...).",
+        ),
+    ] = "saved_model",
+    int8: Annotated[
+        bool, typer.Option("--int8", help="Of onnx: in 8-bit integers, with --calibrate.")
+    ] = False,
+    calibrate: Annotated[
+        Path | None,
+        typer.Option(help="Folder of pictures like those to come; a few dozen are enough."),
+    ] = None,
+    keep_above: KeepAbove = 0.25,
+    everything: Everything = False,
+    annotations: Annotated[
+        Path | None,
+        typer.Option("--coco", help="Annotations in COCO's format, to measure what int8 costs."),
+    ] = None,
+    pictures: Annotated[
+        Path | None, typer.Option("--images", help="Folder of the annotated pictures.")
+    ] = None,
+    backend: BackendName = None,
+) -> None:
+    """Write a model for another program, such as TensorFlow Serving.
+
+    With --int8, what each part of the network changes is measured and printed, and parts that
+    change too much stay in float32. A model in ONNX can be quantised, too.
+    """
+    console = Console(soft_wrap=True)
+    plugins = Plugins()
+    if out.exists():
+        raise InvalidSetting(f"{out}: is there already")
+    if int8 != (calibrate is not None) or (int8 and form != ONNX):
+        raise InvalidSetting("--int8 and --calibrate go together, with --format onnx")
+    if (annotations is None) != (pictures is None) or (annotations and not int8):
+        raise InvalidSetting("--coco and --images go together, with --int8")
+    truth = coco_set(annotations, pictures) if annotations and pictures else None
+    calibrated_on = (
+        list(samples(calibrate, environment.read().max_image_pixels)) if calibrate else []
+    )
+    with downloading(console) as progress:
+        settings = fetched(plugins, environment.read(model=model, backend=backend), progress)
+    chosen = choose_backend(plugins, settings)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if not int8:
+        _export(chosen, environment.model_config(settings, chosen.name), form, out)
+        console.print(f"{escape(settings.model)} written to {escape(str(out))} as {form}")
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        config = environment.model_config(settings, chosen.name)
+        if isinstance(chosen, Quantizes):
+            quantizer: Quantizes = chosen
+        else:
+            quantizer = _quantizer(plugins)
+            target = Path(folder) / "float32"
+            _export(chosen, config, form, target)
+            config = ModelConfig(model_dir=target, threads=config.threads)
+        if not everything:
+            console.print("part of the network: share of what is found that changes with it alone")
+        most_change = None if everything else keep_above
+        report = partial(report_change, console)
+        quantizer.quantize(config, calibrated_on, out, most_change, report)
+        console.print(f"{escape(settings.model)} written to {escape(str(out))} as {form}, int8")
+        if out.is_dir():
+            before, after = (
+                quantizer.load(replace(config, model_dir=d)) for d in (config.model_dir, out)
+            )
+            limit = settings.max_image_pixels
+            changed = change_in_ap(before, after, truth, limit) if truth else None
+            console.print(changed or agreement(before, after, calibrated_on))
+
+
+def _export(chosen: Backend, config: ModelConfig, form: str, out: Path) -> None:
+    exporters = chosen.exporters() if isinstance(chosen, Exports) else {}
+    if form not in exporters:
+        known = ", ".join(exporters) or "nothing: take the backend of what trained the model"
+        raise InvalidModel(f"backend {chosen.name} does not write {form}; it writes {known}")
+    exporters[form](config, out)
+
+
+def _quantizer(plugins: Plugins) -> Quantizes:
+    found = next((b for b in plugins.backends().values() if isinstance(b, Quantizes)), None)
+    if found is None:
+        raise InvalidSetting("no backend that quantises is installed: pip install ./backends/onnx")
+    return found

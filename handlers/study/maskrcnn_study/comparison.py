@@ -1,0 +1,130 @@
+"""What two models, or two servers, make of the same pictures."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from maskrcnn_client import Answer
+from maskrcnn_server.agreement import mask_ious
+
+LEAST_IOU = 0.5
+"""Of the boxes of two detections that are of the same thing."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How two answers to one picture differ."""
+
+    pairs: list[tuple[int, int]]
+    """Of detections in both: the same category's name, and boxes that overlap."""
+    only_a: list[int]
+    only_b: list[int]
+    score_drifts: NDArray[np.float64]
+    """Of each pair, B's score less A's."""
+    box_ious: NDArray[np.float64]
+    mask_ious: NDArray[np.float64]
+    """Empty if either has no masks."""
+
+    @property
+    def disagreement(self) -> float:
+        """0: none. One for each detection that the other has not, less for those that differ."""
+        return (
+            len(self.only_a)
+            + len(self.only_b)
+            + float(np.abs(self.score_drifts).sum())
+            + float((1 - self.box_ious).sum())
+            + float((1 - self.mask_ious).sum())
+        )
+
+
+@dataclass
+class Totals:
+    """Of all pictures that were compared."""
+
+    pictures: int = 0
+    matched: int = 0
+    only_a: int = 0
+    only_b: int = 0
+    score_drifts: list[float] = field(default_factory=list)
+    box_ious: list[float] = field(default_factory=list)
+    mask_ious: list[float] = field(default_factory=list)
+
+    def add(self, difference: Difference) -> None:
+        """One more picture."""
+        self.pictures += 1
+        self.matched += len(difference.pairs)
+        self.only_a += len(difference.only_a)
+        self.only_b += len(difference.only_b)
+        self.score_drifts += difference.score_drifts.tolist()
+        self.box_ious += difference.box_ious.tolist()
+        self.mask_ious += difference.mask_ious.tolist()
+
+    @property
+    def agreement(self) -> float:
+        """The share of all detections that both have; 1 if there are none."""
+        total = self.matched + self.only_a + self.only_b
+        return self.matched / total if total else 1.0
+
+    def figures(self) -> dict[str, float]:
+        """Everything in numbers."""
+        drifts = np.abs(self.score_drifts)
+        return {
+            "pictures": self.pictures,
+            "matched": self.matched,
+            "only A": self.only_a,
+            "only B": self.only_b,
+            "agreement": self.agreement,
+            **_spread("score drift", drifts, worst=1.0),
+            "score drift, signed mean": float(np.mean(self.score_drifts)) if len(drifts) else 0.0,
+            **_spread("box IoU", np.array(self.box_ious), worst=0.0),
+            **_spread("mask IoU", np.array(self.mask_ious), worst=0.0),
+        }
+
+
+def difference(a: Answer, b: Answer, least_iou: float = LEAST_IOU) -> Difference:
+    """Match what overlaps most first, one to one."""
+    ious = box_ious(a.boxes, b.boxes)
+    ious[np.array(a.names)[:, None] != np.array(b.names)[None]] = 0
+    remaining = ious.copy()
+    pairs = []
+    while remaining.size and remaining.max() >= least_iou:
+        i, j = divmod(int(remaining.argmax()), remaining.shape[1])
+        pairs.append((i, j))
+        remaining[i, :] = remaining[:, j] = -1
+    pairs.sort()
+    ours, theirs = [i for i, _ in pairs], [j for _, j in pairs]
+    return Difference(
+        pairs=pairs,
+        only_a=sorted(set(range(len(a))) - set(ours)),
+        only_b=sorted(set(range(len(b))) - set(theirs)),
+        score_drifts=b.scores[theirs].astype(np.float64) - a.scores[ours],
+        box_ious=ious[ours, theirs],
+        mask_ious=mask_ious(a.detections.masks, b.detections.masks, pairs),
+    )
+
+
+def box_ious(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Intersection over union (N, M) of boxes (N, 4) and (M, 4)."""
+    one, other = a[:, None].astype(np.float64), b[None].astype(np.float64)
+    low, high = np.maximum(one[..., :2], other[..., :2]), np.minimum(one[..., 2:], other[..., 2:])
+    both = (high - low).clip(0).prod(axis=2)
+    areas = [(boxes[..., 2:] - boxes[..., :2]).prod(axis=2) for boxes in (one, other)]
+    union = areas[0] + areas[1] - both
+    ious: NDArray[np.float64] = np.divide(both, union, out=np.zeros(union.shape), where=union > 0)
+    return ious
+
+
+def _spread(
+    name: str, values: Sequence[float] | NDArray[np.float64], worst: float
+) -> dict[str, float]:
+    """Mean, what all but a twentieth are better than, and the worst (1: the largest)."""
+    if not len(values):
+        return {}
+    percentile, end = (95, np.max) if worst else (5, np.min)
+    return {
+        f"{name}, mean": float(np.mean(values)),
+        f"{name}, p{percentile}": float(np.percentile(values, percentile)),
+        f"{name}, {'max' if worst else 'min'}": float(end(values)),
+    }

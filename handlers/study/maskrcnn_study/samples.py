@@ -1,0 +1,51 @@
+"""Images that a network is calibrated on, and how what integers change is asked and printed."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, TypeAlias
+
+import typer
+from rich.console import Console
+
+from maskrcnn_handlers.request import images
+from maskrcnn_server.backend import Image, LayerChange
+from maskrcnn_server.errors import InvalidImage, InvalidSetting
+
+MAX_SAMPLES = 64
+"""Number of images to calibrate on; more do not change the ranges of activations any more."""
+KeepAbove: TypeAlias = Annotated[
+    float,
+    typer.Option(
+        min=0,
+        help="A part of the network that changes a larger share of what is found than this "
+        "stays in float32.",
+    ),
+]
+Everything: TypeAlias = Annotated[
+    bool, typer.Option("--all", help="Quantise every part, and measure none.")
+]
+ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+
+
+def samples(folder: Path, max_pixels: int) -> Iterator[Image]:
+    """Up to `MAX_SAMPLES` images of a folder, evenly from first to last.
+
+    Raises InvalidSetting if there are none, InvalidImage for one that cannot be read.
+    """
+    if not folder.is_dir():
+        raise InvalidSetting(f"{folder}: no such folder")
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in ENDINGS)
+    if not paths:
+        raise InvalidSetting(f"{folder}: there are no pictures in it ({', '.join(ENDINGS)})")
+    step = -(-len(paths) // MAX_SAMPLES)
+    for path in paths[::step]:
+        try:
+            yield images.decode(path.read_bytes(), max_pixels)
+        except InvalidImage as error:
+            raise InvalidImage(f"{path}: {error.message}") from None
+
+
+def report_change(console: Console, change: LayerChange) -> None:
+    """Print what integers change in one part of a network."""
+    kept = "  stays in float32" if change.kept else ""
+    console.print(f"{change.name:28} {change.share:7.4f}{kept}")

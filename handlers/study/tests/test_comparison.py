@@ -1,0 +1,104 @@
+"""Which detections of two answers are the same, and which pictures are the worst."""
+
+from collections.abc import Sequence
+from io import BytesIO
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from maskrcnn_client import Answer
+from maskrcnn_server.categories import Category
+from maskrcnn_server.detections import Detections
+from maskrcnn_server.masks import BitMasks
+from maskrcnn_study.comparison import Totals, box_ious, difference
+from maskrcnn_study.gallery import Gallery, in_words
+
+SIZE = (20, 30)
+
+
+def answer(
+    *boxes: Sequence[float], names: str = "", scores: Sequence[float] = (), masks: bool = True
+) -> Answer:
+    """Each box filled, its category named by a letter, all `a` if none are given."""
+    letters = names or "a" * len(boxes)
+    corners = np.array(boxes, np.float32).reshape(-1, 4)
+    bitmaps = np.zeros((len(boxes), *SIZE), np.bool_)
+    for bitmap, (x1, y1, x2, y2) in zip(bitmaps, corners.astype(int), strict=True):
+        bitmap[y1:y2, x1:x2] = True
+    known = {letter: ord(letter) - 96 for letter in letters}
+    file = BytesIO()
+    PIL.Image.new("RGB", SIZE[::-1]).save(file, "PNG")
+    found = Detections(
+        size=SIZE,
+        boxes=corners,
+        scores=np.array(scores or [0.5] * len(boxes), np.float32),
+        category_ids=np.array([known[letter] for letter in letters], np.int64),
+        masks=BitMasks(bitmaps) if masks else None,
+    )
+    categories = tuple(Category(i, letter, i) for letter, i in known.items())
+    return Answer(found, categories, (), file.getvalue())
+
+
+def test_iou_is_what_both_have_of_what_either_has() -> None:
+    one = np.array([[0, 0, 10, 10], [5, 5, 5, 5]], np.float32)
+    other = np.array([[0, 0, 10, 10], [5, 0, 15, 10], [20, 0, 30, 10]], np.float32)
+    expected = np.array([[1, 1 / 3, 0], [0, 0, 0]])
+    np.testing.assert_allclose(box_ious(one, other), expected)
+    np.testing.assert_allclose(box_ious(other, one), expected.T)
+
+
+def test_what_overlaps_most_is_matched_first() -> None:
+    a = answer([0, 0, 10, 10], [1, 0, 11, 10])
+    b = answer([1, 0, 11, 10], [20, 10, 30, 20])
+    found = difference(a, b)
+    assert (found.pairs, found.only_a, found.only_b) == ([(1, 0)], [0], [1])
+    assert found.mask_ious.tolist() == found.box_ious.tolist() == [1]
+
+
+def test_categories_are_the_same_by_name() -> None:
+    """Two models may number them differently."""
+    a, b = answer([0, 0, 10, 10], names="a"), answer([0, 0, 10, 10], names="b")
+    assert difference(a, b).pairs == []
+    renumbered = Answer(b.detections, (Category(2, "a", 2),), (), b.picture)
+    assert difference(a, renumbered).pairs == [(0, 0)]
+
+
+def test_scores_drift_from_a_to_b() -> None:
+    found = difference(
+        answer([0, 0, 10, 10], scores=[0.75]), answer([0, 0, 10, 10], scores=[0.25], masks=False)
+    )
+    assert found.score_drifts.tolist() == [-0.5]
+    assert found.mask_ious.size == 0
+    assert found.disagreement == 0.5
+
+
+def test_answers_with_nothing_in_them_agree() -> None:
+    found = difference(answer(), answer())
+    totals = Totals()
+    totals.add(found)
+    assert (found.disagreement, totals.agreement) == (0, 1)
+    assert totals.figures()["pictures"] == 1
+    assert difference(answer([0, 0, 9, 9]), answer()).only_a == [0]
+
+
+def test_what_differs_is_said() -> None:
+    a = answer([0, 0, 10, 10], [20, 0, 30, 10], [0, 12, 8, 20], scores=[0.9, 0.8, 0.7])
+    b = answer([0, 0, 10, 12], [20, 0, 30, 10], scores=[0.9, 0.5])
+    assert in_words(a, b, difference(a, b)) == [
+        "only A: a 0.70",
+        "a 0.90 and 0.90: box IoU 0.83, mask IoU 0.83",
+        "a 0.80 and 0.50",
+    ]
+
+
+@pytest.mark.parametrize("order", [(1, 2, 3, 0), (3, 2, 1, 0), (2, 0, 3, 1)])
+def test_the_page_has_the_worst_and_no_more(order: tuple[int, ...]) -> None:
+    gallery = Gallery(2)
+    for surplus in order:
+        a, b = answer(*[[0, 0, 5, 5]] * surplus), answer()
+        gallery.add(f"picture {surplus}", a, b, difference(a, b))
+    page = gallery.page("A", "B", Totals())
+    assert page.index("picture 3") < page.index("picture 2")
+    assert "picture 1" not in page
+    assert "picture 0" not in page

@@ -1,0 +1,132 @@
+"""The handler that TorchServe's worker loads. It moves bytes, and decides nothing.
+
+TorchServe takes the one class of this module, and calls it from one thread.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from functools import partial
+from http import HTTPStatus
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from maskrcnn_handlers.observe import request_ids
+from maskrcnn_handlers.service import Reply, Service
+from maskrcnn_server import settings as environment
+from maskrcnn_server.errors import DeadlineExceeded, MaskRCNNError, StartupError
+from maskrcnn_server.hosting.startup import log_progress, open_model
+from maskrcnn_server.plugins import Plugins
+from maskrcnn_torchserve.together import BatchScheduler
+
+SECTION = "maskrcnn"
+"""Of `model-config.yaml`: `model` and `backend` as on the command line, the working `directory`,
+and `status`, a file to write how loading ended."""
+ATTRIBUTES = "x-amzn-sagemaker-custom-attributes"
+ANSWERED = "x-maskrcnn-answered"
+"""Response header by which a reply of this handler is told from TorchServe's own."""
+CAME = "x-maskrcnn-came"
+"""Request header: when the request came, on this machine's monotonic clock."""
+FORM = "x-maskrcnn-form"
+"""Request header: the content type of a form, which TorchServe would take apart if it knew."""
+STAND_IN = "STANDS_IN_FOR_PYTORCH"
+"""Name in a module `torch` that is not PyTorch."""
+
+if TYPE_CHECKING:  # a class beside the handler would be one too many for TorchServe
+
+    class Context(Protocol):
+        """What TorchServe hands over beside the data: the part of it that is used."""
+
+        model_yaml_config: Mapping[str, Any]
+
+        @property
+        def system_properties(self) -> Mapping[str, Any]: ...
+        def get_all_request_header(self, idx: int) -> Mapping[str, object]: ...
+        def set_response_status(self, code: int, phrase: str, idx: int) -> None: ...
+        def set_response_content_type(self, idx: int, value: str) -> None: ...
+        def set_response_header(self, idx: int, key: str, value: str) -> None: ...
+
+
+class MaskRCNNHandler:
+    """Answers requests with the model that the archive's `model-config.yaml` names."""
+
+    def initialize(self, context: Context) -> None:
+        """Load the model, and run it once.
+
+        Raises StartupError, after which TorchServe tries again.
+        """
+        _forget_stand_in(Path(context.system_properties["model_dir"]))
+        given = context.model_yaml_config[SECTION]
+        os.chdir(given["directory"])
+        status = Path(given["status"])
+        try:
+            self._load(given["model"], given["backend"])
+        except Exception as error:
+            kind = error if isinstance(error, MaskRCNNError) else StartupError
+            _tell(status, json.dumps({"code": kind.code, "message": str(error)}).encode())
+            raise
+        _tell(status, self._service.ping().body)
+
+    def handle(self, data: Sequence[Mapping[str, object]], context: Context) -> list[bytes]:
+        """Answer the requests of a batch: a body for each, its status and headers in `context`."""
+        replies = self._scheduler.together(
+            [
+                partial(self._reply, item, context.get_all_request_header(index))
+                for index, item in enumerate(data)
+            ]
+        )
+        for index, reply in enumerate(replies):
+            phrase = HTTPStatus(reply.status).phrase
+            context.set_response_status(reply.status, phrase, index)
+            context.set_response_content_type(index, reply.content_type)
+            for name, value in {**reply.headers, ANSWERED: "true"}.items():
+                context.set_response_header(index, name, value)
+        return [reply.body for reply in replies]
+
+    def _load(self, model: str, backend: str) -> None:
+        settings = environment.read(model=model, backend=backend)
+        self._timeout_s = settings.timeout_s
+        logging.getLogger().setLevel(settings.log_level.upper())
+        plugins = Plugins()
+        self._service = Service(plugins.formats(), settings)
+        self._scheduler = BatchScheduler(open_model(plugins, settings, log_progress))
+        self._service.start(self._scheduler)
+
+    def _reply(self, item: Mapping[str, object], headers: Mapping[str, object]) -> Reply:
+        found = {name.lower(): str(value) for name, value in headers.items()}
+        with request_ids.assigned(found.get(request_ids.HEADER.lower(), "")):
+            return self._identified_reply(item, found)
+
+    def _identified_reply(self, item: Mapping[str, object], found: Mapping[str, str]) -> Reply:
+        if time.monotonic() - float(found.get(CAME, "inf")) > self._timeout_s:
+            late = DeadlineExceeded(
+                f"the model was busy for {self._timeout_s:g} s; the request did not run",
+                timeout_s=self._timeout_s,
+            )
+            return self._service.refuse(late)
+        body = item.get("body")
+        return self._service.invoke(
+            bytes(body) if isinstance(body, (bytes, bytearray)) else b"",
+            found.get(FORM) or found.get("content-type", ""),
+            found.get("accept", ""),
+            found.get(ATTRIBUTES, ""),
+        )
+
+
+def _tell(status: Path, content: bytes) -> None:
+    """Tell who started TorchServe how loading ended; nothing else would."""
+    unfinished = status.with_suffix(".unfinished")
+    unfinished.write_bytes(content)
+    unfinished.replace(status)
+
+
+def _forget_stand_in(folder: Path) -> None:
+    """Take back the module that let TorchServe import `torch`: nobody else is to find it."""
+    if hasattr(sys.modules.get("torch"), STAND_IN):
+        del sys.modules["torch"]
+        sys.path[:] = [path for path in sys.path if Path(path).resolve() != folder.resolve()]

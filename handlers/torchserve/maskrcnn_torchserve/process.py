@@ -1,0 +1,208 @@
+"""TorchServe's processes: started with a model, watched, asked and ended."""
+
+import contextlib
+import importlib.util
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPException, HTTPMessage
+from pathlib import Path
+
+from maskrcnn_server import settings as environment
+from maskrcnn_server.errors import StartupError
+from maskrcnn_server.hosting.startup import choose_backend, fetched, log_progress
+from maskrcnn_server.plugins import Plugins
+from maskrcnn_server.settings import Settings
+from maskrcnn_torchserve import files
+from maskrcnn_torchserve.files import Options
+
+JAVA = 17
+INSTALL_JAVA = f"install Java {JAVA} or newer, such as: apt-get install default-jre-headless"
+POLL_S = 0.1
+WATCH_S = 2.0
+PING_S = 10
+END_S = 5
+"""For TorchServe to end when nobody waits for it any more."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What TorchServe sent."""
+
+    status: int
+    headers: HTTPMessage
+    body: bytes
+
+
+class TorchServe:
+    """One TorchServe, whose processes are a group of their own: signals come from here only.
+
+    Its files go into `folder`. Raises StartupError if it or its Java is not installed.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._command = command(folder)
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._ending = threading.Event()
+
+    def run(
+        self,
+        plugins: Plugins,
+        settings: Settings,
+        options: Options,
+        loaded: Callable[[bytes], None],
+    ) -> None:
+        """Start TorchServe, and return when `end` is called.
+
+        `loaded` is called with what `/ping` of a server with this model says. Raises StartupError
+        if there is no such model, and when TorchServe or its worker ends.
+        """
+        self._start(plugins, settings, options)
+        waiting = True
+        while not self._ending.wait(POLL_S if waiting else WATCH_S):
+            self._check()
+            if waiting and self._status.exists():
+                waiting = False
+                loaded(_successful(self._status.read_bytes()))
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout_s: float | None = None,
+    ) -> Answer:
+        """What TorchServe answers. Raises OSError or HTTPException if it does not."""
+        connection = _Connection(files.inference_socket(self._folder), timeout_s)
+        with contextlib.closing(connection):
+            connection.request(method, path, body, headers or {})
+            response = connection.getresponse()
+            return Answer(response.status, response.headers, response.read())
+
+    def end(self) -> None:
+        """End it, its worker, and whatever that started."""
+        self._ending.set()
+        with self._lock:
+            process = self._process
+        if process is None:
+            return
+        process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(END_S)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+    @property
+    def ended(self) -> bool:
+        """Whether `end` was called."""
+        return self._ending.is_set()
+
+    @property
+    def _status(self) -> Path:
+        return self._folder / "status"
+
+    def _start(self, plugins: Plugins, settings: Settings, options: Options) -> None:
+        settings = fetched(plugins, settings, log_progress)
+        config = {
+            "model": str(Path(settings.model).resolve()),
+            "backend": choose_backend(plugins, settings).name,
+            "directory": str(Path.cwd()),
+            "status": str(self._status),
+        }
+        stand_in = importlib.util.find_spec("torch") is None
+        files.write(self._folder, settings, options, config, stand_in)
+        with self._lock:
+            if not self._ending.is_set():
+                self._process = subprocess.Popen(
+                    self._command,
+                    cwd=self._folder,
+                    stdin=subprocess.DEVNULL,
+                    stdout=sys.stderr.fileno(),
+                    start_new_session=True,
+                )
+
+    def _check(self) -> None:
+        """Raises StartupError if TorchServe ended, or gave its worker up."""
+        code = None if self._process is None else self._process.poll()
+        if code is not None:
+            raise StartupError(f"TorchServe ended with exit code {code}; its last lines say why")
+        try:
+            status = self.ask("GET", "/ping", timeout_s=PING_S).status
+        except (OSError, HTTPException):
+            return
+        if status >= 500:
+            raise StartupError("TorchServe's worker does not run; its last lines say why")
+
+
+class _Connection(HTTPConnection):
+    def __init__(self, path: Path, timeout_s: float | None) -> None:
+        super().__init__("torchserve", timeout=timeout_s)
+        self._path = str(path)
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
+def _successful(status: bytes) -> bytes:
+    """What the worker told, unless that is an error: then it is raised here."""
+    told = json.loads(status)
+    if "code" in told:
+        kinds = {kind.code: kind for kind in StartupError.__subclasses__()}
+        raise kinds.get(told["code"], StartupError)(told["message"])
+    return status
+
+
+def command(folder: Path) -> list[str]:
+    """How TorchServe is started on the files in `folder`.
+
+    Raises StartupError, with what is to be installed.
+    """
+    spec = importlib.util.find_spec("ts")
+    home = Path(spec.origin).parents[1] if spec is not None and spec.origin else None
+    if home is None or not (home / "ts/frontend/model-server.jar").exists():
+        raise StartupError("TorchServe is not installed: pip install 'maskrcnn-server[torchserve]'")
+    return [
+        # Should this process be killed, then TorchServe ends too, and its worker after it.
+        *("setpriv", "--pdeathsig", "TERM"),
+        # It would win over the settings written here.
+        *("env", "-u", "TS_CONFIG_FILE"),
+        _java(),
+        f"-Dmodel_server_home={home}",
+        f"-Djava.io.tmpdir={folder / 'tmp'}",
+        f"-Dlog4j.configurationFile=file://{folder / 'log4j2.xml'}",
+        "-XX:+ExitOnOutOfMemoryError",
+        *("-cp", f"{home}/ts/frontend/*"),
+        "org.pytorch.serve.ModelServer",
+        *("--python", sys.executable),
+        *("-f", str(folder / "config.properties")),
+        *("-s", str(folder / "store")),
+        "-ncs",
+    ]
+
+
+def _java() -> str:
+    """The Java to use: JAVA_HOME's, as TorchServe does, or the one on the path."""
+    home = environment.without_settings().get("JAVA_HOME")
+    java = shutil.which(f"{home}/bin/java" if home else "java")
+    if java is None:
+        where = f"in JAVA_HOME, {home}" if home else "on the path"
+        raise StartupError(f"TorchServe needs Java, and none is {where}: {INSTALL_JAVA}")
+    said = subprocess.run([java, "-version"], capture_output=True, text=True, check=False).stderr
+    version = re.search(r'version "(\d+)', said)
+    if version is None or int(version[1]) < JAVA:
+        raise StartupError(f"TorchServe needs another Java than {java}: {INSTALL_JAVA}")
+    return java

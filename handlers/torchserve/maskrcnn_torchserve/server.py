@@ -1,0 +1,157 @@
+"""The native server's port with TorchServe behind it: it answers for TorchServe what that cannot.
+
+TorchServe's own `/ping` is 200 before its model is loaded, its own errors are not the contract's,
+and it cannot stop listening while it finishes what was asked.
+"""
+
+import json
+import logging
+import tempfile
+import threading
+import time
+from collections.abc import Mapping
+from http.client import HTTPException
+from io import BytesIO
+from pathlib import Path
+
+import PIL.Image
+
+from maskrcnn_handlers.http import server
+from maskrcnn_handlers.http.host import Host
+from maskrcnn_handlers.http.model_management import ModelManagement
+from maskrcnn_handlers.observe import request_ids, tracing
+from maskrcnn_handlers.request import requests
+from maskrcnn_handlers.service import SERVER_TIMING, Reply, Service
+from maskrcnn_server.errors import (
+    BackendFailed,
+    InvalidSetting,
+    MaskRCNNError,
+    ModelNotFound,
+    NotReady,
+    QueueFull,
+    StartupError,
+)
+from maskrcnn_server.formats import Format
+from maskrcnn_server.hosting.caller import Caller
+from maskrcnn_server.plugins import Plugins
+from maskrcnn_server.settings import Settings
+from maskrcnn_torchserve.files import Options
+from maskrcnn_torchserve.handler import ANSWERED, ATTRIBUTES, CAME, FORM
+from maskrcnn_torchserve.process import TorchServe
+
+logger = logging.getLogger(__name__)
+
+
+def serve(plugins: Plugins, settings: Settings, options: Options) -> None:
+    """Serve until SIGTERM or SIGINT; then finish what is running, and return.
+
+    Raises StartupError if TorchServe or Java is missing, the model cannot be loaded, the port
+    cannot be listened on, or TorchServe ends by itself.
+    """
+    if settings.multi_model:
+        raise InvalidSetting("MASKRCNN_MULTI_MODEL=true: with TorchServe there is one model")
+    start = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="maskrcnn-", ignore_cleanup_errors=True) as folder:
+        torchserve = TorchServe(Path(folder))
+        at_once = settings.max_waiting + options.batch_size
+        formats = plugins.formats()
+        service = Forwarding(formats, settings, torchserve, at_once)
+
+        def loaded(ping: bytes) -> None:
+            service.forward(ping)
+            logger.info("ready after %.1f s", time.monotonic() - start)
+
+        try:
+            server.listen(
+                Host(service, formats, plugins, settings),
+                ModelManagement(None),
+                at_once,
+                lambda: torchserve.run(plugins, settings, options, loaded),
+            )
+        finally:
+            torchserve.end()
+            service.close(timeout_s=0)
+
+
+class Forwarding(Service):
+    """A service that lets TorchServe answer, `at_once` requests at a time; more are refused."""
+
+    def __init__(
+        self,
+        formats: Mapping[str, Format],
+        settings: Settings,
+        torchserve: TorchServe,
+        at_once: int,
+    ) -> None:
+        super().__init__(formats, settings, tracing.opened(settings))
+        self._torchserve = torchserve
+        self._free = threading.Semaphore(at_once)
+        self._max_waiting = settings.max_waiting
+        self._ping: Reply | None = None
+
+    def forward(self, ping: bytes) -> None:
+        """Once an inference went through: answer, and say this when asked whether that is so.
+
+        Raises StartupError if no inference goes through.
+        """
+        file = BytesIO()
+        PIL.Image.new("RGB", (8, 8)).save(file, "PNG")
+        try:
+            first = self._asked(file.getvalue(), "image/png", "", "")
+        except MaskRCNNError as error:
+            why = error.__cause__ or error
+            raise StartupError(f"the first inference through TorchServe failed: {why}") from error
+        if first.status != 200:
+            said = first.body.decode(errors="replace")
+            raise StartupError(f"the first inference through TorchServe failed: {said}")
+        self._ping = Reply(200, ping)
+
+    def ping(self) -> Reply:
+        return self._ping or super().ping()
+
+    def _answer(
+        self,
+        body: bytes,
+        content_type: str,
+        accept: str,
+        attributes: str,
+        model: str | None,
+        caller: Caller,  # noqa: ARG002 (TorchServe is not told who leaves)
+    ) -> Reply:
+        if self._ping is None:
+            raise NotReady("the model is loading")
+        if model is not None:
+            raise ModelNotFound(f"no model {model} is loaded", model_name=model)
+        if not self._free.acquire(blocking=False):
+            limit = self._max_waiting
+            raise QueueFull(
+                f"{limit} requests are waiting already; try again in a second",
+                max_waiting=limit,
+                retry_after_s=1,
+            )
+        try:
+            return self._asked(body, content_type, accept, attributes)
+        finally:
+            self._free.release()
+
+    def _asked(self, body: bytes, content_type: str, accept: str, attributes: str) -> Reply:
+        """TorchServe's answer. Raises BackendFailed for an error of its own, and NotReady."""
+        headers = {"content-type": content_type, "accept": accept, ATTRIBUTES: attributes}
+        given = {name: value for name, value in headers.items() if value}
+        if content_type.strip().lower().startswith(requests.FORM):
+            given |= {"content-type": "application/octet-stream", FORM: content_type}
+        given[CAME] = str(time.monotonic())
+        given[request_ids.HEADER] = request_ids.current()
+        try:
+            answer = self._torchserve.ask("POST", "/invocations", body, given)
+        except (OSError, HTTPException) as error:
+            if self._torchserve.ended:
+                raise NotReady("the server is shutting down; the request took too long") from error
+            raise BackendFailed("TorchServe failed on this request") from error
+        if ANSWERED not in answer.headers:
+            said = " ".join(answer.body.decode(errors="replace").split())
+            cause = RuntimeError(f"TorchServe answered {answer.status}: {said}")
+            raise BackendFailed("TorchServe failed on this request") from cause
+        code = "" if answer.status == 200 else json.loads(answer.body)["error"]["code"]
+        told = {name: answer.headers[name] for name in (SERVER_TIMING,) if name in answer.headers}
+        return Reply(answer.status, answer.body, answer.headers["content-type"], told, code)

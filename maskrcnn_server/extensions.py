@@ -1,0 +1,30 @@
+"""What plugins add to the program and to the server: commands and routes."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command of the program `maskrcnn-server`."""
+
+    name: str
+    run: Callable[..., None]
+    """Function that Typer calls: its parameters are the options, its docstring is the help text."""
+    group: str = "Others"
+    """Heading under which `--help` lists it."""
+
+
+class Routes(Protocol):
+    """Routes of the HTTP server."""
+
+    @property
+    def name(self) -> str:
+        """Lower-case letters, digits, - and _."""
+
+    def routes(self, host: Any, /) -> Sequence[Any]:
+        """Starlette routes that answer for a server (`maskrcnn_handlers.http.host.Host`).
+
+        Called once at start-up, before a model is loaded.
+        """

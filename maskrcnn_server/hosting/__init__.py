@@ -1,0 +1,1 @@
+"""Models in memory, and the requests that wait for them."""

@@ -1,0 +1,188 @@
+"""How a server ends: on a signal in each of its states, and when it cannot start.
+
+The model needs no framework, and takes as long as the test says.
+"""
+
+from __future__ import annotations
+
+import signal
+import socket
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+
+if TYPE_CHECKING:
+    from server_fixtures import Install, Server
+
+PNG = {"Content-Type": "image/png"}
+PROMPT_S = 10
+"""What waits for nothing, or for three seconds at most, ends within this on a busy machine, too."""
+
+SLOW = """
+import os, time
+from maskrcnn_server import hookimpl
+from maskrcnn_server.testing import FakeBackend
+
+class Slow(FakeBackend):
+    name = "slow"
+
+    def load(self, config):
+        time.sleep(float(os.environ.get("SLOW_LOAD_S", "0")))
+        model = super().load(config)
+        predict = model.predict
+
+        def slowly(images, options):
+            if images[0].shape[0] < 100:  # not the one that warms up
+                time.sleep(float(os.environ.get("SLOW_PREDICT_S", "0")))
+            return predict(images, options)
+
+        model.predict = slowly
+        return model
+
+@hookimpl
+def register_backends(register):
+    register(Slow())
+"""
+
+
+@pytest.fixture
+def slow(start: Callable[..., Server], install: Install, tmp_path: Path) -> Callable[..., Server]:
+    """Starts a server without TensorFlow, whose model may take its time."""
+
+    def server(port: int = 0, **variables: str) -> Server:
+        options = ("--model", str(tmp_path), "--backend", "slow")
+        return start(tmp_path, *options, env=install(SLOW, **variables), port=port)
+
+    return server
+
+
+def post(server: Server, data: bytes) -> int:
+    return httpx.post(
+        f"{server.url}/invocations", content=data, headers=PNG, timeout=60
+    ).status_code
+
+
+def running(pool: ThreadPoolExecutor, server: Server, data: bytes) -> Future[int]:
+    """A request that has reached the server, but not its end."""
+    request = pool.submit(post, server, data)
+    time.sleep(0.5)
+    assert not request.done()
+    return request
+
+
+def test_a_signal_while_requests_run_lets_them_finish(
+    slow: Callable[..., Server], pool: ThreadPoolExecutor, png: bytes
+) -> None:
+    server = slow(SLOW_PREDICT_S="2")
+    server.wait_for(200)
+    requests = [running(pool, server, png), running(pool, server, png)]
+    code, seconds = server.end()
+    assert [request.result() for request in requests] == [200, 200]
+    assert code == 0, server.log.read_text()
+    assert seconds < 25
+
+
+def test_of_twenty_requests_in_flight_a_signal_loses_none(
+    slow: Callable[..., Server], pool: ThreadPoolExecutor, png: bytes
+) -> None:
+    server = slow(SLOW_PREDICT_S="0.4")
+    server.wait_for(200)
+    requests = [pool.submit(post, server, png) for _ in range(20)]
+    time.sleep(1)
+    assert not all(request.done() for request in requests)
+    code, seconds = server.end()
+    assert [request.result() for request in requests] == [200] * 20
+    assert code == 0, server.log.read_text()
+    assert seconds < 25
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["term", "int"])
+def test_a_signal_while_idle_ends_the_server(
+    slow: Callable[..., Server], number: signal.Signals
+) -> None:
+    server = slow()
+    server.wait_for(200)
+    code, seconds = server.end(number)
+    assert code == 0, server.log.read_text()
+    assert seconds < PROMPT_S
+
+
+def test_a_signal_while_the_model_loads_ends_the_server(slow: Callable[..., Server]) -> None:
+    server = slow(SLOW_LOAD_S="60")
+    server.wait_for(503)
+    code, seconds = server.end()
+    assert code == 0, server.log.read_text()
+    assert seconds < PROMPT_S
+
+
+def test_requests_that_wait_do_not_outlast_the_drain_timeout(
+    slow: Callable[..., Server], pool: ThreadPoolExecutor, png: bytes
+) -> None:
+    """SageMaker kills after 30 s: what still waits is told before that it will not run."""
+    server = slow(SLOW_PREDICT_S="2", MASKRCNN_DRAIN_TIMEOUT="3")
+    server.wait_for(200)
+    requests = [pool.submit(post, server, png) for _ in range(8)]
+    time.sleep(1)
+    code, seconds = server.end()
+    statuses = [request.result() for request in requests]
+    assert seconds < PROMPT_S, (seconds, statuses)
+    assert code == 0
+    assert statuses.count(200) >= 2
+    assert set(statuses) == {200, 503}
+    assert "Traceback" not in server.log.read_text()
+
+
+def test_a_request_that_outlasts_the_drain_does_not_keep_the_server(
+    slow: Callable[..., Server], pool: ThreadPoolExecutor, png: bytes
+) -> None:
+    server = slow(SLOW_PREDICT_S="60", MASKRCNN_DRAIN_TIMEOUT="1")
+    server.wait_for(200)
+    request = running(pool, server, png)
+    code, seconds = server.end()
+    assert request.result() == 503
+    assert code == 0, server.log.read_text()
+    assert seconds < PROMPT_S
+    assert "Traceback" not in server.log.read_text()
+
+
+def test_a_client_that_never_finishes_does_not_keep_the_server(
+    slow: Callable[..., Server],
+) -> None:
+    server = slow(MASKRCNN_DRAIN_TIMEOUT="1")
+    server.wait_for(200)
+    with socket.create_connection(("127.0.0.1", int(server.url.rpartition(":")[2]))) as client:
+        client.sendall(b"POST /invocations HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n{")
+        time.sleep(0.2)
+        code, seconds = server.end()
+    assert code == 0, server.log.read_text()
+    assert seconds < PROMPT_S
+    assert "Traceback" not in server.log.read_text()
+
+
+def test_a_client_that_hangs_up_is_not_logged_as_a_fault(slow: Callable[..., Server]) -> None:
+    server = slow()
+    server.wait_for(200)
+    with socket.create_connection(("127.0.0.1", int(server.url.rpartition(":")[2]))) as client:
+        client.sendall(b"POST /invocations HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n{")
+        time.sleep(0.2)
+    time.sleep(0.2)
+    code, _ = server.end()
+    assert code == 0
+    assert "Traceback" not in server.log.read_text()
+
+
+def test_a_port_that_is_taken_is_named_and_exit_code_1(slow: Callable[..., Server]) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        server = slow(port=port)
+        assert server.process.wait(30) == 1
+    errors = [line for line in server.log.read_text().splitlines() if " INFO " not in line]
+    assert any(str(port) in line for line in errors)
+    assert "Traceback" not in server.log.read_text()

@@ -1,0 +1,342 @@
+import base64
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from maskrcnn_handlers.request.requests import MOST_IMAGES, RAW, Encoded, InferenceRequest, parse
+from maskrcnn_server.backend import PredictOptions
+from maskrcnn_server.errors import RequestError, UnsupportedContentType
+
+IMAGE = b"\x89PNG any bytes \xff\x00"
+NOTEBOOK: dict[str, Any] = {
+    "img_id": "000000000139.jpg",
+    "img_data": base64.b64encode(IMAGE).decode(),
+}
+
+
+def parsed(attributes: str = "", /, **fields: Any) -> InferenceRequest:
+    body = json.dumps(NOTEBOOK | fields).encode()
+    return parse(body, "application/json", attributes, 0.5)
+
+
+def test_the_notebooks_request_asks_for_the_defaults() -> None:
+    assert parsed() == InferenceRequest(
+        images=[Encoded("000000000139.jpg", IMAGE)], options=PredictOptions(), format=None
+    )
+
+
+def test_every_option_may_be_a_json_field() -> None:
+    request = parsed(
+        score_threshold=0.25,
+        mask_threshold=0.75,
+        max_detections=3,
+        masks=False,
+        rpn=True,
+        format="coco",
+        classes=["person", 3],
+        rle="columns",
+    )
+    assert (request.format, request.rle, request.classes) == ("coco", "columns", ["person", 3])
+    assert request.options == PredictOptions(
+        score_threshold=0.25, mask_threshold=0.75, max_detections=3, masks=False, proposals=True
+    )
+
+
+@pytest.mark.parametrize("content_type", RAW)
+def test_an_image_may_be_the_body(content_type: str) -> None:
+    request = parse(IMAGE, content_type, "", 0.5)
+    assert request.images == [Encoded("", IMAGE)]
+    assert not request.several
+
+
+def test_every_option_may_be_a_custom_attribute() -> None:
+    attributes = (
+        "img_id=a.jpg;score_threshold=0.25; mask_threshold = 0.75;max_detections=3;"
+        "masks=false;rpn=true;format=coco;"
+        "rle=columns;classes=person, 3"
+    )
+    request = parse(IMAGE, "image/jpeg", attributes, 0.5)
+    assert request == InferenceRequest(
+        images=[Encoded("a.jpg", IMAGE)],
+        classes=["person", "3"],
+        format="coco",
+        rle="columns",
+        options=PredictOptions(
+            score_threshold=0.25, mask_threshold=0.75, max_detections=3, masks=False, proposals=True
+        ),
+    )
+
+
+def test_json_fields_win_over_custom_attributes() -> None:
+    request = parsed("score_threshold=0.9;max_detections=7;img_id=b", score_threshold=0.1)
+    assert request.options.score_threshold == 0.1
+    assert request.options.max_detections == 7
+    assert request.images == [Encoded(NOTEBOOK["img_id"], IMAGE)]
+
+
+def test_a_field_that_is_null_counts_as_not_named() -> None:
+    assert parsed(score_threshold=None, format=None) == parsed()
+
+
+def test_the_servers_mask_threshold_is_used_unless_the_request_names_one() -> None:
+    assert parse(IMAGE, "image/png", "", 0.3).options.mask_threshold == 0.3
+    assert parse(IMAGE, "image/png", "mask_threshold=0.7", 0.3).options.mask_threshold == 0.7
+
+
+@pytest.mark.parametrize("value", ["", "../../etc/passwd", "a\0b\n", "ünï", "x" * 1024, 0, -5, 139])
+def test_an_image_id_is_returned_as_it_came(value: str | int) -> None:
+    (image,) = parsed(img_id=value).images
+    assert isinstance(image, Encoded)
+    image_id = image.image_id
+    assert image_id == value
+    assert type(image_id) is type(value)
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        "application/json",
+        "application/json; charset=utf-8",
+        "APPLICATION/JSON",
+        " application/json ",
+    ],
+)
+def test_content_types_may_have_parameters_and_capitals(content_type: str) -> None:
+    request = parse(json.dumps(NOTEBOOK).encode(), content_type, "", 0.5)
+    assert request.images == [Encoded(NOTEBOOK["img_id"], IMAGE)]
+
+
+@pytest.mark.parametrize("content_type", ["", "text/plain", "image/gif", "json", ";", "*/*"])
+def test_other_content_types_are_refused_with_the_choices(content_type: str) -> None:
+    with pytest.raises(UnsupportedContentType) as refused:
+        parse(IMAGE, content_type, "", 0.5)
+    supported = ["application/json", *RAW, "application/x-npy", "multipart/form-data"]
+    assert refused.value.detail == {"supported": supported}
+
+
+def test_line_breaks_in_base64_are_ignored() -> None:
+    request = parsed(img_data=base64.encodebytes(IMAGE * 10).decode())
+    assert request.images == [Encoded(NOTEBOOK["img_id"], IMAGE * 10)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["*", "QQ", "QQ=", "Q===", "QQ==QQ==", "data:image/png;base64,QQ==", "_-8=", "é"],
+)
+def test_what_is_not_base64_is_refused(text: str) -> None:
+    with pytest.raises(RequestError, match="not base64") as refused:
+        parsed(img_data=text)
+    assert refused.value.detail == {"field": "img_data"}
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("img_id", None),
+        ("img_id", 1.5),
+        ("img_id", True),
+        ("img_id", "x" * 1025),
+        ("img_data", None),
+        ("img_data", 5),
+        ("score_threshold", -0.001),
+        ("score_threshold", 1.001),
+        ("score_threshold", "0.5"),
+        ("score_threshold", True),
+        ("mask_threshold", 0),
+        ("max_detections", 0),
+        ("max_detections", 1.5),
+        ("masks", 1),
+        ("rpn", "yes"),
+        ("rle", "runs"),
+        ("classes", []),
+        ("classes", [True]),
+        ("classes", [1.5]),
+        ("classes", {"person": 1}),
+        ("classes", ["x" * 257]),
+        ("format", "x" * 65),
+        ("scorethreshold", 0.5),
+    ],
+    ids=lambda value: str(value)[:20],
+)
+def test_the_field_that_is_wrong_is_named(field: str, value: Any) -> None:
+    with pytest.raises(RequestError, match=f"^{field}: ") as refused:
+        parsed(**{field: value})
+    assert refused.value.detail == {"field": field}
+
+
+@pytest.mark.parametrize("field", ["img_id", "img_data"])
+def test_a_field_that_is_missing_is_named(field: str) -> None:
+    body = json.dumps({k: v for k, v in NOTEBOOK.items() if k != field}).encode()
+    with pytest.raises(RequestError, match=f"^{field}: ") as refused:
+        parse(body, "application/json", "", 0.5)
+    assert refused.value.detail == {"field": field}
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"[]", b'"a"', b"1", b"null", b"{", b"{} {}", b"\xff", b"\0"]
+)
+def test_a_body_that_is_no_json_object_is_refused(body: bytes) -> None:
+    with pytest.raises(RequestError, match=r"^body: ") as refused:
+        parse(body, "application/json", "", 0.5)
+    assert refused.value.detail == {"field": "body"}
+
+
+@pytest.mark.parametrize(
+    ("attributes", "field"),
+    [
+        ("junk", "junk"),
+        ("=", ""),
+        ("threshold=0.5", "threshold"),
+        ("score_threshold=high", "score_threshold"),
+        ("score_threshold=nan", "score_threshold"),
+        ("max_detections=1.5", "max_detections"),
+        ("img_data=QQ==", "img_data"),
+    ],
+)
+@pytest.mark.parametrize("content_type", ["application/json", "image/png"])
+def test_a_bad_custom_attribute_is_named(content_type: str, attributes: str, field: str) -> None:
+    with pytest.raises(RequestError, match=r"^custom attribute ") as refused:
+        parse(json.dumps(NOTEBOOK).encode(), content_type, attributes, 0.5)
+    assert refused.value.detail == {"field": field}
+
+
+def test_refusals_do_not_repeat_values() -> None:
+    with pytest.raises(RequestError) as refused:
+        parsed(score_threshold="private")
+    assert "private" not in refused.value.message
+
+
+def test_a_misspelt_field_is_told_the_nearest() -> None:
+    body = b'{"img_id": "a", "img_data": "", "score_treshold": 0.5}'
+    with pytest.raises(RequestError, match="no such field; the nearest is score_threshold"):
+        parse(body, "application/json", "", 0.5)
+
+
+def several(*instances: Any, **fields: Any) -> InferenceRequest:
+    body = json.dumps({"instances": instances, **fields}).encode()
+    return parse(body, "application/json", "", 0.5)
+
+
+def test_several_images_come_in_one_request() -> None:
+    request = several(NOTEBOOK, {**NOTEBOOK, "img_id": 2}, score_threshold=0.9)
+    assert request.several
+    assert request.images == [Encoded(NOTEBOOK["img_id"], IMAGE), Encoded(2, IMAGE)]
+    assert request.options.score_threshold == 0.9
+
+
+def test_one_of_several_is_a_list_as_well() -> None:
+    assert several(NOTEBOOK).several
+
+
+@pytest.mark.parametrize(
+    ("bad", "field"),
+    [
+        ({"img_id": "a"}, "img_data"),
+        ({**NOTEBOOK, "img_data": "*"}, "img_data"),
+        ({**NOTEBOOK, "score_threshold": 0.5}, "score_threshold"),
+        (None, "body"),
+        ("a", "body"),
+        ([], "body"),
+    ],
+    ids=["half", "no base64", "an option", "null", "text", "list"],
+)
+def test_what_is_wrong_with_one_of_several_stands_in_its_place(bad: Any, field: str) -> None:
+    first, wrong, last = several(NOTEBOOK, bad, NOTEBOOK).images
+    assert first == last == Encoded(NOTEBOOK["img_id"], IMAGE)
+    assert isinstance(wrong, RequestError)
+    assert wrong.detail == {"field": field}
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"instances": []}, "instances"),
+        ({"instances": None}, "instances"),
+        ({"instances": NOTEBOOK}, "instances"),
+        ({"instances": [NOTEBOOK] * (MOST_IMAGES + 1)}, "instances"),
+        ({"instances": [NOTEBOOK], "img_data": ""}, "img_data"),
+        ({"instances": [NOTEBOOK], "img_id": "a"}, "img_id"),
+        ({"instances": [NOTEBOOK], "score_threshold": 2}, "score_threshold"),
+    ],
+    ids=["none", "null", "no list", "too many", "an image beside", "a name beside", "an option"],
+)
+def test_what_is_wrong_with_the_whole_request_is_refused(
+    fields: dict[str, Any], field: str
+) -> None:
+    with pytest.raises(RequestError, match=f"^{field}: ") as refused:
+        parse(json.dumps(fields).encode(), "application/json", "", 0.5)
+    assert refused.value.detail == {"field": field}
+
+
+def form(*parts: tuple[str, bytes], boundary: str = "b") -> bytes:
+    """A form of parts: what follows `form-data;` in their header, and their contents."""
+    written = b"".join(
+        f"--{boundary}\r\nContent-Disposition: form-data; {header}\r\n\r\n".encode()
+        + contents
+        + b"\r\n"
+        for header, contents in parts
+    )
+    return written + f"--{boundary}--\r\n".encode()
+
+
+FILE = ('name="image"; filename="a.png"', IMAGE)
+FORM = "multipart/form-data; boundary=b"
+
+
+def test_a_form_has_an_image_and_options() -> None:
+    body = form(FILE, ('name="score_threshold"', b"0.25"), ('name="classes"', b"cat,dog"))
+    request = parse(body, FORM, "score_threshold=0.9;max_detections=2", 0.5)
+    assert request.images == [Encoded("a.png", IMAGE)]
+    assert request.options.score_threshold == 0.25
+    assert request.options.max_detections == 2
+    assert request.classes == ["cat", "dog"]
+
+
+def test_a_form_may_name_its_image() -> None:
+    request = parse(form(FILE, ('name="img_id"', b"7")), FORM, "", 0.5)
+    assert request.images == [Encoded("7", IMAGE)]
+    request = parse(form(FILE), 'multipart/form-data; boundary="b"', "img_id=8", 0.5)
+    assert request.images == [Encoded("8", IMAGE)]
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "why"),
+    [
+        (form(), FORM, "one file, not 0"),
+        (form(FILE, FILE), FORM, "one file, not 2"),
+        (b"", FORM, "one file, not 0"),
+        (form(FILE)[:-40], FORM, "one file, not 0"),
+        (form(FILE), "multipart/form-data", "boundary"),
+        (form(FILE), "multipart/form-data; boundary=", "boundary"),
+        (form(FILE), "multipart/form-data; boundary=other", "no form"),
+        (b"no form at all", FORM, "no form"),
+        (form(FILE, ('name="rpn"', b"1"), ('name="rpn"', b"1")), FORM, "there are two"),
+        (form(FILE, *((f'name="{i}"', b"") for i in range(100))), FORM, "more than 64 parts"),
+        (form(FILE, ('name="threshold"', b"1")), FORM, "no such field"),
+        (form(FILE, ('name="score_threshold"', b"high")), FORM, "score_threshold"),
+        (form(FILE, ('name="score_threshold"', b"\xff")), FORM, "score_threshold"),
+    ],
+    ids=lambda value: value[-20:] if isinstance(value, str) else "",
+)
+def test_a_form_that_is_none_is_refused(body: bytes, content_type: str, why: str) -> None:
+    with pytest.raises(RequestError, match=why):
+        parse(body, content_type, "", 0.5)
+
+
+def test_the_name_of_a_file_is_no_longer_than_any() -> None:
+    body = form((f'name="image"; filename="{"x" * 3000}"', IMAGE))
+    (image,) = parse(body, FORM, "", 0.5).images
+    assert isinstance(image, Encoded)
+    assert len(str(image.image_id)) == 1024
+
+
+def test_a_large_file_of_a_form_stays_in_memory(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "absent"))
+    large = bytes(3 << 20)
+    request = parse(form(('name="image"; filename="a.png"', large)), FORM, "", 0.5)
+    assert request.images == [Encoded("a.png", large)]

@@ -1,0 +1,105 @@
+import io
+import stat
+import tarfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from maskrcnn_server.errors import InvalidModel
+from maskrcnn_server.store.archives import is_archive, unpack
+
+FILES = {
+    "train_log/model-7.index": b"index",
+    "train_log/model-7.data-00000-of-00001": b"data" * 999,
+}
+
+
+def tar(path: Path, files: dict[str, bytes], *odd: tarfile.TarInfo) -> Path:
+    with tarfile.open(path, "w:gz") as archive:
+        for name, content in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+        for info in odd:
+            archive.addfile(info)
+    return path
+
+
+def zipped(path: Path, files: dict[str, bytes]) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return path
+
+
+@pytest.mark.parametrize(("make", "name"), [(tar, "m.tar.gz"), (tar, "m.tgz"), (zipped, "m.zip")])
+def test_every_file_is_unpacked(
+    tmp_path: Path, make: Callable[[Path, dict[str, bytes]], Path], name: str
+) -> None:
+    unpack(make(tmp_path / name, FILES), tmp_path / "out")
+    assert is_archive(name)
+    assert {
+        str(p.relative_to(tmp_path / "out")): p.read_bytes()
+        for p in (tmp_path / "out").rglob("*")
+        if p.is_file()
+    } == FILES
+
+
+@pytest.mark.parametrize("name", ["../out.txt", "a/../../out.txt", "/etc/out.txt", "a\\..\\..\\b"])
+@pytest.mark.parametrize("make", [tar, zipped])
+def test_nothing_leads_out_of_the_folder(
+    tmp_path: Path, make: Callable[[Path, dict[str, bytes]], Path], name: str
+) -> None:
+    with pytest.raises(InvalidModel, match="leads out of the folder"):
+        unpack(make(tmp_path / "m.archive", {name: b"x"}), tmp_path / "in/out")
+    assert not list(tmp_path.rglob("out.txt"))
+
+
+@pytest.mark.parametrize(
+    "kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE], ids=str
+)
+def test_links_and_devices_are_refused(tmp_path: Path, kind: bytes) -> None:
+    odd = tarfile.TarInfo("model.npz")
+    odd.type, odd.linkname = kind, "/etc/passwd"
+    with pytest.raises(InvalidModel, match="links and devices are refused"):
+        unpack(tar(tmp_path / "m.tar.gz", {}, odd), tmp_path / "out")
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_links_in_a_zip_are_refused(tmp_path: Path) -> None:
+    info = zipfile.ZipInfo("model.npz")
+    info.external_attr = (stat.S_IFLNK | 0o777) << 16
+    with zipfile.ZipFile(tmp_path / "m.zip", "w") as archive:
+        archive.writestr(info, "/etc/passwd")
+    with pytest.raises(InvalidModel, match="links and devices are refused"):
+        unpack(tmp_path / "m.zip", tmp_path / "out")
+
+
+@pytest.mark.parametrize("make", [tar, zipped])
+def test_bombs_stop_at_the_limit(
+    tmp_path: Path, make: Callable[[Path, dict[str, bytes]], Path]
+) -> None:
+    archive = make(tmp_path / "m.archive", {"zeros": bytes(5_000_000)})
+    assert archive.stat().st_size < 50_000
+    with pytest.raises(InvalidModel, match="more than 1000000 bytes"):
+        unpack(archive, tmp_path / "out", max_bytes=1_000_000)
+    assert sum(p.stat().st_size for p in (tmp_path / "out").rglob("*") if p.is_file()) <= 1_000_000
+
+
+def test_members_are_counted(tmp_path: Path) -> None:
+    archive = tar(tmp_path / "m.tar.gz", {str(i): b"" for i in range(20)})
+    with pytest.raises(InvalidModel, match="more than 10 members"):
+        unpack(archive, tmp_path / "out", max_files=10)
+
+
+@pytest.mark.parametrize("make", [tar, zipped])
+@pytest.mark.parametrize("keep", [0, 10, 60], ids=str)
+def test_damaged_archives_are_refused(
+    tmp_path: Path, make: Callable[[Path, dict[str, bytes]], Path], keep: int
+) -> None:
+    archive = make(tmp_path / "m.archive", FILES)
+    archive.write_bytes(archive.read_bytes()[:keep])
+    with pytest.raises(InvalidModel, match="cannot be unpacked"):
+        unpack(archive, tmp_path / "out")
