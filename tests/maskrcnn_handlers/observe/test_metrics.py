@@ -131,7 +131,7 @@ def test_who_waits_and_what_runs_is_read_when_it_is_asked_for(
     assert value("maskrcnn_requests_in_flight", model="colours") == 1
     scheduler = serving._scheduler
     assert scheduler is not None
-    while scheduler.asked < 3:
+    while scheduler.ready < 3:
         assert time.monotonic() < deadline
     held.go_on.set()
     assert [reply.result().status for reply in replies] == [200] * 4
