@@ -30,7 +30,6 @@ from maskrcnn_server.errors import (
 from maskrcnn_server.hosting.caller import Caller
 from maskrcnn_server.hosting.job import Job
 from maskrcnn_server.hosting.turns import Turns
-from maskrcnn_server.rle import Size
 from maskrcnn_server.stopwatch import stage
 
 SMOOTHING = 0.2
@@ -69,7 +68,7 @@ class Scheduler:
         self.limit_s = limit_s
         self.max_batch = max_batch if self._batches else 1
         """Number of images in one call at most."""
-        self._max_jobs = max_waiting + self.max_batch
+        self._max_waiting = max_waiting
         self._max_admitted = 2 * self.max_batch
         self._turns = turns or Turns()
         self._lock = self._turns.lock
@@ -86,7 +85,7 @@ class Scheduler:
         self._image_s = 0.0
         """Average time of an image in seconds; recent calls have more weight."""
         with self._lock:
-            self._turns.join(self)
+            self._turns.queues.append(self)
         if self._restarts is not None:
             self._restarts.tell(self._wake)
 
@@ -103,8 +102,7 @@ class Scheduler:
     @property
     def ready(self) -> int:
         """Number of requests whose images wait for a call."""
-        with self._lock:
-            return sum(job.ready_since is not None for job in self._jobs)
+        return sum(job.ready_since is not None for job in self._jobs)
 
     @property
     def running(self) -> int:
@@ -129,21 +127,20 @@ class Scheduler:
 
     @contextmanager
     def job(self, caller: Caller) -> Iterator[Job]:
-        """A place in the queue, once the request may have its images in memory: it does as long as
-        the context lasts.
+        """A place in the queue, with leave to have images in memory while the context lasts.
 
-        That many requests do as two calls have images. Raises QueueFull at once if too many wait
+        As many jobs have it as two calls compute. Raises QueueFull at once if too many wait
         already, and what `Job.predict` raises of waiting.
         """
-        job = Job(caller, threading.Condition(self._lock), self.compute)
+        job = Job(caller, self.compute, threading.Condition(self._lock))
         with self._lock:
-            if len(self._jobs) >= self._max_jobs:
-                max_waiting = self._max_jobs - self.max_batch
+            if len(self._jobs) >= self._max_waiting + self.max_batch:
                 # By then, about half of those that wait are answered.
                 retry_after_s = max(1, math.ceil(self._image_s * len(self._jobs) / 2))
                 raise QueueFull(
-                    f"{max_waiting} requests are waiting already; try again in {retry_after_s} s",
-                    max_waiting=max_waiting,
+                    f"{self._max_waiting} requests are waiting already; "
+                    f"try again in {retry_after_s} s",
+                    max_waiting=self._max_waiting,
                     retry_after_s=retry_after_s,
                 )
             self._jobs.append(job)
@@ -156,22 +153,24 @@ class Scheduler:
         finally:
             with self._lock:
                 self._jobs.remove(job)
-                for admitted in self._jobs[self._max_admitted - 1 : self._max_admitted]:
-                    admitted.changed.notify()
+                for newly_admitted in self._jobs[self._max_admitted - 1 : self._max_admitted]:
+                    newly_admitted.changed.notify()
                 self._wake_next()
 
     def compute(self, job: Job) -> None:
         """Give a job its outcome. Raises what `Job.predict` raises of waiting."""
-        shape = self._shape(job.images)
+        if self._batches is not None and len(job.images) == 1:
+            height, width, _ = job.images[0].shape
+            job.shape = self._batches.network_shape((height, width))
+            fitting = self._batches.batch_pixels // math.prod(job.shape)
+            job.max_batch = max(1, min(self.max_batch, fitting))
         with self._lock:
-            job.get_ready(shape)
+            job.ready_since = time.monotonic()
             while job.outcome is None:
-                if job.ready_since is None:
-                    job.changed.wait()
-                elif (wait_s := self._wait_s(job)) > 0:
+                if (wait_s := self._wait_s(job)) > 0:
                     job.changed.wait(wait_s)
                 else:
-                    self._run(self._together(job))
+                    self._run(self._batch_of(job))
 
     def next_job(self) -> Job | None:
         """The first job whose images wait for a call."""
@@ -194,7 +193,8 @@ class Scheduler:
         with self._lock:
             if not self._idle.wait_for(lambda: not self._batch, timeout_s):
                 return False
-            self._turns.leave(self)
+            if self in self._turns.queues:
+                self._turns.queues.remove(self)
             self._model.close()
             return True
 
@@ -205,15 +205,17 @@ class Scheduler:
                 job.changed.notify()
 
     def _wake_next(self) -> None:
-        """Let the job that the next call is for, of whichever model, see whether it may begin."""
+        """Let the job that may begin a call, of whichever scheduler, do so."""
         if (job := self._turns.next_job()) is not None:
             job.changed.notify()
 
     def _wait_s(self, job: Job) -> float:
-        """Seconds that a job has to wait if nothing changes meanwhile. 0 or less: it may go on.
+        """Seconds that a job waits if nothing changes meanwhile. 0 or less: it goes on.
 
         Raises what `Job.predict` raises of waiting.
         """
+        if job.images and job.ready_since is None:
+            return threading.TIMEOUT_MAX
         caller = job.caller
         left_s = caller.deadline - time.monotonic()
         if self._refusing:
@@ -234,75 +236,59 @@ class Scheduler:
             return min(left_s, self._hold_s(job))
         if first is not None:
             first.changed.notify()
-        turn_s = self._turns.left_s()
-        return min(left_s, turn_s) if turn_s > 0 else left_s
+        return min(left_s, self._turns.left_s())
 
     def _hold_s(self, first: Job) -> float:
-        """Seconds that a call should wait for images that are being decoded."""
-        if self.max_batch == 1 or all(job.images for job in self._jobs[: self._max_admitted]):
+        """Seconds that a call waits for images that are being decoded."""
+        if first.max_batch == 1 or all(job.images for job in self._jobs[: self._max_admitted]):
             return 0.0
-        batch = self._together(first)
-        if len(batch) >= self._limit(first.shape):
+        batch = self._batch_of(first)
+        if len(batch) == first.max_batch:
             return 0.0
         since = min(job.ready_since or 0.0 for job in batch)
         return since + min(MAX_HOLD_S, HOLD * self._image_s) - time.monotonic()
 
-    def _shape(self, images: Sequence[Image]) -> Size | None:
-        if self._batches is None or len(images) != 1:
-            return None
-        height, width, _ = images[0].shape
-        return self._batches.network_shape((height, width))
-
-    def _limit(self, shape: Size | None) -> int:
-        """Number of images of this shape in one call at most."""
-        if self._batches is None or shape is None:
-            return 1
-        return max(1, min(self.max_batch, self._batches.batch_pixels // math.prod(shape)))
-
-    def _together(self, first: Job) -> list[Job]:
-        """The first job that is ready, and others that are computed in one call with it."""
-        kind = first.shape, first.options
-        ready = (job for job in self._jobs if job.ready_since is not None)
-        alike = (job for job in ready if (job.shape, job.options) == kind)
-        return list(islice(alike, self._limit(first.shape)))
+    def _batch_of(self, first: Job) -> list[Job]:
+        """The first job that is ready, and those that are computed in one call with it."""
+        kind = first.shape, first.max_batch, first.options
+        return [
+            job
+            for job in self._jobs[: self._max_admitted]
+            if job.ready_since is not None and (job.shape, job.max_batch, job.options) == kind
+        ][: first.max_batch]
 
     def _run(self, batch: Sequence[Job]) -> None:
-        """Give each job its outcome. Gives the lock up while the model computes."""
-        outcomes: Sequence[list[Detections] | Exception]
-        outcomes = [BackendFailed("the server failed on this request")] * len(batch)
+        """Give each job its outcome. Holds the lock before and after, not while computing."""
         for job in batch:
             job.ready_since = None
         self._batch, self._began = batch, time.monotonic()
         self._turns.begin(self)
         self._lock.release()
-        try:
-            outcomes = self._outcomes(batch)
-        finally:
-            self._lock.acquire()
-            image_s = (time.monotonic() - self._began) / len(batch)
-            self._image_s += SMOOTHING * (image_s - self._image_s) if self._image_s else image_s
-            for job, outcome in zip(batch, outcomes, strict=True):
-                if isinstance(outcome, ModelLost) and not job.was_lost:
-                    job.was_lost = True
-                    job.get_ready(None)
-                else:
-                    job.outcome = outcome
-                job.changed.notify()
-            self._batch = ()
-            self._turns.end(self)
-            self._idle.notify_all()
-            self._wake_next()
+        outcomes = self._outcomes(batch)
+        self._lock.acquire()
+        image_s = (time.monotonic() - self._began) / len(batch)
+        self._image_s += SMOOTHING * (image_s - self._image_s) if self._image_s else image_s
+        for job, outcome in zip(batch, outcomes, strict=True):
+            if isinstance(outcome, ModelLost) and not job.was_lost:
+                job.was_lost, job.max_batch, job.ready_since = True, 1, time.monotonic()
+            else:
+                job.outcome = outcome
+            job.changed.notify()
+        self._batch = ()
+        self._turns.end(self)
+        self._idle.notify_all()
+        self._wake_next()
 
-    def _outcomes(self, batch: Sequence[Job]) -> list[list[Detections] | Exception]:
-        """Detections for each job, by one call; if that fails, by one for each job, so that only
-        those that are at fault fail."""
+    def _outcomes(self, batch: Sequence[Job]) -> Sequence[list[Detections] | BaseException]:
+        """Outcome of each job, by one call; if that fails, by a call for each, so that only those
+        that are at fault fail. Raises nothing."""
         try:
             found = iter(self._call([i for job in batch for i in job.images], batch[0].options))
-        except Exception as error:
-            if len(batch) == 1 or isinstance(error, ModelLost):
+            return [list(islice(found, len(job.images))) for job in batch]
+        except BaseException as error:
+            if len(batch) == 1 or isinstance(error, ModelLost) or not isinstance(error, Exception):
                 return [error] * len(batch)
             return [outcome for job in batch for outcome in self._outcomes([job])]
-        return [list(islice(found, len(job.images))) for job in batch]
 
     def _call(self, images: Sequence[Image], options: PredictOptions) -> list[Detections]:
         self.calls[len(images)] += 1

@@ -1,5 +1,6 @@
 """Several models on one machine: whose turn it is to compute."""
 
+import math
 import threading
 import time
 from typing import Protocol
@@ -11,7 +12,7 @@ TURN_S = 20.0
 
 
 class Queue(Protocol):
-    """Jobs of one model."""
+    """The jobs of one model."""
 
     def next_job(self) -> Job | None:
         """The first job whose images wait for a call."""
@@ -20,46 +21,39 @@ class Queue(Protocol):
 class Turns:
     """Which of several queues has the next call: one call at a time, each queue in its turn.
 
-    A call that takes longer than `limit_s` no longer keeps the others waiting. The lock is held
-    whenever a method is called.
+    A call that takes longer than `limit_s` no longer keeps the others waiting. Its users hold the
+    lock.
     """
 
     def __init__(self, limit_s: float = TURN_S) -> None:
         self.lock = threading.RLock()
         """Lock of the turns and of all queues."""
-        self._limit_s = limit_s
-        self._queues: list[Queue] = []
+        self.queues: list[Queue] = []
         """All queues; the one whose last turn is longest ago comes first."""
+        self._limit_s = limit_s
         self._turn_ends: dict[Queue, float] = {}
         """End of the turn (`time.monotonic`) of each queue that has a call running."""
 
-    def join(self, queue: Queue) -> None:
-        """Let a queue take turns."""
-        self._queues.append(queue)
-
-    def leave(self, queue: Queue) -> None:
-        """Let a queue take no more turns. It may have left already."""
-        if queue in self._queues:
-            self._queues.remove(queue)
-
     def left_s(self) -> float:
-        """Seconds for which a running call keeps others waiting at most; 0 or less if none does."""
-        return max(self._turn_ends.values(), default=0.0) - time.monotonic()
+        """Seconds until a turn ends at the latest. Infinite: it is nobody's turn."""
+        left_s = max(self._turn_ends.values(), default=0.0) - time.monotonic()
+        return left_s if left_s > 0 else math.inf
 
     def next_job(self) -> Job | None:
-        """The job that the next call is for. None: there is none, or it is nobody's turn yet."""
-        if self.left_s() <= 0:
-            for queue in self._queues:
-                if queue not in self._turn_ends and (job := queue.next_job()) is not None:
-                    return job
+        """The job that may begin a call. None: there is none, or somebody's turn lasts."""
+        if self._turn_ends and self.left_s() < math.inf:
+            return None
+        for queue in self.queues:
+            if queue not in self._turn_ends and (job := queue.next_job()) is not None:
+                return job
         return None
 
     def begin(self, queue: Queue) -> None:
         """Begin the turn of a queue."""
-        self._queues.remove(queue)
-        self._queues.append(queue)
+        self.queues.remove(queue)
+        self.queues.append(queue)
         self._turn_ends[queue] = time.monotonic() + self._limit_s
 
     def end(self, queue: Queue) -> None:
-        """End the turn of a queue, whose call is over."""
+        """End the turn of a queue, which may be over already."""
         del self._turn_ends[queue]

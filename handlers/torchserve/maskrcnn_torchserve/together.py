@@ -49,7 +49,7 @@ class BatchScheduler(Scheduler):
     @contextmanager
     def job(self, caller: Caller) -> Iterator[Job]:
         """A job that does not wait for memory: a batch is admitted as it is."""
-        yield Job(caller, threading.Condition(self._lock), self.compute)
+        yield Job(caller, self.compute, threading.Condition(self._lock))
 
     def compute(self, job: Job) -> None:
         """Give a job its outcome, once every other open request has a job too, or has ended."""

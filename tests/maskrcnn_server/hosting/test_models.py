@@ -283,6 +283,6 @@ def test_a_model_that_hangs_makes_the_server_unhealthy(make: Make, tmp_path: Pat
     models.open(specs(tmp_path, TWO), of_spec)
     hanging = models.scheduler("one")
     hanging.limit_s = -1.0
-    hanging._batch = [Job(Caller(1.0), threading.Condition(), lambda _: None)]
+    hanging._batch = [Job(Caller(1.0), lambda _: None, threading.Condition())]
     with pytest.raises(ModelFailed, match="one: the model has computed"):
         models.check()
