@@ -141,11 +141,12 @@ class Backend(Protocol):
 
 @runtime_checkable
 class Batches(Protocol):
-    """What a model may do beside: say which images it computes best together."""
+    """Ability of a model to compute several images faster together than one by one."""
 
     @property
     def batch_pixels(self) -> int:
-        """Of the network's input, in one call, up to which more images make the call pay better."""
+        """Pixels of the network's input, in one call, up to which more images pay. 0: they never
+        do."""
 
     def network_shape(self, size: Size, /) -> Size:
         """(height, width) of the network's input for an image of this size, padding included.

@@ -27,9 +27,8 @@ class Job:
     """Size of the image in the network, which jobs of one call have in common."""
     max_batch: int = 1
     """Number of jobs in one call with this one at most."""
-    ready_since: float | None = None
-    """Time (`time.monotonic`) since which the images wait for a call. None: not decoded yet, or a
-    call has begun."""
+    is_ready: bool = False
+    """Whether the images wait for a call. Not so before they are decoded, or after one begins."""
     was_lost: bool = False
     """Whether a call had begun, and was lost with what the model ran in."""
     outcome: list[Detections] | BaseException | None = None

@@ -35,12 +35,6 @@ from maskrcnn_server.stopwatch import stage
 SMOOTHING = 0.2
 """Weight of the latest call in the average time of an image."""
 
-MAX_HOLD_S = 0.005
-"""Longest time in seconds that a call waits for images that are being decoded."""
-
-HOLD = 0.5
-"""Share of the average time of an image that a call waits for them at most."""
-
 
 class Scheduler:
     """Runs a model for requests from many threads: one call at a time, first come first served.
@@ -69,7 +63,9 @@ class Scheduler:
         self.max_batch = max_batch if self._batches else 1
         """Number of images in one call at most."""
         self._max_waiting = max_waiting
-        self._max_admitted = 2 * self.max_batch
+        self.max_admitted = self.max_batch + min(self.max_batch, max_waiting)
+        """Number of requests that have images in memory at most: those of one call, and as many
+        that are decoded meanwhile."""
         self._turns = turns or Turns()
         self._lock = self._turns.lock
         self._idle = threading.Condition(self._lock)
@@ -102,7 +98,7 @@ class Scheduler:
     @property
     def ready(self) -> int:
         """Number of requests whose images wait for a call."""
-        return sum(job.ready_since is not None for job in self._jobs)
+        return sum(job.is_ready for job in self._jobs)
 
     @property
     def running(self) -> int:
@@ -127,10 +123,9 @@ class Scheduler:
 
     @contextmanager
     def job(self, caller: Caller) -> Iterator[Job]:
-        """A place in the queue, with leave to have images in memory while the context lasts.
+        """A place in the queue. Waits until images may be in memory, as long as the context lasts.
 
-        As many jobs have it as two calls compute. Raises QueueFull at once if too many wait
-        already, and what `Job.predict` raises of waiting.
+        Raises QueueFull at once if too many wait, and what `Job.predict` raises while it waits.
         """
         job = Job(caller, self.compute, threading.Condition(self._lock))
         with self._lock:
@@ -153,19 +148,20 @@ class Scheduler:
         finally:
             with self._lock:
                 self._jobs.remove(job)
-                for newly_admitted in self._jobs[self._max_admitted - 1 : self._max_admitted]:
+                for newly_admitted in self._jobs[self.max_admitted - 1 : self.max_admitted]:
                     newly_admitted.changed.notify()
-                self._wake_next()
+                if job.outcome is None:
+                    self._wake_next()
 
     def compute(self, job: Job) -> None:
-        """Give a job its outcome. Raises what `Job.predict` raises of waiting."""
+        """Give a job its outcome. Raises what `Job.predict` raises while it waits."""
         if self._batches is not None and len(job.images) == 1:
             height, width, _ = job.images[0].shape
             job.shape = self._batches.network_shape((height, width))
             fitting = self._batches.batch_pixels // math.prod(job.shape)
             job.max_batch = max(1, min(self.max_batch, fitting))
         with self._lock:
-            job.ready_since = time.monotonic()
+            job.is_ready = True
             while job.outcome is None:
                 if (wait_s := self._wait_s(job)) > 0:
                     job.changed.wait(wait_s)
@@ -174,8 +170,8 @@ class Scheduler:
 
     def next_job(self) -> Job | None:
         """The first job whose images wait for a call."""
-        for job in self._jobs[: self._max_admitted]:
-            if job.ready_since is not None:
+        for job in self._jobs[: self.max_admitted]:
+            if job.is_ready:
                 return job
         return None
 
@@ -212,9 +208,9 @@ class Scheduler:
     def _wait_s(self, job: Job) -> float:
         """Seconds that a job waits if nothing changes meanwhile. 0 or less: it goes on.
 
-        Raises what `Job.predict` raises of waiting.
+        Raises what `Job.predict` raises while it waits.
         """
-        if job.images and job.ready_since is None:
+        if job.images and not job.is_ready:
             return threading.TIMEOUT_MAX
         caller = job.caller
         left_s = caller.deadline - time.monotonic()
@@ -229,38 +225,25 @@ class Scheduler:
             )
         if not self.is_up():
             return left_s
-        if job.ready_since is None:
-            return 0.0 if job in self._jobs[: self._max_admitted] else left_s
-        first = self._turns.next_job()
-        if first is job:
-            return min(left_s, self._hold_s(job))
-        if first is not None:
-            first.changed.notify()
+        if not job.is_ready:
+            return 0.0 if job in self._jobs[: self.max_admitted] else left_s
+        if self._turns.next_job() is job:
+            return 0.0
         return min(left_s, self._turns.left_s())
-
-    def _hold_s(self, first: Job) -> float:
-        """Seconds that a call waits for images that are being decoded."""
-        if first.max_batch == 1 or all(job.images for job in self._jobs[: self._max_admitted]):
-            return 0.0
-        batch = self._batch_of(first)
-        if len(batch) == first.max_batch:
-            return 0.0
-        since = min(job.ready_since or 0.0 for job in batch)
-        return since + min(MAX_HOLD_S, HOLD * self._image_s) - time.monotonic()
 
     def _batch_of(self, first: Job) -> list[Job]:
         """The first job that is ready, and those that are computed in one call with it."""
         kind = first.shape, first.max_batch, first.options
         return [
             job
-            for job in self._jobs[: self._max_admitted]
-            if job.ready_since is not None and (job.shape, job.max_batch, job.options) == kind
+            for job in self._jobs[: self.max_admitted]
+            if job.is_ready and (job.shape, job.max_batch, job.options) == kind
         ][: first.max_batch]
 
     def _run(self, batch: Sequence[Job]) -> None:
         """Give each job its outcome. Holds the lock before and after, not while computing."""
         for job in batch:
-            job.ready_since = None
+            job.is_ready = False
         self._batch, self._began = batch, time.monotonic()
         self._turns.begin(self)
         self._lock.release()
@@ -270,7 +253,7 @@ class Scheduler:
         self._image_s += SMOOTHING * (image_s - self._image_s) if self._image_s else image_s
         for job, outcome in zip(batch, outcomes, strict=True):
             if isinstance(outcome, ModelLost) and not job.was_lost:
-                job.was_lost, job.max_batch, job.ready_since = True, 1, time.monotonic()
+                job.was_lost, job.is_ready, job.max_batch = True, True, 1
             else:
                 job.outcome = outcome
             job.changed.notify()

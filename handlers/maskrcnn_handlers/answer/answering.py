@@ -101,7 +101,7 @@ class Question:
                 return self._answer(encoded, caller), stopwatch
 
         found = []
-        with listen() as heard, ThreadPoolExecutor(self.scheduler.max_batch) as pool:
+        with listen() as heard, ThreadPoolExecutor(self.scheduler.max_admitted) as pool:
             for one, stopwatch in pool.map(answer, self.request.images):
                 heard.hear(stopwatch)
                 found.append(one)

@@ -41,9 +41,11 @@ class BatchScheduler(Scheduler):
                 alike: dict[PredictOptions, list[Job]] = {}
                 for job in jobs:
                     alike.setdefault(job.options, []).append(job)
-                with self._lock:
-                    for batch in alike.values():
-                        self._run(batch)
+                for batch in alike.values():
+                    while batch:
+                        with self._lock:
+                            self._run(batch)
+                        batch = [job for job in batch if job.outcome is None]  # noqa: PLW2901
         return [result.result() for result in results]
 
     @contextmanager

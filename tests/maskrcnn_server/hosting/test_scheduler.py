@@ -288,6 +288,26 @@ def test_only_two_requests_are_worked_on_at_a_time(gate: Gate, pool: ThreadPoolE
         other.result()
 
 
+def test_an_image_that_is_being_decoded_does_not_hold_up_the_next() -> None:
+    idle = scheduler(FakeModel(0.5))
+    with idle.job(Caller(PATIENCE_S)) as slow, idle.job(Caller(PATIENCE_S)) as quick:
+        assert len(quick.predict([image()], OPTIONS)) == 1
+        assert len(slow.predict([image()], OPTIONS)) == 1
+
+
+def test_the_next_batch_is_decoded_while_one_is_computed(
+    gate: Gate, pool: ThreadPoolExecutor
+) -> None:
+    model = Batching(gate)
+    busy, first = occupied(model, gate, pool, 16, max_batch=2)
+    others = [pool.submit(ask, busy, pixels=image(1) + 200) for _ in range(5)]
+    waiting_for(busy, 3)
+    gate.opened.set()
+    for one in (first, *others):
+        one.result(PATIENCE_S)
+    assert model.calls == [1, 2, 2, 1]
+
+
 def test_a_model_that_does_not_end_is_not_waited_for(gate: Gate, pool: ThreadPoolExecutor) -> None:
     model = Scripted(gate)
     busy, first = occupied(model, gate, pool, max_waiting=0)
