@@ -239,7 +239,7 @@ def _is_borderline(score: float, others: Floats, reference: Trace) -> bool:
     """Whether noise decides that a detection is kept which is not among `others`: at the least
     score, or where they are as many as there may be and end there."""
     full = len(others) >= reference.limit and len(others) > 0
-    least = float(others.min()) if full else reference.least_score
+    least = float(others.min()) if full else reference.min_score
     return score <= least + SAME_SCORE
 
 

@@ -46,8 +46,8 @@ def calibrate(
     if not everything:
         console.print("part of the network: share of what is found that changes with it alone")
     config = environment.model_config(settings, chosen.name)
-    most_change = None if everything else keep_above
-    written = chosen.calibrate(config, found, most_change, partial(report_change, console))
+    max_change = None if everything else keep_above
+    written = chosen.calibrate(config, found, max_change, partial(report_change, console))
     console.print(f"{escape(str(written))} written; serve it with MASKRCNN_PRECISION=int8")
     before, after = (
         chosen.load(

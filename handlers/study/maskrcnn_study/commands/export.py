@@ -88,9 +88,9 @@ def export(
             config = ModelConfig(model_dir=target, threads=config.threads)
         if not everything:
             console.print("part of the network: share of what is found that changes with it alone")
-        most_change = None if everything else keep_above
+        max_change = None if everything else keep_above
         report = partial(report_change, console)
-        quantizer.quantize(config, calibrated_on, out, most_change, report)
+        quantizer.quantize(config, calibrated_on, out, max_change, report)
         console.print(f"{escape(settings.model)} written to {escape(str(out))} as {form}, int8")
         if out.is_dir():
             before, after = (
