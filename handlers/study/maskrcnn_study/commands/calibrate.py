@@ -29,8 +29,8 @@ def calibrate(
 ) -> None:
     """Prepare a model for MASKRCNN_PRECISION=int8.
 
-    What each part of the network changes is measured and printed, and parts that change too much
-    stay in float32.
+    The effect of each part of the network is measured and printed, and parts with too large an
+    effect stay in float32.
     """
     console = Console(soft_wrap=True)
     if not model.is_dir():

@@ -52,10 +52,10 @@ def export(
     ] = None,
     backend: BackendName = None,
 ) -> None:
-    """Write a model for another program, such as TensorFlow Serving.
+    """Export a model for another program, such as TensorFlow Serving.
 
-    With --int8, what each part of the network changes is measured and printed, and parts that
-    change too much stay in float32. A model in ONNX can be quantised, too.
+    With --int8, the effect of each part of the network is measured and printed, and parts with too
+    large an effect stay in float32. Models in ONNX can be quantised, too.
     """
     console = Console(soft_wrap=True)
     plugins = Plugins()
