@@ -51,7 +51,7 @@ def test_versions_are_exact_and_fit_what_the_distributions_require(kind: str) ->
     found = pinned(kind)
     for requirements in found.values():
         assert all(str(r.specifier).startswith("==") for r in requirements)
-    direct = runpy.run_path(str(ROOT / "build_tools/lock_requirements"))["direct"]
+    direct = runpy.run_path(str(ROOT / "build_tools/lock_requirements.py"))["direct"]
     for line in direct(kind):
         requirement = Requirement(line)
         versions = [str(r.specifier).removeprefix("==") for r in found[requirement.name]]

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# build_image BACKEND [TAG] [-- ARGUMENT...]
+# build_image.sh BACKEND [TAG] [-- ARGUMENT...]
 #
 # Build the image of a backend (a folder of backends/ with a Dockerfile) and print what it weighs.
 # TAG is by default maskrcnn-server-BACKEND:VERSION, with dashes. The arguments after -- go to the
 # build command of docker, podman or buildah, such as
-#     build_image tensorpack -- --build-arg BASE_IMAGE=... --build-arg REQUIREMENTS=gpu
+#     build_image.sh tensorpack -- --build-arg BASE_IMAGE=... --build-arg REQUIREMENTS=gpu
 # CONTAINER_TOOL names the program; by default the first of the three that works.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -24,16 +24,16 @@ dockerfile=$root/backends/$backend/Dockerfile
 [ -f "$dockerfile" ] || fail "no such file: backends/$backend/Dockerfile"
 choose_container_tool
 
-version=$("$here/version")
+version=$("$here/version.sh")
 image=${image:-maskrcnn-server-${backend//_/-}:$version}
 # A remote's address may carry a password: it stays out of the label.
 source=$(git -C "$root" config --get remote.origin.url | sed 's#//[^@/]*@#//#') || source=''
 if is_buildah; then command=(bud --format docker); else command=(build); fi
 "$CONTAINER_TOOL" "${command[@]}" --file "$dockerfile" --tag "$image" \
     --build-arg VERSION="$version" \
-    --build-arg REVISION="$("$here/version" commit)" \
+    --build-arg REVISION="$("$here/version.sh" commit)" \
     --build-arg SOURCE="$source" \
     "$@" "$root"
 
-in_image "$image" python3 -c "$(cat "$here/package_sizes")"
+in_image "$image" python3 -c "$(cat "$here/package_sizes.py")"
 echo "$image: $(image_size "$image")"

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Write the files of exact versions, with hashes, that images are built from.
 
-    lock_requirements [--upgrade] [KIND...]
+    lock_requirements.py [--upgrade] [KIND...]
 
 Writes build_tools/requirements/KIND.txt for each kind of image: openvino, tensorflow, and
 tensorflow-gpu: what the distributions in setup.cfg, with the extra `s3`, and

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measure what a process of its own costs a call of a model: images there, detections back.
 
-measure_isolation [--calls 50]
+measure_isolation.py [--calls 50]
 
 The model answers a hundred instances with soft masks without looking, so that nothing else takes
 time. Seconds of the clock, and of this process' and the model's processor, medians in ms.

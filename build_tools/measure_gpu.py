@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Measure the PyTorch engine on this machine's GPU: what it finds, then how fast.
 
-    build_tools/measure_gpu --collect
-    python3 build_tools/measure_gpu --out "$OUT" [--seconds 330] [--cpu]
+    build_tools/measure_gpu.py --collect
+    python3 build_tools/measure_gpu.py --out "$OUT" [--seconds 330] [--cpu]
 
 The first, where there is a package index, puts wheels into build/gpu_wheels. The second, from there
 on, needs Python 3.12, PyTorch, Triton, NumPy, OpenCV and that folder. On a machine that is lent for

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# ci_image [BACKEND]
+# ci_image.sh [BACKEND]
 #
 # Build, smoke-test, push and pull an image without a Docker daemon or a registry outside: by
 # buildah, as root, on a base image of Debian's packages. Installs with apt what is missing. Where
@@ -99,13 +99,13 @@ for word in $(sed 's/^[^=]*=//' "$work/pip.conf"); do
 done
 
 step "image of $backend"
-"$here/build_image" "$backend" "$image" -- --build-arg BASE_IMAGE="$base" "${volumes[@]}" \
-    >"$work/log" 2>&1 || { tail -n 40 "$work/log" >&2; fail "build_image failed"; }
+"$here/build_image.sh" "$backend" "$image" -- --build-arg BASE_IMAGE="$base" "${volumes[@]}" \
+    >"$work/log" 2>&1 || { tail -n 40 "$work/log" >&2; fail "build_image.sh failed"; }
 sed -n '/^| package/,$p' "$work/log"
 
 if [ "$backend" = tensorpack ] || [ "$backend" = onnx ]; then
     step "smoke test"
-    "$here/smoke_image" "$image"
+    "$here/smoke_image.sh" "$image"
 fi
 
 step "push to a registry on this machine, and pull"
@@ -122,8 +122,8 @@ for _ in $(seq 50); do
     ! (: <"/dev/tcp/127.0.0.1/$port") 2>/dev/null || break
     sleep 0.2
 done
-pushed=$("$here/push_image" "$image" "127.0.0.1:$port/maskrcnn-server:ci" -- --tls-verify=false) ||
-    { tail "$work/registry.log" >&2; fail "push_image failed"; }
+pushed=$("$here/push_image.sh" "$image" "127.0.0.1:$port/maskrcnn-server:ci" -- --tls-verify=false) ||
+    { tail "$work/registry.log" >&2; fail "push_image.sh failed"; }
 id=$(buildah images --quiet --no-trunc "$image")
 buildah rmi "$image" >/dev/null
 # buildah refuses content that has another digest than the one asked for.

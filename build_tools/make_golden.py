@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Compute golden files with TensorPack's or AWS Samples' own code.
 
-    make_golden CHECKOUT OUT [CASE ...]
+    make_golden.py CHECKOUT OUT [CASE ...]
 
 CHECKOUT is your clone's examples/FasterRCNN, or that of mask-rcnn-tensorflow; OUT gets the files,
 laid out as in tests/golden. A CASE is FRAMEWORK-ARCHITECTURE-PHOTOGRAPH, such as

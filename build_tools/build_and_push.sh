@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# build_and_push REGION [BACKEND...] [-- ARGUMENT...]
+# build_and_push.sh REGION [BACKEND...] [-- ARGUMENT...]
 #
 # Build the images of the backends (by default: all that have a Dockerfile) and push each to the
 # Amazon ECR of the account that the AWS CLI is logged in to, into a repository of its own,
@@ -55,17 +55,17 @@ repository() {
         --image-scanning-configuration scanOnPush=true >/dev/null
 }
 
-version=$("$here/version")
-commit=$("$here/version" commit)
+version=$("$here/version.sh")
+commit=$("$here/version.sh" commit)
 for backend in "${backends[@]}"; do
     name=${REPOSITORY_PREFIX:-maskrcnn-server}-${backend//_/-}
     image=$name:$version
     repository "$name"
-    "$here/build_image" "$backend" "$image" -- "$@"
+    "$here/build_image.sh" "$backend" "$image" -- "$@"
     # A log-in lasts for hours, a build may too: log in right before the push.
     aws ecr get-login-password --region "$region" |
         "$CONTAINER_TOOL" login --username AWS --password-stdin "$registry"
-    "$here/push_image" "$image" "$registry/$name:$version" "$registry/$name:$commit"
+    "$here/push_image.sh" "$image" "$registry/$name:$version" "$registry/$name:$commit"
     uri=$registry/$name:$version
 done
 echo "$uri"

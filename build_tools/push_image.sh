@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# push_image IMAGE REGISTRY/REPOSITORY:TAG... [-- ARGUMENT...]
+# push_image.sh IMAGE REGISTRY/REPOSITORY:TAG... [-- ARGUMENT...]
 #
 # Push a local image under one or more names, and print each with its digest,
 # REGISTRY/REPOSITORY:TAG@sha256:..., which pins it. Arguments after -- go to the push command, such

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Compute golden files with torchvision's or Detectron2's own code.
 
-    make_golden_pytorch CONFIGS OUT CASE ...
+    make_golden_pytorch.py CONFIGS OUT CASE ...
 
 CONFIGS is the `configs` folder of a clone of Detectron2 (any folder for torchvision alone); OUT
 gets the files. A CASE is FRAMEWORK-ARCHITECTURE-PHOTOGRAPH, such as detectron2-resnet50-chelsea,

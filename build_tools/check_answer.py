@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Ask a running server for the instances in a picture, and hold them against a reference.
 
-    check_answer URL PICTURE REFERENCE
+    check_answer.py URL PICTURE REFERENCE
 
 REFERENCE is a golden file (.npz) of what the original code found, as in tests/demo/golden, or a
 model folder: then against what this environment's backend finds. Exit code 1 if an instance is

@@ -1,5 +1,5 @@
 #!/bin/sh
-# make_venv PYTHON DIR: make a virtual environment in DIR, unless a working one is there.
+# make_venv.sh PYTHON DIR: make a virtual environment in DIR, unless a working one is there.
 # Debian ships venv apart from Python: where it is missing and we may, install it.
 set -eu
 python=$1 dir=$2

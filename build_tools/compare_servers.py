@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measure the native server against others around the same handler, on this machine.
 
-compare_servers [PICTURE...] [--rounds 5] [--seconds 3] [--concurrency 1,8] [--json FILE]
+compare_servers.py [PICTURE...] [--rounds 5] [--seconds 3] [--concurrency 1,8] [--json FILE]
 
 Each server answers by `Service.invoke` over the fake backend of `maskrcnn_server.testing`, so that
 the network takes no time. In each round each server is started, loaded by each number of clients,

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measure this server's request against the old containers' algorithms around the same network.
 
-compare_old_container [PICTURE] [--detections 20,100] [--rounds 3] [--json FILE]
+compare_old_container.py [PICTURE] [--detections 20,100] [--rounds 3] [--json FILE]
 
 The old way, as the public containers had it: the picture goes through a temporary file, each mask
 is pasted by an interpolation over its whole box, padded and set into a bitmap of the whole image,

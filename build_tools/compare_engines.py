@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measure one network in several engines, on this machine: a table, a picture, a file.
 
-compare_engines --out FOLDER [--original CHECKOUT] [--only ENGINE,...] [--rounds 5]
+compare_engines.py --out FOLDER [--original CHECKOUT] [--only ENGINE,...] [--rounds 5]
                 [--seconds 20] [--picture FILE] [--calibrate FOLDER] [--images-mb ENGINE=MB,...]
 
 Of the seeded resnet50 of the tests: what the network takes alone, a request to the server, images
@@ -10,7 +10,7 @@ demo model: average precision through HTTP. FOLDER keeps the models and `engines
 each engine adds its row when it is done: what is there is not measured again.
 
 `--original` is a checkout of TensorPack's examples/FasterRCNN, whose graph is then a row, too;
-`--images-mb` are the sizes that `build_image` printed.
+`--images-mb` are the sizes that `build_image.sh` printed.
 """
 
 import argparse

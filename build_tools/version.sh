@@ -1,5 +1,5 @@
 #!/bin/sh
-# version [commit]
+# version.sh [commit]
 #
 # Print the version in setup.cfg, or the git commit, with -dirty if files differ from it.
 set -eu

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Take the pictures of docs/playground.md: the bundled demo model in headless Chromium.
 
-screenshot_playground [--out FOLDER]
+screenshot_playground.py [--out FOLDER]
 """
 
 import argparse

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# smoke_image IMAGE [MODEL PICTURE]
+# smoke_image.sh IMAGE [MODEL PICTURE]
 #
 # Start an image as SageMaker does, `IMAGE serve` with a model folder at /opt/ml/model, and check:
 # it does not run as root; /ping answers 200 within START_TIMEOUT seconds (120); its HEALTHCHECK
@@ -207,7 +207,7 @@ step "/ping is 200 after $SECONDS s, on the port that SAGEMAKER_BIND_TO_PORT nam
 step "the server runs as user $(server_user)"
 inside "${health[@]}" >/dev/null || fail "HEALTHCHECK fails: ${health[*]}"
 step "HEALTHCHECK passes"
-answer=$("$python" "$here/check_answer" "http://127.0.0.1:$port" "$picture" "$reference")
+answer=$("$python" "$here/check_answer.py" "http://127.0.0.1:$port" "$picture" "$reference")
 step "$answer"
 [ "$reference" = "$model" ] || contract test_contract.py
 terminate

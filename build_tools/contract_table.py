@@ -2,7 +2,7 @@
 """Write the table of docs/front_ends.md from the outcomes of the contract suite.
 
 CONTRACT_RESULTS=native.json pytest tests/contract
-contract_table native.json container.json torchserve.json > docs/front_ends.md
+contract_table.py native.json container.json torchserve.json > docs/front_ends.md
 """
 
 import json
@@ -12,7 +12,7 @@ from pathlib import Path
 HEAD = """# Front ends
 
 What a client may rely on ([the contract](contract.md)), asked of each front end by the same tests,
-`tests/contract`. This page is written by `build_tools/contract_table`.
+`tests/contract`. This page is written by `build_tools/contract_table.py`.
 """
 
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measure a server's memory: after loading, and over many requests of mixed sizes.
 
-measure_memory [--requests 2000] [--models seeded:resnet50,seeded:resnet101,demo | FOLDER,...]
+measure_memory.py [--requests 2000] [--models seeded:resnet50,seeded:resnet101,demo | FOLDER,...]
                [--backend tensorpack] [--json FILE]
 
 `seeded:` models have the weights of the tests, of full size; `demo` is the small bundled one. Each
