@@ -4,9 +4,8 @@
     lock_requirements.py [--upgrade] [KIND...]
 
 Writes build_tools/requirements/KIND.txt for each kind of image: openvino, tensorflow, and
-tensorflow-gpu: what the distributions in setup.cfg, with the extra `s3`, and
-backends/*/setup.cfg but for other engines' require, and what that requires, for Python 3.11 and
-newer on Linux. Versions that are there are kept where they still fit; `--upgrade` takes the newest.
+tensorflow-gpu: everything that the distributions in the image require, for Python 3.11 and newer on
+Linux. Versions that are there are kept where they still fit; `--upgrade` takes the newest.
 Needs uv (`pip install uv`), or UV=COMMAND.
 """
 
@@ -21,11 +20,19 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 OUT = ROOT / "build_tools/requirements"
 OWN = "maskrcnn-"
-ENGINES = ("openvino", "tensorflow", "torch")
 KINDS = {"openvino": "openvino", "tensorflow": "tensorflow", "tensorflow-gpu": "tensorflow"}
 """The engine of each kind of image."""
+HANDLERS = ("annotation_formats", "playground")
+"""Folders of handlers/ with a distribution that is in every image."""
+EXTRAS = ("s3", "fast")
+"""Extras of the core that are in every image."""
+NOT_WITH = {
+    "openvino": ("tensorflow", "torch"),
+    "tensorflow": ("openvino", "torch", "onnx"),
+}
+"""By engine, the folders of backends/ that no image with it has."""
 BUILDS = "setuptools>=77"
-"""What makes wheels of ours inside the image."""
+"""The requirement that makes wheels of our distributions inside the image."""
 TENSORFLOW = {
     # The same TensorFlow without CUDA's kernels: half the size. There is none for ARM, and no need.
     "tensorflow": ("tensorflow-cpu{}; platform_machine == 'x86_64'", "tensorflow{}; {elsewhere}"),
@@ -60,31 +67,38 @@ def main() -> None:
 
 
 def direct(kind: str) -> list[str]:
-    """What our distributions require themselves, with the TensorFlow of this kind of image."""
+    """The requirements of our distributions, with the TensorFlow of this kind of image."""
     found = {BUILDS}
-    others = set(ENGINES) - {KINDS[kind]}
-    own = [path for path in ROOT.glob("backends/*/setup.cfg") if path.parent.name not in others]
-    if KINDS[kind] != "openvino":
-        own = [path for path in own if path.parent.name != "onnx"]
-    for path in [ROOT / "setup.cfg", *own]:
-        config = configparser.ConfigParser()
-        config.read(path)
-        text = config["options"]["install_requires"]
-        if path.parent == ROOT:
-            text += config["options.extras_require"]["s3"]
-        found |= {line for line in text.splitlines() if line}
-        if "maskrcnn-network[opencv]" in text:
-            network = configparser.ConfigParser()
-            network.read(ROOT / "backends/network/setup.cfg")
-            found |= set(network["options.extras_require"]["opencv"].split())
+    core = _setup(ROOT)
+    for extra in EXTRAS:
+        found |= set(core["options.extras_require"][extra].splitlines())
+    folders = [ROOT, *(ROOT / "handlers" / name for name in HANDLERS)]
+    folders += [
+        path.parent
+        for path in ROOT.glob("backends/*/setup.cfg")
+        if path.parent.name not in NOT_WITH[KINDS[kind]]
+    ]
+    for folder in folders:
+        required = _setup(folder)["options"]["install_requires"]
+        found |= set(required.splitlines())
+        if "maskrcnn-network[opencv]" in required:
+            network = _setup(ROOT / "backends/network")
+            found |= set(network["options.extras_require"]["opencv"].splitlines())
     lines = []
-    for line in sorted(line for line in found if not line.startswith(OWN)):
+    for line in sorted(line for line in found if line and not line.startswith(OWN)):
         if line.startswith("tensorflow"):
             version = line.removeprefix("tensorflow")
             lines += [form.format(version, elsewhere=ELSEWHERE) for form in TENSORFLOW[kind]]
         else:
             lines.append(line)
     return lines
+
+
+def _setup(folder: Path) -> configparser.ConfigParser:
+    """The setup.cfg of a distribution."""
+    config = configparser.ConfigParser()
+    config.read(folder / "setup.cfg")
+    return config
 
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@
 #
 # Start an image as SageMaker does, `IMAGE serve` with a model folder at /opt/ml/model, and check:
 # it does not run as root; /ping answers 200 within START_TIMEOUT seconds (120); its HEALTHCHECK
-# passes; a picture is answered right; SIGTERM ends it within 30 s with exit code 0.
+# passes; its plugins load; a picture is answered right; SIGTERM ends it within
+# 30 s with exit code 0.
 # Without MODEL, the demo model is served (exported for an image with onnx), has to find what
 # TensorPack's own code found, and the tests of the contract pass; with one, it has to find what the
 # backend in this environment finds.
@@ -207,6 +208,11 @@ step "/ping is 200 after $SECONDS s, on the port that SAGEMAKER_BIND_TO_PORT nam
 step "the server runs as user $(server_user)"
 inside "${health[@]}" >/dev/null || fail "HEALTHCHECK fails: ${health[*]}"
 step "HEALTHCHECK passes"
+plugins=$(inside maskrcnn-server backends) || fail "a plugin is broken: $plugins"
+inside python3 -c 'import httptools, pybase64, uvloop
+import maskrcnn_annotation_formats.plugin, maskrcnn_playground.routes' ||
+    fail "the image lacks a package"
+step "every plugin loads"
 answer=$("$python" "$here/check_answer.py" "http://127.0.0.1:$port" "$picture" "$reference")
 step "$answer"
 [ "$reference" = "$model" ] || contract test_contract.py
