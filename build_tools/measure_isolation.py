@@ -11,11 +11,13 @@ import argparse
 import statistics
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 
-ROOT = Path(__file__).resolve().parents[1]
+from maskrcnn_server.backend import PredictOptions
+from maskrcnn_server.hosting.isolated import IsolatedModel
+from maskrcnn_study.faulty import load_still
+
 SIZES = ((480, 640), (1200, 1600), (3000, 4000), (5000, 10000))
 """Height and width."""
 
@@ -25,12 +27,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--calls", type=int, default=50)
     options = parser.parse_args()
-    sys.path.append(str(ROOT / "tests/faulty"))
-    from faulty import load_still
-
-    from maskrcnn_server.backend import PredictOptions
-    from maskrcnn_server.hosting.isolated import IsolatedModel
-
     inside, isolated = load_still(), IsolatedModel(load_still, name="still")
     lines = [
         "| image | MB | in the server | isolated | of it, this process |",

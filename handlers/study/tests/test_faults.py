@@ -1,18 +1,16 @@
-"""A short run of the fault injection whose whole result is in docs/several_models.md."""
+"""A quick run of `faults`, whose whole result is in docs/several_models.md."""
 
 import json
 import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
-
 
 def test_no_request_is_lost_while_processes_are_killed_and_hang(tmp_path: Path) -> None:
     out = tmp_path / "run.json"
-    command = [sys.executable, str(ROOT / "build_tools/inject_faults"), "--quick", "--kills", "2"]
+    command = [sys.executable, "-m", "maskrcnn_handlers", "faults", "--quick"]
     done = subprocess.run(
-        [*command, "--clients", "2", "--json", str(out)],
+        [*command, "--kills", "2", "--clients", "2", "--json", str(out)],
         capture_output=True,
         text=True,
         check=False,

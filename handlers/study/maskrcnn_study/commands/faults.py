@@ -1,28 +1,11 @@
-#!/usr/bin/env python3
-"""Serve models that fail in every way beside one that does not, and count who gets no answer.
+"""`maskrcnn-server faults`"""
 
-inject_faults [--kills 20] [--clients 4] [--demo] [--quick] [--json FILE]
-
-A server of several models is asked by clients all the time, each with one request at a time. The
-isolated `victim` is killed again and again (SIGKILL) while it computes; then `poison` is asked what
-ends its process each time, `hangs` what it never answers, `eats` what takes more memory than it
-may, and, last, a model inside of the server what it never answers. Others fail to load: by an
-exception, by ending their process, by never returning, by eating memory. The `neighbour`, inside of
-the server, is asked throughout; with --demo it is the bundled model on TensorFlow. --quick leaves
-out what takes long: those that poison and eat, and the one that hangs inside.
-
-The table says what became of each request. The exit code is 1 if one got no answer, if the
-neighbour failed, or if an isolated model is not back at the end.
-"""
-
-import argparse
 import http.client
 import json
 import os
 import random
 import signal
 import statistics
-import sys
 import tempfile
 import threading
 import time
@@ -32,42 +15,45 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
+from typing import Annotated
 from urllib.parse import urlsplit
 
 import numpy as np
 import PIL.Image
+import typer
 
 from maskrcnn_handlers.http.child import Child, running, serve_command
 from maskrcnn_server import settings as environment
+from maskrcnn_study.faulty import FAULTS, PID
 
-ROOT = Path(__file__).resolve().parents[1]
-DEMO = ROOT / "backends/tensorpack/maskrcnn_tensorpack/demo"
-ANSWER_S = 60
-"""For an answer: more than any request may take in this server."""
+ANSWER_TIMEOUT_S = 60
+"""Longest wait for a reply: more than any request may take in this server."""
 PAUSE_S = (0.2, 1.0)
-"""Between a process' return and its next end."""
-MODELS = """
-defaults: {backend: faulty, options: {seconds: 0.05}}
-models:
-  neighbour: {model: %s, default: true, required: true}
-  victim: {model: victim, isolation: process}
-  poison: {model: poison, isolation: process}
-  hangs: {model: hangs, isolation: process, predict_timeout_s: 1}
-  eats: {model: eats, isolation: process, memory_limit_mb: 500}
-  hangs_inside: {model: hangs_inside, predict_timeout_s: 2}
-  raises_at_load: {model: at_load, options: {at_load: raise}}
-  dies_at_load: {model: at_load, isolation: process, options: {at_load: die}}
-  hangs_at_load: {model: at_load, isolation: process, load_timeout_s: 4, options: {at_load: hang}}
-  eats_at_load: {model: at_load, isolation: process, memory_limit_mb: 500, options: {at_load: eat}}
-"""
-FOLDERS = ("neighbour", "victim", "poison", "hangs", "eats", "hangs_inside", "at_load")
-NEVER_LOADED = ("raises_at_load", "dies_at_load", "hangs_at_load", "eats_at_load")
-GOOD = 64
-HEIGHTS = {"die": 12, "hang": 13, "eat": 14}
-"""Of images, in tests/faulty."""
-FAULTS = {"poison": "die", "hangs": "hang", "eats": "eat"}
-"""What isolated models are asked to do."""
+"""Shortest and longest time between a process' return and its next end."""
+Entry = dict[str, object]
+"""A model in models.yaml."""
+FAULTY: Entry = {"backend": "faulty", "options": {"seconds": 0.05}}
+NEIGHBOUR: Entry = {"default": True, "required": True}
+ISOLATED: Entry = {**FAULTY, "isolation": "process"}
+MODELS: dict[str, Entry] = {
+    "victim": ISOLATED,
+    "poison": ISOLATED,
+    "hangs": {**ISOLATED, "predict_timeout_s": 1},
+    "eats": {**ISOLATED, "memory_limit_mb": 500},
+    "hangs_inside": {**FAULTY, "predict_timeout_s": 2},
+    "raises_at_load": {**FAULTY, "options": {"at_load": "raise"}},
+    "dies_at_load": {**ISOLATED, "options": {"at_load": "die"}},
+    "hangs_at_load": {**ISOLATED, "load_timeout_s": 4, "options": {"at_load": "hang"}},
+    "eats_at_load": {**ISOLATED, "memory_limit_mb": 500, "options": {"at_load": "eat"}},
+}
+"""The models besides the neighbour, as models.yaml has them."""
+ASKED = {"poison": "die", "hangs": "hang", "eats": "eat"}
+"""The fault that requests ask of isolated models."""
 SLOW = ("poison", "eats", "hangs_inside", "hangs_at_load", "eats_at_load")
+"""Models that a quick run leaves out."""
+GOOD = 64
+"""Height of an image that asks for no fault."""
+HEIGHTS = {fault: height for height, fault in FAULTS.items()}
 
 
 @dataclass
@@ -94,66 +80,88 @@ class Outcomes:
         )
 
 
-def main() -> None:
-    """Run, print the table, and judge."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--clients", type=int, default=4)
-    parser.add_argument("--demo", action="store_true")
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
+def faults(
+    kills: Annotated[int, typer.Option(min=1, help="Number of times to kill the victim.")] = 20,
+    clients: Annotated[int, typer.Option(min=1, help="Number of clients of each model.")] = 4,
+    model: Annotated[
+        Path | None,
+        typer.Option(help="Model folder of the healthy neighbour (default: a fake model)."),
+    ] = None,
+    backend: Annotated[str | None, typer.Option(help="Backend of that model.")] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Leave out the faults that take long.")
+    ] = False,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write the result to this file.")
+    ] = None,
+) -> None:
+    """Serve models that fail in every way next to a healthy one, and count lost requests.
+
+    The healthy neighbour is the --model, or a fake one. The isolated `victim` is killed again and
+    again while it computes; `poison` gets requests that end its process, `hangs` requests that it
+    never answers, `eats` requests that exceed its memory, and, last, `hangs_inside` hangs in the
+    server's own process. Other models fail to load. The exit code is 1 if a request got no reply,
+    if the neighbour failed, or if an isolated model is not back at the end.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        command, env = _set_up(Path(folder), options)
+        command, env = _set_up(Path(folder), model, backend, quick)
         with running(command, env=env) as server:
-            outcomes, problems = _run(server, Path(folder), options)
+            outcomes, problems = _run(server, Path(folder), kills, clients)
     problems += _judged(outcomes)
-    if options.json:
+    if json_file:
         rows = [{"phase": o.phase, "model": o.model, "answers": o.answers} for o in outcomes]
-        options.json.write_text(json.dumps({"rows": rows, "problems": problems}, indent=1) + "\n")
+        json_file.write_text(json.dumps({"rows": rows, "problems": problems}, indent=1) + "\n")
     head = "| meanwhile | model | requests | 200 | error | no answer | median ms | 99 % ms |"
     lines = [head, f"| --- | --- {'| ---: ' * 6}|", *(o.row() for o in outcomes), "", *problems]
-    sys.stdout.write("\n".join(lines) + "\n")
-    sys.exit(1 if problems else 0)
+    typer.echo("\n".join(lines))
+    if problems:
+        raise typer.Exit(1)
 
 
-def _set_up(folder: Path, options: argparse.Namespace) -> tuple[list[str], dict[str, str]]:
-    """The command that serves, and its environment, with tests/faulty as pip would install it."""
+def _set_up(
+    folder: Path, model: Path | None, backend: str | None, quick: bool
+) -> tuple[list[str], dict[str, str]]:
+    """The command that serves, and its environment, in which the faulty backend is installed."""
     info = folder / "site/faulty-1.0.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: faulty\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[maskrcnn_server]\nfaulty = faulty\n")
-    for name in FOLDERS:
-        (folder / name).mkdir()
-    neighbour = f"{DEMO / 'model'}, backend: tensorpack" if options.demo else "neighbour"
-    lines = (MODELS % neighbour).splitlines(keepends=True)
-    left_out = tuple(f"  {name}:" for name in SLOW) if options.quick else ("#",)
-    wanted = [line for line in lines if not line.startswith(left_out)]
-    (folder / "models.yaml").write_text("".join(wanted))
-    env = environment.without_settings() | {
-        "PYTHONPATH": f"{folder / 'site'}:{ROOT / 'tests/faulty'}",
-        "MASKRCNN_TIMEOUT": "10" if options.quick else "30",
+    entry_point = "faulty = maskrcnn_study.faulty"
+    (info / "entry_points.txt").write_text(f"[maskrcnn_server]\n{entry_point}\n")
+    models: dict[str, Entry] = {"neighbour": {**FAULTY, **NEIGHBOUR}}
+    if model is not None:
+        chosen = {"backend": backend} if backend else {}
+        models["neighbour"] = {"model": str(model.resolve()), **chosen, **NEIGHBOUR}
+    models |= {name: entry for name, entry in MODELS.items() if not (quick and name in SLOW)}
+    for name, entry in models.items():
+        if "model" not in entry:
+            (folder / name).mkdir()
+            models[name] = {**entry, "model": str(folder / name)}
+    # JSON is YAML.
+    (folder / "models.yaml").write_text(json.dumps({"models": models}))
+    env = environment.without_settings()
+    paths = [str(folder / "site"), *filter(None, [env.get("PYTHONPATH")])]
+    env |= {
+        "PYTHONPATH": os.pathsep.join(paths),
+        "MASKRCNN_TIMEOUT": "10" if quick else "30",
         "MASKRCNN_LOG_LEVEL": "error",
     }
     return serve_command("--models", str(folder / "models.yaml")), env
 
 
-def _run(
-    server: Child, folder: Path, options: argparse.Namespace
-) -> tuple[list[Outcomes], list[str]]:
-    picture = (DEMO / "images/shapes-1.png").read_bytes() if options.demo else _picture(GOOD)
+def _run(server: Child, folder: Path, kills: int, clients: int) -> tuple[list[Outcomes], list[str]]:
+    good = _image(GOOD)
     outcomes: list[Outcomes] = []
 
     def phase(name: str, model: str, image: bytes, during: Callable[[Outcomes], None]) -> None:
         """Ask the model and the neighbour until `during` returns."""
         asked = Outcomes(name, model)
-        beside = Outcomes(name, "neighbour")
-        outcomes.extend([asked, beside])
-        with ExitStack() as clients:
-            for _ in range(options.clients):
-                clients.enter_context(_client(server.url, asked, image))
+        neighbour = Outcomes(name, "neighbour")
+        outcomes.extend([asked, neighbour])
+        with ExitStack() as running_clients:
+            for _ in range(clients):
+                running_clients.enter_context(_client(server.url, asked, image))
             for _ in range(2):
-                clients.enter_context(_client(server.url, beside, picture))
+                running_clients.enter_context(_client(server.url, neighbour, good))
             during(asked)
 
     def until(count: int, code: str = "") -> Callable[[Outcomes], None]:
@@ -162,25 +170,23 @@ def _run(
             lambda: (asked.answers[code] if code else asked.answers.total()) >= count
         )
 
-    good = _picture(GOOD)
-    kills = options.kills
     states = _states(server.url)
     phase("nothing", "victim", good, lambda _: time.sleep(0.5 * kills))
-    phase(f"{kills} kills", "victim", good, lambda _: _kill(folder / "victim/pid", kills))
-    for model, fault in FAULTS.items():
+    phase(f"{kills} kills", "victim", good, lambda _: _kill(folder / "victim" / PID, kills))
+    for model, fault in ASKED.items():
         if model in states:
-            ill = _picture(HEIGHTS[fault])
-            phase(f"each request makes it {fault}", model, ill, until(options.clients + 1))
-            phase("it is back", model, good, until(2 * options.clients, "200"))
+            ill = _image(HEIGHTS[fault])
+            phase(f"each request makes it {fault}", model, ill, until(clients + 1))
+            phase("it is back", model, good, until(2 * clients, "200"))
     problems = [
         f"problem: {name} is {state} at the end"
         for name, state in _states(server.url).items()
-        if (state == "failed") != (name in NEVER_LOADED)
+        if (state == "failed") != name.endswith("_at_load")
     ]
-    if options.quick:
+    if "hangs_inside" not in states:
         return outcomes, problems
-    ill = _picture(HEIGHTS["hang"])
-    phase("each request makes it hang", "hangs_inside", ill, until(options.clients))
+    ill = _image(HEIGHTS["hang"])
+    phase("each request makes it hang", "hangs_inside", ill, until(clients))
     status = _get(server.url, "/ping")[0]
     if status != 503:
         problems.append(f"problem: /ping is {status} while a model inside hangs")
@@ -221,7 +227,7 @@ def _client(url: str, outcomes: Outcomes, image: bytes) -> Iterator[None]:
 
 def _asked(url: str, model: str, image: bytes) -> str:
     """`200`, the code of the error, or `none`. No request is sent twice."""
-    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=ANSWER_S)
+    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=ANSWER_TIMEOUT_S)
     try:
         headers = {"Content-Type": "image/png"}
         connection.request("POST", f"/models/{model}/invocations", image, headers)
@@ -252,7 +258,7 @@ def _next(file: Path, before: str) -> str:
 
 
 def _wait(ready: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10 * ANSWER_S
+    deadline = time.monotonic() + 10 * ANSWER_TIMEOUT_S
     while not ready():
         if time.monotonic() > deadline:
             raise TimeoutError("the server does not come back")
@@ -265,19 +271,15 @@ def _states(url: str) -> dict[str, str]:
 
 
 def _get(url: str, path: str) -> tuple[int, bytes]:
-    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=ANSWER_S)
+    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=ANSWER_TIMEOUT_S)
     connection.request("GET", path)
     reply = connection.getresponse()
     return reply.status, reply.read()
 
 
-def _picture(height: int) -> bytes:
+def _image(height: int) -> bytes:
     pixels = np.zeros((height, GOOD, 3), np.uint8)
     pixels[2:9, 3:30, 0] = 255
     file = BytesIO()
     PIL.Image.fromarray(pixels).save(file, "PNG")
     return file.getvalue()
-
-
-if __name__ == "__main__":
-    main()

@@ -132,4 +132,5 @@ def _with_bitmaps(found: Detections) -> Detections:
 
 @hookimpl
 def register_backends(register: Callable[[Backend], None]) -> None:
+    """`faulty`"""
     register(FaultyBackend())
