@@ -27,7 +27,7 @@ SUFFIXES = {
     "image/png": ".png",
     "text/plain": ".txt",
 }
-"""Of files by media type; what is not here is `.json`, or has none."""
+"""File name endings by media type. Others: `.json` for JSON, else none."""
 
 
 def convert_results(
@@ -44,9 +44,9 @@ def convert_results(
         typer.Option("--images", help="Folder of the pictures, for formats that draw on them."),
     ] = None,
 ) -> None:
-    """Write stored answers of the old containers, or of this server, in another format.
+    """Convert stored results of the old containers, or of this server, to another format.
 
-    What cannot be read is reported, the others are written, and the exit code is 1.
+    Unreadable results are reported, the others are written, and the exit code is 1.
     """
     console = Console(soft_wrap=True)
     chosen = _format(form, out, pictures)
@@ -75,7 +75,7 @@ def convert_results(
 
 
 def _format(form: str, out: Path, pictures: Path | None) -> Format:
-    """The format of this name, if it can be written there with what there is."""
+    """The format of this name, if it can be written with these options."""
     formats = Plugins().formats()
     if form not in formats:
         raise InvalidSetting(f"--format {form}: no such format; there are {', '.join(formats)}")
@@ -88,7 +88,7 @@ def _format(form: str, out: Path, pictures: Path | None) -> Format:
 
 
 class _List:
-    """One file, with a list of all answers; those that are lists themselves are joined."""
+    """Output to one file with a list of all results; results that are lists are joined."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -104,7 +104,7 @@ class _List:
 
 
 class _Folder:
-    """A file for each answer, named after its picture, each once, and nowhere but in the folder."""
+    """Output to a folder: one file per result, named after its image, with unique names."""
 
     def __init__(self, path: Path, form: Format) -> None:
         path.mkdir(parents=True, exist_ok=True)
@@ -118,7 +118,7 @@ class _Folder:
         (self._path / name).write_bytes(body)
 
     def close(self) -> None:
-        """Nothing is left to write."""
+        """Does nothing: every file is complete."""
 
     def _names(self, image_id: str | int) -> Iterator[str]:
         safe = re.sub(r"[^\w.-]|^\.+", "_", file_name(image_id))[:200]

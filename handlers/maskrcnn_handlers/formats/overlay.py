@@ -1,4 +1,4 @@
-"""The picture itself, with what was found drawn over it."""
+"""The image with the detections drawn on it."""
 
 import io
 
@@ -7,7 +7,7 @@ from maskrcnn_server.formats import Prediction
 
 
 class Overlay:
-    """To look at: masks, boxes, labels, as a PNG."""
+    """The image with masks, boxes and labels, as a PNG."""
 
     name = "overlay"
     media_type = "image/png"

@@ -1,4 +1,4 @@
-"""The format of the SageMaker notebooks: what their helper functions decode and draw."""
+"""Response format of the SageMaker notebooks, whose helper functions decode and draw it."""
 
 from collections.abc import Sequence
 from typing import TypedDict
@@ -25,7 +25,7 @@ class Segmentation(TypedDict):
 
 
 class Annotation(TypedDict):
-    """One instance, in the format's own encoding.
+    """One instance.
 
     `category_id` is the network's class index, from 1: not COCO's id.
     """
@@ -67,7 +67,7 @@ def _annotation(instance: Instance, encoding: Encoding) -> dict[str, object]:
 
 
 def _proposals(proposals: Proposals) -> dict[str, object]:
-    """What `rpn` adds: boxes x1, y1, x2, y2, their scores, and their scores in each class."""
+    """Fields that `rpn` adds: boxes x1, y1, x2, y2, their scores, and scores in each class."""
     return {
         "rpn_boxes": proposals.boxes.tolist(),
         "rpn_scores": proposals.scores.tolist(),

@@ -1,4 +1,4 @@
-"""Masks before their threshold, for clients that set it themselves: the playground does."""
+"""Masks before the threshold, for clients such as the playground that apply it themselves."""
 
 import base64
 import json
@@ -31,7 +31,7 @@ class Instance(TypedDict):
     score: float
     mask: NotRequired[SoftMask]
     segmentation: NotRequired[Segmentation]
-    """Run lengths row by row, from a model that gives bitmaps, where nothing is left to choose."""
+    """Row-wise run lengths, from a model with bitmaps, which have no threshold."""
 
 
 class Soft:

@@ -1,4 +1,4 @@
-"""A certificate: what two engines computed of the same pictures, with names and numbers."""
+"""Certificate of the agreement of two engines on the same images."""
 
 import html
 import json
@@ -23,9 +23,9 @@ PACKAGES = (
     "opencv-python-headless",
 )
 LEFT_OUT = ("checkout",)
-"""Facts that are of this machine."""
+"""Facts that only concern this machine."""
 WIDTH = 480
-"""Pixels of the pictures in the page."""
+"""Width of the images in the page, in pixels."""
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
 table { border-collapse: collapse; margin: 0.5rem 0 1.5rem; }
@@ -41,25 +41,25 @@ figure img { width: 100%; } pre { white-space: pre-wrap; overflow-wrap: anywhere
 
 @dataclass(frozen=True)
 class Pictured:
-    """One picture, what the original code found in it, and how ours compares."""
+    """One image, the original code's detections, and their comparison with ours."""
 
     name: str
     digest: str
     image: Image
     findings: Sequence[Finding]
     noise: Sequence[Finding]
-    """How the original compares with itself, run once more with other threads."""
+    """Comparison of the original with itself, run again with other threads."""
     found: Detections
     original: Detections
 
 
 @dataclass(frozen=True)
 class Certificate:
-    """Everything that was compared."""
+    """A comparison of all images."""
 
     model: str
     weights: Mapping[str, str]
-    """SHA-256 of each file."""
+    """SHA-256 of each file of the weights."""
     ours: ModelMetadata
     original: ModelMetadata
     judged: str
@@ -68,7 +68,7 @@ class Certificate:
 
     @property
     def verdict(self) -> str:
-        """In a sentence."""
+        """The result as a sentence."""
         count = len(self.pictured)
         where = {p.name: f.stage for p in self.pictured if (f := first_difference(p.findings))}
         if not where:
@@ -83,7 +83,7 @@ class Certificate:
         return all(first_difference(p.findings) is None for p in self.pictured)
 
     def content(self) -> dict[str, object]:
-        """As JSON."""
+        """The certificate as JSON values."""
         return {
             "verdict": self.verdict,
             "same": self.is_same,
@@ -139,7 +139,7 @@ class Certificate:
 
 
 def figures(finding: Finding) -> str:
-    """A finding's numbers in a line."""
+    """Numbers of a finding in one line."""
     return ", ".join(f"{name} {_number(value)}" for name, value in finding.figures.items())
 
 

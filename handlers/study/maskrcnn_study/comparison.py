@@ -1,4 +1,4 @@
-"""What two models, or two servers, make of the same pictures."""
+"""Comparison of the results of two models or servers for the same images."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -9,27 +9,27 @@ from numpy.typing import NDArray
 from maskrcnn_client import Answer
 from maskrcnn_server.agreement import mask_ious
 
-LEAST_IOU = 0.5
-"""Of the boxes of two detections that are of the same thing."""
+MIN_IOU = 0.5
+"""Minimum IoU of the boxes of matching detections."""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """How two answers to one picture differ."""
+    """Differences between two results for one image."""
 
     pairs: list[tuple[int, int]]
-    """Of detections in both: the same category's name, and boxes that overlap."""
+    """Index pairs of matching detections: same category name, overlapping boxes."""
     only_a: list[int]
     only_b: list[int]
     score_drifts: NDArray[np.float64]
-    """Of each pair, B's score less A's."""
+    """Score of B less score of A, for each pair."""
     box_ious: NDArray[np.float64]
     mask_ious: NDArray[np.float64]
-    """Empty if either has no masks."""
+    """IoU of the masks of each pair; empty if either result has no masks."""
 
     @property
     def disagreement(self) -> float:
-        """0: none. One for each detection that the other has not, less for those that differ."""
+        """Disagreement: 1 for each unmatched detection, less for pairs that differ; 0: none."""
         return (
             len(self.only_a)
             + len(self.only_b)
@@ -41,7 +41,7 @@ class Difference:
 
 @dataclass
 class Totals:
-    """Of all pictures that were compared."""
+    """Totals over all images."""
 
     pictures: int = 0
     matched: int = 0
@@ -52,7 +52,7 @@ class Totals:
     mask_ious: list[float] = field(default_factory=list)
 
     def add(self, difference: Difference) -> None:
-        """One more picture."""
+        """Add an image."""
         self.pictures += 1
         self.matched += len(difference.pairs)
         self.only_a += len(difference.only_a)
@@ -63,12 +63,12 @@ class Totals:
 
     @property
     def agreement(self) -> float:
-        """The share of all detections that both have; 1 if there are none."""
+        """Share of all detections that match; 1 if there are none."""
         total = self.matched + self.only_a + self.only_b
         return self.matched / total if total else 1.0
 
     def figures(self) -> dict[str, float]:
-        """Everything in numbers."""
+        """The totals as numbers."""
         drifts = np.abs(self.score_drifts)
         return {
             "pictures": self.pictures,
@@ -83,8 +83,8 @@ class Totals:
         }
 
 
-def difference(a: Answer, b: Answer, least_iou: float = LEAST_IOU) -> Difference:
-    """Match what overlaps most first, one to one."""
+def difference(a: Answer, b: Answer, least_iou: float = MIN_IOU) -> Difference:
+    """Match detections one to one, largest overlap first."""
     ious = box_ious(a.boxes, b.boxes)
     ious[np.array(a.names)[:, None] != np.array(b.names)[None]] = 0
     remaining = ious.copy()
@@ -119,7 +119,7 @@ def box_ious(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float
 def _spread(
     name: str, values: Sequence[float] | NDArray[np.float64], worst: float
 ) -> dict[str, float]:
-    """Mean, what all but a twentieth are better than, and the worst (1: the largest)."""
+    """Mean, 95th percentile of the badness, and worst value (1: the largest)."""
     if not len(values):
         return {}
     percentile, end = (95, np.max) if worst else (5, np.min)

@@ -18,32 +18,33 @@ from maskrcnn_server.errors import InvalidImage, InvalidSetting
 from maskrcnn_server.formats import Prediction
 
 SCORE_THRESHOLD = 0.05
-"""Of the detections that are evaluated, as the frameworks' own evaluations have it."""
+"""Minimum score of the detections that are evaluated, as in the frameworks' own evaluations."""
 MAX_DETECTIONS = 100
-"""Of an image: COCO counts no more."""
+"""Maximum number of detections of an image; COCO ignores more."""
 NUMBERS = (
     *("AP", "AP50", "AP75", "APs", "APm", "APl"),
     *("AR1", "AR10", "AR100", "ARs", "ARm", "ARl"),
 )
-"""COCO's twelve, in its order: average precision and recall, of all, small, medium, large."""
+"""COCO's twelve numbers in its order: average precision and recall of all, small, medium and large
+objects."""
 KINDS = {"bbox": "boxes", "segm": "masks"}
 IOUS = {"IoU 0.50": 0, "IoU 0.75": 5}
-"""Of the curves that are drawn, by the index of their IoU among 0.50, 0.55 ... 0.95."""
+"""IoUs of the curves that are drawn, with their index among 0.50, 0.55 ... 0.95."""
 
 
 @dataclass(frozen=True)
 class CocoSet:
-    """Annotated pictures."""
+    """Annotated images."""
 
     annotations: Path
-    """In COCO's format."""
+    """File of the annotations in COCO's format."""
     paths: Mapping[int, Path]
-    """Of the pictures, by their ids."""
+    """Paths of the images, by id."""
     categories: Mapping[int, str]
-    """Their names."""
+    """Names of the categories, by id."""
 
     def pictures(self, max_pixels: int) -> Iterator[tuple[int, Image]]:
-        """Every picture, by its id. Raises InvalidImage for one that cannot be read."""
+        """Every image with its id. Raises InvalidImage for one that cannot be read."""
         for image_id, path in self.paths.items():
             try:
                 data = path.read_bytes()
@@ -54,20 +55,21 @@ class CocoSet:
 
 @dataclass(frozen=True)
 class Figures:
-    """How good the boxes, or the masks, are. -1 where there is nothing to find."""
+    """Quality of boxes or masks; -1 where nothing is annotated."""
 
     numbers: Mapping[str, float]
-    """COCO's twelve."""
+    """COCO's twelve numbers."""
     per_category: Mapping[str, float]
-    """AP by the category's name."""
+    """AP by category name."""
     curves: Mapping[str, NDArray[np.float64]]
     """Precision (101,) at recalls 0, 0.01 ... 1, averaged over the categories."""
 
 
 def coco_set(annotations: Path, folder: Path) -> CocoSet:
-    """The pictures in `folder` that the file `annotations` is about.
+    """Images in `folder` with the annotations of a file.
 
-    Raises InvalidSetting if that is not in COCO's format, or names a file outside of the folder.
+    Raises InvalidSetting if the file is not in COCO's format, or names an image outside of the
+    folder.
     """
     try:
         content = json.loads(annotations.read_text("utf-8"))
@@ -92,7 +94,7 @@ def require_pycocotools() -> None:
 
 
 def measure(annotations: Path, results: Sequence[Any]) -> dict[str, Figures]:
-    """How good COCO results are: of `bbox`, and of `segm` if they have masks.
+    """Quality of COCO results: of `bbox`, and of `segm` if they have masks.
 
     Raises InvalidSetting if pycocotools is not installed, or results and annotations do not fit.
     """

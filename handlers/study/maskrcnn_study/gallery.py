@@ -1,4 +1,4 @@
-"""A page of the pictures that two answers differ on most."""
+"""Page of the images with the largest differences between two results."""
 
 import heapq
 import html
@@ -15,22 +15,22 @@ from maskrcnn_study.certificate import STYLE
 from maskrcnn_study.comparison import Difference, Totals
 
 WIDTH = 480
-"""Pixels of the pictures in the page."""
+"""Width of the images in the page, in pixels."""
 POOR_IOU = 0.9
 LARGE_DRIFT = 0.1
-"""From which on a pair is listed."""
+"""Minimum score difference of pairs that are listed."""
 
 
 @dataclass(order=True)
 class _Card:
     disagreement: float
     order: int
-    """Of two that are as bad, the later one makes room."""
+    """Order of arrival; of equally bad images, the later one is dropped."""
     html: str = field(compare=False)
 
 
 class Gallery:
-    """Keeps the worst `size` pictures, drawn with what A and B found in them."""
+    """Keeps the worst `size` images, with the detections of A and B drawn on them."""
 
     def __init__(self, size: int) -> None:
         self._size = size
@@ -38,7 +38,7 @@ class Gallery:
         self._order = itertools.count(0, -1)
 
     def add(self, name: str, a: Answer, b: Answer, difference: Difference) -> None:
-        """Keep the picture, if there is a difference and it is among the worst."""
+        """Keep the image if it differs and is among the worst."""
         bad = difference.disagreement
         full = len(self._cards) >= self._size
         if not bad or not self._size or (full and bad <= self._cards[0].disagreement):
@@ -47,7 +47,7 @@ class Gallery:
         (heapq.heappushpop if full else heapq.heappush)(self._cards, card)
 
     def page(self, a: str, b: str, totals: Totals) -> str:
-        """The HTML, which needs no other file. All names are shown as text."""
+        """The page as self-contained HTML. All names are escaped."""
         rows = (f"<tr><td>{key}<td>{round(value, 4)}" for key, value in totals.figures().items())
         cards = [card.html for card in sorted(self._cards, reverse=True)]
         return "\n".join(
@@ -65,7 +65,7 @@ class Gallery:
 
 
 def in_words(a: Answer, b: Answer, difference: Difference) -> list[str]:
-    """What differs, one line for each detection, the worst kind first."""
+    """Differences, one line per detection, the worst kind first."""
     names = {"A": a.names, "B": b.names}
     said = [
         f"only {side}: {names[side][i]} {answer.scores[i]:.2f}"

@@ -282,7 +282,7 @@ def test_who_asks_while_it_comes_back_waits_no_longer_than_it_wants(isolate: Iso
 def test_one_that_keeps_ending_is_given_up_for_a_while_with_the_reason(
     isolate: Isolate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(isolated, "HOPELESS", 2)
+    monkeypatch.setattr(isolated, "MAX_FAILURES", 2)
     model = isolate()
     scheduler = Scheduler(model, max_waiting=4)
     with pytest.raises(BackendCrashed):

@@ -22,7 +22,7 @@ from maskrcnn_server.masks import RoiMasks
 from maskrcnn_server.rle import RLE, Order, Size
 from maskrcnn_server.testing import BackendConformance, FakeBackend, conduct_checks, folder_checks
 from maskrcnn_server.testing.fake import COLOURS, FakeModel
-from maskrcnn_server.testing.pictures import picture
+from maskrcnn_server.testing.images import sample_image
 from maskrcnn_server.testing.plugin import Checked, check
 
 FILE = "weights.json"
@@ -232,7 +232,7 @@ def moves_in_company(predict: Predict, images: Sequence[Image], asked: PredictOp
 
 def wavers() -> Answer:
     """About one picture, each time it is asked."""
-    unsure = picture(160, 160, seed=1)
+    unsure = sample_image(160, 160, seed=1)
     calls: list[None] = []
 
     def answer(predict: Predict, images: Sequence[Image], asked: PredictOptions) -> Any:

@@ -109,9 +109,10 @@ def deploy(
         bool, typer.Option("--show-policy", help="Print the least that IAM must allow, as JSON.")
     ] = False,
 ) -> None:
-    """Make or update a SageMaker endpoint, or run a batch transform job, and wait for it.
+    """Create or update a SageMaker endpoint, or run a batch transform job, and wait for it.
 
-    Run again with other options, it changes what differs; with the same, nothing.
+    Run again with other options, it changes what differs; with the same options, it changes
+    nothing.
     """
     taken = places.image(image)
     region = region or taken.region
@@ -179,7 +180,7 @@ def deploy(
 
 
 def reader(aws: Aws) -> Reader:
-    """Who says what is there: nothing is, as far as anybody without credentials knows."""
+    """Read access; without credentials, an empty account."""
     if aws.has_credentials:
         return aws
     typer.echo("no credentials: these are the calls for an empty account", err=True)

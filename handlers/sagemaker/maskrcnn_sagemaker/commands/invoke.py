@@ -48,9 +48,9 @@ def invoke(
     region: Region = None,
     profile: Profile = None,
 ) -> None:
-    """Send pictures to a SageMaker endpoint, and show the instances that it finds.
+    """Send images to a SageMaker endpoint, and print the instances that it detects.
 
-    An asynchronous endpoint is recognised, and gets them by way of S3.
+    An asynchronous endpoint is recognised; images and results go through S3.
     """
     console = Console(soft_wrap=True)
     aws = Aws(region, profile, url)

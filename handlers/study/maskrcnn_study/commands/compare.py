@@ -18,7 +18,7 @@ from maskrcnn_handlers.bulk.targets import recognised
 from maskrcnn_handlers.cli.options import Concurrency, Profile, Region
 from maskrcnn_server.errors import InvalidImage, InvalidModel, MaskRCNNError
 from maskrcnn_server.plugins import Plugins
-from maskrcnn_study.comparison import LEAST_IOU, Totals, difference
+from maskrcnn_study.comparison import MIN_IOU, Totals, difference
 from maskrcnn_study.gallery import Gallery, in_words
 
 WHO = "URL of a server, model, or name of a SageMaker endpoint."
@@ -38,7 +38,7 @@ def compare(
     ] = None,
     least_iou: Annotated[
         float, typer.Option(min=0.01, max=1, help="Of the boxes of detections that are the same.")
-    ] = LEAST_IOU,
+    ] = MIN_IOU,
     worst: Annotated[int, typer.Option(min=0, help="Pictures in the page.")] = 24,
     fail_below: Annotated[
         float, typer.Option(min=0, max=1, help="Exit code 1 if A and B agree on less than this.")

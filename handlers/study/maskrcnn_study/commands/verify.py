@@ -36,7 +36,7 @@ from maskrcnn_study.verification import verify as hold_against
 from maskrcnn_study.verification import verify_answer
 
 Ask: TypeAlias = Callable[[bytes], bytes]
-"""The body of a reply to a request's body."""
+"""Function from a request's body to the reply's body."""
 TIMEOUT_S = 300
 
 
@@ -63,10 +63,10 @@ def verify(
     ] = 0.05,
     backend: BackendName = None,
 ) -> None:
-    """Hold this server's answers against those of the code that trained the model.
+    """Compare this server's results with those of the code that trained the model.
 
-    Both run on the same pictures, and are compared stage by stage. Exit code 0: nothing differs
-    beyond float noise.
+    Both run on the same images and are compared stage by stage. Exit code 0: nothing differs beyond
+    float noise.
     """
     console = Console(soft_wrap=True)
     plugins = Plugins()
