@@ -9,6 +9,8 @@ import pytest
 
 from maskrcnn_server.plugins import Plugins
 
+pytestmark = pytest.mark.full
+
 ROOT = Path(__file__).parents[1]
 DISTRIBUTIONS = {
     ".": ("maskrcnn_server", {"maskrcnn_server", "maskrcnn_handlers"}),
