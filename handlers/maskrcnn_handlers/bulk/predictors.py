@@ -20,7 +20,7 @@ from maskrcnn_server.detections import Detections
 from maskrcnn_server.errors import InvalidSetting, MaskRCNNError, NoAnswer, RequestError
 from maskrcnn_server.formats import Prediction
 from maskrcnn_server.hosting.caller import Caller
-from maskrcnn_server.hosting.model_process import KINDS
+from maskrcnn_server.hosting.model_process import ERROR_CLASSES
 from maskrcnn_server.hosting.scheduler import Scheduler
 from maskrcnn_server.hosting.startup import choose_backend, fetched, open_model
 from maskrcnn_server.masks import RunLengthMasks
@@ -202,7 +202,7 @@ class _ByClient:
 def _translated(error: "maskrcnn_client.ClientError") -> MaskRCNNError:
     """The same error as the server raised it, or NoAnswer if it was not the server's."""
     status = error.status or 500
-    kind = KINDS.get(error.code, RequestError if status < 500 else NoAnswer)
+    kind = ERROR_CLASSES.get(error.code, RequestError if status < 500 else NoAnswer)
     return kind(error.message, **error.detail)
 
 

@@ -602,7 +602,9 @@ CASES = [
     Case("models side by side do not disturb each other", GoodBackend(Shared), "that models share"),
     Case("close may be called twice", GoodBackend(ClosesOnce), "let it do nothing"),
     Case(
-        "plugin declares its api version", Silent(), f"put api_version = {API_VERSION!r} into stranger_silent"
+        "plugin declares its api version",
+        Silent(),
+        f"put api_version = {API_VERSION!r} into stranger_silent",
     ),
     Case("plugin imports no framework", Heavy(), "import mxnet"),
 ]
