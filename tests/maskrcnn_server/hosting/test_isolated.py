@@ -12,7 +12,6 @@ from typing import TypeAlias
 
 import numpy as np
 import pytest
-from faulty import EATEN, FAULTS, PID, load
 
 from maskrcnn_server.backend import (
     Backend,
@@ -40,6 +39,7 @@ from maskrcnn_server.hosting.model_process import Limits
 from maskrcnn_server.hosting.scheduler import Scheduler
 from maskrcnn_server.rle import Order
 from maskrcnn_server.testing import BackendConformance, FakeBackend
+from maskrcnn_study.faulty import EATEN, FAULTS, PID, load
 
 PATIENCE_S = 60.0
 OPTIONS = PredictOptions()
@@ -74,7 +74,7 @@ class TestIsolatedBackend(BackendConformance):
     @pytest.fixture(scope="class")
     @classmethod
     def plugin(cls) -> str:
-        return "faulty"
+        return "maskrcnn_study.faulty"
 
 
 @pytest.fixture
