@@ -41,11 +41,12 @@ class BatchScheduler(Scheduler):
                 alike: dict[PredictOptions, list[Job]] = {}
                 for job in jobs:
                     alike.setdefault(job.options, []).append(job)
-                for batch in alike.values():
-                    while batch:
-                        with self._lock:
-                            self._run(batch)
-                        batch = [job for job in batch if job.outcome is None]  # noqa: PLW2901
+                batches = list(alike.values())
+                while batches:
+                    batch = batches.pop(0)
+                    with self._lock:
+                        self._run(batch)
+                    batches += [[job] for job in batch if job.outcome is None]
         return [result.result() for result in results]
 
     @contextmanager
