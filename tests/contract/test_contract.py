@@ -196,7 +196,9 @@ def test_every_format_can_be_written(
 
 
 @pytest.mark.parametrize("content_type", ["image/jpeg", "application/geo+json", "text/plain"])
-def test_the_accept_header_chooses_the_format(content_type: str, client: httpx.Client, png: bytes) -> None:
+def test_the_accept_header_chooses_the_format(
+    content_type: str, client: httpx.Client, png: bytes
+) -> None:
     reply = client.post("/invocations", content=png, headers=PNG | {"Accept": content_type})
     assert reply.status_code == 200
     assert reply.headers["content-type"].partition(";")[0] == content_type
