@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+pytestmark = pytest.mark.full
+
 if TYPE_CHECKING:
     from tests.build_tools.conftest import Shell
 

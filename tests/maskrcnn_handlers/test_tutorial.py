@@ -16,6 +16,8 @@ import pytest
 
 from maskrcnn_handlers.http.child import running
 
+pytestmark = pytest.mark.full
+
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/tutorial.md").read_text()
 PROGRAMS = {

@@ -7,7 +7,7 @@ import PIL.Image
 from PIL.PngImagePlugin import PngInfo
 
 from maskrcnn_handlers.formats import coco
-from maskrcnn_handlers.formats.pictures import colour
+from maskrcnn_handlers.formats.drawing import colour
 from maskrcnn_handlers.formats.writing import as_json, instances
 from maskrcnn_server.errors import RequestError
 from maskrcnn_server.formats import Prediction

@@ -2,7 +2,7 @@
 
 import io
 
-from maskrcnn_handlers.formats.pictures import overlay
+from maskrcnn_handlers.formats.drawing import overlay
 from maskrcnn_server.formats import Prediction
 
 

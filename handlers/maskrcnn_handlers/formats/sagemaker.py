@@ -8,6 +8,7 @@ from typing_extensions import NotRequired
 from maskrcnn_handlers.formats.coco import truncated_bbox
 from maskrcnn_handlers.formats.writing import (
     Instance,
+    Segmentation,
     as_json,
     instances,
     order_of,
@@ -15,13 +16,6 @@ from maskrcnn_handlers.formats.writing import (
 )
 from maskrcnn_server.detections import Proposals
 from maskrcnn_server.formats import Encoding, Prediction
-
-
-class Segmentation(TypedDict):
-    """Row-wise run lengths, beginning with a run of 0s; `size` is height, width."""
-
-    counts: list[int]
-    size: list[int]
 
 
 class Annotation(TypedDict):
@@ -54,8 +48,8 @@ class SageMaker:
         return as_json(answer)
 
 
-def _annotation(instance: Instance, encoding: Encoding) -> dict[str, object]:
-    annotation: dict[str, object] = {
+def _annotation(instance: Instance, encoding: Encoding) -> Annotation:
+    annotation: Annotation = {
         "bbox": truncated_bbox(instance.box),
         "category_id": instance.category.id,
         "category_name": instance.category.name,

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import NotRequired
 
-from maskrcnn_handlers.formats.sagemaker import Segmentation
+from maskrcnn_handlers.formats.writing import Segmentation
 from maskrcnn_server.formats import Prediction
 from maskrcnn_server.masks import Masks, RoiMasks
 

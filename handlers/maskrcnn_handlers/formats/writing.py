@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from pathlib import PurePosixPath
-from typing import NamedTuple
+from typing import NamedTuple, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,13 @@ from numpy.typing import NDArray
 from maskrcnn_server.categories import Category
 from maskrcnn_server.formats import Encoding, Prediction
 from maskrcnn_server.rle import RLE, Order
+
+
+class Segmentation(TypedDict):
+    """Run lengths, or COCO's text for them; `size` is [height, width]."""
+
+    counts: str | list[int]
+    size: list[int]
 
 
 class Instance(NamedTuple):
@@ -44,8 +51,8 @@ def order_of(encoding: Encoding) -> Order:
     return "rows" if encoding == "rows" else "columns"
 
 
-def segmentation(mask: RLE, encoding: Encoding) -> dict[str, object]:
-    """A mask in an encoding, as formats with run lengths write it."""
+def segmentation(mask: RLE, encoding: Encoding) -> Segmentation:
+    """A mask, whose order is the encoding's, as the formats with run lengths write it."""
     counts = mask.compressed() if encoding == "compressed" else mask.counts.tolist()
     return {"counts": counts, "size": list(mask.size)}
 

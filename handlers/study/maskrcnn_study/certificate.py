@@ -10,9 +10,10 @@ from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from maskrcnn_handlers.formats import pictures
+from maskrcnn_handlers.formats.drawing import overlay
 from maskrcnn_server.backend import Image, ModelMetadata
 from maskrcnn_server.detections import Detections
+from maskrcnn_study.page import STYLE, thumbnail
 from maskrcnn_study.verification import Finding, first_difference
 
 PACKAGES = (
@@ -23,20 +24,7 @@ PACKAGES = (
     "opencv-python-headless",
 )
 LEFT_OUT = ("checkout",)
-"""Facts that only concern this machine."""
-WIDTH = 480
-"""Width of the images in the page, in pixels."""
-STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
-table { border-collapse: collapse; margin: 0.5rem 0 1.5rem; }
-td, th { border-bottom: 1px solid #8884; padding: 0.2rem 0.8rem 0.2rem 0; text-align: left;
-  vertical-align: top; }
-.same { color: #137333; } .differs { color: #b3261e; font-weight: 600; }
-figure { display: inline-block; width: calc(50% - 1rem); margin: 0 0.8rem 1rem 0; }
-figure img { width: 100%; } pre { white-space: pre-wrap; overflow-wrap: anywhere; }
-@media (prefers-color-scheme: dark) { body { background: #161616; color: #ddd; }
-  .same { color: #81c995; } .differs { color: #f2b8b5; } }
-"""
+"""Facts that are of this machine."""
 
 
 @dataclass(frozen=True)
@@ -134,8 +122,7 @@ class Certificate:
         return "\n".join(parts)
 
     def _drawn(self, picture: Pictured, found: Detections) -> str:
-        drawn = pictures.overlay(picture.image, found, self.original.categories)
-        return pictures.thumbnail(drawn, WIDTH)
+        return thumbnail(overlay(picture.image, found, self.original.categories))
 
 
 def figures(finding: Finding) -> str:

@@ -1,4 +1,4 @@
-"""Comparison of the results of two models or servers for the same images."""
+"""Differences between what two models, or two servers, find in the same images."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -6,30 +6,30 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from maskrcnn_client import Answer
+from maskrcnn_handlers.bulk.predictors import ImageResult
 from maskrcnn_server.agreement import mask_ious
 
 MIN_IOU = 0.5
-"""Minimum IoU of the boxes of matching detections."""
+"""Minimum IoU of the boxes of two detections that match."""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Differences between two results for one image."""
+    """How two results for one image differ."""
 
     pairs: list[tuple[int, int]]
-    """Index pairs of matching detections: same category name, overlapping boxes."""
+    """Indices of detections in both, of one category's name, whose boxes overlap."""
     only_a: list[int]
     only_b: list[int]
     score_drifts: NDArray[np.float64]
-    """Score of B less score of A, for each pair."""
+    """B's score less A's, of each pair."""
     box_ious: NDArray[np.float64]
     mask_ious: NDArray[np.float64]
     """IoU of the masks of each pair; empty if either result has no masks."""
 
     @property
     def disagreement(self) -> float:
-        """Disagreement: 1 for each unmatched detection, less for pairs that differ; 0: none."""
+        """0 for none; 1 for each detection that only one has, less for pairs that differ."""
         return (
             len(self.only_a)
             + len(self.only_b)
@@ -41,9 +41,9 @@ class Difference:
 
 @dataclass
 class Totals:
-    """Totals over all images."""
+    """Sums over all images that were compared."""
 
-    pictures: int = 0
+    images: int = 0
     matched: int = 0
     only_a: int = 0
     only_b: int = 0
@@ -53,7 +53,7 @@ class Totals:
 
     def add(self, difference: Difference) -> None:
         """Add an image."""
-        self.pictures += 1
+        self.images += 1
         self.matched += len(difference.pairs)
         self.only_a += len(difference.only_a)
         self.only_b += len(difference.only_b)
@@ -63,7 +63,7 @@ class Totals:
 
     @property
     def agreement(self) -> float:
-        """Share of all detections that match; 1 if there are none."""
+        """Share of all detections that both have; 1 if there are none."""
         total = self.matched + self.only_a + self.only_b
         return self.matched / total if total else 1.0
 
@@ -71,7 +71,7 @@ class Totals:
         """The totals as numbers."""
         drifts = np.abs(self.score_drifts)
         return {
-            "pictures": self.pictures,
+            "pictures": self.images,
             "matched": self.matched,
             "only A": self.only_a,
             "only B": self.only_b,
@@ -83,13 +83,13 @@ class Totals:
         }
 
 
-def difference(a: Answer, b: Answer, least_iou: float = MIN_IOU) -> Difference:
-    """Match detections one to one, largest overlap first."""
-    ious = box_ious(a.boxes, b.boxes)
+def difference(a: ImageResult, b: ImageResult, min_iou: float = MIN_IOU) -> Difference:
+    """Match what overlaps most first, one to one."""
+    ious = box_ious(a.detections.boxes, b.detections.boxes)
     ious[np.array(a.names)[:, None] != np.array(b.names)[None]] = 0
     remaining = ious.copy()
     pairs = []
-    while remaining.size and remaining.max() >= least_iou:
+    while remaining.size and remaining.max() >= min_iou:
         i, j = divmod(int(remaining.argmax()), remaining.shape[1])
         pairs.append((i, j))
         remaining[i, :] = remaining[:, j] = -1
@@ -99,7 +99,7 @@ def difference(a: Answer, b: Answer, least_iou: float = MIN_IOU) -> Difference:
         pairs=pairs,
         only_a=sorted(set(range(len(a))) - set(ours)),
         only_b=sorted(set(range(len(b))) - set(theirs)),
-        score_drifts=b.scores[theirs].astype(np.float64) - a.scores[ours],
+        score_drifts=b.detections.scores[theirs].astype(np.float64) - a.detections.scores[ours],
         box_ious=ious[ours, theirs],
         mask_ious=mask_ious(a.detections.masks, b.detections.masks, pairs),
     )
@@ -119,7 +119,7 @@ def box_ious(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float
 def _spread(
     name: str, values: Sequence[float] | NDArray[np.float64], worst: float
 ) -> dict[str, float]:
-    """Mean, 95th percentile of the badness, and worst value (1: the largest)."""
+    """Mean, 95th percentile towards the worst, and the worst (1: the largest)."""
     if not len(values):
         return {}
     percentile, end = (95, np.max) if worst else (5, np.min)

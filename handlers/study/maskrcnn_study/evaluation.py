@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from maskrcnn_handlers.formats.coco_results import CocoResults
+from maskrcnn_handlers.formats.coco_results import CocoResult, coco_results
 from maskrcnn_handlers.request import images
 from maskrcnn_server.backend import Image, Model, PredictOptions
 from maskrcnn_server.errors import InvalidImage, InvalidSetting
@@ -184,11 +184,11 @@ def _nothing_found(categories: Any) -> Figures:
     return Figures(dict.fromkeys(NUMBERS, 0.0), per_category, {})
 
 
-def _results(model: Model, truth: CocoSet, max_pixels: int) -> Iterator[Any]:
+def _results(model: Model, truth: CocoSet, max_pixels: int) -> Iterator[CocoResult]:
     options = PredictOptions(score_threshold=SCORE_THRESHOLD)
     for image_id, image in truth.pictures(max_pixels):
         (found,) = model.predict([image], options)
         prediction = Prediction(
             image_id=str(image_id), image=image, detections=found, model=model.metadata
         )
-        yield from json.loads(CocoResults().render(prediction))
+        yield from coco_results(prediction)

@@ -5,6 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.full
+
 
 def test_no_request_is_lost_while_processes_are_killed_and_hang(tmp_path: Path) -> None:
     out = tmp_path / "run.json"

@@ -13,7 +13,9 @@ from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 import pytest
+from heap import frozen_heap
 
+from maskrcnn_server import API_VERSION
 from maskrcnn_server.backend import Backend, Image, Model, ModelConfig, PredictOptions, Probe
 from maskrcnn_server.categories import Category
 from maskrcnn_server.detections import Detections
@@ -24,6 +26,8 @@ from maskrcnn_server.testing import BackendConformance, FakeBackend, conduct_che
 from maskrcnn_server.testing.fake import COLOURS, FakeModel
 from maskrcnn_server.testing.images import sample_image
 from maskrcnn_server.testing.plugin import Checked, check
+
+__all__ = ["frozen_heap"]
 
 FILE = "weights.json"
 
@@ -598,7 +602,9 @@ CASES = [
     Case("models side by side do not disturb each other", GoodBackend(Shared), "that models share"),
     Case("close may be called twice", GoodBackend(ClosesOnce), "let it do nothing"),
     Case(
-        "plugin declares its api version", Silent(), "put api_version = '1.1' into stranger_silent"
+        "plugin declares its api version",
+        Silent(),
+        f"put api_version = {API_VERSION!r} into stranger_silent",
     ),
     Case("plugin imports no framework", Heavy(), "import mxnet"),
 ]

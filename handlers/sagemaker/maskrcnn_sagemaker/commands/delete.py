@@ -6,7 +6,7 @@ from maskrcnn_handlers.cli.options import Profile, Region
 from maskrcnn_handlers.cli.progress import waiting
 from maskrcnn_sagemaker import endpoints
 from maskrcnn_sagemaker.aws import Aws
-from maskrcnn_sagemaker.commands.deploy import reader, show
+from maskrcnn_sagemaker.commands.dry_run import reader, show
 from maskrcnn_sagemaker.commands.options import DryRun, EndpointName
 
 

@@ -17,9 +17,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from maskrcnn_handlers.answer.answers import detections
 from maskrcnn_handlers.cli.options import BackendName
 from maskrcnn_handlers.cli.progress import downloading
+from maskrcnn_handlers.formats.reading import annotations, prediction
 from maskrcnn_handlers.request import images
 from maskrcnn_handlers.service import Service
 from maskrcnn_server import settings as environment
@@ -59,7 +59,7 @@ def verify(
         bool, typer.Option("--noise", help="Also hold the original against itself, on one thread.")
     ] = False,
     score_threshold: Annotated[
-        float, typer.Option(min=0, max=1, help="Least score of what is compared.")
+        float, typer.Option(min=0, max=1, help="Minimum score of what is compared.")
     ] = 0.05,
     backend: BackendName = None,
 ) -> None:
@@ -182,8 +182,8 @@ def _answer(ask: Ask, name: str, image: Image, score_threshold: float) -> Detect
         "score_threshold": score_threshold,
         "format": "sagemaker",
     }
-    annotations = json.loads(ask(json.dumps(body).encode()))["annotations"]
-    return detections(annotations, (image.shape[0], image.shape[1]))
+    reply = json.loads(ask(json.dumps(body).encode()))
+    return prediction(annotations(reply), image).detections
 
 
 def _weights(folder: Path, checkpoint: str) -> dict[str, str]:

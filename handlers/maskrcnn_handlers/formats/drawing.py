@@ -1,8 +1,6 @@
-"""A picture of what was found: masks, boxes and labels drawn over the photograph."""
+"""Draws masks, boxes and labels over an image."""
 
-import base64
 import colorsys
-import io
 from typing import TypeAlias
 
 import numpy as np
@@ -16,51 +14,45 @@ from maskrcnn_server.categories import Category
 from maskrcnn_server.detections import Detections
 
 Place: TypeAlias = tuple[float, float, float, float]
-"""x1, y1, x2, y2 of a label."""
+"""Corners of a label: x1, y1, x2, y2."""
 
 Font: TypeAlias = PIL.ImageFont.ImageFont | PIL.ImageFont.FreeTypeFont
 
 OPACITY = 0.45
+"""Share of an instance's colour in the pixels of its mask."""
 GOLDEN_ANGLE = 0.381966
-"""Of the colour wheel: neighbours in the list are far apart in colour."""
+"""Fraction of the colour wheel between neighbours in the list, which are far apart in colour."""
 
 
-def overlay(image: Image, found: Detections, categories: tuple[Category, ...]) -> PIL.Image.Image:
+def overlay(
+    image: Image, detections: Detections, categories: tuple[Category, ...]
+) -> PIL.Image.Image:
     """`image` with each instance in a colour of its own, the best on top."""
     names = {category.id: category.name for category in categories}
     pixels = image.copy()
-    colours = [colour(i) for i in range(len(found))]
-    if found.masks is not None:
-        for mask, tint in reversed(list(zip(found.masks.rle("rows"), colours, strict=True))):
+    colours = [colour(i) for i in range(len(detections))]
+    if detections.masks is not None:
+        for mask, tint in reversed(list(zip(detections.masks.rle("rows"), colours, strict=True))):
             y, x, bitmap = mask.window()
             height, width = bitmap.shape
             _tint(pixels[y : y + height, x : x + width], bitmap, tint)
-    picture = PIL.Image.fromarray(pixels)
-    draw = PIL.ImageDraw.Draw(picture)
-    short = min(found.size)
+    drawn = PIL.Image.fromarray(pixels)
+    draw = PIL.ImageDraw.Draw(drawn)
+    short = min(detections.size)
     font = PIL.ImageFont.load_default(max(10, short / 32))
     line = max(1, round(short / 300))
     labels = [
         f"{names[int(category)]} {score:.2f}"
-        for category, score in zip(found.category_ids, found.scores, strict=True)
+        for category, score in zip(detections.category_ids, detections.scores, strict=True)
     ]
     places: list[Place] = []
-    for box, label in zip(found.boxes.tolist(), labels, strict=True):
+    for box, label in zip(detections.boxes.tolist(), labels, strict=True):
         places.append(_place(draw, box, label, font, places))
-    for i in reversed(range(len(found))):
-        draw.rectangle(found.boxes[i].tolist(), outline=colours[i], width=line)
-    for i in reversed(range(len(found))):
+    for i in reversed(range(len(detections))):
+        draw.rectangle(detections.boxes[i].tolist(), outline=colours[i], width=line)
+    for i in reversed(range(len(detections))):
         _label(draw, places[i], labels[i], colours[i], font)
-    return picture
-
-
-def thumbnail(picture: PIL.Image.Image, width: int) -> str:
-    """A picture of this width and height at most, for a page that stands alone: a data URI."""
-    small = picture.copy()
-    small.thumbnail((width, width), PIL.Image.Resampling.LANCZOS)
-    buffer = io.BytesIO()
-    small.save(buffer, "JPEG", quality=80)
-    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return drawn
 
 
 def _tint(pixels: Image, bitmap: NDArray[np.bool_], colour: tuple[int, int, int]) -> None:
@@ -72,7 +64,7 @@ def _place(
     draw: PIL.ImageDraw.ImageDraw, box: list[float], text: str, font: Font, taken: list[Place]
 ) -> Place:
     """Where a label stands: at the box's left, above it, or inside where there is no room; below
-    those of better instances that it would cover, while the picture lasts."""
+    those of better instances that it would cover, while the image has room."""
     _, _, width, height = draw.textbbox((0, 0), text, font=font)
     width, height = width + 4, height + 3
     x = max(0, min(box[0], draw.im.size[0] - width))
@@ -101,6 +93,6 @@ def _label(
 
 
 def colour(i: int) -> tuple[int, int, int]:
-    """Of the i-th instance."""
+    """The colour of the i-th instance."""
     red, green, blue = colorsys.hsv_to_rgb(i * GOLDEN_ANGLE % 1, 0.85, 0.95)
     return round(red * 255), round(green * 255), round(blue * 255)

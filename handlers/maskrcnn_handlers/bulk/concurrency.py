@@ -1,4 +1,4 @@
-"""Several pictures at a time, and what goes wrong with one of them."""
+"""Several images at a time, and what goes wrong with one of them."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -8,21 +8,21 @@ from typing import TypeVar
 from maskrcnn_server.errors import BackendFailed, MaskRCNNError, RequestError
 
 Item = TypeVar("Item")
-Found = TypeVar("Found")
+Value = TypeVar("Value")
 
 
-def answered(
-    ask: Callable[[Item], Found], items: Iterable[Item], concurrency: int
-) -> Iterator[tuple[Item, Found | MaskRCNNError]]:
-    """Each item with its answer, in order; `concurrency` are asked about at a time.
+def in_order(
+    call: Callable[[Item], Value], items: Iterable[Item], concurrency: int
+) -> Iterator[tuple[Item, Value | MaskRCNNError]]:
+    """Each item with what the call returns for it, in order; `concurrency` calls run at a time.
 
-    Items are taken when there is room for them. An error that is about one picture is its answer;
-    any other is raised.
+    Items are taken when there is room for them. An error about one image takes the place of its
+    value; any other is raised.
     """
     with ThreadPoolExecutor(concurrency) as pool:
-        pending: deque[tuple[Item, Future[Found]]] = deque()
+        pending: deque[tuple[Item, Future[Value]]] = deque()
 
-        def first() -> tuple[Item, Found | MaskRCNNError]:
+        def first() -> tuple[Item, Value | MaskRCNNError]:
             item, future = pending.popleft()
             try:
                 return item, future.result()
@@ -31,8 +31,8 @@ def answered(
 
         try:
             for item in items:
-                pending.append((item, pool.submit(ask, item)))
-                # Who is slow does not keep the others from work.
+                pending.append((item, pool.submit(call, item)))
+                # A slow call does not keep the others from work.
                 if len(pending) == 2 * concurrency:
                     yield first()
             while pending:

@@ -1,4 +1,4 @@
-"""Answers that clients have kept: of the containers before this server, or of its own default."""
+"""Reads the format `sagemaker` back: replies of this server, and of the old containers."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -12,25 +12,29 @@ from maskrcnn_server.backend import Image, ModelMetadata
 from maskrcnn_server.categories import Category, coco
 from maskrcnn_server.detections import Detections
 from maskrcnn_server.errors import RequestError
-from maskrcnn_server.formats import Encoding, Prediction
+from maskrcnn_server.formats import Prediction
 from maskrcnn_server.masks import RunLengthMasks
 from maskrcnn_server.rle import RLE, Size, from_counts
 
 SUFFIXES = (".json", ".jsonl", ".out")
-"""Of files that are looked for in a folder; batch transform writes `.out`."""
+"""Suffixes of files that are looked for in a folder; batch transform writes `.out`."""
+MAX_PIXELS = 1 << 48
 
 Pixels = Annotated[int, Field(gt=0, le=1 << 24)]
 
 
 class Segmentation(BaseModel):
-    """Row-wise run lengths."""
+    """Row-wise run lengths; `size` is height, width."""
 
     counts: list[int]
     size: tuple[Pixels, Pixels]
 
 
 class Annotation(BaseModel):
-    """One instance; the old containers wrote no score, which counts as 1."""
+    """One instance; `bbox` is x, y, width, height.
+
+    The old containers wrote no score, which counts as 1.
+    """
 
     bbox: tuple[FiniteFloat, FiniteFloat, FiniteFloat, FiniteFloat]
     category_id: Annotated[int, Field(ge=1, le=1 << 31)]
@@ -39,27 +43,28 @@ class Annotation(BaseModel):
     segmentation: Segmentation | None = None
 
 
-class Answer(BaseModel):
-    """What was found in one picture; other fields are left alone."""
+class Annotations(BaseModel):
+    """The instances in one image; other fields are left alone."""
 
     img_id: str | int
     annotations: Annotated[list[Annotation], Field(max_length=100_000)]
 
     @property
     def size(self) -> Size | None:
-        """Of the picture, if a mask tells."""
+        """Height and width of the image, if a mask tells."""
         return next((a.segmentation.size for a in self.annotations if a.segmentation), None)
 
 
 class Entry(NamedTuple):
-    """One of the answers in a file."""
+    """An entry of a file of replies."""
 
     place: str
-    answer: Answer | RequestError
+    """The file, and the number of the entry if there are several."""
+    content: Annotations | RequestError
 
 
-def read(paths: Sequence[Path]) -> Iterator[Entry]:
-    """The answers in files, and in those of folders: one, a list, or one in each line.
+def stored(paths: Sequence[Path]) -> Iterator[Entry]:
+    """The replies in files, and in those of folders: one, a list, or one in each line.
 
     One without a name has its file's, as batch transform names them. What is wrong with one stands
     in its place. Raises OSError for a file that is not there.
@@ -70,29 +75,44 @@ def read(paths: Sequence[Path]) -> Iterator[Entry]:
             values = _values(file.read_bytes())
             for number, value in enumerate(values, start=1):
                 place = f"{file}:{number}" if len(values) > 1 else str(file)
-                answer = _answer(value)
-                if isinstance(answer, Answer) and answer.img_id == "":
-                    answer.img_id = file.stem
-                yield Entry(place, answer)
+                try:
+                    found = annotations(value)
+                except RequestError as error:
+                    yield Entry(place, error)
+                    continue
+                if found.img_id == "":
+                    found.img_id = file.stem
+                yield Entry(place, found)
+
+
+def annotations(value: object) -> Annotations:
+    """The annotations in a JSON value. Raises RequestError if it is no reply in this format."""
+    try:
+        return Annotations.model_validate(value)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(map(str, first["loc"])) or "not a reply"
+        raise RequestError(f"{where}: {first['msg']}") from None
 
 
 def prediction(
-    answer: Answer, picture: Image | None, max_pixels: int, rle: Encoding | None = None
+    found: Annotations, image: Image | None = None, max_pixels: int = MAX_PIXELS
 ) -> Prediction:
-    """The answer as a format takes it; without a picture, one of black pixels.
+    """The annotations as a format takes them; without an image, one of black pixels.
 
-    Raises RequestError for what cannot be: masks that do not fit, or a size that nothing tells.
+    Raises RequestError for what cannot be: masks that do not fit, a size that nothing tells, or one
+    of more than `max_pixels`.
     """
-    size = answer.size if picture is None else (picture.shape[0], picture.shape[1])
+    size = found.size if image is None else (image.shape[0], image.shape[1])
     if size is None:
-        raise RequestError("the picture's size is not known: no mask tells; where is the picture?")
+        raise RequestError("the image's size is unknown: there is no mask; name the image's folder")
     height, width = size
     if height * width > max_pixels:
         raise RequestError(f"{width} x {height} pixels; at most {max_pixels} are allowed")
-    best_first = sorted(answer.annotations, key=lambda a: -a.score)
+    best_first = sorted(found.annotations, key=lambda a: -a.score)
     corners = np.array([a.bbox for a in best_first], np.float64).reshape(-1, 4)
     corners[:, 2:] = corners[:, :2] + np.maximum(corners[:, 2:], 0)
-    found = Detections(
+    detections = Detections(
         size=size,
         boxes=corners.clip(0, (width, height, width, height)).astype(np.float32),
         scores=np.array([a.score for a in best_first], np.float32),
@@ -100,20 +120,18 @@ def prediction(
         masks=_masks(best_first, size),
     )
     black = np.broadcast_to(np.uint8(0), (height, width, 3))
-    model = ModelMetadata(
-        name="stored", backend="stored", categories=_categories(best_first), score_threshold=0
-    )
     return Prediction(
-        image_id=answer.img_id,
-        image=black if picture is None else picture,
-        detections=found,
-        model=model,
-        rle=rle,
+        image_id=found.img_id,
+        image=black if image is None else image,
+        detections=detections,
+        model=ModelMetadata(
+            name="stored", backend="stored", categories=_categories(best_first), score_threshold=0
+        ),
     )
 
 
 def _values(data: bytes) -> list[object]:
-    """The JSON values in a file that may be answers; None for what is no JSON."""
+    """The JSON values in a file that may be replies; None for what is no JSON."""
     try:
         whole = json.loads(data)
     except (ValueError, RecursionError):
@@ -130,37 +148,28 @@ def _value(line: bytes) -> object:
         return None
 
 
-def _answer(value: object) -> Answer | RequestError:
-    try:
-        return Answer.model_validate(value)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(map(str, first["loc"])) or "no answer"
-        return RequestError(f"{where}: {first['msg']}")
-
-
-def _masks(annotations: Sequence[Annotation], size: Size) -> RunLengthMasks | None:
+def _masks(found: Sequence[Annotation], size: Size) -> RunLengthMasks | None:
     runs: list[RLE] = []
-    for annotation in annotations:
+    for annotation in found:
         if annotation.segmentation is not None:
             if annotation.segmentation.size != size:
                 raise RequestError(
-                    f"a mask of size {annotation.segmentation.size} in a picture of {size}"
+                    f"a mask of size {annotation.segmentation.size} in an image of {size}"
                 )
             try:
                 runs.append(from_counts(annotation.segmentation.counts, size, "rows"))
             except ValueError as error:
                 raise RequestError(str(error)) from None
-    if runs and len(runs) != len(annotations):
-        raise RequestError(f"{len(runs)} of {len(annotations)} annotations have masks, not all")
-    return RunLengthMasks(runs, size) if runs or not annotations else None
+    if runs and len(runs) != len(found):
+        raise RequestError(f"{len(runs)} of {len(found)} annotations have masks, not all")
+    return RunLengthMasks(runs, size) if runs or not found else None
 
 
-def _categories(annotations: Sequence[Annotation]) -> tuple[Category, ...]:
-    """Those that occur; where number and name are COCO's, with COCO's own id."""
+def _categories(found: Sequence[Annotation]) -> tuple[Category, ...]:
+    """The categories that occur; where number and name are COCO's, with COCO's own id."""
     official = {(c.id, c.name): c.dataset_id for c in coco()}
     names: dict[int, str] = {}
-    for annotation in annotations:
+    for annotation in found:
         number, name = annotation.category_id, annotation.category_name
         if names.setdefault(number, name) != name:
             raise RequestError(f"category {number} is {names[number]!r} and {name!r}")
