@@ -16,7 +16,7 @@ def rules(config: AwsSamplesConfig) -> Rules:
         proposals=config.proposals,
         sigmoid="before",
         delta_clip=DELTA_CLIP,
-        least_sides=tuple(config.min_size / stride for stride in config.anchor_strides),
+        min_sides=tuple(config.min_size / stride for stride in config.anchor_strides),
         # Moved by the half pixel that RoIAlign takes off.
         sampling=Sampling(samples=1, shift=0.5),
     )

@@ -97,7 +97,7 @@ class Detectron2Config(NetworkConfig):
     """Training, heads of other kinds, and what shows in the weights' names and shapes."""
     resampling: ClassVar[Literal["pillow"]] = "pillow"
     one_scale: ClassVar[bool] = False
-    least_side: ClassVar[float] = 1e-30
+    min_detection_side: ClassVar[float] = 1e-30
     """Boxes need an area. Detectron2 drops those without at the very end: the same, but for
     pictures with more detections than there may be."""
 
@@ -165,7 +165,7 @@ class Detectron2Config(NetworkConfig):
         first, second, third = values
         return (third, second, first) if self.channels == "BGR" else values
 
-    def _said_twice(self, architecture: Architecture) -> dict[str, tuple[object, object]]:
-        says = super()._said_twice(architecture)
-        says["depth"] = (self.depth and DEPTHS[self.depth], architecture.blocks)
-        return says
+    def _checkable(self, architecture: Architecture) -> dict[str, tuple[object, object]]:
+        values = super()._checkable(architecture)
+        values["depth"] = (self.depth and DEPTHS[self.depth], architecture.blocks)
+        return values

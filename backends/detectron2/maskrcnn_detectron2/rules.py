@@ -14,7 +14,7 @@ def rules(config: Detectron2Config) -> Rules:
         kept=config.level_candidates,
         proposals=config.proposals,
         delta_clip=config.delta_clip,
-        least_sides=(max(config.min_size, NO_AREA),),
+        min_sides=(max(config.min_size, NO_AREA),),
         sampling=Sampling(samples=0),
         level_epsilon=1e-8,
     )

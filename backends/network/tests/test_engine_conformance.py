@@ -423,7 +423,7 @@ CASES = [
     Case(
         "proposals come only when asked for",
         running(lambda _, f, __, ___: f._replace(proposals=None)),
-        "no proposals came",
+        "there are no proposals",
     ),
     Case(
         "nothing found is an output",
@@ -454,7 +454,7 @@ CASES = [
     Case(PRECISION, FailsToOpen(), "with what `lacks` says"),
     Case(PRECISION, RefusesMore(), "let both say the same"),
     Case(PRECISION, Lacking({("cpu", "float16"): None}, Overflows), "compute scores and boxes in"),
-    Case("every setup finds the same", GoodEngine(NeedsThreads), "how fast, not what"),
+    Case("every setup finds the same", GoodEngine(NeedsThreads), "not results"),
 ]
 
 

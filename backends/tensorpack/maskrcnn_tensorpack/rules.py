@@ -15,7 +15,7 @@ def rules(config: TensorPackConfig) -> Rules:
         proposals=proposals,
         together=together,
         delta_clip=config.delta_clip,
-        least_sides=(config.min_size,) if config.min_size > 0 else (),
+        min_sides=(config.min_size,) if config.min_size > 0 else (),
         sampling=Sampling(samples=2),
         level_epsilon=1e-6,
     )

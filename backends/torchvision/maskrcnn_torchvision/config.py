@@ -37,7 +37,7 @@ class TorchvisionConfig(NetworkConfig):
     one_scale: ClassVar[bool] = False
     coco_layouts: ClassVar[Mapping[int, Callable[[], tuple[Category, ...]]]] = {90: coco_with_gaps}
     paste: ClassVar[Literal["pixels"]] = "pixels"
-    least_side: ClassVar[float] = 1e-2
+    min_detection_side: ClassVar[float] = 1e-2
 
     image_mean: Triple = (0.485, 0.456, 0.406)
     """RGB, 0 to 1."""

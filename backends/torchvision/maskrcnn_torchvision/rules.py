@@ -3,7 +3,7 @@
 from maskrcnn_network.graph.rules import Rules, Sampling
 from maskrcnn_torchvision.config import TorchvisionConfig
 
-LEAST_SIDE = 1e-3
+MIN_SIDE = 1e-3
 """Of a proposal, in pixels of the resized image."""
 
 
@@ -15,7 +15,7 @@ def rules(config: TorchvisionConfig) -> Rules:
         proposals=config.proposals,
         sigmoid="after",
         delta_clip=config.delta_clip,
-        least_sides=(LEAST_SIDE,),
+        min_sides=(MIN_SIDE,),
         sampling=Sampling(samples=2, half_pixel=False),
         octave_epsilon=1e-6,
         fitted_anchors=True,

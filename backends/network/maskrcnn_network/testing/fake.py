@@ -16,7 +16,7 @@ from maskrcnn_server.rle import Size
 
 
 class FakeEngine:
-    """Computes networks of a few channels, to hold other engines against."""
+    """Computes networks of a few channels, as the reference for other engines."""
 
     name = "numpy"
 
@@ -47,13 +47,11 @@ class FakeSession:
         """Nothing to free."""
 
     def stages(self, image: Image, size: Size, ask: Ask, /) -> Intermediate:
-        """What `run` computes of an image, with proposals."""
         stages = self._stages([image], [size], ask)
         features = tuple(feature[0] for feature in stages.features)
         return Intermediate(features, self._output(stages, ask, proposals=True))
 
     def masks_of(self, features: Sequence[Floats], boxes: Floats, labels: Integers, /) -> Floats:
-        """Mask probabilities (N, m, m) of any boxes (N, 4) on `Intermediate.features`."""
         maps, images = [feature[None] for feature in features], np.zeros(len(boxes), np.int64)
         return np.asarray(self._network.masks(self._ops, maps, boxes, labels, images))
 
