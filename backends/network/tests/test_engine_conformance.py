@@ -428,7 +428,7 @@ CASES = [
     Case(
         "nothing found is an output",
         when(lambda ask: ask.score_threshold == 1, failing(ValueError("cannot be stacked"))),
-        "give empty arrays",
+        "empty arrays",
     ),
     Case("images are left as they are", GoodEngine(Scribbles), "change a copy"),
     Case("the same image gets the same output", GoodEngine(Wavers), "keep nothing of a run"),

@@ -1,4 +1,4 @@
-"""A network, compiled by OpenVINO for this CPU."""
+"""A network compiled by OpenVINO for this CPU."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -17,19 +17,19 @@ from maskrcnn_server.engine import Ranges, Setup
 from maskrcnn_server.rle import Size
 from maskrcnn_server.stopwatch import stage
 
-ANY = 1 << 31
-"""More pixels than any images have."""
-THREADS_A_STREAM = 8
-"""Number of threads beyond which one image keeps fewer of them busy."""
+UNLIMITED_PIXELS = 1 << 31
+"""Number of pixels that no batch of images reaches."""
+THREADS_PER_STREAM = 8
+"""Number of threads that one image keeps busy."""
 
 
 def settings(threads: int) -> dict[str, Any]:
-    """How OpenVINO compiles for a CPU."""
+    """Settings with which OpenVINO compiles for a CPU."""
     return {
-        # Where a CPU has bfloat16, it would be used unasked.
+        # By default, bfloat16 is used on CPUs that have it.
         "INFERENCE_PRECISION_HINT": "f32",
         "INFERENCE_NUM_THREADS": threads,
-        # Kernels would be kept for every size of image.
+        # By default, kernels for every size of image are kept.
         "CPU_RUNTIME_CACHE_CAPACITY": 0,
         # Models in other processes would be pinned to the same cores.
         "ENABLE_CPU_PINNING": False,
@@ -37,14 +37,14 @@ def settings(threads: int) -> dict[str, Any]:
 
 
 class OpenVinoSession:
-    """Computes each image by itself, as many side by side as there are streams."""
+    """Computes each image by itself, with one image in each stream at a time."""
 
     def __init__(self, network: Network, variables: Variables, setup: Setup) -> None:
         self._network = network
         self._setup = setup
-        self._streams = setup.streams or max(1, setup.threads // THREADS_A_STREAM)
+        self._streams = setup.streams or max(1, setup.threads // THREADS_PER_STREAM)
         self.max_batch = self._streams
-        self.batch_pixels = 0 if self._streams == 1 else ANY
+        self.batch_pixels = 0 if self._streams == 1 else UNLIMITED_PIXELS
         self.facts = {
             "library": f"OpenVINO {openvino.__version__.partition('-')[0]}",
             "threads": f"{setup.threads} in {self._streams} streams",
@@ -54,14 +54,14 @@ class OpenVinoSession:
         compiled = self._compiled(self._graphs.detector(), NUM_STREAMS=self._streams)
         self._idle = [compiled.create_infer_request() for _ in range(self._streams)]
         self._others: dict[str, Any] = {}
-        """Requests of graphs that show more than detections, by what they are for."""
+        """Requests of graphs that show more than detections, by purpose."""
 
     def run(self, images: Sequence[Image], sizes: Sequence[Size], ask: Ask, /) -> Output:
         outputs: list[Output] = []
         for start in range(0, len(images), self._streams):
-            those = slice(start, start + self._streams)
+            part = slice(start, start + self._streams)
             running = []
-            for request, image, size in zip(self._idle, images[those], sizes[those], strict=False):
+            for request, image, size in zip(self._idle, images[part], sizes[part], strict=False):
                 with stage("preprocess"):
                     feed = self._feed(image, size, ask)
                 request.start_async(feed, share_inputs=True)
@@ -76,7 +76,7 @@ class OpenVinoSession:
         self._idle, self._others = [], {}
 
     def stages(self, image: Image, size: Size, ask: Ask, /) -> Intermediate:
-        """What `run` computes of an image, with proposals; by a graph of its own."""
+        """Everything `run` computes for an image, including proposals, from a separate graph."""
         request = self._other("stages", lambda: self._graphs.detector(shown=True))
         request.infer(self._feed(image, size, ask))
         features = (request.get_tensor(name).data for name in self._graphs.feature_names)
@@ -84,7 +84,6 @@ class OpenVinoSession:
         return Intermediate(tuple(np.moveaxis(f[0], 0, -1).copy() for f in features), output)
 
     def masks_of(self, features: Sequence[Floats], boxes: Floats, labels: Integers, /) -> Floats:
-        """Mask probabilities (N, m, m) of any boxes (N, 4) on `Intermediate.features`."""
         request = self._other("masks", self._graphs.masker)
         maps = (np.ascontiguousarray(np.moveaxis(f, -1, 0)[None]) for f in features)
         request.infer(
@@ -97,7 +96,7 @@ class OpenVinoSession:
         return np.array(request.get_tensor("masks").data)
 
     def seconds(self, image: Image, size: Size, ask: Ask, /) -> Mapping[str, float]:
-        """Seconds of each part of the network, by OpenVINO's own clock."""
+        """Seconds of each part of the network, measured by OpenVINO."""
         request = self._other("seconds", self._graphs.detector, PERF_COUNT=True)
         request.infer(self._feed(image, size, ask))
         seconds = dict.fromkeys(PARTS, 0.0)
@@ -108,7 +107,6 @@ class OpenVinoSession:
         return seconds
 
     def ranges(self, image: Image, size: Size, layers: Sequence[str], /) -> Ranges:
-        """The least and largest number that goes into each layer for an image."""
         request = self._other("ranges", lambda: self._graphs.observer(layers))
         request.infer(self._feed(image, size, Ask(score_threshold=0.0, limit=100)))
         found = request.get_tensor("ranges").data.reshape(-1, 2)
