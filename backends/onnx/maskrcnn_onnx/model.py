@@ -1,4 +1,4 @@
-"""A network that this server exported, as a session for the server's `NetworkModel`."""
+"""Networks exported by this project, as sessions of a `NetworkModel`."""
 
 from collections.abc import Mapping, Sequence
 
@@ -17,7 +17,7 @@ PROPOSED = ("proposal_boxes", "proposal_scores", "proposal_images", "class_score
 
 
 class OnnxModel(NetworkModel):
-    """A model whose network is a file of our own."""
+    """A model whose network was exported by this project."""
 
     def __init__(self, metadata: ModelMetadata, description: Description, session: Session) -> None:
         network = NativeSession(description, session, metadata.has_masks)
@@ -25,18 +25,18 @@ class OnnxModel(NetworkModel):
         self.description = description
 
     def feed_of(self, image: Image, /) -> Feed:
-        """The network's inputs for an image, with detections whatever they score."""
+        """The network's inputs for an image, with detections of any score."""
         size = self.reading.preparation.resized_size((image.shape[0], image.shape[1]))
         ask = Ask(score_threshold=0.0, limit=self.reading.detections)
         return feed(self.description, [image], [size], ask)
 
     def computed_by(self, session: Session) -> "OnnxModel":
-        """The same, computed by another session."""
+        """A copy that is computed by another session."""
         return OnnxModel(self.metadata, self.description, session)
 
 
 class NativeSession:
-    """Runs a file that has the inputs and outputs of our own exports."""
+    """Runs a file with the inputs and outputs of this project's exports."""
 
     facts: Mapping[str, str] = {}
 
@@ -64,13 +64,13 @@ class NativeSession:
         )
 
     def close(self) -> None:
-        """Nothing but the session itself holds anything."""
+        """Nothing to free: the session is freed with the model."""
 
 
 def feed(
     description: Description, images: Sequence[Image], sizes: Sequence[Size], ask: Ask
 ) -> Feed:
-    """The inputs of our own exports."""
+    """The inputs of this project's exports."""
     rule = description.reading.preparation
     pixels = rule.batch(images, sizes, rule.padded_size(sizes[0]))
     return {

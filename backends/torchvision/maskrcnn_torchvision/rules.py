@@ -1,14 +1,14 @@
-"""What torchvision's network computes in its own way, as numbers: see `operators`."""
+"""torchvision's own rules of the network."""
 
 from maskrcnn_network.graph.rules import Rules, Sampling
 from maskrcnn_torchvision.config import TorchvisionConfig
 
 MIN_SIDE = 1e-3
-"""Of a proposal, in pixels of the resized image."""
+"""Minimum side of a proposal, in pixels of the resized image."""
 
 
 def rules(config: TorchvisionConfig) -> Rules:
-    """The rules of a network that is configured like this."""
+    """The rules of a network with this configuration."""
     return Rules(
         candidates=config.level_candidates,
         kept=config.level_candidates,
