@@ -53,7 +53,7 @@ class OnnxBackend:
         config: ModelConfig,
         samples: Sequence[Image],
         target: Path,
-        most_change: float | None,
+        max_change: float | None,
         report: Callable[[LayerChange], None],
         /,
     ) -> None:
@@ -63,4 +63,4 @@ class OnnxBackend:
             raise InvalidSetting(
                 "int8 needs onnx and onnxruntime: pip install 'maskrcnn-onnx[quantization]'"
             ) from None
-        quantize(config, self.load(config), samples, target, most_change, report)
+        quantize(config, self.load(config), samples, target, max_change, report)
