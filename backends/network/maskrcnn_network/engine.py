@@ -15,8 +15,8 @@ Integers: TypeAlias = NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ask:
-    """What is asked of images."""
+class RunOptions:
+    """Options of a run."""
 
     score_threshold: float
     """Minimum score of a detection."""
@@ -79,7 +79,7 @@ class Session(Protocol):
     def facts(self) -> Mapping[str, str]:
         """Facts for operators about how it computes, such as its device and library."""
 
-    def run(self, images: Sequence[Image], sizes: Sequence[Size], ask: Ask, /) -> Output:
+    def run(self, images: Sequence[Image], sizes: Sequence[Size], options: RunOptions, /) -> Output:
         """Detect objects in images, after resizing them to `sizes`. Padded sizes are equal."""
 
     def close(self) -> None:
@@ -111,7 +111,7 @@ class Intermediate(NamedTuple):
 class ShowsStages(Protocol):
     """Ability of a session to show intermediate results."""
 
-    def stages(self, image: Image, size: Size, ask: Ask, /) -> Intermediate:
+    def stages(self, image: Image, size: Size, options: RunOptions, /) -> Intermediate:
         """Everything `run` computes for an image, including proposals."""
 
     def masks_of(self, features: Sequence[Floats], boxes: Floats, labels: Integers, /) -> Floats:
@@ -122,7 +122,7 @@ class ShowsStages(Protocol):
 class TimesParts(Protocol):
     """Ability of a session to time the parts of the network."""
 
-    def seconds(self, image: Image, size: Size, ask: Ask, /) -> Mapping[str, float]:
+    def seconds(self, image: Image, size: Size, options: RunOptions, /) -> Mapping[str, float]:
         """Seconds of `backbone`, `rpn`, `heads` and `masks`, in this order."""
 
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from maskrcnn_network.engine import (
-    Ask,
     Integers,
     Output,
+    RunOptions,
     RunsBatches,
     Session,
     ShowsStages,
@@ -78,7 +78,7 @@ class NetworkModel:
         if not isinstance(self.session, TimesParts):
             raise InvalidSetting("this engine cannot time the parts of a network: use another one")
         size = self._rule.resized_size(_size(image))
-        return self.session.seconds(image, size, self._ask(options))
+        return self.session.seconds(image, size, self._run_options(options))
 
     def trace(self, image: Image, options: PredictOptions, /) -> Trace:
         """Intermediate results of `predict` for `image`.
@@ -88,8 +88,8 @@ class NetworkModel:
         session = self.session
         if not isinstance(session, ShowsStages):
             raise InvalidSetting("this engine cannot show the stages of a network: use another one")
-        size, ask = self._rule.resized_size(_size(image)), self._ask(options)
-        features, output = session.stages(image, size, ask)
+        size, run_options = self._rule.resized_size(_size(image)), self._run_options(options)
+        features, output = session.stages(image, size, run_options)
         assert output.proposals is not None  # noqa: S101 (`stages` always has them)
 
         def mask(boxes: Floats, labels: Integers) -> Floats:
@@ -106,14 +106,14 @@ class NetworkModel:
             labels=output.labels,
             soft_masks=output.masks,
             detections=detections,
-            min_score=ask.score_threshold,
-            limit=ask.limit,
+            min_score=run_options.score_threshold,
+            limit=run_options.limit,
             mask=mask if self.metadata.has_masks else None,
         )
 
-    def _ask(self, options: PredictOptions) -> Ask:
+    def _run_options(self, options: PredictOptions) -> RunOptions:
         threshold, most = options.score_threshold, self.reading.detections
-        return Ask(
+        return RunOptions(
             score_threshold=self.metadata.score_threshold if threshold is None else threshold,
             limit=min(options.max_detections or most, most),
             masks=options.masks and self.metadata.has_masks,
@@ -123,7 +123,7 @@ class NetworkModel:
     def _run(
         self, images: list[Image], sizes: list[Size], options: PredictOptions
     ) -> list[Detections]:
-        output = self.session.run(images, sizes, self._ask(options))
+        output = self.session.run(images, sizes, self._run_options(options))
         return self._detections(images, sizes, output, options)
 
     def _detections(

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from maskrcnn_network.engine import Ask, Output, RankedBoxes
+from maskrcnn_network.engine import Output, RankedBoxes, RunOptions
 from maskrcnn_network.model import NetworkModel
 from maskrcnn_onnx.description import Description
 from maskrcnn_onnx.session import Feed, Session
@@ -27,8 +27,8 @@ class OnnxModel(NetworkModel):
     def feed_of(self, image: Image, /) -> Feed:
         """The network's inputs for an image, with detections of any score."""
         size = self.reading.preparation.resized_size((image.shape[0], image.shape[1]))
-        ask = Ask(score_threshold=0.0, limit=self.reading.detections)
-        return feed(self.description, [image], [size], ask)
+        options = RunOptions(score_threshold=0.0, limit=self.reading.detections)
+        return feed(self.description, [image], [size], options)
 
     def computed_by(self, session: Session) -> "OnnxModel":
         """A copy that is computed by another session."""
@@ -45,11 +45,11 @@ class NativeSession:
         self._session = session
         self._has_masks = has_masks
 
-    def run(self, images: Sequence[Image], sizes: Sequence[Size], ask: Ask, /) -> Output:
+    def run(self, images: Sequence[Image], sizes: Sequence[Size], options: RunOptions, /) -> Output:
         with stage("preprocess"):
-            given = feed(self._description, images, sizes, ask)
-        masks = ["masks"] if ask.masks and self._has_masks else []
-        proposed = PROPOSED if ask.proposals else ()
+            given = feed(self._description, images, sizes, options)
+        masks = ["masks"] if options.masks and self._has_masks else []
+        proposed = PROPOSED if options.proposals else ()
         with stage("network"):
             values = self._session.run([*FOUND, *masks, *proposed], given)
         count = len(FOUND) + len(masks)
@@ -68,7 +68,7 @@ class NativeSession:
 
 
 def feed(
-    description: Description, images: Sequence[Image], sizes: Sequence[Size], ask: Ask
+    description: Description, images: Sequence[Image], sizes: Sequence[Size], options: RunOptions
 ) -> Feed:
     """The inputs of this project's exports."""
     rule = description.reading.preparation
@@ -76,7 +76,7 @@ def feed(
     return {
         "images": np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)),
         "sizes": np.array(sizes, np.int64),
-        "score_threshold": np.array(ask.score_threshold, np.float32),
-        "limit": np.array([ask.limit], np.int64),
-        "with_masks": np.array([ask.masks]),
+        "score_threshold": np.array(options.score_threshold, np.float32),
+        "limit": np.array([options.limit], np.int64),
+        "with_masks": np.array([options.masks]),
     }

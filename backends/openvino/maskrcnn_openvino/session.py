@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from maskrcnn_network.engine import Ask, Integers, Intermediate, Output, RankedBoxes, joined
+from maskrcnn_network.engine import Integers, Intermediate, Output, RankedBoxes, RunOptions, joined
 from maskrcnn_network.graph.network import Network, Variables
 from maskrcnn_network.preparation import Floats
 from maskrcnn_openvino.graphs import PARTS, Graphs
@@ -56,31 +56,31 @@ class OpenVinoSession:
         self._others: dict[str, Any] = {}
         """Requests of graphs that show more than detections, by purpose."""
 
-    def run(self, images: Sequence[Image], sizes: Sequence[Size], ask: Ask, /) -> Output:
+    def run(self, images: Sequence[Image], sizes: Sequence[Size], options: RunOptions, /) -> Output:
         outputs: list[Output] = []
         for start in range(0, len(images), self._streams):
             part = slice(start, start + self._streams)
             running = []
             for request, image, size in zip(self._idle, images[part], sizes[part], strict=False):
                 with stage("preprocess"):
-                    feed = self._feed(image, size, ask)
+                    feed = self._feed(image, size, options)
                 request.start_async(feed, share_inputs=True)
                 running.append((request, feed))
             for request, _ in running:
                 with stage("network"):
                     request.wait()
-                    outputs.append(self._output(request, len(outputs), ask))
+                    outputs.append(self._output(request, len(outputs), options))
         return joined(outputs)
 
     def close(self) -> None:
         self._idle, self._others = [], {}
 
-    def stages(self, image: Image, size: Size, ask: Ask, /) -> Intermediate:
+    def stages(self, image: Image, size: Size, options: RunOptions, /) -> Intermediate:
         """Everything `run` computes for an image, including proposals, from a separate graph."""
         request = self._other("stages", lambda: self._graphs.detector(shown=True))
-        request.infer(self._feed(image, size, ask))
+        request.infer(self._feed(image, size, options))
         features = (request.get_tensor(name).data for name in self._graphs.feature_names)
-        output = self._output(request, 0, replace(ask, proposals=True))
+        output = self._output(request, 0, replace(options, proposals=True))
         return Intermediate(tuple(np.moveaxis(f[0], 0, -1).copy() for f in features), output)
 
     def masks_of(self, features: Sequence[Floats], boxes: Floats, labels: Integers, /) -> Floats:
@@ -95,10 +95,10 @@ class OpenVinoSession:
         )
         return np.array(request.get_tensor("masks").data)
 
-    def seconds(self, image: Image, size: Size, ask: Ask, /) -> Mapping[str, float]:
+    def seconds(self, image: Image, size: Size, options: RunOptions, /) -> Mapping[str, float]:
         """Seconds of each part of the network, measured by OpenVINO."""
         request = self._other("seconds", self._graphs.detector, PERF_COUNT=True)
-        request.infer(self._feed(image, size, ask))
+        request.infer(self._feed(image, size, options))
         seconds = dict.fromkeys(PARTS, 0.0)
         for node in request.profiling_info:
             part = node.node_name.partition(":")[0]
@@ -108,27 +108,27 @@ class OpenVinoSession:
 
     def ranges(self, image: Image, size: Size, layers: Sequence[str], /) -> Ranges:
         request = self._other("ranges", lambda: self._graphs.observer(layers))
-        request.infer(self._feed(image, size, Ask(score_threshold=0.0, limit=100)))
+        request.infer(self._feed(image, size, RunOptions(score_threshold=0.0, limit=100)))
         found = request.get_tensor("ranges").data.reshape(-1, 2)
         return {n: (float(low), float(high)) for n, (low, high) in zip(layers, found, strict=True)}
 
-    def _feed(self, image: Image, size: Size, ask: Ask) -> dict[str, NDArray[Any]]:
+    def _feed(self, image: Image, size: Size, options: RunOptions) -> dict[str, NDArray[Any]]:
         rule = self._network.config.preparation
         return {
             "images": rule.batch([image], [size], rule.padded_size(size)),
             "sizes": np.array([size], np.float32),
-            "score_threshold": np.array(ask.score_threshold, np.float32),
-            "limit": np.array([ask.limit], np.int64),
-            "with_masks": np.array([ask.masks], np.int64),
+            "score_threshold": np.array(options.score_threshold, np.float32),
+            "limit": np.array([options.limit], np.int64),
+            "with_masks": np.array([options.masks], np.int64),
         }
 
-    def _output(self, request: Any, image: int, ask: Ask) -> Output:
+    def _output(self, request: Any, image: int, options: RunOptions) -> Output:
         def tensor(name: str) -> Any:
             return request.get_tensor(name).data.copy()
 
         boxes, regions = tensor("boxes"), None
-        has_masks = ask.masks and self._network.architecture.has_masks
-        if ask.proposals:
+        has_masks = options.masks and self._network.architecture.has_masks
+        if options.proposals:
             seen = tensor("proposal_boxes")
             owners = np.full(len(seen), image)
             regions = RankedBoxes(seen, tensor("proposal_scores"), owners, tensor("class_scores"))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from maskrcnn_network.engine import Ask, Integers, Intermediate, Output, RankedBoxes
+from maskrcnn_network.engine import Integers, Intermediate, Output, RankedBoxes, RunOptions
 from maskrcnn_network.graph.heads import Detected
 from maskrcnn_network.graph.network import Network, Stages, Variables
 from maskrcnn_network.preparation import Floats
@@ -70,15 +70,15 @@ class TensorFlowSession:
         parts = (network.features, network.proposals, network.found)
         self._parts = [compiled(partial(part, ops)) for part in parts]
 
-    def run(self, images: Sequence[Image], sizes: Sequence[Size], ask: Ask, /) -> Output:
-        return self._run(images, sizes, ask)[1]
+    def run(self, images: Sequence[Image], sizes: Sequence[Size], options: RunOptions, /) -> Output:
+        return self._run(images, sizes, options)[1]
 
     def close(self) -> None:
         self._detect = self._masks = None
         self._parts = []
 
-    def stages(self, image: Image, size: Size, ask: Ask, /) -> Intermediate:
-        stages, output = self._run([image], [size], replace(ask, proposals=True))
+    def stages(self, image: Image, size: Size, options: RunOptions, /) -> Intermediate:
+        stages, output = self._run([image], [size], replace(options, proposals=True))
         features = (np.asarray(tf.cast(f[0], tf.float32)) for f in stages.features)
         return Intermediate(tuple(features), output)
 
@@ -87,7 +87,7 @@ class TensorFlowSession:
             maps = [tf.cast(f[None], self._dtype) for f in features]
             return np.asarray(self._masks(maps, boxes, labels, np.zeros(len(boxes), np.int64)))
 
-    def seconds(self, image: Image, size: Size, ask: Ask, /) -> Mapping[str, float]:
+    def seconds(self, image: Image, size: Size, options: RunOptions, /) -> Mapping[str, float]:
         """Seconds of the parts, which run one after another.
 
         TensorFlow optimises only inside a part, so that their sum may exceed the time of a run.
@@ -95,7 +95,7 @@ class TensorFlowSession:
         find_features, propose, find = self._parts
         spent = dict.fromkeys(PARTS, 0.0)
         with tf.device(self._device):
-            images, sizes, *kept = (tf.constant(x) for x in self._feed([image], [size], ask))
+            images, sizes, *kept = (tf.constant(x) for x in self._feed([image], [size], options))
             features = _timed(spent, "backbone", lambda: find_features(images))
             proposals = _timed(spent, "rpn", lambda: propose(features, images, sizes))
             _, found = _timed(spent, "heads", lambda: find(features, proposals, sizes, *kept))
@@ -104,17 +104,17 @@ class TensorFlowSession:
         return spent
 
     def _run(
-        self, images: Sequence[Image], sizes: Sequence[Size], ask: Ask
+        self, images: Sequence[Image], sizes: Sequence[Size], options: RunOptions
     ) -> tuple[Stages, Output]:
         with stage("preprocess"):
-            feed = self._feed(images, sizes, ask)
+            feed = self._feed(images, sizes, options)
         with stage("network"), tf.device(self._device):
             stages: Stages = self._detect(*feed)
             boxes, scores, labels, owners = map(np.asarray, stages.found)
             masks = regions = None
-            if ask.masks and self._network.architecture.has_masks:
+            if options.masks and self._network.architecture.has_masks:
                 masks = np.asarray(self._masked(stages.features, stages.found))
-            if ask.proposals:
+            if options.proposals:
                 seen, objectness, slots = stages.proposals
                 parts = seen, objectness, slots.images, stages.probabilities
                 regions = RankedBoxes(*(np.asarray(part) for part in parts))
@@ -123,14 +123,16 @@ class TensorFlowSession:
     def _masked(self, features: list[tf.Tensor], found: Detected) -> tf.Tensor:
         return self._masks(features, found.boxes, found.labels, found.images)
 
-    def _feed(self, images: Sequence[Image], sizes: Sequence[Size], ask: Ask) -> tuple[Any, ...]:
+    def _feed(
+        self, images: Sequence[Image], sizes: Sequence[Size], options: RunOptions
+    ) -> tuple[Any, ...]:
         """Arguments of `Network.detect`."""
         rule = self._network.config.preparation
         return (
             rule.batch(images, sizes, rule.padded_size(sizes[0])),
             np.array(sizes, np.float32),
-            np.float32(ask.score_threshold),
-            np.int32(ask.limit),
+            np.float32(options.score_threshold),
+            np.int32(options.limit),
         )
 
 

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from maskrcnn_network.engine import Ask, Integers, Intermediate, Output, RankedBoxes, joined
+from maskrcnn_network.engine import Integers, Intermediate, Output, RankedBoxes, RunOptions, joined
 from maskrcnn_network.graph.network import Network, Variables
 from maskrcnn_network.graph.operations import LOWEST
 from maskrcnn_network.preparation import Floats
@@ -103,9 +103,9 @@ class TorchSession:
         if setup.dedicated:
             self.warm(usual)
 
-    def run(self, images: Sequence[Image], sizes: Sequence[Size], ask: Ask, /) -> Output:
+    def run(self, images: Sequence[Image], sizes: Sequence[Size], options: RunOptions, /) -> Output:
         with self._computing():
-            return joined(self._outputs(images, sizes, ask))
+            return joined(self._outputs(images, sizes, options))
 
     def close(self) -> None:
         self._graphs.clear()
@@ -133,11 +133,13 @@ class TorchSession:
         finally:
             torch.backends.cudnn.benchmark = tried
 
-    def stages(self, image: Image, size: Size, ask: Ask, /) -> Intermediate:
+    def stages(self, image: Image, size: Size, options: RunOptions, /) -> Intermediate:
         with self._computing():
-            ran, rows = self._settled(*self._inputs([image], [size], ask.score_threshold))
+            ran, rows = self._settled(*self._inputs([image], [size], options.score_threshold))
             maps = (_array(f[0].permute(1, 2, 0).float()) for f in ran.result.features)
-            return Intermediate(tuple(maps), self._output(ran, rows, replace(ask, proposals=True)))
+            return Intermediate(
+                tuple(maps), self._output(ran, rows, replace(options, proposals=True))
+            )
 
     def masks_of(self, features: Sequence[Floats], boxes: Floats, labels: Integers, /) -> Floats:
         with self._computing():
@@ -150,11 +152,11 @@ class TorchSession:
             images = torch.zeros_like(which)
             return _array(self._network.masks(self._ops, maps, where, which, images))
 
-    def seconds(self, image: Image, size: Size, ask: Ask, /) -> Mapping[str, float]:
+    def seconds(self, image: Image, size: Size, options: RunOptions, /) -> Mapping[str, float]:
         """Seconds of each part of the network; on a GPU, of its kernels launched as a graph."""
         network, ops = self._network, self._ops
         with self._computing():
-            images, sizes, threshold = self._inputs([image], [size], ask.score_threshold)
+            images, sizes, threshold = self._inputs([image], [size], options.score_threshold)
             ran, rows = self._settled(images, sizes, threshold)
             features, backbone = self._timed(lambda: network.features(ops, images))
             proposals, rpn = self._timed(lambda: network.proposals(ops, features, images, sizes))
@@ -162,21 +164,21 @@ class TorchSession:
                 lambda: network.found(ops, features, proposals, sizes, threshold, self._limit)
             )
             seconds = {"backbone": backbone, "rpn": rpn, "heads": heads, "masks": 0.0}
-            slots = self._fitting(_kept(rows, 1, ask))
-            if ask.masks and network.architecture.has_masks and slots:
+            slots = self._fitting(_kept(rows, 1, options))
+            if options.masks and network.architecture.has_masks and slots:
                 _, seconds["masks"] = self._timed(lambda: self._masks(slots, ran.result))
             return seconds
 
     def _outputs(
-        self, images: Sequence[Image], sizes: Sequence[Size], ask: Ask, first: int = 0
+        self, images: Sequence[Image], sizes: Sequence[Size], options: RunOptions, first: int = 0
     ) -> list[Output]:
         """Outputs for images, half of them at a time if memory does not suffice.
 
         `first` is the index in the batch of the first image.
         """
-        output = self._attempt(images, sizes, ask, first)
+        output = self._attempt(images, sizes, options, first)
         if output is None and len(images) == 1:
-            output = self._attempt(images, sizes, ask, first)  # now that graphs are freed
+            output = self._attempt(images, sizes, options, first)  # now that graphs are freed
         if output is not None:
             return [output]
         if len(images) == 1:
@@ -186,19 +188,19 @@ class TorchSession:
                 "pixels: try again later, or serve fewer models on it"
             )
         half = len(images) // 2
-        return self._outputs(images[:half], sizes[:half], ask, first) + self._outputs(
-            images[half:], sizes[half:], ask, first + half
+        return self._outputs(images[:half], sizes[:half], options, first) + self._outputs(
+            images[half:], sizes[half:], options, first + half
         )
 
     def _attempt(
-        self, images: Sequence[Image], sizes: Sequence[Size], ask: Ask, first: int
+        self, images: Sequence[Image], sizes: Sequence[Size], options: RunOptions, first: int
     ) -> Output | None:
         """The output, or None if memory does not suffice; then, caches have been freed."""
         try:
             with stage("preprocess"):
-                inputs = self._inputs(images, sizes, ask.score_threshold)
+                inputs = self._inputs(images, sizes, options.score_threshold)
             with stage("network"):
-                return self._output(*self._settled(*inputs), ask, first)
+                return self._output(*self._settled(*inputs), options, first)
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
@@ -254,18 +256,20 @@ class TorchSession:
             table = _array(ran.result.table)
         return ran, table[1:]
 
-    def _output(self, ran: Ran[_Detected], rows: Floats, ask: Ask, first: int = 0) -> Output:
+    def _output(
+        self, ran: Ran[_Detected], rows: Floats, options: RunOptions, first: int = 0
+    ) -> Output:
         count = len(rows) // self._limit
-        kept = _kept(rows, count, ask)
+        kept = _kept(rows, count, options)
         found = rows.reshape(count, self._limit, 6)[kept]
         masks = regions = None
-        if ask.masks and self._network.architecture.has_masks:
+        if options.masks and self._network.architecture.has_masks:
             side, slots = 2 * self._network.body.mask_side, self._fitting(kept)
             masks = np.zeros((0, side, side), np.float32)
             if slots:
                 soft = _array(ran.then(slots, partial(self._masks, slots)))
                 masks = soft.reshape(count, slots, side, side)[kept[:, :slots]]
-        if ask.proposals:
+        if options.proposals:
             boxes, scores, images, classes = map(_array, ran.result.proposals)
             there = scores >= LOWEST
             regions = RankedBoxes(
@@ -345,10 +349,10 @@ class TorchSession:
             os._exit(EXIT_CODE)
 
 
-def _kept(rows: Floats, count: int, ask: Ask) -> NDArray[np.bool_]:
+def _kept(rows: Floats, count: int, options: RunOptions) -> NDArray[np.bool_]:
     """Which entries (count, each) are wanted detections: the first ones of each image."""
     kept = np.asarray(rows[:, 4].reshape(count, -1) >= LOWEST)
-    kept[:, ask.limit :] = False
+    kept[:, options.limit :] = False
     return kept
 
 

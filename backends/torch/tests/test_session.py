@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from maskrcnn_network.engine import Ask, Output, RunsBatches, ShowsStages, TimesParts
+from maskrcnn_network.engine import Output, RunOptions, RunsBatches, ShowsStages, TimesParts
 from maskrcnn_network.graph.network import Network, Variables
 from maskrcnn_network.preparation import Preparation
 from maskrcnn_server.agreement import compare
@@ -27,7 +27,7 @@ from maskrcnn_torch.preparation import prepared
 from maskrcnn_torch.roi_align import Pooling
 from maskrcnn_torch.session import TorchSession
 
-ASK = Ask(score_threshold=0.05, limit=100, proposals=True)
+ASK = RunOptions(score_threshold=0.05, limit=100, proposals=True)
 CPU = torch.device("cpu")
 
 
@@ -59,9 +59,9 @@ def images(photograph: Callable[[str], Image]) -> list[Image]:
     return [np.ascontiguousarray(photograph(path)[:240, :250]) for path in paths]
 
 
-def run(session: TorchSession, images: list[Image], ask: Ask = ASK) -> Output:
+def run(session: TorchSession, images: list[Image], options: RunOptions = ASK) -> Output:
     sizes = [session._rule.resized_size((i.shape[0], i.shape[1])) for i in images]
-    return session.run(images, sizes, ask)
+    return session.run(images, sizes, options)
 
 
 def assert_same(found: Output, expected: Output, tolerance: float = 1e-3) -> None:

@@ -92,20 +92,20 @@ class OutputChecks:
         wanted = int((everything.scores >= np.float32(middle)).sum())
         kept = len(_found(sessions("fpn"), "fpn", score_threshold=middle).scores)
         assert kept == wanted, (
-            f"with Ask.score_threshold={middle} there are {kept} detections, not {wanted}: keep "
-            "score >= threshold, compared in float32"
+            f"with RunOptions.score_threshold={middle} there are {kept} detections, not {wanted}: "
+            "keep score >= threshold, compared in float32"
         )
 
     def test_limit_keeps_the_best(self, sessions: Callable[[str], Session]) -> None:
         everything, best = (_found(sessions("fpn"), "fpn", limit=limit) for limit in (20, 3))
         assert best.scores.tolist() == everything.scores[:3].tolist(), (
-            f"with Ask.limit=3 the scores are {best.scores.tolist()}; without, "
+            f"with RunOptions.limit=3 the scores are {best.scores.tolist()}; without, "
             f"{everything.scores[:5].tolist()} and more: keep the first of all classes"
         )
 
     def test_masks_come_only_when_asked_for(self, sessions: Callable[[str], Session]) -> None:
         assert _found(sessions("fpn"), "fpn", masks=False).masks is None, (
-            "Ask.masks is False, but there are masks: return None, and save their time"
+            "RunOptions.masks is False, but there are masks: return None, and save their time"
         )
         assert _found(sessions("boxes"), "boxes").masks is None, (
             "there are masks from a network without any (Architecture.has_masks): return None"
@@ -114,10 +114,10 @@ class OutputChecks:
     def test_proposals_come_only_when_asked_for(self, sessions: Callable[[str], Session]) -> None:
         session = sessions("fpn")
         assert _found(session, "fpn", proposals=False).proposals is None, (
-            "Ask.proposals is False, but there are proposals: return None, and save their copy"
+            "RunOptions.proposals is False, but there are proposals: return None, and save a copy"
         )
         assert _found(session, "fpn").proposals is not None, (
-            "Ask.proposals is True, but there are no proposals: return RankedBoxes"
+            "RunOptions.proposals is True, but there are no proposals: return RankedBoxes"
         )
 
     def test_nothing_found_is_an_output(self, sessions: Callable[[str], Session]) -> None:
@@ -167,7 +167,7 @@ def _assert_form(found: Output, kind: str) -> None:
         f"scores do not descend: {found.scores.tolist()}: the best comes first in each image"
     )
     if network.architecture.has_masks:
-        assert found.masks is not None, "Ask.masks is True, but there are no masks"
+        assert found.masks is not None, "RunOptions.masks is True, but there are no masks"
         assert found.masks.shape == (count, side, side), (
             f"masks have the shape {found.masks.shape}: ({count}, {side}, {side}), one for each box"
         )

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from maskrcnn_network.engine import Ask, Integers, Output
+from maskrcnn_network.engine import Integers, Output, RunOptions
 from maskrcnn_network.preparation import Floats
 from maskrcnn_network.testing.fake import FakeEngine, FakeSession
 from maskrcnn_network.testing.networks import noisy_image, small_network
@@ -23,7 +23,7 @@ MASK_TOLERANCE = 1e-3
 
 IMAGES = (noisy_image(90, 120, 1), noisy_image(140, 80, 2))
 """Images in which no decision of the small networks is a near tie."""
-EVERYTHING = Ask(score_threshold=0.05, limit=20, proposals=True)
+EVERYTHING = RunOptions(score_threshold=0.05, limit=20, proposals=True)
 
 
 def size_of(kind: str, image: Image) -> Size:
