@@ -85,7 +85,7 @@ def test_only_backend_refuses_the_others_checkpoint(
     for run, other in ((only_tensorpack, "aws_samples"), (only_aws_samples, "tensorpack")):
         done = run("serve", "--model", folders[other], "--port", 0)
         assert done.returncode == 1
-        assert "the rows of fastrcnn/fc6/W run channel" in done.stderr
+        assert "the rows of fastrcnn/fc6/W are channel" in done.stderr
 
 
 @pytest.mark.parametrize("name", ["tensorpack", "aws_samples"])
