@@ -79,6 +79,12 @@ def test_only_backend_serves(
         assert len(json.loads((tmp_path / f"{name}.json").read_text())) >= 8
 
 
+def test_a_server_needs_the_client(only_tensorpack: Run) -> None:
+    done = only_tensorpack("predict", PICTURE, "--url", "http://127.0.0.1:9")
+    assert done.returncode == 1
+    assert "maskrcnn-client is not installed: pip install maskrcnn-client" in done.stderr
+
+
 def test_only_backend_refuses_the_others_checkpoint(
     only_tensorpack: Run, only_aws_samples: Run, folders: dict[str, Path]
 ) -> None:
