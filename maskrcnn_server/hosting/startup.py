@@ -13,7 +13,7 @@ from maskrcnn_server.errors import BackendNotSelected, InvalidModel, StartupErro
 from maskrcnn_server.hosting.isolated import IsolatedModel
 from maskrcnn_server.hosting.model_process import Limits
 from maskrcnn_server.machine import give_back_memory
-from maskrcnn_server.plugins import Plugins, select_backend
+from maskrcnn_server.plugins import Plugins, installed, select_backend
 from maskrcnn_server.settings import Settings, model_config
 from maskrcnn_server.store.downloads import Progress, silent
 from maskrcnn_server.store.model_store import ModelStore, locate
@@ -148,7 +148,7 @@ def isolated_model(backend: Backend, settings: Settings, name: str) -> IsolatedM
 
 def load_installed(backend: str, settings: Settings) -> Model:
     """Load the model by the name of its backend: what the process of an isolated model does."""
-    backends = Plugins().backends()
+    backends = installed().backends()
     return load_model(select_backend(backends, backend, lambda _: False), settings)
 
 

@@ -19,7 +19,7 @@ from maskrcnn_server import settings as environment
 from maskrcnn_server.backend import Image
 from maskrcnn_server.errors import InvalidSetting, RequestError
 from maskrcnn_server.formats import Format, NeedsPixels
-from maskrcnn_server.plugins import Plugins
+from maskrcnn_server.plugins import installed
 
 SUFFIXES = {
     "application/geo+json": ".geojson",
@@ -76,7 +76,7 @@ def convert_results(
 
 def _format(form: str, out: Path, pictures: Path | None) -> Format:
     """The format of this name, if it can be written there with what there is."""
-    formats = Plugins().formats()
+    formats = installed().formats()
     if form not in formats:
         raise InvalidSetting(f"--format {form}: no such format; there are {', '.join(formats)}")
     chosen = formats[form]

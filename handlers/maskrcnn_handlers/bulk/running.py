@@ -14,7 +14,7 @@ from maskrcnn_handlers.bulk.targets import Kind, Target, in_process, opened
 from maskrcnn_handlers.cli.progress import counting, downloading
 from maskrcnn_server import settings as environment
 from maskrcnn_server.errors import InvalidSetting, MaskRCNNError
-from maskrcnn_server.plugins import Plugins
+from maskrcnn_server.plugins import installed
 from maskrcnn_server.settings import Settings
 
 Asked = TypeVar("Asked")
@@ -38,7 +38,7 @@ def client_of(
     """A client of the target; what has to be downloaded for it is shown."""
     with ExitStack() as stack:
         with downloading(console) as progress:
-            client = opened(target, Plugins(), progress, backend, region, profile)
+            client = opened(target, installed(), progress, backend, region, profile)
             asking = stack.enter_context(client)
         yield asking
 
@@ -48,7 +48,7 @@ def client_in_process(console: Console, settings: Settings, concurrency: int) ->
     """A client of the settings' model, in this process."""
     with ExitStack() as stack:
         with downloading(console) as progress:
-            client = in_process(Plugins(), settings, progress, concurrency)
+            client = in_process(installed(), settings, progress, concurrency)
             asking = stack.enter_context(client)
         yield asking
 

@@ -10,7 +10,7 @@ from rich.markup import escape
 
 from maskrcnn_handlers.cli.showing import report_broken
 from maskrcnn_server.errors import InvalidSetting
-from maskrcnn_server.plugins import Plugins, select_backend
+from maskrcnn_server.plugins import installed, select_backend
 
 COLOURS = {"passed": "green", "failed": "red", "skipped": "yellow"}
 
@@ -37,7 +37,7 @@ def check_backend(
             "pytest is not installed: pip install 'maskrcnn-server[testing]'"
         ) from None
     console = Console(soft_wrap=True)
-    plugins = Plugins()
+    plugins = installed()
     registered = plugins.backends()
     report_broken(console, plugins)
     backend = select_backend(registered, name, lambda _: True)

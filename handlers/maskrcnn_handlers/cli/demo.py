@@ -18,7 +18,7 @@ from maskrcnn_handlers.http.child import served
 from maskrcnn_handlers.request import images
 from maskrcnn_server import settings as environment
 from maskrcnn_server.errors import BackendNotSelected, RequestError
-from maskrcnn_server.plugins import Plugins
+from maskrcnn_server.plugins import installed
 
 COMPUTING = ("engine", "device", "precision")
 """Settings that a demonstration takes from its environment."""
@@ -35,7 +35,7 @@ def demo(
     Of the environment, the engine, the device and the precision count.
     """
     console, settings = Console(), environment.read()
-    plugins = Plugins()
+    plugins = installed()
     demos = plugins.demos()
     report_broken(console, plugins)
     if not demos:

@@ -11,7 +11,7 @@ from maskrcnn_handlers.cli.examining import examine, examine_settings
 from maskrcnn_server import settings as environment
 from maskrcnn_server.errors import InvalidModel, MaskRCNNError
 from maskrcnn_server.hosting.models_file import SUFFIXES, read_models
-from maskrcnn_server.plugins import Plugins
+from maskrcnn_server.plugins import installed
 
 
 def doctor(
@@ -35,7 +35,7 @@ def doctor(
 
 def _examine_all(file: Path, backend: str | None, console: Console) -> None:
     """Show every model of a `models.yaml`. Raises InvalidModel if one would not be served."""
-    plugins, refused = Plugins(), []
+    plugins, refused = installed(), []
     for spec in read_models(file, environment.read(backend=backend)):
         console.print(f"[bold]{spec.name}[/]")
         try:

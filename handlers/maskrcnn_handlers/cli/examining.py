@@ -13,7 +13,7 @@ from maskrcnn_server.backend import Backend, ModelConfig, Probe
 from maskrcnn_server.engine import ORIGINAL, Computes
 from maskrcnn_server.errors import InvalidModel
 from maskrcnn_server.hosting.startup import choose_backend, fetched, probe
-from maskrcnn_server.plugins import Plugins
+from maskrcnn_server.plugins import Plugins, installed
 from maskrcnn_server.settings import Settings
 
 
@@ -22,7 +22,7 @@ def examine(model: str, backend: str | None, console: Console) -> tuple[Path, Pr
 
     Raises InvalidModel or BackendNotSelected if it would not be served.
     """
-    return examine_settings(Plugins(), environment.read(model=model, backend=backend), console)
+    return examine_settings(installed(), environment.read(model=model, backend=backend), console)
 
 
 def examine_settings(plugins: Plugins, asked_for: Settings, console: Console) -> tuple[Path, Probe]:

@@ -13,7 +13,7 @@ from maskrcnn_server import settings as environment
 from maskrcnn_server.backend import Calibrates
 from maskrcnn_server.errors import InvalidModel, InvalidSetting
 from maskrcnn_server.hosting.startup import choose_backend
-from maskrcnn_server.plugins import Plugins
+from maskrcnn_server.plugins import installed
 from maskrcnn_study.changes import agreement
 from maskrcnn_study.samples import Everything, KeepAbove, report_change, samples
 
@@ -36,7 +36,7 @@ def calibrate(
     if not model.is_dir():
         raise InvalidModel(f"{model}: no such folder; unpack an archive first")
     settings = environment.read(model=str(model), backend=backend)
-    chosen = choose_backend(Plugins(), settings)
+    chosen = choose_backend(installed(), settings)
     if not isinstance(chosen, Calibrates):
         raise InvalidSetting(
             f"backend {chosen.name} does not calibrate; for a model in ONNX: maskrcnn-server "

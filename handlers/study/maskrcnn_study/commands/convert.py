@@ -14,7 +14,7 @@ from maskrcnn_server import settings as environment
 from maskrcnn_server.backend import Backend, Converts, Model
 from maskrcnn_server.errors import InvalidModel, InvalidSetting
 from maskrcnn_server.hosting.startup import choose_backend, fetched, load_model
-from maskrcnn_server.plugins import Plugins
+from maskrcnn_server.plugins import installed
 from maskrcnn_server.settings import Settings
 from maskrcnn_study.changes import agreement, change_in_ap
 from maskrcnn_study.evaluation import coco_set
@@ -41,7 +41,7 @@ def convert(
     Without annotations, both are compared on the pictures that come with the demo models.
     """
     console = Console(soft_wrap=True)
-    plugins = Plugins()
+    plugins = installed()
     if out.exists():
         raise InvalidSetting(f"{out}: is there already")
     if (annotations is None) != (pictures is None):

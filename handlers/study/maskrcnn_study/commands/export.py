@@ -16,7 +16,7 @@ from maskrcnn_server import settings as environment
 from maskrcnn_server.backend import Backend, Exports, ModelConfig, Quantizes
 from maskrcnn_server.errors import InvalidModel, InvalidSetting
 from maskrcnn_server.hosting.startup import choose_backend, fetched
-from maskrcnn_server.plugins import Plugins
+from maskrcnn_server.plugins import Plugins, installed
 from maskrcnn_study.changes import agreement, change_in_ap
 from maskrcnn_study.evaluation import coco_set
 from maskrcnn_study.samples import Everything, KeepAbove, report_change, samples
@@ -58,7 +58,7 @@ def export(
     change too much stay in float32. A model in ONNX can be quantised, too.
     """
     console = Console(soft_wrap=True)
-    plugins = Plugins()
+    plugins = installed()
     if out.exists():
         raise InvalidSetting(f"{out}: is there already")
     if int8 != (calibrate is not None) or (int8 and form != ONNX):

@@ -28,7 +28,7 @@ from maskrcnn_server.detections import Detections
 from maskrcnn_server.errors import InvalidModel, InvalidSetting, RequestError
 from maskrcnn_server.hosting.scheduler import Scheduler
 from maskrcnn_server.hosting.startup import choose_backend, fetched
-from maskrcnn_server.plugins import Plugins
+from maskrcnn_server.plugins import installed
 from maskrcnn_server.store.downloads import sha256
 from maskrcnn_server.trace import Traces
 from maskrcnn_study.certificate import Certificate, Pictured, figures
@@ -69,7 +69,7 @@ def verify(
     beyond float noise.
     """
     console = Console(soft_wrap=True)
-    plugins = Plugins()
+    plugins = installed()
     with downloading(console) as progress:
         settings = fetched(plugins, environment.read(model=model, backend=backend), progress)
     chosen = choose_backend(plugins, settings)
