@@ -1,17 +1,16 @@
 """From where a model is said to be to a folder on this machine."""
 
+import fcntl
 import hashlib
 import json
 import shutil
 import tempfile
-from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
-
-from filelock import FileLock
 
 from maskrcnn_server.backend import ZooModel
 from maskrcnn_server.errors import DownloadFailed, InvalidModel
@@ -30,8 +29,6 @@ from maskrcnn_server.store.downloads import (
 
 CHECKPOINTS = (".npz", ".onnx", ".pkl", ".pt", ".pth")
 """Endings of models that are one file."""
-DEEPEST = 4
-"""Folders below the model's that a nested one is looked for in."""
 CARD = "source.json"
 """Beside a cached model: where it came from, and the SHA-256 of what was downloaded."""
 MODEL_CARD = "MODEL_CARD.md"
@@ -165,47 +162,19 @@ class ModelStore:
             _commit(place, {"where": where, "version": version}, downloads.replace)
             return place / "model"
 
-    def _place(self, identity: str, name: str) -> "_Place":
+    def _place(self, identity: str, name: str) -> AbstractContextManager[tuple[Path, bool]]:
         digest = hashlib.sha256(identity.encode()).hexdigest()[:16]
         stem = "".join(c if c.isalnum() or c in "-_" else "-" for c in name.partition(".")[0])
         self.cache.mkdir(parents=True, exist_ok=True)
-        return _Place(self.cache / f"{stem[:40]}-{digest}")
+        return _locked(self.cache / f"{stem[:40]}-{digest}")
 
 
-class _Place:
-    """A place in the cache, locked while it is looked at or filled."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._lock = FileLock(f"{path}.lock")
-
-    def __enter__(self) -> tuple[Path, bool]:
-        self._lock.acquire()
-        return self._path, not (self._path / "model").is_dir()
-
-    def __exit__(self, *_: object) -> None:
-        self._lock.release()
-
-
-def locate(folder: Path, recognised: Callable[[Path], bool]) -> Path:
-    """The folder of the model itself: `folder`, or the nearest one below it that is `recognised`.
-
-    `folder` where there is none. Raises InvalidModel where several are equally near.
-    """
-    level = deque([folder])
-    for _ in range(DEEPEST + 1):
-        found = [candidate for candidate in level if recognised(candidate)]
-        if len(found) > 1:
-            names = ", ".join(str(f.relative_to(folder)) for f in found)
-            raise InvalidModel(f"{folder}: holds several models: {names}; name one of them")
-        if found:
-            return found[0]
-        level = deque(p for parent in level if parent.is_dir() for p in _folders(parent))
-    return folder
-
-
-def _folders(parent: Path) -> list[Path]:
-    return sorted(p for p in parent.iterdir() if p.is_dir() and not p.is_symlink())
+@contextmanager
+def _locked(place: Path) -> Iterator[tuple[Path, bool]]:
+    """A place in the cache, and whether it is empty, while no other process or thread has it."""
+    with Path(f"{place}.lock").open("wb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield place, not (place / "model").is_dir()
 
 
 def _commit(place: Path, card: Mapping[str, str], fill: Callable[[Path], object]) -> None:

@@ -28,7 +28,7 @@ def one_target(url: str | None, endpoint: str | None, model: str | None) -> Targ
     named = [Target(kind, where) for kind, where in given.items() if where is not None]
     if len(named) > 1:
         raise InvalidSetting("--url, --endpoint and --model: name one of them")
-    return named[0] if named else Target("model", environment.read().model)
+    return named[0] if named else Target("model", environment.read().model.address)
 
 
 @contextmanager

@@ -12,8 +12,9 @@ from maskrcnn_handlers.http.child import running, serve_command
 from maskrcnn_handlers.service import Service
 from maskrcnn_server import settings as environment
 from maskrcnn_server.errors import InvalidSetting
+from maskrcnn_server.hosting.located import choose_backend, locate
 from maskrcnn_server.hosting.scheduler import Scheduler
-from maskrcnn_server.hosting.startup import choose_backend, fetched, open_model
+from maskrcnn_server.hosting.startup import open_model
 from maskrcnn_server.plugins import Plugins
 from maskrcnn_server.settings import Settings
 from maskrcnn_server.store.archives import is_archive
@@ -74,9 +75,10 @@ def opened(
         ) as client:
             yield client
         return
-    settings = fetched(plugins, environment.read(model=target.where, backend=backend), progress)
-    chosen = choose_backend(plugins, settings)
-    command = serve_command("--model", settings.model, "--backend", chosen.name)
+    settings = environment.read(model=target.where, backend=backend)
+    located = locate(plugins, settings.model, settings, progress)
+    chosen = choose_backend(plugins, located)
+    command = serve_command("--model", str(located.folder), "--backend", chosen.name)
     # What is sent is what is measured: no picture is made smaller on its way.
     command = ["env", f"MASKRCNN_MAX_PAYLOAD_MB={LARGEST_MB}", *command]
     with (
@@ -96,7 +98,7 @@ def in_process(
     )
     service = Service(plugins.formats(), settings)
     model = open_model(plugins, settings, progress)
-    service.start(Scheduler(model, max_waiting=concurrency, max_batch=settings.max_batch))
+    service.start(Scheduler(model, max_waiting=concurrency, max_batch=settings.model.max_batch))
     with Client(_InProcess(service), retry_s=0) as client:
         yield client
 

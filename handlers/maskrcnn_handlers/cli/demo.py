@@ -47,7 +47,7 @@ def demo(
     console.print(f"starting a server with the model [bold]{chosen.name}[/] ({chosen.backend}) ...")
     begin = time.monotonic()
     names = environment.variable_names()
-    variables = {names[field][0]: getattr(settings, field) for field in COMPUTING}
+    variables = {names[field][0]: getattr(settings.model, field) for field in COMPUTING}
     with served(chosen.model_dir, chosen.backend, variables) as url:
         console.print(f"ready after {time.monotonic() - begin:.1f} s")
         body = json.dumps({"img_id": path.name, "img_data": base64.b64encode(data).decode()})

@@ -5,7 +5,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from maskrcnn_server import settings as environment
-from maskrcnn_server.hosting.startup import model_store
+from maskrcnn_server.hosting.located import model_store
 from maskrcnn_server.plugins import installed
 
 

@@ -79,7 +79,7 @@ def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Models:
     monkeypatch.setattr("maskrcnn_server.hosting.models._estimated", lambda _: 0)
     (tmp_path / "models.yaml").write_text(FILE)
     several = Models(lambda _: Scheduler(FakeModel(0.5), max_waiting=1), tmp_path, 0, evicts=False)
-    several.open(read_models(tmp_path / "models.yaml", environment.read()), opened)
+    several.open(read_models(tmp_path / "models.yaml", environment.read().model), opened)
     return several
 
 
