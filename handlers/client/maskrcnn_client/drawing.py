@@ -6,7 +6,7 @@ import numpy as np
 import PIL.Image
 
 from maskrcnn_server.detections import Detections
-from maskrcnn_server.errors import InvalidSetting
+from maskrcnn_server.optional import required
 
 
 def drawn(picture: PIL.Image.Image, found: Detections, names: Sequence[str]) -> PIL.Image.Image:
@@ -14,12 +14,7 @@ def drawn(picture: PIL.Image.Image, found: Detections, names: Sequence[str]) -> 
 
     Raises InvalidSetting without supervision.
     """
-    try:
-        import supervision as sv
-    except ImportError:
-        raise InvalidSetting(
-            "supervision is not installed: pip install 'maskrcnn-server[draw]'"
-        ) from None
+    sv = required("supervision", "maskrcnn-server[draw]")
     # It works on OpenCV's BGR, and in place.
     scene = np.ascontiguousarray(np.asarray(picture)[:, :, ::-1])
     size = (picture.width, picture.height)

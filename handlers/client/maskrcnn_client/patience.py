@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from maskrcnn_client.transports import Dropped, Question, Reply
-from maskrcnn_server.errors import InvalidSetting
+from maskrcnn_server.optional import required
 
 BUSY = frozenset({429, 502, 503, 504})
 """Statuses of a server, or of what is in front of one, that may answer the same request later."""
@@ -52,10 +52,4 @@ def _policy(retry_s: float) -> dict[str, Any]:
 
 
 def _tenacity() -> Any:
-    try:
-        import tenacity
-    except ImportError:
-        raise InvalidSetting(
-            "tenacity is not installed: pip install 'maskrcnn-server[client]'"
-        ) from None
-    return tenacity
+    return required("tenacity", "maskrcnn-server[client]")

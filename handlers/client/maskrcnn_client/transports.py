@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from maskrcnn_server.errors import InvalidSetting, NoAnswer
+from maskrcnn_server.optional import required
 
 CONTENT_TYPE = "application/x-image"
 ACCEPT = "application/json"
@@ -119,14 +120,10 @@ class SageMaker:
         profile: str | None = None,
         target_model: str | None = None,
     ) -> None:
-        try:
-            import boto3
-            from botocore.config import Config
-            from botocore.exceptions import BotoCoreError
-        except ImportError:
-            raise InvalidSetting(
-                "boto3 is not installed: pip install 'maskrcnn-server[sagemaker]'"
-            ) from None
+        boto3 = required("boto3", "maskrcnn-server[sagemaker]")
+        from botocore.config import Config
+        from botocore.exceptions import BotoCoreError
+
         self._asked = {"EndpointName": endpoint, "ContentType": CONTENT_TYPE, "Accept": ACCEPT}
         if target_model is not None:
             self._asked["TargetModel"] = target_model
@@ -194,13 +191,7 @@ def shown(url: str) -> str:
 
 
 def _httpx() -> Any:
-    try:
-        import httpx
-    except ImportError:
-        raise InvalidSetting(
-            "httpx is not installed: pip install 'maskrcnn-server[client]'"
-        ) from None
-    return httpx
+    return required("httpx", "maskrcnn-server[client]")
 
 
 def _headers(more: Mapping[str, str]) -> dict[str, str]:

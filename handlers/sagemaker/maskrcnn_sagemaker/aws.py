@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
 from maskrcnn_server.errors import DeploymentFailed, InvalidSetting
+from maskrcnn_server.optional import required
 
 Parameters: TypeAlias = Mapping[str, Any]
 """Of a call, by AWS's names: what JSON can hold, and a Path where a file's content goes."""
@@ -88,7 +89,7 @@ class Aws:
     def __init__(
         self, region: str | None, profile: str | None = None, runtime_url: str | None = None
     ) -> None:
-        boto3 = _boto3()
+        boto3 = required("boto3", "maskrcnn-server[sagemaker]")
         import botocore.exceptions
 
         try:
@@ -175,16 +176,6 @@ class Aws:
 
 class _Missing(DeploymentFailed):
     """What a call is about is not there."""
-
-
-def _boto3() -> Any:
-    try:
-        import boto3
-    except ImportError:
-        raise InvalidSetting(
-            "boto3 is not installed: pip install 'maskrcnn-server[sagemaker]'"
-        ) from None
-    return boto3
 
 
 def _said(response: Mapping[str, Any]) -> str:
