@@ -4,7 +4,6 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
-TOOLS := $(shell grep -lI -d skip '^\#!.*python3' build_tools/*)
 BACKENDS := $(patsubst %/setup.cfg,%,$(wildcard backends/*/setup.cfg))
 HANDLERS := $(patsubst %/setup.cfg,%,$(wildcard handlers/*/setup.cfg))
 PARTS := $(HANDLERS) $(BACKENDS)
@@ -17,12 +16,11 @@ demo: $(READY)
 test: $(READY)
 	$(BIN)/python -m pytest --cov --cov-report=term
 
-# Tools and backends are typed one by one: they are scripts, and tests of the same names.
+# Backends are typed one by one: they have tests of the same names.
 check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy maskrcnn_server handlers tests
-	set -e; for tool in $(TOOLS) build_tools/docs/hooks.py; do $(BIN)/mypy $$tool; done
+	$(BIN)/mypy maskrcnn_server handlers tests build_tools
 	set -e; for backend in $(BACKENDS); do $(BIN)/mypy backends/conftest.py $$backend; done
 
 docs: $(READY)
@@ -32,9 +30,9 @@ bench: $(READY)
 	$(BIN)/maskrcnn-server bench tests/images/china.png --json-body --backend tensorpack \
 		--model backends/tensorpack/maskrcnn_tensorpack/demo/model
 
-$(READY): setup.cfg $(addsuffix /setup.cfg,$(PARTS)) Makefile build_tools/make_venv \
+$(READY): setup.cfg $(addsuffix /setup.cfg,$(PARTS)) Makefile build_tools/make_venv.sh \
 		build_tools/requirements/dev.txt
-	build_tools/make_venv $(PYTHON) $(VENV)
+	build_tools/make_venv.sh $(PYTHON) $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet \
 		--constraint build_tools/requirements/dev.txt -e .[dev] $(addprefix -e ,$(PARTS))

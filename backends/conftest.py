@@ -8,11 +8,14 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 import pytest
+from heap import frozen_heap
 from make_weights import weights
 from torch_weights import state_dict
 
 from maskrcnn_server.backend import Image
 from maskrcnn_tensorflow.tf_environment import freeze_weights
+
+__all__ = ["frozen_heap"]
 
 TESTS = Path(__file__).parents[1] / "tests"
 

@@ -1,4 +1,4 @@
-"""Holding detections against those of another implementation of the same network."""
+"""Comparison of detections with those of another implementation of the same network."""
 
 from dataclasses import dataclass
 
@@ -11,25 +11,25 @@ from maskrcnn_server.masks import Masks
 
 @dataclass(frozen=True)
 class Comparison:
-    """Which detections are the same, and how far apart those are."""
+    """Which detections match, and how far apart the matches are."""
 
     pairs: list[tuple[int, int]]
-    """Indices of what was found and of its twin in the reference: same category, nearest box."""
+    """Index pairs (found, reference): same category, nearest box."""
     surplus: list[int]
-    """What was found and has no twin."""
+    """Indices of found detections without a match."""
     missing: list[int]
-    """What the reference has and was not found."""
+    """Indices of reference detections without a match."""
     box_distances: NDArray[np.float64]
-    """Of each pair, the largest difference of a coordinate, in pixels of the original image."""
+    """Largest difference of a coordinate of each pair, in pixels of the original image."""
     score_differences: NDArray[np.float64]
     mask_ious: NDArray[np.float64]
     """Intersection over union of each pair's bitmaps; 1 where both are empty. Empty if unmasked."""
 
 
 def compare(found: Detections, reference: Detections, box_tolerance: float) -> Comparison:
-    """Match one to one what has the same category and boxes within `box_tolerance` pixels.
+    """Match detections of the same category one to one, within `box_tolerance` pixels.
 
-    What is nearest, in place and score, is matched first.
+    The nearest in box and score are matched first.
     """
     distances = np.abs(
         found.boxes[:, None].astype(np.float64) - reference.boxes[None].astype(np.float64)
@@ -37,7 +37,7 @@ def compare(found: Detections, reference: Detections, box_tolerance: float) -> C
     distances[found.category_ids[:, None] != reference.category_ids[None]] = np.inf
     distances[distances > box_tolerance] = np.inf
     pairs = []
-    # Of boxes in one place, the score tells which is which.
+    # Where boxes coincide, the score decides.
     remaining = distances / box_tolerance + np.abs(found.scores[:, None] - reference.scores[None])
     while remaining.size and np.isfinite(remaining.min()):
         i, j = divmod(int(remaining.argmin()), remaining.shape[1])

@@ -1,4 +1,4 @@
-"""What a backend is: a framework that can load models, and the models it loads."""
+"""Interface of backends, which load the models of a framework, and of models."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -35,38 +35,39 @@ class PredictOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelMetadata:
-    """What a model says of itself."""
+    """Description of a model."""
 
     name: str
     backend: str
     categories: tuple[Category, ...]
-    """The categories it detects; their ids are the ones in `Detections`."""
+    """Categories that the model detects; `Detections` uses their ids."""
     score_threshold: float
     """The default of `PredictOptions.score_threshold`."""
     has_masks: bool = True
     facts: Mapping[str, str] = field(default_factory=dict)
-    """Anything else worth showing to the operator, such as architecture and training step."""
+    """Further facts for the operator, such as architecture and training step."""
 
 
 Isolation: TypeAlias = Literal["none", "process"]
-"""Where it computes: in the server's process, or in one of its own."""
+"""Where a model computes: in the server's process, or in a process of its own."""
 
 
 Precision: TypeAlias = Literal["float32", "tf32", "float16", "bfloat16", "int8"]
-"""The numbers that most of a network is computed in."""
+"""Number format of most of the computation."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """What to load, and how the operator wants it set up."""
+    """What to load, and how."""
 
     model_dir: Path
     resnet_arch: str | None = None
-    """The architecture that the operator expects, such as `resnet50`; checked, never trusted."""
+    """Architecture that the operator expects, such as `resnet50`; checked, never trusted."""
     overrides: Mapping[str, str] = field(default_factory=dict)
-    """The framework's own configuration: dotted key to YAML literal, from `CONFIG__A__B`."""
+    """Overrides of the framework's configuration: dotted key to YAML literal, from `CONFIG__A__B`.
+    """
     options: Mapping[str, str] = field(default_factory=dict)
-    """The backend's own options: `variant` to `tf1`, from `AWS_SAMPLES_VARIANT=tf1`."""
+    """Options of the backend: `variant` to `tf1`, from `AWS_SAMPLES_VARIANT=tf1`."""
     score_threshold: float | None = None
     """The operator's default score threshold. None: the backend's."""
     engine: str = "auto"
@@ -74,185 +75,189 @@ class ModelConfig:
     device: str = "auto"
     """Device that computes: `cpu`, `cuda`, `cuda:N`, or `auto`."""
     original: Path | None = None
-    """Where the framework's own code is, for engine `original`. None: the backend's option says."""
+    """Folder of the framework's own code, for engine `original`. None: as the backend's option
+    says."""
     precision: Precision = "float32"
-    """A backend that has no other refuses another; one that has it says so among the facts."""
+    """Number format. A backend refuses one that it does not have, and lists one that it has among
+    the facts."""
     dedicated: bool = False
-    """Whether this process runs models and does nothing else with their framework, which may be set
-    up for that alone."""
+    """Whether this process uses the framework for models only, so that it may be configured for
+    that."""
     threads: int | None = None
-    """Number of CPU threads that compute. None: one for each CPU of this process."""
+    """Number of CPU threads that compute. None: one per available CPU."""
     streams: int | None = None
-    """Number of images that a CPU computes side by side. None: the engine's choice."""
+    """Number of images that a CPU computes at the same time. None: the engine's choice."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Probe:
-    """What a backend found in a model folder, without loading it."""
+    """Findings of a backend in a model folder, without loading the model."""
 
     facts: Mapping[str, str]
-    """What is there, in the order to show it."""
+    """Facts about the model, in display order."""
     problems: Sequence[str] = ()
-    """Why `load` would fail: what is wrong, where, and what would be right."""
+    """Reasons why `load` would fail: what is wrong, where, and what would be right."""
     notes: Sequence[str] = ()
-    """What `load` would accept but the operator should know, such as assumed defaults."""
+    """Remarks about what `load` accepts, such as assumed defaults."""
     files: Sequence[Path] = ()
-    """What `load` reads, for who copies the model elsewhere. None named: the whole folder."""
+    """Files that `load` reads, for copying the model. Empty: the whole folder."""
 
 
 Exporter: TypeAlias = Callable[["ModelConfig", Path], None]
-"""Writes the model that a configuration names to a path. Raises InvalidModel as `load` does."""
+"""Function that writes the model of a configuration to a path. Raises InvalidModel as `load` does.
+"""
 
 
 class Model(Protocol):
-    """A model in memory. One that exists can predict."""
+    """A model in memory, ready to predict."""
 
     @property
     def metadata(self) -> ModelMetadata: ...
 
     def predict(self, images: Sequence[Image], options: PredictOptions, /) -> list[Detections]:
-        """Detections of each image, in the order given, the same as if it came alone.
+        """Detections of each image, in the same order, equal to those of the image alone.
 
-        May be called from any thread, by one at a time. Leaves the images as they are.
+        Called from any thread, by one at a time. Does not change the images.
         """
 
     def close(self) -> None:
-        """Free what the model holds. May be called twice; `predict` is not called after it."""
+        """Free the resources of the model. May be called twice; `predict` is not called after."""
 
 
 class Backend(Protocol):
-    """A framework that can load models. Importing and making one imports no framework."""
+    """Loader of the models of a framework. Importing and constructing it imports no framework."""
 
     @property
     def name(self) -> str:
-        """What `MASKRCNN_BACKEND` selects it by: lower-case letters, digits and underscores."""
+        """Value of `MASKRCNN_BACKEND` that selects it: lower-case letters, digits, _."""
 
     def probe(self, config: ModelConfig, /) -> Probe | None:
-        """What is in the model folder, and whether it would load as `config` says.
+        """Findings in the model folder, and whether the model would load as `config` says.
 
-        None if nothing is there that this backend knows of.
-
-        Quick (a second at most), without the framework, and without side effects.
+        None if the folder holds nothing for this backend. Fast (at most a second), without the
+        framework and without side effects.
         """
 
     def load(self, config: ModelConfig, /) -> Model:
-        """Load the model, or raise `InvalidModel` or `InvalidSetting` with everything wrong."""
+        """Load the model. Raises InvalidModel or InvalidSetting with all that is wrong."""
 
 
 @runtime_checkable
 class Batches(Protocol):
-    """What a model may do beside: say which images it computes best together."""
+    """Optional ability of a model: to tell which images it computes best together."""
 
     @property
     def batch_pixels(self) -> int:
-        """Of the network's input, in one call, up to which more images make the call pay better."""
+        """Number of pixels of the network's input up to which more images in one call pay."""
 
     def network_shape(self, size: Size, /) -> Size:
         """(height, width) of the network's input for an image of this size, padding included.
 
-        Images of one shape are computed together without a change of any answer.
+        Images with equal shapes are computed together; no result changes.
         """
 
 
 class ModelLost(BackendCrashed):
-    """What `predict` of a model that `Restarts` raises when its process ended, and nothing says
-    that the request was to blame: it may be computed once more."""
+    """The process of a model that `Restarts` ended during `predict`, and nothing suggests that the
+    request was the reason: it may run once more."""
 
 
 @runtime_checkable
 class Restarts(Protocol):
-    """What a model may do beside: lose what it runs in, and get it back."""
+    """Optional ability of a model: to restart when its process ends."""
 
     @property
     def restarts(self) -> int:
-        """How often that has happened."""
+        """Number of restarts."""
 
     def is_up(self) -> bool:
-        """Whether `predict` would compute now. False: it will soon.
+        """Whether `predict` would compute now. False: soon.
 
-        Raises ModelFailed if nobody should wait for that.
+        Raises ModelFailed if requests should not wait for it.
         """
 
     def tell(self, changed: Callable[[], None]) -> None:
-        """Call this, from a thread of its own, when `is_up` answers otherwise."""
+        """Set a function to call, from another thread, when `is_up` changes."""
 
 
 @runtime_checkable
 class Profiles(Protocol):
-    """What a model may do beside: say what the parts of its network take."""
+    """Optional ability of a model: to time the parts of its network."""
 
     def profile(self, image: Image, options: PredictOptions, /) -> Mapping[str, float]:
-        """Seconds of each part, such as `backbone`, `rpn`, `heads`, in the order of their work.
+        """Seconds of each part, such as `backbone`, `rpn`, `heads`, in order of execution.
 
-        Each is waited for; together they may take more than in `predict`. Called as `predict` is.
+        Each part is waited for, so the sum may exceed the time of `predict`. Called as `predict`
+        is.
         """
 
 
 @runtime_checkable
 class Exports(Protocol):
-    """What a backend may do beside: write its models for other programs to load."""
+    """Optional ability of a backend: to write its models for other programs."""
 
     def exporters(self) -> Mapping[str, Exporter]:
-        """By the name of a format, such as `saved_model`."""
+        """Exporters by format, such as `saved_model`."""
 
 
 @runtime_checkable
 class Converts(Protocol):
-    """What a backend may do beside: write its models as other files that it loads again."""
+    """Optional ability of a backend: to write its models as other files that it can load."""
 
     def converters(self) -> Mapping[str, Exporter]:
-        """By the name of a format, such as `npz16`: each writes a whole model folder, with whatever
-        stands beside the weights and matters. What the environment says is left out of it."""
+        """Converters by format, such as `npz16`. Each writes a whole model folder, including
+        relevant files next to the weights, without settings from the environment."""
 
 
 @dataclass(frozen=True)
 class LayerChange:
-    """What 8-bit integers in one part of a network change."""
+    """Effect of 8-bit integers in one part of a network."""
 
     name: str
     share: float
-    """Of what is found, by score: 0 if nothing changes."""
+    """Share of the detections, weighted by score, that changes; 0: no change."""
     kept: bool = False
-    """Whether it stays in floating point for that."""
+    """Whether the part stays in floating point because of it."""
 
 
 @runtime_checkable
 class Quantizes(Backend, Protocol):
-    """A backend that can write its models in 8-bit integers."""
+    """Optional ability of a backend: to write its models in 8-bit integers."""
 
     def quantize(
         self,
         config: ModelConfig,
         samples: Sequence[Image],
         target: Path,
-        most_change: float | None,
+        max_change: float | None,
         report: Callable[[LayerChange], None],
         /,
     ) -> None:
-        """Write the model that a configuration names, calibrated on `samples`, to a path.
+        """Write the model of a configuration, calibrated on `samples`, to a path.
 
-        Reports what each part changes, one after the other; those that alone change more than
-        `most_change` stay as they are. None: nothing is measured, all that can be is quantised.
-        Raises InvalidModel as `load` does.
+        Reports the effect of each part in turn; parts that change more than `max_change` by
+        themselves stay in floating point. None: nothing is measured, and every possible part is
+        quantised. Raises InvalidModel as `load` does.
         """
 
 
 @runtime_checkable
 class Calibrates(Backend, Protocol):
-    """Ability of a backend to prepare its models for `precision="int8"`."""
+    """Optional ability of a backend: to prepare its models for `precision="int8"`."""
 
     def calibrate(
         self,
         config: ModelConfig,
         samples: Sequence[Image],
-        most_change: float | None,
+        max_change: float | None,
         report: Callable[[LayerChange], None],
         /,
     ) -> Path:
-        """Write what int8 has to know into the model folder: the file, made of `samples`.
+        """Write the calibration file for int8, made from `samples`, into the model folder; return
+        its path.
 
-        Reports and keeps parts in float32 as `Quantizes.quantize` does. Raises InvalidModel as
-        `load` does, InvalidSetting if no engine computes in int8.
+        Reports effects and keeps parts in float32 as `Quantizes.quantize` does. Raises InvalidModel
+        as `load` does, InvalidSetting if no engine computes in int8.
         """
 
 
@@ -261,9 +266,9 @@ class ZooModel:
     """A published model that a backend can load."""
 
     name: str
-    """As it is asked for: the backend's name, a colon, the model's: `tensorpack:R50FPN2x`."""
+    """Name by which it is requested: backend, colon, model: `tensorpack:R50FPN2x`."""
     base_url: str
-    """Where it is published; the operator may name another place."""
+    """Address where it is published; the operator may set another."""
     file: str
     """Path below the address: an archive or `.npz`."""
     box_ap: float
@@ -274,10 +279,10 @@ class ZooModel:
 
 @dataclass(frozen=True, kw_only=True)
 class Demo:
-    """A model that a plugin brings along, for people to try."""
+    """A model that a plugin bundles for trying out."""
 
     name: str
     backend: str
     model_dir: Path
     images: Sequence[Path]
-    """Pictures it does well on, at least one."""
+    """Images on which it does well; at least one."""

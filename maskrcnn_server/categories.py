@@ -12,7 +12,7 @@ class Category:
     """The network's class index, from 1: what `Detections.category_ids` holds."""
     name: str
     dataset_id: int
-    """The id in the data set's own annotations: the same as `id`, but for data sets with gaps."""
+    """Id in the data set's annotations; equal to `id` unless the data set's ids have gaps."""
 
 
 def named(names: Sequence[str]) -> tuple[Category, ...]:
@@ -21,7 +21,7 @@ def named(names: Sequence[str]) -> tuple[Category, ...]:
 
 
 def numbered(count: int) -> tuple[Category, ...]:
-    """`count` categories whose names nobody knows."""
+    """`count` categories with unknown names."""
     return named([f"class_{i}" for i in range(1, count + 1)])
 
 
@@ -35,9 +35,10 @@ def coco() -> tuple[Category, ...]:
 
 
 def coco_with_gaps() -> tuple[Category, ...]:
-    """The 90 classes of networks that number COCO's categories by their ids.
+    """The 90 classes of networks, such as torchvision's, that number COCO's categories by their
+    ids.
 
-    torchvision's do. Those that no object is of are named N/A.
+    Ids without a category are named N/A.
     """
     names = {category.dataset_id: category.name for category in coco()}
     return named([names.get(i, "N/A") for i in range(1, 91)])

@@ -1,4 +1,4 @@
-"""What a model found in one image."""
+"""Detections of a model in one image."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
@@ -12,7 +12,7 @@ from maskrcnn_server.rle import Size
 
 @dataclass(frozen=True, eq=False)
 class Proposals:
-    """The regions a two-stage detector looked at.
+    """Regions that the first stage of a detector proposed.
 
     `boxes` float32 (P, 4) absolute x1, y1, x2, y2 in the original image; `scores` float32 (P,) as
     the network ranks them; `class_scores` float32 (P, 1 + classes), column 0 the background.
@@ -28,10 +28,10 @@ class Detections:
     """N instances in an image of `size` (height, width), best first.
 
     `boxes` float32 (N, 4) absolute x1, y1, x2, y2 in the original image and inside it; `scores`
-    float32 (N,) in 0..1, descending; `category_ids` int64 (N,), from 1; `masks` of N instances, or
-    None from a model without masks or when they were not asked for; `proposals` when asked for.
+    float32 (N,) in 0..1, descending; `category_ids` int64 (N,), from 1; `masks` of N instances,
+    None from a model without masks or for a request without; `proposals` if requested.
 
-    Raises ValueError on construction when a promise is broken, naming it.
+    Raises ValueError, naming the rule, on construction if a rule is broken.
     """
 
     size: Size
@@ -49,9 +49,9 @@ class Detections:
     def __len__(self) -> int:
         return len(self.scores)
 
-    def of(self, category_ids: Collection[int], at_most: int | None) -> "Detections":
-        """Those of these categories, the best `at_most` of them (None: all)."""
-        places = np.flatnonzero(np.isin(self.category_ids, list(category_ids)))[:at_most]
+    def of_categories(self, category_ids: Collection[int], limit: int | None) -> "Detections":
+        """Detections of these categories, at most `limit` (None: all)."""
+        places = np.flatnonzero(np.isin(self.category_ids, list(category_ids)))[:limit]
         return replace(
             self,
             boxes=self.boxes[places],

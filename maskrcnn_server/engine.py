@@ -1,4 +1,4 @@
-"""What an engine is: who computes the network of a model, and on which device."""
+"""Interface of engines, which compute the networks of models, and the choice between them."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,14 +8,14 @@ from maskrcnn_server.backend import ModelConfig, Precision
 from maskrcnn_server.errors import InvalidSetting
 
 ORIGINAL = "original"
-"""The name of the code that trained a model, which is the dialect's matter, not an engine's."""
+"""Name for the original code that trained a model; a dialect runs it, not an engine."""
 AUTO = "auto"
 PREFERRED = (("torch", "cuda"), ("openvino", "cpu"), ("tensorflow", "cuda"), ("tensorflow", "cpu"))
-"""Engines and kinds of device, the fastest first. Others are for those who name them."""
+"""Engines and kinds of device in order of preference. Other engines are used only if named."""
 
 
 Ranges: TypeAlias = Mapping[str, tuple[float, float]]
-"""Least and largest input of layers, by their names."""
+"""Minimum and maximum input of layers, by layer name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,24 +23,23 @@ class Setup:
     """How an engine is to compute."""
 
     device: str
-    """`cpu`, or `cuda:N`."""
+    """Device: `cpu` or `cuda:N`."""
     precision: Precision = "float32"
     threads: int
     """Number of CPU threads that compute."""
     streams: int | None = None
-    """Number of images that a CPU computes side by side, each with its share of the threads. None:
-    what suits the threads."""
+    """Number of images that a CPU computes at the same time, each with its share of the threads.
+    None: derived from the threads."""
     dedicated: bool = False
-    """Whether this process runs models and does nothing else with the engine's library."""
+    """Whether this process uses the engine's library for models only."""
     ranges: Ranges | None = None
-    """Ranges of the layers that int8 computes in integers."""
+    """Input ranges of the layers that int8 computes in integers."""
 
 
 class Engine(Protocol):
-    """A library that computes networks. Importing and making one imports no library.
+    """A library that computes networks. Importing or constructing one imports no library.
 
-    What networks and weights are, and what `open` returns, is said by the library that defines
-    networks: `maskrcnn_network.engine`.
+    `maskrcnn_network.engine` defines networks, weights and the session that `open` returns.
     """
 
     @property
@@ -48,15 +47,16 @@ class Engine(Protocol):
         """Value of `MASKRCNN_ENGINE` that selects it: lower-case letters, digits, underscores."""
 
     def lacks(self, device: str, precision: Precision, /) -> str | None:
-        """Why this machine cannot compute so: None if it can. `device` is `cpu`, `cuda`, `cuda:N`.
+        """Reason why this machine cannot compute with a device and precision. None: it can.
 
-        Names what to install or to change. Quick, and raises nothing.
+        `device` is `cpu`, `cuda` or `cuda:N`. The reason names what to install or change. Fast;
+        never raises.
         """
 
     def open(self, network: Any, variables: Any, setup: Setup, /) -> Any:
         """A session with the network and its weights, ready to run.
 
-        Raises InvalidSetting with what it `lacks`.
+        Raises InvalidSetting with the reason of `lacks`.
         """
 
 
@@ -67,21 +67,21 @@ class Choice:
     engine: Engine
     device: str
     reason: str
-    """Why this one: `MASKRCNN_ENGINE`, or what the better ones lack."""
+    """Reason for the choice: `MASKRCNN_ENGINE`, or what better engines lack."""
 
 
 @runtime_checkable
 class Computes(Protocol):
-    """Ability of a backend to say which engine would compute its models."""
+    """Optional ability of a backend: to tell which engine would compute its models."""
 
     def choice(self, config: ModelConfig, /) -> Choice:
         """The engine that `load` would use. Raises InvalidSetting if there is none."""
 
 
 def choose(engines: Mapping[str, Engine], config: ModelConfig) -> Choice:
-    """The engine and device that the configuration names, or the best of this machine.
+    """The engine and device of the configuration, or the best of this machine.
 
-    Raises InvalidSetting, with what each one lacks, if none computes as configured.
+    Raises InvalidSetting, with what each engine lacks, if none fits.
     """
     lacking: list[str] = []
     for name, device in _candidates(config):
@@ -99,7 +99,7 @@ def choose(engines: Mapping[str, Engine], config: ModelConfig) -> Choice:
 
 
 def _candidates(config: ModelConfig) -> Iterator[tuple[str, str]]:
-    """Engines and devices that the configuration allows, in the order of preference."""
+    """Engines and devices that the configuration allows, in order of preference."""
     kind = config.device.partition(":")[0]
     if config.engine == AUTO:
         pairs: Sequence[tuple[str, str]] = PREFERRED

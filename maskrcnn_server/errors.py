@@ -1,4 +1,4 @@
-"""Everything that can go wrong, by the name a client or an operator reads.
+"""All errors of the project, by the names that clients and operators read.
 
 Errors know no HTTP: `maskrcnn_handlers.answer.status` gives each its status code.
 """
@@ -7,9 +7,9 @@ from typing import ClassVar
 
 
 class MaskRCNNError(Exception):
-    """The base of every error that this project raises on purpose.
+    """Base of all errors that this project raises on purpose.
 
-    `code` is stable and machine-readable; `detail` holds JSON values about this one occurrence.
+    `code` is stable and machine-readable; `detail` holds JSON values about this occurrence.
     """
 
     code: ClassVar[str] = "internal_error"
@@ -21,13 +21,13 @@ class MaskRCNNError(Exception):
 
 
 class RequestError(MaskRCNNError):
-    """The client sent something that cannot be answered."""
+    """The request cannot be answered as it is."""
 
     code = "invalid_request"
 
 
 class InvalidImage(RequestError):
-    """The bytes are no image that can be decoded."""
+    """The bytes are not an image that can be decoded."""
 
     code = "invalid_image"
 
@@ -45,43 +45,43 @@ class PayloadTooLarge(RequestError):
 
 
 class UnsupportedContentType(RequestError):
-    """No decoder for the request's content type."""
+    """The content type of the request is not supported."""
 
     code = "unsupported_content_type"
 
 
 class NotAcceptable(RequestError):
-    """No response format that the client accepts, or none of that name."""
+    """The client accepts no response format of this server, or named an unknown one."""
 
     code = "not_acceptable"
 
 
 class ModelNotFound(RequestError):
-    """No model of that name is loaded."""
+    """No model of this name is loaded."""
 
     code = "model_not_found"
 
 
 class ModelExists(RequestError):
-    """A model of that name is loaded already."""
+    """A model of this name is loaded already."""
 
     code = "model_exists"
 
 
 class ModelRefused(RequestError):
-    """The model that is to be loaded cannot be served."""
+    """The model to load cannot be served."""
 
     code = "model_refused"
 
 
 class MultiModelOff(RequestError):
-    """The server hosts one model, and cannot load others."""
+    """The server hosts one model and cannot load others."""
 
     code = "multi_model_off"
 
 
 class UnavailableError(MaskRCNNError):
-    """The request is fine, but the server cannot serve it now."""
+    """The request is valid, but the server cannot serve it now."""
 
     code = "unavailable"
 
@@ -93,19 +93,19 @@ class NotReady(UnavailableError):
 
 
 class QueueFull(UnavailableError):
-    """As many requests as the server admits are waiting already."""
+    """The queue is full."""
 
     code = "queue_full"
 
 
 class DeadlineExceeded(UnavailableError):
-    """The request waited for longer than the time-out before the model could run."""
+    """The request waited longer than the time-out before the model could run it."""
 
     code = "deadline_exceeded"
 
 
 class ModelFailed(UnavailableError):
-    """The model could not be loaded, or the process that it runs in keeps ending."""
+    """The model could not be loaded, or its process keeps ending."""
 
     code = "model_failed"
 
@@ -117,37 +117,37 @@ class CallerGone(UnavailableError):
 
 
 class InsufficientMemory(UnavailableError):
-    """There is no memory for one more model."""
+    """The memory does not suffice for one more model."""
 
     code = "insufficient_memory"
 
 
 class OutOfDeviceMemory(UnavailableError):
-    """The device that computes has too little free memory for one image."""
+    """The memory of the device does not suffice for one image."""
 
     code = "out_of_device_memory"
 
 
 class BackendFailed(MaskRCNNError):
-    """A backend raised something that is not one of these errors, or broke its promises."""
+    """A backend raised an unexpected error or broke its contract."""
 
     code = "backend_failed"
 
 
 class BackendCrashed(BackendFailed):
-    """The process that the model runs in ended while it computed this request."""
+    """The process of the model ended while it computed this request."""
 
     code = "backend_crashed"
 
 
 class BackendTimedOut(BackendFailed):
-    """The model computed this request for longer than it may."""
+    """The model took longer than it may for this request."""
 
     code = "backend_timed_out"
 
 
 class StartupError(MaskRCNNError):
-    """The server cannot start as it is set up."""
+    """The server cannot start with these settings."""
 
     code = "startup_failed"
 
@@ -165,30 +165,30 @@ class PluginError(StartupError):
 
 
 class BackendNotSelected(StartupError):
-    """It is not clear which backend should serve the model."""
+    """No backend, or more than one, fits the model."""
 
     code = "backend_not_selected"
 
 
 class DownloadFailed(StartupError):
-    """A model cannot be fetched, or is not what it was."""
+    """A model cannot be downloaded, or differs from the first download."""
 
     code = "download_failed"
 
 
 class InvalidModel(StartupError):
-    """The model folder holds nothing that the backend can serve, and this is why."""
+    """The backend cannot serve the model folder."""
 
     code = "invalid_model"
 
 
 class DeploymentFailed(MaskRCNNError):
-    """The cloud refused what a command asked of it, or an endpoint did not come up."""
+    """AWS refused a call, or an endpoint failed to start."""
 
     code = "deployment_failed"
 
 
 class NoAnswer(MaskRCNNError):
-    """A server cannot be reached, or what it answers is none of this project's."""
+    """A server cannot be reached, or its reply is not one of this project."""
 
     code = "no_answer"

@@ -1,4 +1,4 @@
-"""What a response format is."""
+"""Interface of response formats."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,49 +8,50 @@ from maskrcnn_server.backend import Image, ModelMetadata
 from maskrcnn_server.detections import Detections
 
 Encoding: TypeAlias = Literal["rows", "columns", "compressed"]
-"""Of run lengths: numbers row by row, numbers column by column, or COCO's text for the latter."""
+"""Encoding of run lengths: numbers row by row, numbers column by column, or COCO's text for the
+latter."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
-    """A request's answer before it is written: what was asked about, and what was found."""
+    """Detections in one image, ready to be written in a response format."""
 
     image_id: str | int
-    """As the client named the image; hostile text, never a path."""
+    """The client's name for the image: hostile text, never a path."""
     image: Image
     detections: Detections
     model: ModelMetadata
     rle: Encoding | None = None
-    """How run lengths are wanted, of formats that write them. None: as the format does."""
+    """Encoding of run lengths for formats that write them. None: the format's own."""
 
 
 class Format(Protocol):
-    """A way to write a prediction."""
+    """A response format: writes a prediction as bytes."""
 
     @property
     def name(self) -> str:
-        """What a request's `format` selects it by: lower-case letters, digits, - and _."""
+        """Value of a request's `format` that selects it: lower-case letters, digits, - and _."""
 
     @property
     def media_type(self) -> str:
-        """The response's content type, without parameters."""
+        """Content type of the response, without parameters."""
 
     def render(self, prediction: Prediction, /) -> bytes:
-        """The response's body."""
+        """Body of the response."""
 
 
 @runtime_checkable
 class WritesRuns(Protocol):
-    """What a format may do beside: write run lengths in more ways than one."""
+    """Optional ability of a format: to write run lengths in several encodings."""
 
     @property
     def encodings(self) -> Sequence[Encoding]:
-        """Those it writes, its own first."""
+        """Encodings that it writes, its own first."""
 
 
 @runtime_checkable
 class NeedsPixels(Protocol):
-    """What a format may say beside: that it draws on the picture."""
+    """Optional property of a format: whether it draws on the image."""
 
     @property
     def needs_pixels(self) -> bool: ...

@@ -1,4 +1,4 @@
-"""What this process may use of the machine."""
+"""Memory, CPUs and instructions that this process may use."""
 
 import ctypes
 import math
@@ -6,17 +6,17 @@ import os
 from pathlib import Path
 
 CGROUP = Path("/sys/fs/cgroup")
-"""Linux's control groups, by which containers are limited: the second version or the first."""
+"""Folder of Linux control groups (version 1 or 2), which limit containers."""
 
 
 CPUINFO = Path("/proc/cpuinfo")
 CPU_FLAGS = {"bfloat16": "avx512_bf16"}
-"""Linux's names of the instructions for products of such numbers; without them, they are emulated,
-and slower than float32."""
+"""CPU flags in /proc/cpuinfo by precision. Without the instructions, the CPU emulates the
+precision, slower than float32."""
 
 
 def lacks_instructions(precision: str) -> str | None:
-    """Why this CPU gains nothing from a precision: None if it does."""
+    """Reason why a precision does not pay on this CPU. None: it pays."""
     flag = CPU_FLAGS.get(precision)
     if flag is None or (CPUINFO.is_file() and flag in CPUINFO.read_text().split()):
         return None
@@ -24,14 +24,14 @@ def lacks_instructions(precision: str) -> str | None:
 
 
 def available_memory() -> int:
-    """Bytes of memory: the container's limit, or the machine's, if that is less."""
+    """Memory in bytes: the smaller of the machine's and the container's limit."""
     physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     limits = (_numbers("memory.max"), _numbers("memory/memory.limit_in_bytes"))
     return min([physical, *(limit[0] for limit in limits if limit)])
 
 
 def available_cpus() -> int:
-    """CPUs: the share that the container has, rounded up, or those there are, if they are fewer."""
+    """Number of CPUs: the container's share, rounded up, but at most the machine's."""
     affinity = getattr(os, "sched_getaffinity", None)
     there = len(affinity(0)) if affinity else os.cpu_count() or 1
     share = _numbers("cpu.max") or [
@@ -44,7 +44,7 @@ def available_cpus() -> int:
 
 
 def _numbers(file: str) -> list[int]:
-    """What a file of the control group says; nothing if there is none, or no limit."""
+    """Numbers in a file of the control group. Empty: no such file, or no limit."""
     try:
         return [int(word) for word in (CGROUP / file).read_text().split()]
     except (OSError, ValueError):
@@ -52,7 +52,7 @@ def _numbers(file: str) -> list[int]:
 
 
 def give_back_memory() -> None:
-    """Return what was freed to the system, where the C library is glibc, which would keep it."""
+    """Return freed memory to the system. Only glibc keeps it."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)

@@ -11,7 +11,8 @@ from maskrcnn_server.rle import RLE, Order, Size, edges, encode, from_edges
 from maskrcnn_server.stopwatch import stage
 
 STRIP_PIXELS = 1 << 19
-"""Masks are pasted in strips of about so many pixels: memory does not grow with the image."""
+"""Approximate number of pixels of the strips in which masks are pasted: memory does not grow with
+the image."""
 
 
 class Masks(Protocol):
@@ -27,7 +28,7 @@ class Masks(Protocol):
         """Each mask's run lengths."""
 
     def take(self, places: NDArray[np.int64]) -> "Masks":
-        """Those at these places, in this order."""
+        """The masks at these positions, in this order."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +63,7 @@ class RunLengthMasks:
         for run in self.runs:
             fits = run.size == self.size and run.counts.sum() == height * width
             if not fits or (run.counts < 0).any():
-                raise ValueError(f"run lengths that are not of a mask of {height} x {width}")
+                raise ValueError(f"run lengths do not fit a mask of {height} x {width}")
 
     def __len__(self) -> int:
         return len(self.runs)
@@ -145,10 +146,11 @@ def _strips(lines: int, length: int) -> Iterator[slice]:
 
 
 def _interpolation(low: float, high: float, pixels: int, m: int) -> tuple[int, NDArray[np.float32]]:
-    """Along one axis: the first pixel that sees the mask, and the weights (seen, m) of its samples.
+    """Along one axis: the first pixel that the mask covers, and the weights (pixels, m) of its
+    samples.
 
     The `m` samples span `low` to `high`. Zeros lie at -1 and m, in units of samples counted from
-    the centre of the first; whatever is beyond them sees nothing.
+    the centre of the first; the mask ends there.
     """
     spacing = (high - low) / m
     if not spacing > 0:

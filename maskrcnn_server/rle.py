@@ -8,17 +8,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 Order: TypeAlias = Literal["rows", "columns"]
-"""What comes after pixel (0, 0): (0, 1) in `rows` (C order), (1, 0) in `columns` (COCO's)."""
+"""Order of the pixels. Pixel (0, 0) is followed by (0, 1) in `rows` (C order), by (1, 0) in
+`columns` (COCO's)."""
 
 Size: TypeAlias = tuple[int, int]
 """Height and width in pixels."""
 
-LONGEST_GROUP = 8
-"""Characters of a number in COCO's text: 40 bits, far more than a mask has pixels."""
+MAX_GROUP = 8
+"""Maximum number of characters of a number in COCO's text: 40 bits, far more than a mask has
+pixels."""
 
 
 class Window(NamedTuple):
-    """A part of a mask, from pixel (y, x) on."""
+    """A part of a mask, starting at pixel (y, x)."""
 
     y: int
     x: int
@@ -50,7 +52,7 @@ class RLE:
         return flat.reshape(self.size[::-1]).T
 
     def window(self) -> Window:
-        """The smallest part of the mask that has all its 1s; of an empty mask nothing."""
+        """The smallest part of the mask that contains all its 1s. Empty for an empty mask."""
         length = self.size[1] if self.order == "rows" else self.size[0]
         bounds = np.cumsum(self.counts[: len(self.counts) // 2 * 2]).reshape(-1, 2)
         if not len(bounds):
@@ -111,9 +113,9 @@ class RLE:
 
 
 def from_counts(counts: Sequence[int], size: Size, order: Order) -> RLE:
-    """The mask of these run lengths, as anybody may have written them; empty runs are taken out.
+    """The mask with these run lengths, written by any program; empty runs are removed.
 
-    Raises ValueError if one is negative, or they do not sum to the pixels.
+    Raises ValueError if a run is negative, or the runs do not sum to height * width.
     """
     total = size[0] * size[1]
     if min(counts, default=0) < 0 or sum(counts) != total:
@@ -130,10 +132,10 @@ def encode(bitmap: NDArray[np.bool_], order: Order) -> RLE:
 
 
 def from_compressed(text: str, size: Size) -> RLE:
-    """The mask of `size` that COCO's text says: the reverse of `RLE.compressed`.
+    """The mask of `size` in COCO's text: the reverse of `RLE.compressed`.
 
-    Source: `rleFrString` of cocoapi (common/maskApi.c). Raises ValueError for a text that is not
-    that of a mask of this size.
+    Source: `rleFrString` of cocoapi (common/maskApi.c). Raises ValueError for any other text, or a
+    mask of another size.
     """
     total = size[0] * size[1]
     characters = np.frombuffer(text.encode("utf-8"), np.uint8).astype(np.int64) - 48
@@ -142,7 +144,7 @@ def from_compressed(text: str, size: Size) -> RLE:
         raise ValueError("run lengths: not COCO's text")
     ends = np.flatnonzero(last)
     lengths = np.diff(ends, prepend=-1)
-    if lengths.max() > LONGEST_GROUP:
+    if lengths.max() > MAX_GROUP:
         raise ValueError("run lengths: a number is too long")
     place = np.arange(len(characters)) - np.repeat(ends - lengths + 1, lengths)
     numbers = np.add.reduceat((characters & 31) << (5 * place), ends - lengths + 1)
@@ -158,10 +160,10 @@ def from_compressed(text: str, size: Size) -> RLE:
 
 
 def edges(lines: NDArray[np.bool_], offset: Size, length: int) -> NDArray[np.int64]:
-    """Where runs of 1s begin and end, as pairs (runs, 2) of positions in the whole mask.
+    """Start and end of each run of 1s, as pairs (runs, 2) of positions in the whole mask.
 
-    `lines` (height, width) is a window of the mask at `offset` (line, column); the mask's lines
-    are `length` long. A run that goes on in the next line is returned in two pieces.
+    `lines` (height, width) is a window of the mask at `offset` (line, column); the lines of the
+    mask are `length` long. A run that continues in the next line is returned in two pieces.
     """
     height, width = lines.shape
     # A column of 0s behind each line ends every run inside its line.

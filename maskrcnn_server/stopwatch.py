@@ -1,4 +1,4 @@
-"""Where the time of one call goes: stages mark themselves, whoever wants to know listens."""
+"""Timing of the stages of a call: stages mark themselves, a stopwatch records them."""
 
 import time
 from collections.abc import Iterator
@@ -14,21 +14,21 @@ class Lap(NamedTuple):
     start: float
     end: float
     own: float
-    """Seconds, without those of stages inside."""
+    """Seconds without those of nested stages."""
 
 
 class Stopwatch:
-    """Seconds by stage. A stage inside another counts for itself alone."""
+    """Seconds by stage. A nested stage counts for itself alone."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
         self.laps: list[Lap] = []
-        """In the order in which they ended."""
+        """Laps in the order in which they ended."""
         self._inner = [0.0]
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Time what is done inside."""
+        """Time a stage."""
         start = time.perf_counter()
         self._inner.append(0.0)
         try:
@@ -39,7 +39,7 @@ class Stopwatch:
             self._inner[-1] += end - start
 
     def hear(self, other: "Stopwatch") -> None:
-        """Count what another has timed meanwhile."""
+        """Add the laps of another stopwatch."""
         for lap in other.laps:
             self._add(lap)
             self._inner[-1] += lap.own
@@ -54,8 +54,8 @@ _listening: ContextVar[Stopwatch | None] = ContextVar("_listening", default=None
 
 @contextmanager
 def listen() -> Iterator[Stopwatch]:
-    """Time the stages of what is called inside, in this thread. Who listens already hears them when
-    this ends."""
+    """Record the stages of the calls inside, in this thread. An outer stopwatch gets them at the
+    end."""
     stopwatch, before = Stopwatch(), _listening.get()
     token = _listening.set(stopwatch)
     try:
@@ -67,7 +67,7 @@ def listen() -> Iterator[Stopwatch]:
 
 
 def stage(name: str) -> AbstractContextManager[None]:
-    """Mark a stage: wait, decode, preprocess, network, model (what is neither of the two, of a call
-    of it), paste, encode. Costs nothing if nobody listens."""
+    """Mark a stage: wait, decode, model (with preprocess and network inside it), paste, encode.
+    Free of charge if no stopwatch records."""
     stopwatch = _listening.get()
     return nullcontext() if stopwatch is None else stopwatch.stage(name)

@@ -1,4 +1,4 @@
-"""What a model computes of one image, stage by stage."""
+"""Intermediate results of a model for one image, stage by stage."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,38 +16,38 @@ Labels: TypeAlias = NDArray[np.int64]
 
 @dataclass(frozen=True, kw_only=True)
 class Trace:
-    """What a model computes of one image. Boxes are in pixels of `resized` but in `detections`."""
+    """Intermediate results for one image. Boxes but `detections` are in pixels of `resized`."""
 
     resized: NDArray[np.uint8]
-    """What the network sees, without padding: (height, width, 3), RGB."""
+    """Input of the network without padding: (height, width, 3), RGB."""
     features: tuple[Floats, ...]
     """Feature maps, each (height, width, channels)."""
     proposals: Floats
-    """(P, 4)."""
+    """Proposal boxes (P, 4)."""
     class_scores: Floats
-    """Of each proposal: (P, 1 + classes), background first."""
+    """Class scores of the proposals (P, 1 + classes), background first."""
     boxes: Floats
-    """(N, 4), best first."""
+    """Boxes of the detections (N, 4), best first."""
     scores: Floats
-    """(N,)."""
+    """Scores of the detections (N,)."""
     labels: Labels
-    """(N,), from 1."""
+    """Class indices of the detections (N,), from 1."""
     soft_masks: Floats | None
-    """(N, m, m) probabilities; None from models without masks."""
+    """Mask probabilities (N, m, m). None: a model without masks."""
     detections: Detections
-    """The answer, in pixels of the image."""
-    least_score: float
-    """Below which detections are not kept."""
+    """Final detections, in pixels of the image."""
+    min_score: float
+    """Score below which detections are dropped."""
     limit: int
-    """How many detections are kept at most."""
+    """Maximum number of detections."""
     mask: Callable[[Floats, Labels], Floats] | None = None
-    """The soft masks of any boxes and labels in these feature maps; None if that cannot be asked.
-    """
+    """Function from boxes and labels to mask probabilities in these feature maps. None: not
+    available."""
 
 
 @runtime_checkable
 class Traces(Protocol):
-    """What a model may do beside: show its stages."""
+    """Optional ability of a model: to show its intermediate results."""
 
     def trace(self, image: Image, options: PredictOptions, /) -> Trace:
-        """What `predict` computes of `image` on its way."""
+        """Intermediate results of `predict` for `image`."""

@@ -13,7 +13,11 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FOLDERS = (
     ".",
-    *sorted(f"backends/{path.parent.name}" for path in ROOT.glob("backends/*/setup.cfg")),
+    *sorted(
+        str(path.parent.relative_to(ROOT))
+        for folder in ("backends", "handlers")
+        for path in ROOT.glob(f"{folder}/*/setup.cfg")
+    ),
 )
 DATA = "backends/tensorpack/maskrcnn_tensorpack/demo"
 LEFT_OUT = shutil.ignore_patterns(".*", "build", "dist", "*.egg-info", "__pycache__", "demo")

@@ -10,9 +10,15 @@ import pytest
 ROOT = Path(__file__).parents[1]
 DIALECTS = ("tensorpack", "aws_samples", "detectron2", "torchvision")
 ENGINES = ("openvino", "torch", "tensorflow")
+AROUND_THE_CORE = ("annotation_formats", "playground", "sagemaker", "study", "torchserve")
+"""Distributions that bring commands, routes or formats by hooks."""
 PACKAGES = {
     "maskrcnn_server": ROOT / "maskrcnn_server",
     "maskrcnn_handlers": ROOT / "handlers/maskrcnn_handlers",
+    **{
+        f"maskrcnn_{name}": ROOT / f"handlers/{name}/maskrcnn_{name}"
+        for name in ("client", *AROUND_THE_CORE)
+    },
     **{
         f"maskrcnn_{name}": ROOT / f"backends/{name}/maskrcnn_{name}"
         for name in ("network", *ENGINES, *DIALECTS, "onnx")
@@ -20,17 +26,19 @@ PACKAGES = {
 }
 MAY_IMPORT = {
     "maskrcnn_server": set(),
-    "maskrcnn_handlers": {"maskrcnn_server"},
+    "maskrcnn_handlers": {"maskrcnn_server", "maskrcnn_client"},
+    "maskrcnn_client": set(),
+    **{f"maskrcnn_{name}": {"maskrcnn_server", "maskrcnn_handlers"} for name in AROUND_THE_CORE},
     "maskrcnn_network": {"maskrcnn_server"},
     **{f"maskrcnn_{name}": {"maskrcnn_server", "maskrcnn_network"} for name in ENGINES + DIALECTS},
     "maskrcnn_onnx": {"maskrcnn_server", "maskrcnn_network", "maskrcnn_openvino"},
 }
 FRAMEWORKS = {"cv2", "onnx", "openvino", "tensorflow", "torch", "torchvision"}
 WAIST_NEEDS = {"numpy", "pluggy", "pydantic", "typing_extensions", "yaml"}
-CLIENT_NEEDS = {"PIL", "httpx", "supervision", "tenacity", "typing_extensions"}
+CLIENT_NEEDS = {"httpx", "numpy", "pydantic"}
 S3 = {"boto3", "botocore"}
 HTTP = {"fastapi", "fastapi_offline", "starlette", "uvicorn"}
-FRONT_ENDS = {"asgi.py", "server.py"}
+FRONT_ENDS = {"asgi.py", "host.py", "server.py"}
 OBSERVERS = {"prometheus_client": "metrics.py", "opentelemetry": "tracing.py"}
 
 
@@ -47,8 +55,22 @@ def modules(package: str) -> Iterator[tuple[Path, set[str]]]:
         yield path, names
 
 
-def is_client(path: Path) -> bool:
-    return path.parent == PACKAGES["maskrcnn_server"] / "client"
+def loaded(path: Path) -> set[str]:
+    """The top-level names that a file imports when it is imported itself."""
+
+    def statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
+        for statement in body:
+            yield statement
+            if isinstance(statement, ast.Try | ast.ClassDef):
+                yield from statements(statement.body)
+
+    names = set()
+    for statement in statements(ast.parse(path.read_text()).body):
+        if isinstance(statement, ast.Import):
+            names |= {alias.name.partition(".")[0] for alias in statement.names}
+        elif isinstance(statement, ast.ImportFrom):
+            names.add(str(statement.module).partition(".")[0])
+    return names
 
 
 @pytest.mark.parametrize("package", PACKAGES)
@@ -63,17 +85,49 @@ def test_waist_needs_no_http_and_no_framework() -> None:
         allowed = WAIST_NEEDS | set(sys.stdlib_module_names) | {"maskrcnn_server"}
         if path.name == "downloads.py":
             allowed |= S3
-        if is_client(path):
-            allowed |= S3 | CLIENT_NEEDS
         if "testing" in path.parts:
             allowed |= {"pytest"}
         assert names <= allowed, path
 
 
-def test_the_client_is_a_guest_in_the_waist() -> None:
-    """It is where people look for it, and the rest of the waist does without it."""
-    for path in PACKAGES["maskrcnn_server"].rglob("*.py"):
-        assert is_client(path) or "maskrcnn_client" not in path.read_text(), path
+def test_every_package_is_known() -> None:
+    markers = (ROOT.glob(f"{pattern}/py.typed") for pattern in ("*", "handlers/*", "*/*/*"))
+    assert {path.parent for found in markers for path in found} == set(PACKAGES.values())
+
+
+def test_the_client_needs_three_libraries() -> None:
+    """Pillow, supervision and boto3 are imported by who calls what needs them."""
+    for path in PACKAGES["maskrcnn_client"].rglob("*.py"):
+        allowed = CLIENT_NEEDS | set(sys.stdlib_module_names) | {"maskrcnn_client"}
+        assert loaded(path) <= allowed, path
+
+
+def test_the_core_imports_the_client_only_to_ask_servers() -> None:
+    for path, names in modules("maskrcnn_handlers"):
+        if "maskrcnn_client" in names:
+            assert path.parent.name in ("bulk", "cli"), path
+            assert "maskrcnn_client" not in loaded(path), path
+
+
+def test_no_command_imports_another() -> None:
+    for plugin in (path / "plugin.py" for path in PACKAGES.values()):
+        if not plugin.exists():
+            continue
+        commands = {
+            node.module
+            for function in ast.walk(ast.parse(plugin.read_text()))
+            if isinstance(function, ast.FunctionDef) and function.name == "register_commands"
+            for node in ast.walk(function)
+            if isinstance(node, ast.ImportFrom)
+        }
+        for command in commands:
+            path = plugin.parents[1] / f"{str(command).replace('.', '/')}.py"
+            imported = {
+                node.module
+                for node in ast.walk(ast.parse(path.read_text()))
+                if isinstance(node, ast.ImportFrom)
+            }
+            assert not imported & commands, path
 
 
 def test_only_front_ends_know_their_library() -> None:

@@ -11,6 +11,8 @@ from nbclient import NotebookClient
 
 from maskrcnn_handlers.http.child import served
 
+pytestmark = pytest.mark.full
+
 ROOT = Path(__file__).parents[1]
 NOTEBOOK = ROOT / "examples/mask_rcnn_inference.ipynb"
 DEMO = ROOT / "backends/tensorpack/maskrcnn_tensorpack/demo/model"

@@ -9,9 +9,20 @@ import pytest
 
 from maskrcnn_server.plugins import Plugins
 
+pytestmark = pytest.mark.full
+
 ROOT = Path(__file__).parents[1]
 DISTRIBUTIONS = {
     ".": ("maskrcnn_server", {"maskrcnn_server", "maskrcnn_handlers"}),
+    "handlers/annotation_formats": (
+        "maskrcnn_annotation_formats",
+        {"maskrcnn_annotation_formats"},
+    ),
+    "handlers/client": ("maskrcnn_client", {"maskrcnn_client"}),
+    "handlers/playground": ("maskrcnn_playground", {"maskrcnn_playground"}),
+    "handlers/sagemaker": ("maskrcnn_sagemaker", {"maskrcnn_sagemaker"}),
+    "handlers/study": ("maskrcnn_study", {"maskrcnn_study"}),
+    "handlers/torchserve": ("maskrcnn_torchserve", {"maskrcnn_torchserve"}),
     "backends/network": ("maskrcnn_network", {"maskrcnn_network"}),
     "backends/openvino": ("maskrcnn_openvino", {"maskrcnn_openvino"}),
     "backends/tensorflow": ("maskrcnn_tensorflow", {"maskrcnn_tensorflow"}),
@@ -46,7 +57,12 @@ def test_wheel_holds_its_packages_and_nothing_else(
 @pytest.mark.parametrize("folder", DISTRIBUTIONS)
 def test_wheel_holds_every_module(folder: str, contents: dict[str, list[str]]) -> None:
     for package in DISTRIBUTIONS[folder][1]:
-        home = next(ROOT.glob(f"**/{package}/__init__.py")).parent
+        (found,) = {
+            *ROOT.glob(f"{package}/py.typed"),
+            *ROOT.glob(f"*/*/{package}/py.typed"),
+            *ROOT.glob(f"*/{package}/py.typed"),
+        }
+        home = found.parent
         expected = {f"{package}/{path.relative_to(home)}" for path in home.rglob("*.py")}
         assert expected <= set(contents[folder])
 
@@ -59,19 +75,27 @@ def test_bundled_model_is_in_the_plugins_wheel(contents: dict[str, list[str]]) -
 
 
 def test_the_playground_is_in_the_wheel(contents: dict[str, list[str]]) -> None:
-    home = ROOT / "handlers/maskrcnn_handlers/playground"
-    expected = {f"maskrcnn_handlers/playground/{path.name}" for path in home.glob("*.*")}
-    assert expected <= set(contents["."])
+    home = ROOT / "handlers/playground/maskrcnn_playground/static"
+    expected = {f"maskrcnn_playground/static/{path.name}" for path in home.glob("*.*")}
+    assert "maskrcnn_playground/static/index.html" in expected
+    assert expected <= set(contents["handlers/playground"])
 
 
 def test_folder_entry_point_and_what_it_registers_have_one_name() -> None:
     installed = {entry.name: entry.value for entry in entry_points(group="maskrcnn_server")}
-    folders = {path.parents[1].name for path in ROOT.glob("backends/*/*/plugin.py")}
+    backends = {path.parents[1].name for path in ROOT.glob("backends/*/*/plugin.py")}
+    handlers = {path.parents[1].name for path in ROOT.glob("handlers/*/*/plugin.py")}
     plugins = Plugins()
-    registered = plugins.backends().keys() | plugins.engines().keys()
-    assert registered == folders == set(installed) - {"formats"}
-    for name in folders:
-        assert installed[name] == f"maskrcnn_{name}.plugin"
+    assert plugins.backends().keys() | plugins.engines().keys() == backends
+    assert installed.pop("core") == "maskrcnn_handlers.plugin"
+    assert installed == {name: f"maskrcnn_{name}.plugin" for name in backends | handlers}
+
+
+def test_the_client_needs_nothing_of_the_server() -> None:
+    config = configparser.ConfigParser()
+    config.read(ROOT / "handlers/client/setup.cfg")
+    requires = config["options"]["install_requires"].split()
+    assert {r.partition(">=")[0] for r in requires} == {"httpx", "numpy", "pydantic"}
 
 
 def test_versions_and_python_agree() -> None:

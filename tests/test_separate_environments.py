@@ -11,6 +11,8 @@ import pytest
 from maskrcnn_network.checkpoints.rows import channels_last
 from maskrcnn_tensorpack.plugin import DEMO
 
+pytestmark = pytest.mark.full
+
 PICTURE = Path(__file__).parent / "demo/golden/shapes-9500003.png"
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 

@@ -3,7 +3,10 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from reader import Reader
+
+pytestmark = pytest.mark.full
 
 PAGE = Path(__file__).parents[1] / "docs/write_a_backend.md"
 

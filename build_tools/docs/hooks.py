@@ -14,7 +14,8 @@ from mkdocs.structure.files import File, Files, InclusionLevel
 from mkdocs.structure.pages import Page
 from typer.cli import get_docs_for_click
 
-from maskrcnn_handlers.cli.main import app
+from maskrcnn_handlers.cli.main import program
+from maskrcnn_server.plugins import Plugins
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -73,10 +74,10 @@ def _target(source: Path, link: str) -> Path | None:
 
 def _options() -> str:
     """Of every command, as `--help` has them."""
-    program = typer.main.get_group(app)
-    context = typer.Context(program)
+    group = typer.main.get_group(program(Plugins()))
+    context = typer.Context(group)
     pages = (
-        get_docs_for_click(obj=command, ctx=context, indent=1, call_prefix=program.name or "")
-        for command in program.commands.values()
+        get_docs_for_click(obj=command, ctx=context, indent=1, call_prefix=group.name or "")
+        for command in group.commands.values()
     )
     return "\n" + "\n".join(pages)

@@ -34,6 +34,8 @@ JSON = "application/json"
 ENCODE_S = 10
 """For an answer to be written, generously."""
 SERVER_TIMING = "Server-Timing"
+ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
+"""Response header with the image's size, which SageMaker passes on."""
 
 logger = logging.getLogger(__name__)
 
@@ -204,7 +206,9 @@ class Service:
                 prediction = question.predicted(decoded, caller)
         if request.several:
             return Reply(200, question.answers(caller))
-        return Reply(200, question.written(prediction), form.media_type)
+        height, width = prediction.detections.size
+        size = {ATTRIBUTES: f"height={height};width={width}"}
+        return Reply(200, question.written(prediction), form.media_type, size)
 
     def _tell(
         self,

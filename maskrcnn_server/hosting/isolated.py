@@ -1,4 +1,4 @@
-"""A model in a process of its own: whatever its backend does there, this one goes on."""
+"""A model in a process of its own, which cannot take the server down with it."""
 
 import logging
 import random
@@ -13,35 +13,38 @@ from maskrcnn_server.errors import BackendFailed, MaskRCNNError, ModelFailed
 from maskrcnn_server.hosting.model_process import Limits, ModelProcess
 from maskrcnn_server.rle import Size
 
-HOPELESS = 5
-"""Processes that ended one after the other without an answer: then nobody waits for the next."""
+MAX_FAILURES = 5
+"""Number of processes that may end in succession without a prediction. Then requests no longer wait
+for the next one."""
 FIRST_DELAY_S = 0.5
-"""Before the second in succession is started, doubled with each; the first comes at once."""
+"""Delay before the second restart in succession; it doubles with each. The first restart is
+immediate."""
 LAST_DELAY_S = {True: 5.0, False: 60.0}
-"""The longest delay, after one that loaded the model, and after one that could not."""
+"""Longest delay before a restart: after a process that had loaded the model, and after one that had
+not."""
 
 logger = logging.getLogger(__name__)
 
 
 class IsolatedModel:
-    """A model that `load` makes in a process of its own, which is started again when it ends.
+    """A model that `load` makes in a process of its own, which restarts when it ends.
 
-    What is asked of a process that ends is asked of the next (`ModelLost`), unless the process was
-    ended because of it: it took longer than `limits` allow (BackendTimedOut), or more memory
-    (BackendCrashed).
+    A call that is lost with its process raises ModelLost and may run once more in the next process,
+    unless the call was the reason: it took longer than `limits` allow (BackendTimedOut), or more
+    memory (BackendCrashed).
     """
 
     def __init__(
         self, load: Callable[[], Model], *, name: str, limits: Limits | None = None
     ) -> None:
-        """`load` is a function of a module, or a `partial` of one. Raises what it raises, and
+        """`load` is a module-level function, or a `partial` of one. Raises what `load` raises, and
         InvalidModel if the process ends or takes too long."""
         self._start = partial(ModelProcess, load, name, limits or Limits())
         self._name = name
         self._lock = threading.Lock()
         self._ending = threading.Event()
         self._failures = 0
-        """Processes that ended since the last answer."""
+        """Number of processes that ended since the last prediction."""
         self._reason = ""
         self._next_at = 0.0
         self._told: Callable[[], None] = lambda: None
@@ -60,7 +63,7 @@ class IsolatedModel:
 
     @property
     def pid(self) -> int:
-        """Of the process, as long as it lives."""
+        """Process id. It changes with a restart."""
         return self._process.worker.pid
 
     def network_shape(self, size: Size, /) -> Size:
@@ -68,12 +71,12 @@ class IsolatedModel:
 
     def is_up(self) -> bool:
         with self._lock:
-            if self._is_up or self._failures < HOPELESS:
+            if self._is_up or self._failures < MAX_FAILURES:
                 return self._is_up
             wait_s = max(1, round(self._next_at - time.monotonic()))
             raise ModelFailed(
                 f"the process of model {self._name} ended {self._failures} times in succession; "
-                f"it is started again in {wait_s} s. The last one {self._reason}",
+                f"it restarts in {wait_s} s. The last one {self._reason}",
                 model_name=self._name,
                 retry_after_s=wait_s,
             )
@@ -87,7 +90,7 @@ class IsolatedModel:
             found = process.predict(images, options)
         except BackendFailed:
             with self._lock:
-                # Its end is heard of a little later, and the next request would meet it.
+                # The watching thread notices a little later; until then the next request must wait.
                 if self._process is process and process.worker.is_ending:
                     self._is_up = False
             raise
@@ -100,7 +103,7 @@ class IsolatedModel:
             self._process.close()
 
     def _keep(self) -> None:
-        """Start the process again whenever it ends."""
+        """Restart the process whenever it ends."""
         while True:
             self._process.worker.ended.wait()
             with self._lock:
@@ -115,19 +118,19 @@ class IsolatedModel:
             self._told()
 
     def _restarted(self) -> bool:
-        """Try until there is a process again; False if nobody wants it any more."""
+        """Restart until a process has the model: True. False if the model was closed meanwhile."""
         loads = True
         while True:
             delay_s = 0.0
             with self._lock:
                 self._failures += 1
                 if self._failures > 1:
-                    # Many that failed together are not to come back together.
+                    # Jitter: processes that failed together should not restart together.
                     doubled = FIRST_DELAY_S * 2 ** min(self._failures - 2, 20)
                     delay_s = min(LAST_DELAY_S[loads], doubled) * random.uniform(0.5, 1)  # noqa: S311
                 self._next_at = time.monotonic() + delay_s
             logger.warning(
-                "the process of model %s %s; another is started in %.1f s",
+                "the process of model %s %s; it restarts in %.1f s",
                 self._name,
                 self._reason,
                 delay_s,

@@ -1,4 +1,4 @@
-"""A process with a model in it: what it is asked, what it answers, and what it may take."""
+"""A process with a model in it: its messages and its limits."""
 
 import contextlib
 import os
@@ -30,45 +30,45 @@ from maskrcnn_server.errors import (
     MaskRCNNError,
     StartupError,
 )
-from maskrcnn_server.hosting.transfer import MAX_ANSWER, Pixels, pack, read_images, unpack
+from maskrcnn_server.hosting.transfer import MAX_MESSAGE, Pixels, pack, read_images, unpack
 from maskrcnn_server.hosting.worker import Worker
 from maskrcnn_server.rle import Size
 
-SHAPE_S = 1.0
-"""For the shape of an image in the network, which is arithmetic."""
-SHAPES = 1024
-"""Of images, that are remembered."""
-KINDS = {
+SHAPE_TIMEOUT_S = 1.0
+"""Time limit, in seconds, for the network shape of an image, which is arithmetic."""
+MAX_SHAPES = 1024
+"""Number of image sizes whose network shapes are cached."""
+ERROR_CLASSES = {
     kind.code: kind
     for kind in vars(errors).values()
     if isinstance(kind, type) and issubclass(kind, MaskRCNNError)
 }
-"""Errors by their codes."""
+"""Error classes by code."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What the process of a model may take."""
+    """Limits of the process of a model."""
 
     load_s: float = 600
-    """From its start until the model has run once."""
+    """Seconds from the start of the process until the model has run once."""
     predict_s: float = 300
-    """For one call."""
+    """Seconds for one call."""
     memory: int | None = None
-    """Bytes. None: what there is."""
+    """Memory in bytes. None: unlimited."""
 
 
 class ModelProcess:
-    """A process with the model in it: it loads it once, and lives until it is closed or worse."""
+    """A process that loads the model once and computes until it is closed or ends."""
 
     def __init__(self, load: Callable[[], Model], name: str, limits: Limits) -> None:
         self._limits = limits
         self._pixels = Pixels()
-        self._calling, self._asking = threading.Lock(), threading.Lock()
-        """Held while `_pixels` and the connection, or `_questions`, are used."""
-        self._questions, theirs = Pipe()
-        """Beside the calls, while one runs."""
-        self._network_shape = lru_cache(SHAPES)(self._asked_shape)
+        self._call_lock, self._shape_lock = threading.Lock(), threading.Lock()
+        """Locks of `_pixels` with the connection, and of `_shape_requests`."""
+        self._shape_requests, theirs = Pipe()
+        """Second connection, for network shapes while a call runs."""
+        self._network_shape = lru_cache(MAX_SHAPES)(self._request_shape)
         try:
             self.worker = Worker(
                 name,
@@ -78,15 +78,15 @@ class ModelProcess:
                 memory_limit=limits.memory,
             )
         except BaseException:
-            self._questions.close()
+            self._shape_requests.close()
             self._pixels.close()
             raise
         finally:
             theirs.close()
         try:
-            said = self._loaded(name)
-            self.batch_pixels = int(said["batch_pixels"])
-            self.metadata = _metadata(said["metadata"])
+            loaded = self._loaded(name)
+            self.batch_pixels = int(loaded["batch_pixels"])
+            self.metadata = _metadata(loaded["metadata"])
         except BaseException:
             self.close()
             raise
@@ -94,22 +94,22 @@ class ModelProcess:
     def predict(self, images: Sequence[Image], options: PredictOptions) -> list[Detections]:
         sizes = [image.shape[:2] for image in images]
         was_ending = self.worker.is_ending
-        question = pack({"sizes": sizes, "options": asdict(options)})
+        message = pack({"sizes": sizes, "options": asdict(options)})
         try:
-            with self._calling:
+            with self._call_lock:
                 self._pixels.write(images)
-                self.worker.connection.send_bytes(question)
-                answer = self._answer(self._limits.predict_s)
+                self.worker.connection.send_bytes(message)
+                reply = self._receive(self._limits.predict_s)
                 self._pixels.release()
-            header, found = unpack(answer)
+            header, found = unpack(reply)
         except (EOFError, OSError):
             self.worker.kill()
-            message = f"the process of the model {self.worker.obituary()}"
+            ended = f"the process of the model {self.worker.obituary()}"
             if self.worker.reason and not was_ending:
-                raise BackendCrashed(message) from None
-            raise ModelLost(message) from None
+                raise BackendCrashed(ended) from None
+            raise ModelLost(ended) from None
         except (ValueError, KeyError, TypeError) as error:
-            raise BackendFailed("the process of the model gave no such answer") from error
+            raise BackendFailed("the process of the model sent an invalid message") from error
         if "error" in header:
             raise _error(header["error"])
         return found
@@ -117,22 +117,22 @@ class ModelProcess:
     def network_shape(self, size: Size) -> Size:
         try:
             return self._network_shape(size)
-        # It died, or hangs: so the image is computed by itself.
+        # The process is dead or hangs: compute the image by itself.
         except (EOFError, OSError, ValueError):
             return self.batch_pixels + 1, 1
 
     def close(self) -> None:
-        """End it. May be called twice."""
-        # Who waits for an answer hears of it, and lets go of what is closed then.
+        """End the process. May be called twice."""
+        # Waiting calls fail first and release what is closed next.
         self.worker.kill("it was closed")
-        with self._calling, self._asking:
+        with self._call_lock, self._shape_lock:
             self.worker.close()
-            self._questions.close()
+            self._shape_requests.close()
             self._pixels.close()
 
     def _loaded(self, name: str) -> dict[str, Any]:
         try:
-            header, _ = unpack(self._answer(self._limits.load_s))
+            header, _ = unpack(self._receive(self._limits.load_s))
         except BackendTimedOut as late:
             raise InvalidModel(f"model {name} was not loaded: {late.message}") from None
         except (EOFError, OSError):
@@ -147,76 +147,80 @@ class ModelProcess:
             raise error
         raise InvalidModel(header["error"]["message"]) from error.__cause__
 
-    def _answer(self, timeout_s: float) -> bytes:
-        """What the process says next. Raises EOFError or OSError if it is dead."""
+    def _receive(self, timeout_s: float) -> bytes:
+        """The next message of the process. Raises EOFError or OSError if it is dead."""
         if not self.worker.connection.poll(timeout_s):
-            late = f"it took longer than {timeout_s:g} s"
-            self.worker.kill(late)
-            raise BackendTimedOut(f"the process was ended: {late}")
-        return self.worker.connection.recv_bytes(MAX_ANSWER)
+            reason = f"it took longer than {timeout_s:g} s"
+            self.worker.kill(reason)
+            raise BackendTimedOut(f"the process was killed: {reason}")
+        return self.worker.connection.recv_bytes(MAX_MESSAGE)
 
-    def _asked_shape(self, size: Size) -> Size:
-        with self._asking:
-            self._questions.send_bytes(pack({"size": size}))
-            if not self._questions.poll(SHAPE_S):
-                self._questions.close()
-                raise OSError("no answer")
-            header, _ = unpack(self._questions.recv_bytes(MAX_ANSWER))
+    def _request_shape(self, size: Size) -> Size:
+        with self._shape_lock:
+            self._shape_requests.send_bytes(pack({"size": size}))
+            if not self._shape_requests.poll(SHAPE_TIMEOUT_S):
+                self._shape_requests.close()
+                raise OSError("no reply")
+            header, _ = unpack(self._shape_requests.recv_bytes(MAX_MESSAGE))
             height, width = header["shape"]
             return int(height), int(width)
 
 
-def serve(connection: Connection, load: Callable[[], Model], questions: int, pixels: int) -> None:
-    """What the process does: load once, then answer until nobody asks any more."""
+def serve(
+    connection: Connection, load: Callable[[], Model], shape_requests: int, pixels: int
+) -> None:
+    """Entry point of the process: load once, then serve calls until the connection closes."""
     try:
         model = load()
-    # Whatever it is that a stranger's code raises.
+    # A third-party plugin may raise anything.
     except (Exception, SystemExit) as error:
-        connection.send_bytes(pack({"error": _described(error)}))
+        connection.send_bytes(pack({"error": _serialised_error(error)}))
         return
     batches = model if isinstance(model, Batches) else None
-    threading.Thread(target=_answer, args=(Connection(questions), batches), daemon=True).start()
+    threading.Thread(
+        target=_serve_shapes, args=(Connection(shape_requests), batches), daemon=True
+    ).start()
     ready = {
-        "metadata": _said(model.metadata),
+        "metadata": _serialised_metadata(model.metadata),
         "batch_pixels": batches.batch_pixels if batches is not None else 0,
     }
     connection.send_bytes(pack(ready))
     with contextlib.suppress(EOFError, OSError):
         while True:
-            connection.send_bytes(_predicted(model, connection.recv_bytes(), pixels))
-    # Not by the ways of Python, which would wait for threads of the backend's.
+            connection.send_bytes(_predict(model, connection.recv_bytes(), pixels))
+    # A normal exit would wait for the backend's threads.
     os._exit(0)
 
 
-def _predicted(model: Model, question: bytes, pixels: int) -> bytes:
-    asked, _ = unpack(question)
+def _predict(model: Model, message: bytes, pixels: int) -> bytes:
+    call, _ = unpack(message)
     try:
-        images = read_images(pixels, asked["sizes"])
-        return pack({}, model.predict(images, PredictOptions(**asked["options"])))
+        images = read_images(pixels, call["sizes"])
+        return pack({}, model.predict(images, PredictOptions(**call["options"])))
     except (Exception, SystemExit) as error:
-        return pack({"error": _described(error)})
+        return pack({"error": _serialised_error(error)})
 
 
-def _answer(questions: Connection, batches: Batches | None) -> None:
-    """Say shapes of images in the network, until nobody asks any more."""
+def _serve_shapes(requests: Connection, batches: Batches | None) -> None:
+    """Serve network shapes of images until the connection closes."""
     with contextlib.suppress(EOFError, OSError):
         while True:
-            asked, _ = unpack(questions.recv_bytes())
-            height, width = asked["size"]
+            request, _ = unpack(requests.recv_bytes())
+            height, width = request["size"]
             shape = batches.network_shape((height, width)) if batches else (height, width)
-            questions.send_bytes(pack({"shape": shape}))
+            requests.send_bytes(pack({"shape": shape}))
 
 
 class _Traceback(Exception):
-    """Where something was raised in the process, for the log."""
+    """Traceback of an error in the process, for the log."""
 
     def __str__(self) -> str:
         return f"\n{self.args[0]}"
 
 
-def _described(error: BaseException) -> dict[str, Any]:
-    """An error, so that `_error` makes the same of it."""
-    codes = (kind.code for kind in type(error).__mro__ if kind in KINDS.values())  # type: ignore[attr-defined]
+def _serialised_error(error: BaseException) -> dict[str, Any]:
+    """Serialise an error; the reverse of `_error`."""
+    codes = (kind.code for kind in type(error).__mro__ if kind in ERROR_CLASSES.values())  # type: ignore[attr-defined]
     ours = isinstance(error, MaskRCNNError)
     return {
         "code": next(codes, None),
@@ -227,7 +231,7 @@ def _described(error: BaseException) -> dict[str, Any]:
 
 
 def _error(described: dict[str, Any]) -> MaskRCNNError:
-    kind = KINDS.get(described["code"])
+    kind = ERROR_CLASSES.get(described["code"])
     if kind is None:
         error: MaskRCNNError = BackendFailed("the backend failed on this request")
         error.__cause__ = _Traceback(described["traceback"])
@@ -235,8 +239,8 @@ def _error(described: dict[str, Any]) -> MaskRCNNError:
     return kind(described["message"], **described["detail"])
 
 
-def _said(metadata: ModelMetadata) -> dict[str, Any]:
-    """Metadata, so that `_metadata` makes the same of it."""
+def _serialised_metadata(metadata: ModelMetadata) -> dict[str, Any]:
+    """Serialise metadata; the reverse of `_metadata`."""
     said = {field.name: getattr(metadata, field.name) for field in fields(metadata)}
     categories = [asdict(category) for category in metadata.categories]
     return said | {"facts": dict(metadata.facts), "categories": categories}

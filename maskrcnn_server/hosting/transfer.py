@@ -1,7 +1,7 @@
-"""Images and detections between processes: plain numbers, and nothing that is executed.
+"""Images and detections between processes: plain numbers; nothing is executed.
 
-Images go through shared memory, answers through a pipe: a 12-megapixel picture has 36 MB, its
-detections some hundred kilobytes.
+Images go through shared memory, detections through a pipe: a 12-megapixel image has 36 MB, its
+detections a few hundred kilobytes.
 """
 
 import json
@@ -21,18 +21,18 @@ from maskrcnn_server.masks import Masks, RoiMasks, RunLengthMasks
 from maskrcnn_server.rle import RLE, Size
 
 KEPT_BYTES = 64 << 20
-"""Of shared memory that stay for the next images."""
-MAX_ANSWER = 1 << 29
-"""Bytes of a message."""
+"""Bytes of shared memory that are kept for the next images."""
+MAX_MESSAGE = 1 << 29
+"""Limit of a message in bytes."""
 
 Arrays: TypeAlias = Iterator[NDArray[Any]]
 
 
 class Pixels:
-    """Memory that two processes share, for images: one writes, the other reads.
+    """Memory that two processes share for images: one writes, the other reads.
 
-    It has no name and belongs to its descriptor: whatever happens, nothing of it is left behind.
-    Unlike /dev/shm, containers do not limit it to 64 MB.
+    It has no name and lives as long as its descriptor, so nothing is left behind. Containers do not
+    limit it to 64 MB as they do /dev/shm.
     """
 
     def __init__(self) -> None:
@@ -43,7 +43,7 @@ class Pixels:
                 self.file = os.dup(anonymous.fileno())
 
     def write(self, images: Sequence[Image]) -> None:
-        """Put images there, one after the other. Raises OSError if there is no memory."""
+        """Write images one after the other. Raises OSError if memory runs out."""
         offset = 0
         for image in images:
             rest = np.ascontiguousarray(image).data.cast("B")
@@ -52,19 +52,19 @@ class Pixels:
                 rest, offset = rest[written:], offset + written
 
     def release(self) -> None:
-        """Give most of it back: the images have been seen."""
+        """Free most of the memory after the images were read."""
         if self.file >= 0 and os.fstat(self.file).st_size > KEPT_BYTES:
             os.truncate(self.file, KEPT_BYTES)
 
     def close(self) -> None:
-        """Give it back. May be called twice."""
+        """Free the memory. May be called twice."""
         if self.file >= 0:
             os.close(self.file)
         self.file = -1
 
 
 def read_images(file: int, sizes: Sequence[Size]) -> list[Image]:
-    """The images of these sizes that were written to `Pixels.file`; they cannot be written to."""
+    """The images of these sizes that `Pixels.write` wrote, read-only."""
     total = 3 * sum(height * width for height, width in sizes)
     if not total:
         return []
@@ -74,10 +74,10 @@ def read_images(file: int, sizes: Sequence[Size]) -> list[Image]:
     return [part.reshape(*size, 3) for part, size in zip(parts, sizes, strict=True)]
 
 
-def pack(header: Mapping[str, Any], found: Sequence[Detections] = ()) -> bytes:
-    """A message: what can be said in JSON, and detections."""
+def pack(header: Mapping[str, Any], detections: Sequence[Detections] = ()) -> bytes:
+    """A message of JSON values and detections."""
     arrays: list[NDArray[Any]] = []
-    described = [_taken_apart(detections, arrays) for detections in found]
+    described = [_disassembled(each, arrays) for each in detections]
     message = BytesIO()
     message.write(json.dumps({**header, "found": described}, default=str).encode() + b"\n")
     for array in arrays:
@@ -86,11 +86,11 @@ def pack(header: Mapping[str, Any], found: Sequence[Detections] = ()) -> bytes:
 
 
 def unpack(message: bytes) -> tuple[dict[str, Any], list[Detections]]:
-    """What `pack` packed. Raises ValueError or KeyError for what it would not have."""
+    """The contents of a message of `pack`. Raises ValueError or KeyError for any other."""
     file = BytesIO(message)
     header = json.loads(file.readline())
     arrays = _arrays(file)
-    return header, [_put_together(one, arrays) for one in header.pop("found")]
+    return header, [_assembled(one, arrays) for one in header.pop("found")]
 
 
 def _arrays(file: BytesIO) -> Arrays:
@@ -98,8 +98,8 @@ def _arrays(file: BytesIO) -> Arrays:
         yield np.load(file, allow_pickle=False)
 
 
-def _taken_apart(found: Detections, arrays: list[NDArray[Any]]) -> dict[str, Any]:
-    """A description; what is large is appended to `arrays`."""
+def _disassembled(found: Detections, arrays: list[NDArray[Any]]) -> dict[str, Any]:
+    """Description of detections in JSON values; their arrays are appended to `arrays`."""
     arrays += found.boxes, found.scores, found.category_ids
     described: dict[str, Any] = {"size": found.size, "masks": None}
     match found.masks:
@@ -108,7 +108,7 @@ def _taken_apart(found: Detections, arrays: list[NDArray[Any]]) -> dict[str, Any
         case RoiMasks() as masks:
             arrays += masks.probabilities, masks.boxes
             described["masks"] = {"threshold": masks.threshold}
-        # A hundred bitmaps of such a picture have 1.2 GB.
+        # A hundred bitmaps of a 12-megapixel image have 1.2 GB.
         case masks:
             runs = masks.rle("rows")
             arrays.append(np.array([len(run.counts) for run in runs], np.int64))
@@ -120,7 +120,7 @@ def _taken_apart(found: Detections, arrays: list[NDArray[Any]]) -> dict[str, Any
     return described | {"proposals": found.proposals is not None}
 
 
-def _put_together(described: Mapping[str, Any], arrays: Arrays) -> Detections:
+def _assembled(described: Mapping[str, Any], arrays: Arrays) -> Detections:
     height, width = described["size"]
     size = (int(height), int(width))
     boxes, scores, category_ids = (next(arrays) for _ in range(3))

@@ -1,4 +1,4 @@
-"""A process that works for this one: started, listened to, watched, and ended with it."""
+"""A child process: started, watched, logged, and ended together with this one."""
 
 import contextlib
 import ctypes
@@ -21,23 +21,23 @@ BOOT = (
     "import sys; sys.path[:] = {path!r}; "
     "from maskrcnn_server.hosting.worker import main; main({file})"
 )
-LINES, LINE = 20, 2000
-"""So many lines of so many bytes are remembered of what a process printed."""
+MAX_LINES, MAX_LINE_BYTES = 20, 2000
+"""Number of lines of its output that are kept, and bytes of each."""
 WATCH_S = 0.1
-REAP_S = 5.0
-"""For a process to be gone once it is killed."""
+REAP_TIMEOUT_S = 5.0
+"""Seconds to wait for a killed process to be gone."""
 PR_SET_PDEATHSIG = 1
-"""Of prctl(2)."""
+"""Option of prctl(2): the signal at the death of the parent."""
 LEVELS = {name: getattr(logging, name) for name in ("DEBUG", "INFO", "WARNING", "ERROR")}
 
 logger = logging.getLogger(__name__)
 
 
 class Worker:
-    """A Python process that calls `work(connection, *arguments)`, and ends when this process does.
+    """A Python process that calls `work(connection, *arguments)` and ends when this process does.
 
-    What it prints is logged line by line, with its name in front. `files` are descriptors that it
-    has too, by the same numbers. One that takes more than `memory_limit` bytes is killed.
+    Its output is logged line by line under its name. `files` are descriptors that it inherits under
+    the same numbers. It is killed if it takes more than `memory_limit` bytes.
     """
 
     def __init__(
@@ -49,14 +49,14 @@ class Worker:
         memory_limit: int | None = None,
         log_level: int = logging.INFO,
     ) -> None:
-        """`work` is a function of a module, and the arguments can be pickled."""
+        """`work` is a module-level function; the arguments can be pickled."""
         self.name = name
         self.connection, theirs = Pipe()
-        self.lines: deque[str] = deque(maxlen=LINES)
-        """What it printed last."""
+        self.lines: deque[str] = deque(maxlen=MAX_LINES)
+        """Last lines of its output."""
         self.ended = threading.Event()
         self.reason = ""
-        """Why it was killed; empty if it was not, or ended by itself."""
+        """Reason for the kill. Empty: not killed, or ended by itself."""
         self._log_level = log_level
         started: Future[subprocess.Popen[bytes]] = Future()
         life = (started, (theirs.fileno(), *files))
@@ -78,30 +78,30 @@ class Worker:
 
     @property
     def pid(self) -> int:
-        """Of the process."""
+        """Process id."""
         return self._process.pid
 
     @property
     def is_ending(self) -> bool:
-        """Whether the process is dead, or was killed."""
+        """Whether the process is dead or was killed."""
         return bool(self.reason) or self.ended.is_set()
 
     def kill(self, reason: str = "") -> None:
-        """End the process and whatever it started, now. May be called twice."""
+        """Kill the process and all that it started, now. May be called twice."""
         if not self.ended.is_set():
             self.reason = self.reason or reason
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.pid, signal.SIGKILL)
 
     def close(self) -> None:
-        """End the process, and wait for it. May be called twice."""
+        """End the process and wait for it. May be called twice."""
         self.kill("it was closed")
         self.connection.close()
-        self.ended.wait(REAP_S)
+        self.ended.wait(REAP_TIMEOUT_S)
 
     def obituary(self) -> str:
-        """How it ended, in words that go on after its name: it is dead, or about to be."""
-        self.ended.wait(REAP_S)
+        """How the process ended, as the predicate of a sentence. Waits for its end."""
+        self.ended.wait(REAP_TIMEOUT_S)
         code = self._process.returncode
         if self.reason or code is None:
             return f"was ended: {self.reason or 'it gave no answer'}"
@@ -110,7 +110,7 @@ class Worker:
         return f"ended by itself (exit code {code})"
 
     def _live(self, started: "Future[subprocess.Popen[bytes]]", files: tuple[int, ...]) -> None:
-        """Start the process, hear what it prints, and reap it."""
+        """Start the process, log its output, and reap it."""
         boot = BOOT.format(path=sys.path, file=files[0])
         ours, theirs = os.pipe()
         with os.fdopen(ours, "rb") as printed:
@@ -129,7 +129,7 @@ class Worker:
             finally:
                 os.close(theirs)
             started.set_result(process)
-            while line := printed.readline(LINE):
+            while line := printed.readline(MAX_LINE_BYTES):
                 self._hear(line.decode(errors="replace").rstrip())
         process.wait()
         self.ended.set()
@@ -147,7 +147,7 @@ class Worker:
 
 
 def main(file: int) -> None:
-    """What the process does."""
+    """Entry point of the process."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     # Whoever means to end a server lets it finish first, and it ends this one.
@@ -166,7 +166,7 @@ def main(file: int) -> None:
 
 
 def _resident(pid: int) -> int:
-    """Bytes of memory that a process takes; 0 if nobody knows."""
+    """Resident memory of a process in bytes; 0 if unknown."""
     try:
         pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     except (OSError, IndexError):

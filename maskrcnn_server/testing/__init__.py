@@ -1,4 +1,4 @@
-"""For the tests of plugins: a backend that fakes, and the promises every backend must keep."""
+"""Kit for testing plugins: a fake backend, and a conformance suite for backends."""
 
 import pytest
 

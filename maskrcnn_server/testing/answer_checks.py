@@ -1,4 +1,4 @@
-"""What a model promises of each answer: its form, and that options are honoured."""
+"""Conformance checks of single predictions: form, and obeyed options."""
 
 from dataclasses import replace
 
@@ -9,7 +9,7 @@ from maskrcnn_server.backend import Backend, Model, PredictOptions
 from maskrcnn_server.detections import Detections
 from maskrcnn_server.masks import RoiMasks
 from maskrcnn_server.rle import Size
-from maskrcnn_server.testing.pictures import picture
+from maskrcnn_server.testing.images import sample_image
 
 EVERYTHING = PredictOptions(score_threshold=0.0)
 
@@ -18,7 +18,7 @@ SIZES = [(1, 1), (150, 320), (320, 150), (20, 1000), (160, 160)]
 
 
 class AnswerChecks:
-    """Asks the model about single images."""
+    """Checks of predictions for single images."""
 
     def test_metadata_names_the_backend(self, backend: Backend, model: Model) -> None:
         assert model.metadata.backend == backend.name, (
@@ -36,7 +36,7 @@ class AnswerChecks:
 
     @pytest.mark.parametrize("size", SIZES, ids=lambda s: f"{s[1]}x{s[0]}")
     def test_every_shape_of_image_is_served(self, model: Model, size: Size) -> None:
-        (found,) = model.predict([picture(*size)], EVERYTHING)
+        (found,) = model.predict([sample_image(*size)], EVERYTHING)
         assert found.size == size, (
             f"Detections.size is {found.size} for an image of {size}: "
             "say the image's own (height, width), not that of the network's input"
@@ -166,8 +166,8 @@ class AnswerChecks:
 
 
 def _found(model: Model, size: Size = (160, 160), **options: object) -> Detections:
-    """In the conformance picture; everything, or as the options say."""
-    (found,) = model.predict([picture(*size)], replace(EVERYTHING, **options))  # type: ignore[arg-type]
+    """Detections in the conformance image; all, or as the options say."""
+    (found,) = model.predict([sample_image(*size)], replace(EVERYTHING, **options))  # type: ignore[arg-type]
     return found
 
 

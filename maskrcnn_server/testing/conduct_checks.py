@@ -1,4 +1,4 @@
-"""What a model promises from call to call: order, determinism, threads, memory."""
+"""Conformance checks across calls: order, determinism, threads, memory."""
 
 import ctypes
 import gc
@@ -14,20 +14,21 @@ from maskrcnn_server.agreement import compare
 from maskrcnn_server.backend import Batches, Image, Model, PredictOptions
 from maskrcnn_server.detections import Detections
 from maskrcnn_server.testing.answer_checks import EVERYTHING
-from maskrcnn_server.testing.pictures import picture
+from maskrcnn_server.testing.images import sample_image
 
 CALLS = 200
 WIDTHS = (940, 960, 980, 1000)
 LEAK = 2 << 20
-"""Bytes in a quarter of the calls, in which the images have 3.5 MB; less may be an allocator's."""
+"""Bytes by which memory may grow in a quarter of the calls (whose images have 3.5 MB); the
+allocator may take less."""
 STATM = Path("/proc/self/statm")
 
 
 class ConductChecks:
-    """Asks the model several times, about several images, and from several threads."""
+    """Checks of several calls, several images, and several threads."""
 
     def test_answers_are_a_list_of_detections(self, model: Model) -> None:
-        answers = model.predict([picture(160, 160)], EVERYTHING)
+        answers = model.predict([sample_image(160, 160)], EVERYTHING)
         assert isinstance(answers, list), (
             f"`predict` gave a {type(answers).__name__}: a list is promised, not an iterator"
         )
@@ -43,14 +44,16 @@ class ConductChecks:
 
     def test_answers_come_in_the_order_of_the_images(self, model: Model) -> None:
         asked = [(side, side) for side in (96, 160, 64, 160)]
-        answered = [found.size for found in model.predict([picture(*s) for s in asked], EVERYTHING)]
+        answered = [
+            found.size for found in model.predict([sample_image(*s) for s in asked], EVERYTHING)
+        ]
         assert answered == asked, (
             f"images of {asked} are answered in sizes {answered}: give one answer for each image, "
             "in the order of the images, however they are grouped"
         )
 
     def test_an_image_gets_in_company_what_it_gets_alone(self, model: Model) -> None:
-        images = [picture(128, 128, seed) for seed in range(3)] + [picture(160, 120)]
+        images = [sample_image(128, 128, seed) for seed in range(3)] + [sample_image(160, 120)]
         together = model.predict(images, EVERYTHING)
         for image, found in zip(images, together, strict=True):
             _assert_same(
@@ -72,7 +75,7 @@ class ConductChecks:
             )
 
     def test_the_same_image_gets_the_same_answer(self, model: Model) -> None:
-        image = picture(160, 160, seed=1)
+        image = sample_image(160, 160, seed=1)
         first, second = (model.predict([image], EVERYTHING)[0] for _ in range(2))
         _assert_same(
             first,
@@ -83,7 +86,7 @@ class ConductChecks:
 
     def test_callers_in_many_threads_get_their_own_answers(self, model: Model) -> None:
         """The server calls a model from any thread, one at a time."""
-        images = [picture(160, 160, seed) for seed in (2, 3, 4)]
+        images = [sample_image(160, 160, seed) for seed in (2, 3, 4)]
         alone = [model.predict([image], EVERYTHING)[0] for image in images]
         turn = threading.Lock()
 
@@ -108,7 +111,7 @@ class ConductChecks:
             )
 
     def test_images_are_left_as_they_are(self, model: Model) -> None:
-        image = picture(160, 160)
+        image = sample_image(160, 160)
         before = image.copy()
         model.predict([image], EVERYTHING)
         assert (image == before).all(), "`predict` changed its image: copy it before you normalise"
@@ -116,13 +119,13 @@ class ConductChecks:
         model.predict([image], EVERYTHING)
 
     def test_memory_does_not_grow(self, model: Model) -> None:
-        """Over 200 calls: in each quarter but the first, in which caches fill."""
+        """Measured over 200 calls, in each quarter but the first, in which caches fill."""
         if not STATM.exists():
             pytest.skip("this system does not tell what memory a process has, as Linux does")
         options = PredictOptions(score_threshold=0.0, max_detections=5)
         resident = []
         for i in range(CALLS):
-            model.predict([picture(24, WIDTHS[i % len(WIDTHS)], seed=i)], options)
+            model.predict([sample_image(24, WIDTHS[i % len(WIDTHS)], seed=i)], options)
             if (i + 1) % (CALLS // 4) == 0:
                 resident.append(_resident())
         growth = np.diff(resident)
@@ -133,7 +136,8 @@ class ConductChecks:
 
 
 def _assert_same(one: Detections, other: Detections, message: str) -> None:
-    """Float noise aside: scores by 0.0001, boxes by 0.05 pixels, one mask pixel in a hundred."""
+    """Equal up to float noise: scores within 0.0001, boxes within 0.05 pixels, one mask pixel in a
+    hundred."""
     assert len(one) == len(other), message
     np.testing.assert_allclose(one.scores, other.scores, atol=1e-4, err_msg=message)
     result = compare(one, other, box_tolerance=0.05)
@@ -143,7 +147,7 @@ def _assert_same(one: Detections, other: Detections, message: str) -> None:
 
 
 def _resident() -> int:
-    """Bytes of memory that the process has, without what can be given back."""
+    """Resident memory of this process in bytes, after freed memory was returned."""
     gc.collect()
     libc = ctypes.CDLL(None)
     if hasattr(libc, "malloc_trim"):  # glibc

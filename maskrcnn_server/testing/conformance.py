@@ -1,4 +1,4 @@
-"""What every backend promises, as tests: subclass, define two fixtures, and pytest runs them."""
+"""Conformance suite of backends: subclass it, define two fixtures, and pytest runs it."""
 
 from collections.abc import Iterator
 from pathlib import Path

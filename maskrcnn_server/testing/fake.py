@@ -1,4 +1,4 @@
-"""A backend without a framework: it finds rectangles of colour, quickly and predictably."""
+"""A backend without a framework: it finds rectangles of colour, fast and predictably."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,8 @@ COLOURS = ("red", "green", "blue")
 
 
 class FakeBackend:
-    """Loads any folder; its model sees one object for each channel that is bright somewhere."""
+    """Backend that loads any folder; its model detects one object per channel that is bright
+    somewhere."""
 
     name = "fake"
 
@@ -28,8 +29,8 @@ class FakeBackend:
 
 
 class FakeModel:
-    """For each channel, in falling order of its largest value / 255, which is the score: a box
-    around the pixels above 127, with a mask that fills it."""
+    """Model that detects, for each channel, a box around the pixels above 127, with a mask that
+    fills it; the score is the largest value / 255, descending."""
 
     def __init__(self, score_threshold: float) -> None:
         self.metadata = ModelMetadata(
@@ -43,7 +44,7 @@ class FakeModel:
         return [self._one(image, options) for image in images]
 
     def close(self) -> None:
-        """Nothing to free."""
+        """Does nothing: there are no resources."""
 
     def _one(self, image: Image, options: PredictOptions) -> Detections:
         threshold = options.score_threshold

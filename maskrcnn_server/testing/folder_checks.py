@@ -1,4 +1,4 @@
-"""What a backend promises of model folders: `probe` and `load`."""
+"""Conformance checks of `probe` and `load`."""
 
 import shutil
 import time
@@ -10,20 +10,20 @@ import pytest
 
 from maskrcnn_server.backend import Backend, Model, ModelConfig, PredictOptions
 from maskrcnn_server.errors import InvalidModel, InvalidSetting, StartupError
-from maskrcnn_server.testing.pictures import picture
+from maskrcnn_server.testing.images import sample_image
 
 PROBE_S = 1.0
-"""That `probe` may take, the best of three."""
+"""Time limit of `probe` in seconds, best of three."""
 
 DAMAGES = {"empty": 0.0, "cut in half": 0.5}
-"""What is left of each file."""
+"""Share of each file that is left."""
 
 
 class FolderChecks:
-    """Asks the backend about folders that it loads, and about some that it cannot."""
+    """Checks of model folders, good and bad."""
 
     needs_files: ClassVar[bool] = True
-    """False for a backend whose models need no files, and which loads an empty folder."""
+    """False: the models need no files, and an empty folder loads."""
 
     def test_probe_finds_no_problem_in_a_good_folder(
         self, backend: Backend, model_dir: Path
@@ -115,7 +115,7 @@ class FolderChecks:
     def test_a_setting_that_it_does_not_have_is_refused(
         self, backend: Backend, model_dir: Path, setting: dict[str, Any]
     ) -> None:
-        """Or known, and then told among the facts."""
+        """A known setting is listed among the facts instead."""
         ((key, value),) = setting.items()
         config = replace(ModelConfig(model_dir=model_dir), **setting)
         try:
@@ -150,7 +150,7 @@ class FolderChecks:
         self, backend: Backend, model_dir: Path, model: Model
     ) -> None:
         options = PredictOptions(score_threshold=0.0, masks=False)
-        image = picture(160, 160)
+        image = sample_image(160, 160)
         (before,) = model.predict([image], options)
         other = backend.load(ModelConfig(model_dir=model_dir))
         answers = [asked.predict([image], options)[0] for asked in (other, model)]
@@ -172,7 +172,7 @@ class FolderChecks:
 
 
 def _contents(folder: Path) -> dict[Path, tuple[int, int]]:
-    """Of each file and folder, the time of its last change and its size."""
+    """Time of the last change and size of each file and folder."""
     return {
         path: (path.stat().st_mtime_ns, path.stat().st_size)
         for path in [folder, *folder.rglob("*")]

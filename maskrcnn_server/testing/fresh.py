@@ -1,4 +1,4 @@
-"""A plugin in an interpreter of its own, where nothing has been imported."""
+"""A plugin in a new interpreter, in which nothing has been imported."""
 
 import functools
 import json
@@ -32,14 +32,14 @@ print(json.dumps(answer))
 
 @dataclass(frozen=True)
 class Fresh:
-    """What a plugin did: imported, asked for its backends, and one of these asked to probe."""
+    """Observations of a plugin that was imported, asked for its backends, and probed."""
 
     broken: list[str]
-    """Why it did not load."""
+    """Reasons why it did not load."""
     api_version: str | None
-    """As the plugin says it."""
+    """The plugin's `api_version`."""
     imported: list[str]
-    """The top-level modules that were imported, by whomever."""
+    """Top-level modules that were imported by anyone."""
 
 
 @functools.cache

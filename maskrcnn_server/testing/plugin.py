@@ -23,19 +23,19 @@ MODEL_DIR = pytest.StashKey[Path]()
 
 @dataclass(frozen=True)
 class Checked:
-    """What one check of the suite found."""
+    """Result of one check."""
 
     name: str
-    """A sentence: what is promised."""
+    """Sentence that states what is checked."""
     outcome: str
     """`passed`, `failed` or `skipped`."""
     message: str
-    """What is wrong and what to do, or why it was skipped; empty if it passed."""
+    """What is wrong and what to do, or the reason for skipping; empty if passed."""
     seconds: float
 
 
 class _Run:
-    """A run of the suite: what it is given, and who hears of each check."""
+    """A run of the suite: its fixtures, and who is told of each check."""
 
     def __init__(self, backend: Backend, model_dir: Path, heard: Callable[[Checked], None]) -> None:
         self._backend = backend
@@ -53,7 +53,7 @@ class _Run:
 
 
 def check(backend: Backend, model_dir: Path, heard: Callable[[Checked], None]) -> bool:
-    """Run the suite, in this process and in silence, and tell of each check; whether all passed."""
+    """Run the suite silently in this process, and report each check. True if all passed."""
     quiet = ["-p", "no:terminal", "-p", "no:cacheprovider", "--config-file", "/dev/null"]
     suite = ["-p", __name__, "--pyargs", SUITE]
     run = _Run(backend, model_dir, heard)
@@ -73,7 +73,7 @@ def model_dir(pytestconfig: pytest.Config) -> Path:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Which backend, which model."""
+    """Add the options for backend and model."""
     group = parser.getgroup("maskrcnn")
     group.addoption("--maskrcnn-backend", metavar="NAME", help="installed backend to check")
     group.addoption(
@@ -82,7 +82,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Give the backend and the folder as fixtures."""
+    """Provide backend and folder as fixtures."""
     name, model_dir = config.getoption("--maskrcnn-backend"), config.getoption("--maskrcnn-model")
     if name is None and model_dir is None:
         return

@@ -1,4 +1,4 @@
-"""What the module promises that the entry point names."""
+"""Conformance checks of the plugin's module."""
 
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -19,15 +19,15 @@ FRAMEWORKS = (
 
 
 class PluginChecks:
-    """Asks the plugin in an interpreter of its own."""
+    """Checks of the plugin in a new interpreter."""
 
     frameworks: ClassVar[tuple[str, ...]] = ()
-    """Modules beside the well-known frameworks that take long to import: yours."""
+    """Further modules that take long to import: those of your framework."""
 
     @pytest.fixture(scope="class")
     @classmethod
     def plugin(cls, backend: Backend) -> str:
-        """The module that registers the backend: by default that of the installed entry point."""
+        """Module that registers the backend; by default that of the installed entry point."""
         broken = []
         for entry in entry_points(group=PROJECT):
             plugins = Plugins([entry])
@@ -42,7 +42,7 @@ class PluginChecks:
     @pytest.fixture(scope="class")
     @classmethod
     def alone(cls, plugin: str, backend: Backend, model_dir: Path) -> Fresh:
-        """What the plugin does in an interpreter of its own."""
+        """Observations of the plugin in a new interpreter."""
         seen = fresh(plugin, backend.name, model_dir)
         assert not seen.broken, f"the plugin {plugin} does not load: {'; '.join(seen.broken)}"
         return seen

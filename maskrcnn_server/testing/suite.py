@@ -1,4 +1,4 @@
-"""The whole suite, for a backend that `maskrcnn_server.testing.plugin` is told of."""
+"""The whole suite for the backend that the options of `maskrcnn_server.testing.plugin` name."""
 
 from maskrcnn_server.testing.conformance import BackendConformance
 

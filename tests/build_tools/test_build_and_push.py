@@ -1,10 +1,12 @@
-"""build_and_push, with stand-ins for aws and docker."""
+"""build_and_push.sh, with stand-ins for aws and docker."""
 
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
+pytestmark = pytest.mark.full
 
 if TYPE_CHECKING:
     from tests.build_tools.conftest import Shell
@@ -46,7 +48,7 @@ def test_registry_is_the_accounts_in_its_partition(
 ) -> None:
     shell = with_docker()
     add_aws(shell, partition)
-    done = shell.run("build_and_push", region, "aws_samples")
+    done = shell.run("build_and_push.sh", region, "aws_samples")
     assert done.returncode == 0, done.stderr
     uri = f"{ACCOUNT}.{host}/maskrcnn-server-aws-samples"
     pushed = [target for _, target in shell.calls("docker", "push")]
@@ -60,7 +62,7 @@ def test_password_is_given_on_standard_input_and_not_shown(
 ) -> None:
     shell = with_docker()
     add_aws(shell)
-    done = shell.run("build_and_push", "eu-west-1", "tensorpack")
+    done = shell.run("build_and_push.sh", "eu-west-1", "tensorpack")
     assert shell.stdin("docker") == [f"{PASSWORD}\n"]
     assert PASSWORD not in done.stdout + done.stderr
     assert not [call for call in shell.calls("docker") if PASSWORD in call]
@@ -69,7 +71,7 @@ def test_password_is_given_on_standard_input_and_not_shown(
 def test_repository_that_is_absent_is_created(with_docker: Callable[..., "Shell"]) -> None:
     shell = with_docker()
     add_aws(shell, ecr_describe__repositories=ABSENT)
-    done = shell.run("build_and_push", "eu-west-1", "tensorpack", REPOSITORY_PREFIX="team/rcnn")
+    done = shell.run("build_and_push.sh", "eu-west-1", "tensorpack", REPOSITORY_PREFIX="team/rcnn")
     assert done.returncode == 0, done.stderr
     (create,) = shell.calls("aws", "ecr", "create-repository")
     assert create[create.index("--repository-name") + 1] == "team/rcnn-tensorpack"
@@ -79,14 +81,14 @@ def test_repository_that_is_absent_is_created(with_docker: Callable[..., "Shell"
 def test_repository_that_is_there_is_left_alone(with_docker: Callable[..., "Shell"]) -> None:
     shell = with_docker()
     add_aws(shell)
-    assert shell.run("build_and_push", "eu-west-1", "tensorpack").returncode == 0
+    assert shell.run("build_and_push.sh", "eu-west-1", "tensorpack").returncode == 0
     assert not shell.calls("aws", "ecr", "create-repository")
 
 
 def test_without_permission_nothing_is_built(with_docker: Callable[..., "Shell"]) -> None:
     shell = with_docker()
     add_aws(shell, ecr_describe__repositories=(254, "", "AccessDeniedException: no\n"))
-    done = shell.run("build_and_push", "eu-west-1", "tensorpack")
+    done = shell.run("build_and_push.sh", "eu-west-1", "tensorpack")
     assert done.returncode == 1
     assert "AccessDeniedException" in done.stderr
     assert not shell.calls("docker", "build")
@@ -97,7 +99,7 @@ def test_without_credentials_nothing_is_built(with_docker: Callable[..., "Shell"
     shell = with_docker()
     message = "Unable to locate credentials\n"
     add_aws(shell, sts_get__caller__identity=(253, "", message))
-    done = shell.run("build_and_push", "eu-west-1", "tensorpack")
+    done = shell.run("build_and_push.sh", "eu-west-1", "tensorpack")
     assert done.returncode == 253
     assert message in done.stderr
     assert not shell.calls("docker", "build")
@@ -106,7 +108,7 @@ def test_without_credentials_nothing_is_built(with_docker: Callable[..., "Shell"
 def test_log_in_that_fails_pushes_nothing(with_docker: Callable[..., "Shell"]) -> None:
     shell = with_docker()
     add_aws(shell, ecr_get__login__password=(255, "", "ExpiredToken\n"))
-    done = shell.run("build_and_push", "eu-west-1", "tensorpack")
+    done = shell.run("build_and_push.sh", "eu-west-1", "tensorpack")
     assert done.returncode == 255
     assert not shell.calls("docker", "push")
 
@@ -114,7 +116,7 @@ def test_log_in_that_fails_pushes_nothing(with_docker: Callable[..., "Shell"]) -
 def test_without_backends_every_one_is_built(with_docker: Callable[..., "Shell"]) -> None:
     shell = with_docker()
     add_aws(shell)
-    assert shell.run("build_and_push", "eu-west-1").returncode == 0
+    assert shell.run("build_and_push.sh", "eu-west-1").returncode == 0
     assert len(shell.calls("docker", "build")) == len(list(BACKENDS.glob("*/Dockerfile")))
 
 
@@ -123,6 +125,6 @@ def test_unknown_partition_has_to_be_told_its_host_names(
 ) -> None:
     shell = with_docker()
     add_aws(shell, "aws-iso")
-    done = shell.run("build_and_push", "us-iso-east-1", "tensorpack")
+    done = shell.run("build_and_push.sh", "us-iso-east-1", "tensorpack")
     assert done.returncode == 1
     assert "ECR_SUFFIX" in done.stderr

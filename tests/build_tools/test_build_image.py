@@ -1,4 +1,4 @@
-"""build_image and push_image, with a stand-in for docker."""
+"""build_image.sh and push_image.sh, with a stand-in for docker."""
 
 import configparser
 import sys
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 DIGEST = "sha256:" + "0" * 64
-SCRIPTS = ("build_image", "push_image", "smoke_image", "build_and_push")
+SCRIPTS = ("build_image.sh", "push_image.sh", "smoke_image.sh", "build_and_push.sh")
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def test_image_is_named_for_its_backend_and_version(
     with_docker: Callable[..., "Shell"], version: str
 ) -> None:
     shell = with_docker()
-    done = shell.run("build_image", "aws_samples")
+    done = shell.run("build_image.sh", "aws_samples")
     assert done.returncode == 0, done.stderr
     (build,) = shell.calls("docker", "build")
     assert build[build.index("--tag") + 1] == f"maskrcnn-server-aws-samples:{version}"
@@ -48,7 +48,7 @@ def test_image_is_named_for_its_backend_and_version(
 def test_arguments_after_the_dashes_go_to_the_tool(with_docker: Callable[..., "Shell"]) -> None:
     shell = with_docker()
     done = shell.run(
-        "build_image", "tensorpack", "own:1", "--", "--build-arg", "REQUIREMENTS=tensorflow-gpu"
+        "build_image.sh", "tensorpack", "own:1", "--", "--build-arg", "REQUIREMENTS=tensorflow-gpu"
     )
     assert done.returncode == 0, done.stderr
     (build,) = shell.calls("docker", "build")
@@ -59,13 +59,13 @@ def test_arguments_after_the_dashes_go_to_the_tool(with_docker: Callable[..., "S
 def test_unknown_backend_is_refused_before_anything_is_built(
     with_docker: Callable[..., "Shell"],
 ) -> None:
-    done = with_docker().run("build_image", "caffe")
+    done = with_docker().run("build_image.sh", "caffe")
     assert done.returncode == 1
     assert "backends/caffe/Dockerfile" in done.stderr
 
 
 def test_build_that_fails_ends_the_script(with_docker: Callable[..., "Shell"]) -> None:
-    done = with_docker(build=(7, "", "no space\n")).run("build_image", "tensorpack")
+    done = with_docker(build=(7, "", "no space\n")).run("build_image.sh", "tensorpack")
     assert done.returncode == 7
     assert "no space" in done.stderr
 
@@ -73,14 +73,14 @@ def test_build_that_fails_ends_the_script(with_docker: Callable[..., "Shell"]) -
 def test_docker_without_its_daemon_is_not_chosen(with_docker: Callable[..., "Shell"]) -> None:
     shell = with_docker(info=(1, "", "no daemon\n"))
     shell.add("podman", image_inspect=(0, "1500000000\n", ""))
-    assert shell.run("build_image", "tensorpack").returncode == 0
+    assert shell.run("build_image.sh", "tensorpack").returncode == 0
     assert shell.calls("podman", "build")
     assert not shell.calls("docker", "build")
 
 
 def test_tool_that_is_named_is_used_without_asking(with_docker: Callable[..., "Shell"]) -> None:
     shell = with_docker(info=(1, "", ""))
-    done = shell.run("build_image", "tensorpack", CONTAINER_TOOL="docker")
+    done = shell.run("build_image.sh", "tensorpack", CONTAINER_TOOL="docker")
     assert done.returncode == 0
     assert not shell.calls("docker", "info")
 
@@ -90,7 +90,7 @@ def test_image_is_pushed_under_every_name_and_its_digest_printed(
 ) -> None:
     digests = f"other/x@sha256:1\nhost:5000/a@{DIGEST}\n"
     shell = with_docker(image_inspect=(0, digests, ""))
-    done = shell.run("push_image", "own:1", "host:5000/a:1", "host:5000/a:2")
+    done = shell.run("push_image.sh", "own:1", "host:5000/a:1", "host:5000/a:2")
     assert done.returncode == 0, done.stderr
     assert shell.calls("docker", "push") == [["push", "host:5000/a:1"], ["push", "host:5000/a:2"]]
     assert shell.calls("docker", "tag")[0] == ["tag", "own:1", "host:5000/a:1"]
@@ -98,13 +98,13 @@ def test_image_is_pushed_under_every_name_and_its_digest_printed(
 
 
 def test_name_without_registry_is_refused(with_docker: Callable[..., "Shell"]) -> None:
-    done = with_docker().run("push_image", "own:1", "somewhere")
+    done = with_docker().run("push_image.sh", "own:1", "somewhere")
     assert done.returncode == 1
     assert "REGISTRY/REPOSITORY:TAG" in done.stderr
 
 
 def test_image_that_runs_as_root_is_refused(with_docker: Callable[..., "Shell"]) -> None:
     shell = with_docker(image_inspect=(0, '[{"Config": {"User": ""}}]', ""))
-    done = shell.run("smoke_image", "own:1", PYTHON=sys.executable)
+    done = shell.run("smoke_image.sh", "own:1", PYTHON=sys.executable)
     assert done.returncode == 1
     assert "runs as root" in done.stderr

@@ -15,6 +15,8 @@ from typer.main import get_group
 from maskrcnn_handlers.cli.main import program
 from maskrcnn_server.plugins import Plugins
 
+pytestmark = pytest.mark.full
+
 app = program(Plugins())
 
 ROOT = Path(__file__).parents[2]

@@ -2,7 +2,7 @@
 
 `CONTRACT_URL=http://host:port pytest tests/contract` judges a server that runs already, such as a
 container, as `CONTRACT_NAME` (default: url). `CONTRACT_RESULTS=FILE` adds the outcomes to a file;
-the script `build_tools/contract_table` makes the table of docs/front_ends.md of several such files.
+`build_tools/contract_table.py` makes the table of docs/front_ends.md of several such files.
 """
 
 import json

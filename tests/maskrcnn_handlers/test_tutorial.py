@@ -16,13 +16,15 @@ import pytest
 
 from maskrcnn_handlers.http.child import running
 
+pytestmark = pytest.mark.full
+
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/tutorial.md").read_text()
 PROGRAMS = {
     "bash": ("bash", "-euo", "pipefail", "-c"),
     "python": (sys.executable, "-c"),
 }
-ELSEWHERE = ("python3 -m venv", "build_tools/build_and_push")
+ELSEWHERE = ("python3 -m venv", "build_tools/build_and_push.sh")
 """How blocks begin that are not run here: they need a package index, and Docker."""
 PORT = "8080"
 AS_SHOWN = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE

@@ -155,7 +155,7 @@ def test_those_of_some_categories_are_the_best_of_them() -> None:
     four = detections(
         boxes=(WHOLE,) * 4, scores=(0.9, 0.8, 0.7, 0.6), category_ids=(1, 2, 1, 2), masks=None
     )
-    assert four.of({2}, None).scores.tolist() == pytest.approx([0.8, 0.6])
-    assert four.of([1, 2], 3).category_ids.tolist() == [1, 2, 1]
-    assert len(four.of({3}, None)) == 0
-    assert len(replace(four, masks=bitmaps(4, (5, 8))).of({1}, 1).masks or ()) == 1
+    assert four.of_categories({2}, None).scores.tolist() == pytest.approx([0.8, 0.6])
+    assert four.of_categories([1, 2], 3).category_ids.tolist() == [1, 2, 1]
+    assert len(four.of_categories({3}, None)) == 0
+    assert len(replace(four, masks=bitmaps(4, (5, 8))).of_categories({1}, 1).masks or ()) == 1

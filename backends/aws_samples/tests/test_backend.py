@@ -35,7 +35,7 @@ def test_images_of_equal_padded_size_get_together_what_they_get_alone(
         assert result.score_differences.max(initial=0) < 1e-4
 
 
-@pytest.mark.golden
+@pytest.mark.full
 def test_full_size_images_get_together_what_they_get_alone(
     seeded_weights: Callable[[str, str], Path], photograph: Callable[[str], Image]
 ) -> None:

@@ -18,6 +18,8 @@ from maskrcnn_server.settings import backend_options
 from maskrcnn_server.trace import Traces
 from maskrcnn_study.verification import first_difference, verify
 
+pytestmark = pytest.mark.full
+
 STAND_IN = {
     "tensorflow/__init__.py": """
         from types import SimpleNamespace as Node
@@ -235,7 +237,6 @@ def test_what_the_code_cannot_do_is_refused(
         backend.load(config)
 
 
-@pytest.mark.golden
 @pytest.mark.parametrize(
     ("architecture", "blocks"), [("resnet50", [3, 4, 6, 3]), ("resnet101", [3, 4, 23, 3])]
 )
@@ -274,7 +275,6 @@ def test_network_that_the_framework_does_not_know_is_refused(
         settings(AwsSamplesBackend().read(ModelConfig(model_dir=tmp_path)))
 
 
-@pytest.mark.golden
 @pytest.mark.skipif("AWS_MASKRCNN" not in os.environ, reason="AWS_MASKRCNN names no checkout")
 def test_stages_are_those_of_the_original(
     seeded_weights: Callable[[str, str], Path], photograph: Callable[[str], Image]

@@ -130,7 +130,7 @@ class Dialect(Generic[C]):
         self,
         config: ModelConfig,
         samples: Sequence[Image],
-        most_change: float | None,
+        max_change: float | None,
         report: Callable[[LayerChange], None],
         /,
     ) -> Path:
@@ -146,7 +146,7 @@ class Dialect(Generic[C]):
         finished = Calibration(
             images=len(samples), weights=calibration.digest(variables), ranges=ranges
         )
-        if most_change is not None:
+        if max_change is not None:
             few = samples[:: max(1, len(samples) // MEASURED)][:MEASURED]
             reference = exact.predict(few, OPTIONS)
             for part, names in parts.items():
@@ -154,13 +154,13 @@ class Dialect(Generic[C]):
                 model = self._model(replace(config, precision="int8"), folder, variables, alone)
                 share = calibration.change(model.predict(few, OPTIONS), reference)
                 model.close()
-                report(LayerChange(part, share, kept=share > most_change))
-                if share > most_change:
+                report(LayerChange(part, share, kept=share > max_change))
+                if share > max_change:
                     finished = finished.without(part, names)
         exact.close()
         if not finished.ranges:
             raise InvalidModel(
-                f"{config.model_dir}: every part of it changes more than {most_change} of what is "
+                f"{config.model_dir}: every part of it changes more than {max_change} of what is "
                 "found"
             )
         return finished.write(config.model_dir)

@@ -106,7 +106,7 @@ class NetworkModel:
             labels=output.labels,
             soft_masks=output.masks,
             detections=detections,
-            least_score=ask.score_threshold,
+            min_score=ask.score_threshold,
             limit=ask.limit,
             mask=mask if self.metadata.has_masks else None,
         )

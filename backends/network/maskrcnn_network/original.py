@@ -188,7 +188,7 @@ class OriginalModel:
             labels=raw.labels[kept],
             soft_masks=None if raw.soft_masks is None else raw.soft_masks[kept],
             detections=self._detections(raw, image, options),
-            least_score=self._least_score(options),
+            min_score=self._least_score(options),
             limit=min(self._limit, options.max_detections or self._limit),
         )
 

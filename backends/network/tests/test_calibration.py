@@ -14,6 +14,8 @@ from maskrcnn_server.backend import Calibrates, Image, LayerChange, ModelConfig
 from maskrcnn_server.errors import InvalidModel
 from maskrcnn_tensorpack.backend import TensorPackBackend
 
+pytestmark = pytest.mark.full
+
 PICTURES = [f"demo/golden/shapes-{seed}.png" for seed in range(9500000, 9500003)]
 
 

@@ -94,7 +94,7 @@ def test_demo_model_finds_what_the_original_found(
     model.close()
 
 
-@pytest.mark.golden
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("engine", "framework", "network", "name"),
     [case for network in NETWORKS for case in on_engines(network)],
@@ -118,7 +118,7 @@ def test_full_size_network_finds_what_the_original_found(
     model.close()
 
 
-@pytest.mark.golden
+@pytest.mark.full
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_every_architecture_of_the_zoo_finds_what_the_original_found(

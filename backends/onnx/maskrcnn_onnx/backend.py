@@ -54,7 +54,7 @@ class OnnxBackend:
         config: ModelConfig,
         samples: Sequence[Image],
         target: Path,
-        most_change: float | None,
+        max_change: float | None,
         report: Callable[[LayerChange], None],
         /,
     ) -> None:
@@ -62,4 +62,4 @@ class OnnxBackend:
             required(library, "maskrcnn-onnx[quantization]")
         from maskrcnn_onnx.quantization import quantize
 
-        quantize(config, self.load(config), samples, target, most_change, report)
+        quantize(config, self.load(config), samples, target, max_change, report)

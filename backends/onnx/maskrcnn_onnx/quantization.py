@@ -49,12 +49,12 @@ def quantize(
     served: Served,
     samples: Sequence[Image],
     target: Path,
-    most_change: float | None,
+    max_change: float | None,
     report: Report,
 ) -> None:
     """Write the model that is `served` as a model folder, or a file that ends in `.onnx`.
 
-    What each part changes alone is measured and reported; those that change more than `most_change`
+    What each part changes alone is measured and reported; those that change more than `max_change`
     stay in float32. Raises InvalidModel if nothing in it can be quantised, or its opset is too old.
     """
     folder = read_folder(config)
@@ -72,14 +72,14 @@ def quantize(
         raise InvalidModel(f"{folder.path}: nothing in it can be quantised, or it is already")
     ranges = _ranges(model, parts, [served.feed_of(image) for image in samples], threads)
     kept: list[str] = []
-    if most_change is not None:
+    if max_change is not None:
         for part in _measured(model, parts, ranges, served, samples, threads):
-            report(replace(part, kept=part.share > most_change))
-            kept += [part.name] if part.share > most_change else []
+            report(replace(part, kept=part.share > max_change))
+            kept += [part.name] if part.share > max_change else []
     rest = {part: nodes for part, nodes in parts.items() if part not in kept}
     if not rest:
         raise InvalidModel(
-            f"{folder.path}: every part of it changes more than {most_change} of what is found"
+            f"{folder.path}: every part of it changes more than {max_change} of what is found"
         )
     finished = _quantized(model, rest, ranges)
     _describe(finished, kept, len(samples))

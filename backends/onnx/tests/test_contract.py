@@ -5,7 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from maskrcnn_handlers.http.child import served
+
+pytestmark = pytest.mark.full
 
 ROOT = Path(__file__).parents[3]
 

@@ -17,6 +17,8 @@ from maskrcnn_server.detections import Detections
 from maskrcnn_server.errors import InvalidModel
 from maskrcnn_server.masks import BitMasks
 
+pytestmark = pytest.mark.full
+
 DATA = Path(__file__).parent / "data"
 ALL = PredictOptions(score_threshold=0.05)
 SMALL_PICTURES = """\

@@ -38,7 +38,7 @@ def test_demo_model_finds_what_the_original_found(
     assert_same(onnx_model, photograph(f"{stem}.png"), test_data / f"{stem}.npz")
 
 
-@pytest.mark.golden
+@pytest.mark.full
 def test_torchvisions_network_finds_what_the_original_found(
     seeded_weights: Callable[[str, str], Path],
     exported: Callable[[str, Path, Path], Path],
@@ -54,7 +54,7 @@ def test_torchvisions_network_finds_what_the_original_found(
     model.close()
 
 
-@pytest.mark.golden
+@pytest.mark.full
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_architectures_of_the_zoo_find_what_the_original_found(
     variant: str,

@@ -23,6 +23,8 @@ from maskrcnn_server.backend import (
 )
 from maskrcnn_server.errors import InvalidModel, InvalidSetting
 
+pytestmark = pytest.mark.full
+
 PICTURES = [f"demo/golden/shapes-{seed}.png" for seed in range(9500000, 9500003)]
 
 

@@ -4,11 +4,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from maskrcnn_server.agreement import compare
 from maskrcnn_server.backend import Exports, Image, Model, ModelConfig, PredictOptions
 from maskrcnn_server.detections import Detections
 from maskrcnn_tensorpack.backend import TensorPackBackend
+
+pytestmark = pytest.mark.full
 
 LOAD = """
 import sys

@@ -17,6 +17,8 @@ from maskrcnn_study.verification import first_difference, verify
 from maskrcnn_tensorpack.backend import TensorPackBackend
 from maskrcnn_tensorpack.original import ORIGINAL
 
+pytestmark = pytest.mark.full
+
 STAND_IN = Path(__file__).parent / "stand_in"
 BLUE = np.full((24, 30, 3), (10, 20, 200), np.uint8)
 RED = np.full((24, 30, 3), (200, 20, 10), np.uint8)

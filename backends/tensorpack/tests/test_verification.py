@@ -26,6 +26,8 @@ from maskrcnn_server.trace import Trace, Traces
 from maskrcnn_study.verification import first_difference, verify
 from maskrcnn_tensorpack.backend import TensorPackBackend
 
+pytestmark = pytest.mark.full
+
 OPTIONS = PredictOptions(score_threshold=0.05)
 CHECKOUT = os.environ.get("TENSORPACK_FASTERRCNN")
 OVERRIDES = {"PREPROC.MAX_SIZE": "340"}

@@ -11,8 +11,8 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from maskrcnn_handlers.answer import stored
 from maskrcnn_handlers.answer.answering import is_json
+from maskrcnn_handlers.formats import reading
 from maskrcnn_handlers.formats.writing import file_name
 from maskrcnn_handlers.request import images
 from maskrcnn_server import settings as environment
@@ -27,68 +27,71 @@ SUFFIXES = {
     "image/png": ".png",
     "text/plain": ".txt",
 }
-"""Of files by media type; what is not here is `.json`, or has none."""
+"""Suffixes of files by media type; what is not here is `.json`, or has none."""
 
 
 def convert_results(
     files: Annotated[
         list[Path],
-        typer.Argument(metavar="FILE...", help="Stored answers: JSON, JSON lines, or folders."),
+        typer.Argument(metavar="FILE...", help="Stored results: JSON, JSON lines, or folders."),
     ],
     form: Annotated[str, typer.Option("--format", help="Name of the format to write.")],
     out: Annotated[
-        Path, typer.Option(help="Folder for a file of each answer, or FILE.json for a list of all.")
+        Path, typer.Option(help="Folder for a file per result, or FILE.json for a list of all.")
     ],
-    pictures: Annotated[
+    folder: Annotated[
         Path | None,
-        typer.Option("--images", help="Folder of the pictures, for formats that draw on them."),
+        typer.Option("--images", help="Folder of the images, for formats that draw on them."),
     ] = None,
 ) -> None:
-    """Write stored answers of the old containers, or of this server, in another format.
+    """Convert stored results of the old containers, or of this server, to another format.
 
-    What cannot be read is reported, the others are written, and the exit code is 1.
+    A result that cannot be read is reported, the others are written, and the exit code is 1.
     """
     console = Console(soft_wrap=True)
-    chosen = _format(form, out, pictures)
+    chosen = _format(form, out, folder)
     target = _List(out) if out.suffix == ".json" else _Folder(out, chosen)
     max_pixels = environment.read().max_image_pixels
     done = failed = empty = 0
-    for place, answer in stored.read(files):
+    for place, found in reading.stored(files):
         try:
-            if isinstance(answer, RequestError):
-                raise answer
-            if not answer.annotations and pictures is None:
+            if isinstance(found, RequestError):
+                raise found
+            if not found.annotations and folder is None:
                 empty += 1
                 continue
-            picture = None if pictures is None else _picture(pictures, answer.img_id, max_pixels)
-            target.add(answer.img_id, chosen.render(stored.prediction(answer, picture, max_pixels)))
+            image = None if folder is None else _image(folder, found.img_id, max_pixels)
+            prediction = reading.prediction(found, image, max_pixels)
+            target.add(found.img_id, chosen.render(prediction))
             done += 1
         except RequestError as error:
             console.print(f"[red]{escape(f'{place}: {error.message}')}[/]")
             failed += 1
     target.close()
-    console.print(f"{done} answers written to {escape(str(out))} as {form}")
+    console.print(f"{done} results written to {escape(str(out))} as {form}")
     if empty:
-        console.print(f"{empty} more have nothing in them, and only --images would tell a size")
+        console.print(f"{empty} more are empty: without --images their size is unknown")
     if failed:
-        raise RequestError(f"{failed} of {done + failed} answers could not be written")
+        raise RequestError(f"{failed} of {done + failed} results could not be written")
 
 
-def _format(form: str, out: Path, pictures: Path | None) -> Format:
-    """The format of this name, if it can be written there with what there is."""
+def _format(form: str, out: Path, folder: Path | None) -> Format:
+    """The format of this name. Raises InvalidSetting if it cannot be written to `out`."""
     formats = installed().formats()
     if form not in formats:
         raise InvalidSetting(f"--format {form}: no such format; there are {', '.join(formats)}")
     chosen = formats[form]
-    if isinstance(chosen, NeedsPixels) and pictures is None:
-        raise InvalidSetting(f"--format {form} draws on the pictures: name their folder, --images")
+    if isinstance(chosen, NeedsPixels) and folder is None:
+        raise InvalidSetting(
+            f"--format {form} draws on the images: name their folder with --images"
+        )
     if out.suffix == ".json" and not is_json(chosen):
-        raise InvalidSetting(f"--format {form} is no JSON: --out is a folder for its files")
+        raise InvalidSetting(f"--format {form} is not JSON: --out must be a folder")
     return chosen
 
 
 class _List:
-    """One file, with a list of all answers; those that are lists themselves are joined."""
+    """One file, with a list of all results; those that are lists themselves are joined."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -104,7 +107,7 @@ class _List:
 
 
 class _Folder:
-    """A file for each answer, named after its picture, each once, and nowhere but in the folder."""
+    """A file for each result, named after its image, each once, and never outside the folder."""
 
     def __init__(self, path: Path, form: Format) -> None:
         path.mkdir(parents=True, exist_ok=True)
@@ -118,18 +121,18 @@ class _Folder:
         (self._path / name).write_bytes(body)
 
     def close(self) -> None:
-        """Nothing is left to write."""
+        """Does nothing: every file is complete."""
 
     def _names(self, image_id: str | int) -> Iterator[str]:
         safe = re.sub(r"[^\w.-]|^\.+", "_", file_name(image_id))[:200]
-        stem = Path(safe).stem or "answer"
+        stem = Path(safe).stem or "result"
         yield stem + self._suffix
         for i in itertools.count(2):
             yield f"{stem}-{i}{self._suffix}"
 
 
-def _picture(folder: Path, image_id: str | int, max_pixels: int) -> Image:
+def _image(folder: Path, image_id: str | int, max_pixels: int) -> Image:
     path = folder / file_name(image_id)
     if path == folder or not path.is_file():
-        raise RequestError(f"there is no picture {str(image_id)[:80]!r} in {folder}")
+        raise RequestError(f"there is no image {str(image_id)[:80]!r} in {folder}")
     return images.decode(path.read_bytes(), max_pixels)

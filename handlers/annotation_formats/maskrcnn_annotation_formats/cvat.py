@@ -1,4 +1,4 @@
-"""What CVAT expects of a function that annotates automatically."""
+"""Results of an automatic annotation function for CVAT."""
 
 from maskrcnn_annotation_formats.outlines import parts, without_holes
 from maskrcnn_handlers.formats.writing import Instance, as_json, instances
@@ -7,10 +7,11 @@ from maskrcnn_server.rle import RLE
 
 
 class Cvat:
-    """A list of shapes. `mask` is the instance's pixels, 0 or 1, row by row, in the smallest box
-    that has them all, and that box: x1, y1, x2, y2 of its first and last pixels.
+    """A list of shapes.
 
-    `points` is the outline of the largest part, which CVAT takes where a user wants polygons.
+    `mask` holds the pixels of the instance, 0 or 1, row by row, in the smallest box around them,
+    followed by that box: x1, y1, x2, y2 of its first and last pixels. `points` is the outline of
+    the largest part, which CVAT uses where polygons are wanted.
     """
 
     name = "cvat"
@@ -22,7 +23,7 @@ class Cvat:
 
 
 def _shape(instance: Instance) -> dict[str, object] | None:
-    """None for an instance without a pixel: CVAT has no such mask."""
+    """Shape of an instance. None for an empty mask, which CVAT does not have."""
     shape: dict[str, object] = {
         "confidence": str(round(instance.score, 4)),
         "label": instance.category.name,

@@ -1,4 +1,4 @@
-"""GeoJSON in pixels: what QuPath, QGIS, geopandas and shapely read."""
+"""GeoJSON in pixels, for QuPath, QGIS, geopandas and shapely."""
 
 from maskrcnn_annotation_formats.outlines import Part, Ring, parts
 from maskrcnn_handlers.formats.writing import Instance, as_json, instances
@@ -6,10 +6,10 @@ from maskrcnn_server.formats import Prediction
 
 
 class GeoJSON:
-    """A FeatureCollection (RFC 7946) of polygons, whose coordinates are pixels, y downwards.
+    """A FeatureCollection (RFC 7946) of polygons in pixel coordinates, y downwards.
 
-    The standard has degrees; programs for pictures agree on pixels. `objectType` and
-    `classification` are QuPath's. An instance without a pixel has no geometry, which is null.
+    The standard has degrees; imaging programs use pixels. `objectType` and `classification` are
+    QuPath's. The geometry of an empty mask is null.
     """
 
     name = "geojson"

@@ -18,18 +18,18 @@ from maskrcnn_server.formats import Prediction
 from maskrcnn_server.rle import RLE, Size
 
 FROM, TO = "label", "image"
-"""The names of the control and of the picture in the labelling configuration."""
+"""Names of the control and of the image in the labelling configuration."""
 
 LENGTH_BITS = (3, 4, 8, 16)
-"""Sizes of run lengths that a brush's code may choose from."""
-LONGEST = [1 << bits for bits in LENGTH_BITS]
+"""Numbers of bits from which the lengths in a brush's code may choose."""
+MAX_LENGTHS = [1 << bits for bits in LENGTH_BITS]
 
 Region: TypeAlias = tuple[str, dict[str, object]]
-"""A type of label, and its value."""
+"""Type of a label, and its value."""
 
 
 class LabelStudioBrush:
-    """Each instance is a brush: its mask, exactly."""
+    """Each instance is a brush with its exact mask."""
 
     name = "labelstudio-brush"
     media_type = "application/json"
@@ -39,7 +39,7 @@ class LabelStudioBrush:
 
 
 class LabelStudioPolygons:
-    """Each part of an instance is a polygon, in percent; holes are reached by a cut."""
+    """Each part of an instance is a polygon, in percent; a cut leads to each hole."""
 
     name = "labelstudio-polygons"
     media_type = "application/json"
@@ -58,9 +58,9 @@ def brush(mask: RLE) -> list[int]:
     bits = [f"{4 * mask.size[0] * mask.size[1]:032b}{8 - 1:05b}"]
     bits += [f"{size - 1:04b}" for size in LENGTH_BITS]
     for i, run in enumerate((4 * mask.counts).tolist()):
-        for begin in range(0, run, LONGEST[-1]):
-            length = min(run - begin, LONGEST[-1])
-            which = bisect_left(LONGEST, length)
+        for begin in range(0, run, MAX_LENGTHS[-1]):
+            length = min(run - begin, MAX_LENGTHS[-1])
+            which = bisect_left(MAX_LENGTHS, length)
             bits.append(f"1{which:02b}{length - 1:0{LENGTH_BITS[which]}b}{i % 2 * 255:08b}")
     digits = np.frombuffer("".join(bits).encode(), np.uint8)
     packed: list[int] = np.packbits(digits - ord("0")).tolist()

@@ -5,14 +5,14 @@ from maskrcnn_handlers.formats.writing import Instance, as_json, file_name, inst
 from maskrcnn_server.formats import Prediction
 
 VERSION = "5.5.0"
-"""Of labelme, whose form of the file this is; later ones read it."""
+"""Version of labelme with this file format; later versions read it."""
 
 
 class Labelme:
-    """What labelme keeps beside a picture: polygons, those of one instance in a group.
+    """The annotation file next to an image: polygons, those of one instance in a group.
 
-    Its polygons have no holes: they are reached by a cut. labelme fills polygons with Pillow, which
-    draws their line too; hence they run through pixels.
+    The polygons have no holes: a cut leads to each hole. labelme fills polygons with Pillow, which
+    draws the outline too; therefore they run through pixels.
     """
 
     name = "labelme"
@@ -54,9 +54,9 @@ def _outlines(instance: Instance) -> list[list[list[float]]]:
         x1, y1, x2, y2 = (round(v, 4) for v in instance.box.tolist())
         return [[[x1, y1], [x2, y2]]]
     rings = [without_holes(part).tolist() for part in parts(instance.mask, "through")]
-    return [_three(ring) for ring in rings]
+    return [_padded(ring) for ring in rings]
 
 
-def _three(ring: list[list[float]]) -> list[list[float]]:
-    """At least three points: labelme has no polygon of fewer."""
+def _padded(ring: list[list[float]]) -> list[list[float]]:
+    """A ring of at least three points: labelme has no smaller polygon."""
     return ring + ring[-1:] * (3 - len(ring))

@@ -21,13 +21,13 @@ Course: TypeAlias = Literal["between", "through"]
 draw its line, as OpenCV and Pillow do."""
 
 TOLERANCE = 0.35
-"""Pixels by which a point may be left out. Corners of pixels are cut from the middle of one edge to
-the middle of the next, 0.354 pixels from the nearest centre: at less than that, no centre changes
-sides."""
+"""Maximum distance in pixels between a dropped point and the simplified line. Corners of pixels are
+cut from the middle of one edge to the middle of the next, 0.354 pixels from the nearest centre:
+with less than that, no centre changes sides."""
 
 SMALL = 1024
-"""Pixels (COCO's small objects) below which no point is left out, and no corner cut: it would be a
-large part of them."""
+"""Area in pixels (COCO's limit of small objects) below which outlines are neither simplified nor
+cut: it would be a large part of them."""
 
 
 class Part(NamedTuple):
@@ -38,10 +38,10 @@ class Part(NamedTuple):
 
 
 def parts(mask: RLE, course: Course = "between") -> list[Part]:
-    """The outline of a mask, from top to bottom; pixels that touch at a corner are not connected.
+    """Outline of a mask, from top to bottom; pixels that touch at a corner only are not connected.
 
-    Whoever fills it by the rule of its course gets the mask back: exactly between pixels, nearly so
-    through them. An empty mask has none.
+    Filling it by the rule of its course gives the mask: exactly between pixels, nearly so through
+    them. An empty mask has none.
     """
     y, x, bitmap = mask.window()
     if not bitmap.size:
@@ -60,9 +60,10 @@ def parts(mask: RLE, course: Course = "between") -> list[Part]:
 
 
 def without_holes(part: Part) -> Ring:
-    """One ring for a part with holes: it walks into each hole, around it, and back the same way.
+    """One ring for a part with holes: it enters each hole, goes around it, and returns the same
+    way.
 
-    The way is horizontal, from the left: there is nothing but the instance.
+    The way is horizontal, from the left, and crosses the instance only.
     """
     ring = part.exterior
     for hole in sorted(part.holes, key=lambda hole: float(hole[:, 0].min())):
@@ -74,7 +75,7 @@ def without_holes(part: Part) -> Ring:
 
 
 def _left_of(ring: Ring, point: NDArray[np.float64]) -> tuple[int, Ring]:
-    """Which edge of a ring is the first to the left of a point in it, and where (1, 2)."""
+    """The first edge of a ring to the left of a point in it, and the point on it (1, 2)."""
     following = np.roll(ring, -1, axis=0)
     across, y = following - ring, point[1]
     level = across[:, 1] == 0
@@ -87,7 +88,7 @@ def _left_of(ring: Ring, point: NDArray[np.float64]) -> tuple[int, Ring]:
 
 
 def joined(ring: Ring, other: Ring) -> Ring:
-    """One ring of two, by a way there and back."""
+    """Two rings joined to one by a way there and back."""
     here = _nearest(ring, other[other[:, 0].argmin()])
     there = _nearest(other, ring[here])
     around = np.roll(other, -there, axis=0)
@@ -99,7 +100,7 @@ def _nearest(ring: Ring, point: NDArray[np.float64]) -> int:
 
 
 def _nested(bitmap: NDArray[np.bool_]) -> Iterator[tuple[Ring, list[Ring]]]:
-    """The exact outline: each exterior with its holes, all of corners of pixels."""
+    """Exact outline: each exterior with its holes, as corners of pixels."""
     corners = _Corners(bitmap)
     loops = list(corners.loops())
     loop_of = np.zeros(len(corners.x), np.int64)
@@ -147,15 +148,15 @@ class _Corners:
         leftward = ~d[self.y[::2], self.x[::2]]
         ends[leftward] = ends[leftward, ::-1]
         self._ends = ends
-        """Of the horizontal edges, in the direction of the walk."""
+        """Corners at the ends of the horizontal edges, in walking order."""
         self._next = opposite[ends[:, 1]] // 2
-        """The horizontal edge after each, one vertical edge further."""
+        """Index of the horizontal edge that follows each, one vertical edge later."""
         self._lines = len(bitmap) + 1
         self._places = self.x * self._lines + self.y
-        """Numbers of the corners' places, which ascend by column, then row."""
+        """Numbers of the corners, ascending by column, then row."""
 
     def loops(self) -> Iterator[list[int]]:
-        """The corners of each closed walk, which comes by no place twice."""
+        """Corners of each closed walk; no walk visits a place twice."""
         following, ends = self._next.tolist(), self._ends.tolist()
         places = self._places.tolist()
         walked = bytearray(len(ends))
@@ -179,7 +180,7 @@ class _Corners:
                 yield walk
 
     def above(self, x: int, y: int) -> int:
-        """The corner at which the walk enters the vertical edge left of pixel (x, y)."""
+        """Corner at which the walk enters the vertical edge left of pixel (x, y)."""
         place = x * self._lines + y
         after = np.searchsorted(self._places, place, "right", sorter=self._by_column)
         edge = (int(after) - 1) // 2
@@ -188,13 +189,13 @@ class _Corners:
 
 
 def _area(ring: Ring) -> float:
-    """Of what a ring encloses (shoelace formula): exteriors more, holes less than 0."""
+    """Signed area of a ring (shoelace formula): positive for exteriors, negative for holes."""
     x, y = ring.T
     return float((x * np.roll(y, -1) - np.roll(x, -1) * y).sum()) / 2
 
 
 def _middles(ring: Ring, course: Course) -> Ring:
-    """From corners of pixels to the middles of the first and the last pixel's edge of each side."""
+    """Ring through the middles of the first and last pixel edge of each side."""
     following = np.roll(ring, -1, axis=0)
     step = np.sign(following - ring)
     inward = np.stack([-step[:, 1], step[:, 0]], 1)
@@ -205,9 +206,9 @@ def _middles(ring: Ring, course: Course) -> Ring:
 
 
 def _simplified(ring: Ring) -> Ring:
-    """Without points that are within the tolerance of the line that is left.
+    """Ring without points that are within the tolerance of the remaining line.
 
-    The method is Douglas and Peucker's (Cartographica 10 (2), 1973), on all sections at a time.
+    The method is Douglas and Peucker's (Cartographica 10 (2), 1973), on all sections at once.
     """
     closed = np.concatenate([ring, ring[:1]])
     kept = np.zeros(len(closed), np.bool_)

@@ -1,4 +1,4 @@
-"""Polygons with parts and holes, for who draws or measures them."""
+"""Polygons with parts and holes, for drawing and measuring."""
 
 from maskrcnn_annotation_formats.outlines import parts
 from maskrcnn_handlers.formats import coco
@@ -9,7 +9,7 @@ from maskrcnn_server.formats import Prediction
 class Polygons:
     """`{"img_id": ..., "size": [...], "annotations": [...]}`, each with a list of polygons.
 
-    Rings are lists of x, y, not closed. What they enclose by pixel centres is the mask, exactly.
+    Rings are lists of x, y, not closed. The pixel centres that they enclose are exactly the mask.
     """
 
     name = "polygons"

@@ -1,4 +1,4 @@
-"""Labels for training YOLO on segmentation."""
+"""Labels for training YOLO segmentation models."""
 
 from functools import reduce
 

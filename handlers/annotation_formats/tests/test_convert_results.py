@@ -14,7 +14,7 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
 from maskrcnn_annotation_formats.convert_results import convert_results
-from maskrcnn_handlers.answer import stored
+from maskrcnn_handlers.formats import reading
 from maskrcnn_server.errors import InvalidSetting, RequestError
 from maskrcnn_server.plugins import Plugins
 
@@ -99,8 +99,11 @@ def test_the_default_format_comes_back_as_it_was(keep: Callable[..., Path], tmp_
     ],
 )
 def test_a_file_may_hold_several(keep: Callable[..., Path], content: Any, name: str) -> None:
-    entries = list(stored.read([keep(content, name)]))
-    assert [e.answer.img_id for e in entries if isinstance(e.answer, stored.Answer)] == ["a", "b"]
+    entries = list(reading.stored([keep(content, name)]))
+    assert [e.content.img_id for e in entries if isinstance(e.content, reading.Annotations)] == [
+        "a",
+        "b",
+    ]
     assert [e.place.rpartition(":")[2] for e in entries] == ["1", "2"]
 
 
@@ -108,14 +111,14 @@ def test_a_folder_is_all_its_answers(keep: Callable[..., Path], tmp_path: Path) 
     keep(answer("a"), "kept/a.json")
     keep(answer("b"), "kept/deep/b.jpg.out")
     keep(b"no answer", "kept/notes.txt")
-    names = [e.answer for e in stored.read([tmp_path / "kept"])]
-    assert [a.img_id for a in names if isinstance(a, stored.Answer)] == ["a", "b"]
+    names = [e.content for e in reading.stored([tmp_path / "kept"])]
+    assert [a.img_id for a in names if isinstance(a, reading.Annotations)] == ["a", "b"]
 
 
 def test_an_answer_without_a_name_has_its_files(keep: Callable[..., Path]) -> None:
-    (entry,) = stored.read([keep(answer(""), "street.jpg.out")])
-    assert isinstance(entry.answer, stored.Answer)
-    assert entry.answer.img_id == "street.jpg"
+    (entry,) = reading.stored([keep(answer(""), "street.jpg.out")])
+    assert isinstance(entry.content, reading.Annotations)
+    assert entry.content.img_id == "street.jpg"
 
 
 BROKEN: dict[str, Any] = {
@@ -155,7 +158,7 @@ def test_a_broken_answer_is_told_and_the_others_are_written(
 ) -> None:
     monkeypatch.setenv("MASKRCNN_MAX_IMAGE_PIXELS", str(LIMIT))
     files = [keep(content, "broken.json"), keep(answer("good"), "good.json")]
-    with pytest.raises(RequestError, match="1 of 2 answers"):
+    with pytest.raises(RequestError, match="1 of 2 results"):
         convert_results(files, "polygons", tmp_path / "out")
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["good.json"]
     said = capsys.readouterr().out
@@ -165,17 +168,17 @@ def test_a_broken_answer_is_told_and_the_others_are_written(
 
 def test_boxes_outside_the_picture_are_cut(keep: Callable[..., Path]) -> None:
     wild = answer("a", annotation(bbox=[-5, -5, 1e30, 3]), annotation(bbox=[3, 3, -7, 1]))
-    (entry,) = stored.read([keep(wild)])
-    assert isinstance(entry.answer, stored.Answer)
-    found = stored.prediction(entry.answer, None, LIMIT).detections
+    (entry,) = reading.stored([keep(wild)])
+    assert isinstance(entry.content, reading.Annotations)
+    found = reading.prediction(entry.content, None, LIMIT).detections
     assert found.boxes.tolist() == [[0, 0, 10, 0], [3, 3, 3, 4]]
 
 
 def test_the_best_come_first(keep: Callable[..., Path]) -> None:
     two = answer("a", annotation(score=0.25), annotation(score=0.75, category_id=1))
-    (entry,) = stored.read([keep(two)])
-    assert isinstance(entry.answer, stored.Answer)
-    found = stored.prediction(entry.answer, None, LIMIT).detections
+    (entry,) = reading.stored([keep(two)])
+    assert isinstance(entry.content, reading.Annotations)
+    found = reading.prediction(entry.content, None, LIMIT).detections
     assert found.category_ids.tolist() == [1, 12]
 
 
@@ -192,7 +195,7 @@ def test_pictures_in_which_nothing_was_found_are_left_out(
 ) -> None:
     empty = {"img_id": "b", "annotations": []}
     convert_results([keep([answer("a"), empty])], "coco", tmp_path / "out.json")
-    assert "1 more have nothing in them" in capsys.readouterr().out
+    assert "1 more are empty" in capsys.readouterr().out
 
 
 def test_with_the_pictures_there_are_files_of_nothing(
@@ -213,7 +216,7 @@ def test_a_picture_that_is_not_in_the_folder_is_told(
     (tmp_path / "pictures").mkdir()
     with pytest.raises(RequestError, match="1 of 1"):
         convert_results([keep(answer(name))], "overlay", tmp_path / "out", tmp_path / "pictures")
-    assert "there is no picture" in capsys.readouterr().out
+    assert "there is no image" in capsys.readouterr().out
 
 
 def test_masks_of_another_picture_are_told(
@@ -222,7 +225,7 @@ def test_masks_of_another_picture_are_told(
     PIL.Image.new("RGB", (11, 8)).save(tmp_path / "a.png")
     with pytest.raises(RequestError, match="1 of 1"):
         convert_results([keep(answer("a.png"))], "overlay", tmp_path / "out", tmp_path)
-    assert "a mask of size (8, 10) in a picture of (8, 11)" in capsys.readouterr().out
+    assert "a mask of size (8, 10) in an image of (8, 11)" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -234,7 +237,7 @@ def test_masks_of_another_picture_are_told(
         (".bashrc", "_bashrc.txt"),
         ("a\0b\n.png", "a_b_.txt"),
         ("", "answers.txt"),
-        ("/", "answer.txt"),
+        ("/", "result.txt"),
         ("x" * 5000, "x" * 200 + ".txt"),
         (7, "7.txt"),
     ],
@@ -258,7 +261,7 @@ def test_pictures_of_one_name_get_numbers(keep: Callable[..., Path], tmp_path: P
     [
         ("yolo", "out", "no such format; there are sagemaker"),
         ("overlay", "out", "--images"),
-        ("yolo-seg", "out.json", "--out is a folder"),
+        ("yolo-seg", "out.json", "--out must be a folder"),
     ],
 )
 def test_what_cannot_be_done_is_said_first(
@@ -277,5 +280,5 @@ def test_the_command_converts(keep: Callable[..., Path], tmp_path: Path) -> None
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
-    assert "1 answers written to" in done.stdout
+    assert "1 results written to" in done.stdout
     assert len(json.loads((tmp_path / "results.json").read_text())) == 1

@@ -1,10 +1,33 @@
-"""For who asks a server: `from maskrcnn_client import Client`.
+"""Client of a maskrcnn_server, at a URL or behind a SageMaker endpoint."""
 
-A guest in the waist: it shares the types and nothing there imports it. It needs `pip install
-'maskrcnn-server[client]'`, for SageMaker `[sagemaker]` as well, and for `draw` `[draw]`.
-"""
-
-from maskrcnn_client.answer import Answer, Result
 from maskrcnn_client.client import AsyncClient, Client
+from maskrcnn_client.errors import (
+    ClientError,
+    ImageRefused,
+    InvalidOption,
+    InvalidReply,
+    InvalidTarget,
+    NotInstalled,
+    RequestRefused,
+    ServerFailed,
+    ServerUnavailable,
+    ServerUnreachable,
+)
+from maskrcnn_client.prediction import CocoResult, Prediction
 
-__all__ = ["Answer", "AsyncClient", "Client", "Result"]
+__all__ = [
+    "AsyncClient",
+    "Client",
+    "ClientError",
+    "CocoResult",
+    "ImageRefused",
+    "InvalidOption",
+    "InvalidReply",
+    "InvalidTarget",
+    "NotInstalled",
+    "Prediction",
+    "RequestRefused",
+    "ServerFailed",
+    "ServerUnavailable",
+    "ServerUnreachable",
+]

@@ -2,50 +2,47 @@
 
 import asyncio
 import logging
+import time
+from abc import ABC, abstractmethod
 from collections.abc import Generator, Mapping
-from types import MappingProxyType, TracebackType
-from typing import Any, TypeAlias
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
 
-from maskrcnn_client import patience, refusals
-from maskrcnn_client.answer import Answer, read
-from maskrcnn_client.payload import Picture, encoded, fitted
+from maskrcnn_client.errors import ConnectionBroken
+from maskrcnn_client.images import Image, fitted, payload
+from maskrcnn_client.options import Options, attributes
+from maskrcnn_client.prediction import Prediction, read
+from maskrcnn_client.retry import BUSY, Backoff
 from maskrcnn_client.transports import (
     AsyncHttp,
     AsyncTransport,
     Http,
     InThreads,
-    Question,
     Reply,
+    Request,
     SageMaker,
     Transport,
-    is_url,
 )
-from maskrcnn_server.errors import InvalidSetting
 
-NOTHING: Mapping[str, Any] = MappingProxyType({})
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
-Conversation: TypeAlias = Generator[Question, Reply, Answer]
-"""What is asked, and, when that is answered, asked again or understood; over any transport."""
+NOTHING: Mapping[str, str] = MappingProxyType({})
+
+T = TypeVar("T", bound="Transport | AsyncTransport")
+
+Conversation: TypeAlias = Generator[Request, Reply, Prediction]
+"""Requests about one image, each after the reply to the one before, over any transport."""
 
 logger = logging.getLogger(__name__)
 
 
-class Client:
-    """Asks a server. For any thread; close it, or use it as a context manager.
-
-    `target` is a URL, or the name of a SageMaker endpoint, which `region`, `profile` and, for one
-    of several models, `target_model` are for; `headers` are for a URL. A picture that makes a
-    request of more than `max_payload_mb` MiB is sent smaller; the default is SageMaker's limit, and
-    what a server says that refuses one. For `retry_s` seconds a server that is busy is asked again;
-    `timeout_s` is for each time. A transport in place of the target needs none of these but the
-    first two.
-
-    Raises InvalidSetting if what it needs is not installed, or the target is none.
-    """
+class _Connected(ABC, Generic[T]):
+    """What both clients have in common."""
 
     def __init__(
         self,
-        target: str | Transport,
+        target: str | T,
         *,
         max_payload_mb: float | None = None,
         retry_s: float = 60,
@@ -55,38 +52,46 @@ class Client:
         profile: str | None = None,
         target_model: str | None = None,
     ) -> None:
-        transport: Transport
         if not isinstance(target, str):
-            transport = target
-        elif is_url(target):
-            transport = Http(target, timeout_s, headers)
+            self._transport = target
+        elif "://" in target:
+            self._transport = self._http(target, timeout_s, headers)
         else:
-            transport = SageMaker(target, timeout_s, region, profile, target_model)
-        self._transport = transport
-        self._limit_mb = transport.limit_mb if max_payload_mb is None else max_payload_mb
+            endpoint = SageMaker(target, timeout_s, region, profile, target_model)
+            self._transport = self._sagemaker(endpoint)
+        self._limit_mb = self._transport.limit_mb if max_payload_mb is None else max_payload_mb
         self._retry_s = retry_s
 
-    def predict(
-        self,
-        picture: Picture,
-        *,
-        score_threshold: float | None = None,
-        mask_threshold: float | None = None,
-        max_detections: int | None = None,
-        masks: bool = True,
-        options: Mapping[str, object] = NOTHING,
-    ) -> Answer:
-        """The instances in a picture.
+    @abstractmethod
+    def _http(self, url: str, timeout_s: float, headers: Mapping[str, str]) -> T: ...
 
-        `options` are any others of the contract's. Raises what the server raised, such as
-        InvalidImage; NoAnswer if it cannot be reached, or is none; OSError for a file that cannot
-        be read.
+    @abstractmethod
+    def _sagemaker(self, endpoint: SageMaker) -> T: ...
+
+
+class Client(_Connected[Transport]):
+    """Asks a server. For any thread; close it, or use it as a context manager.
+
+    `target` is a URL, for which `headers` are, or the name of a SageMaker endpoint, for which
+    `region`, `profile` and, if it hosts several models, `target_model` are. An image that makes a
+    request of more than `max_payload_mb` MiB is sent smaller; the default is SageMaker's limit, or
+    what a server says that refuses one. A busy server is asked again for `retry_s` seconds;
+    `timeout_s` is for each try. A transport in place of the target needs only the first two.
+
+    Raises InvalidTarget, or NotInstalled if boto3 is needed and missing.
+    """
+
+    def predict(self, image: Image, **options: "Unpack[Options]") -> Prediction:
+        """The instances in an image.
+
+        Raises RequestRefused, and ImageRefused or InvalidOption of that kind; ServerUnavailable,
+        ServerFailed, ServerUnreachable or InvalidReply; NotInstalled if the image has to be made
+        smaller without Pillow; OSError for a file that cannot be read.
         """
-        asked = _options(score_threshold, mask_threshold, max_detections, masks, options)
-        talk = _conversation(picture, asked, self._limit_mb)
-        turn = _step(talk, None)
-        while isinstance(turn, Question):
-            turn = _step(talk, self._send(turn))
+        conversation = _conversation(image, attributes(options), self._limit_mb)
+        turn = _step(conversation, None)
+        while isinstance(turn, Request):
+            turn = _step(conversation, self._reply(turn))
         return turn
 
     def close(self) -> None:
@@ -96,62 +101,44 @@ class Client:
     def __enter__(self) -> "Client":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _send(self, question: Question) -> Reply:
-        if not self._retry_s:
-            return self._transport.send(question)
-        return patience.ask(self._transport.send, question, self._retry_s)
+    def _reply(self, request: Request) -> Reply:
+        """The first reply that is not busy, or the last one before time is over.
+
+        A prediction changes nothing, and so may be asked for twice.
+        """
+        backoff = Backoff(self._retry_s)
+        while True:
+            try:
+                reply = self._transport.send(request)
+            except ConnectionBroken:
+                if (wait_s := backoff.next_s(None)) is None:
+                    raise
+            else:
+                if reply.status not in BUSY:
+                    return reply
+                if (wait_s := backoff.next_s(reply.retry_after_s)) is None:
+                    return reply
+            time.sleep(wait_s)
+
+    def _http(self, url: str, timeout_s: float, headers: Mapping[str, str]) -> Transport:
+        return Http(url, timeout_s, headers)
+
+    def _sagemaker(self, endpoint: SageMaker) -> Transport:
+        return endpoint
 
 
-class AsyncClient:
+class AsyncClient(_Connected[AsyncTransport]):
     """The same for coroutines of asyncio: `await client.predict(...)`."""
 
-    def __init__(
-        self,
-        target: str | AsyncTransport,
-        *,
-        max_payload_mb: float | None = None,
-        retry_s: float = 60,
-        timeout_s: float = 120,
-        headers: Mapping[str, str] = NOTHING,
-        region: str | None = None,
-        profile: str | None = None,
-        target_model: str | None = None,
-    ) -> None:
-        transport: AsyncTransport
-        if not isinstance(target, str):
-            transport = target
-        elif is_url(target):
-            transport = AsyncHttp(target, timeout_s, headers)
-        else:
-            transport = InThreads(SageMaker(target, timeout_s, region, profile, target_model))
-        self._transport = transport
-        self._limit_mb = transport.limit_mb if max_payload_mb is None else max_payload_mb
-        self._retry_s = retry_s
-
-    async def predict(
-        self,
-        picture: Picture,
-        *,
-        score_threshold: float | None = None,
-        mask_threshold: float | None = None,
-        max_detections: int | None = None,
-        masks: bool = True,
-        options: Mapping[str, object] = NOTHING,
-    ) -> Answer:
-        """As `Client.predict`. Files are read, pictures and answers decoded, in another thread."""
-        asked = _options(score_threshold, mask_threshold, max_detections, masks, options)
-        talk = _conversation(picture, asked, self._limit_mb)
-        turn = await asyncio.to_thread(_step, talk, None)
-        while isinstance(turn, Question):
-            turn = await asyncio.to_thread(_step, talk, await self._send(turn))
+    async def predict(self, image: Image, **options: "Unpack[Options]") -> Prediction:
+        """As `Client.predict`. Images and replies are encoded and decoded in another thread."""
+        conversation = _conversation(image, attributes(options), self._limit_mb)
+        turn = await asyncio.to_thread(_step, conversation, None)
+        while isinstance(turn, Request):
+            turn = await asyncio.to_thread(_step, conversation, await self._reply(turn))
         return turn
 
     async def close(self) -> None:
@@ -161,60 +148,49 @@ class AsyncClient:
     async def __aenter__(self) -> "AsyncClient":
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    async def _send(self, question: Question) -> Reply:
-        if not self._retry_s:
-            return await self._transport.send(question)
-        return await patience.ask_async(self._transport.send, question, self._retry_s)
+    async def _reply(self, request: Request) -> Reply:
+        backoff = Backoff(self._retry_s)
+        while True:
+            try:
+                reply = await self._transport.send(request)
+            except ConnectionBroken:
+                if (wait_s := backoff.next_s(None)) is None:
+                    raise
+            else:
+                if reply.status not in BUSY:
+                    return reply
+                if (wait_s := backoff.next_s(reply.retry_after_s)) is None:
+                    return reply
+            await asyncio.sleep(wait_s)
+
+    def _http(self, url: str, timeout_s: float, headers: Mapping[str, str]) -> AsyncTransport:
+        return AsyncHttp(url, timeout_s, headers)
+
+    def _sagemaker(self, endpoint: SageMaker) -> AsyncTransport:
+        return InThreads(endpoint)
 
 
-def _conversation(picture: Picture, options: str, limit_mb: float | None) -> Conversation:
-    data = encoded(picture)
-    sent = fitted(data, limit_mb)
-    reply = yield Question(sent.body, options)
-    if (told := refusals.limit_mb(reply)) is not None:
-        sent = fitted(data, told)
-        reply = yield Question(sent.body, options)
+def _conversation(image: Image, options: str, limit_mb: float | None) -> Conversation:
+    given = payload(image)
+    sent = fitted(given, limit_mb)
+    reply = yield Request(sent.body, sent.content_type, options)
+    if reply.limit_mb is not None:
+        sent = fitted(given, reply.limit_mb)
+        reply = yield Request(sent.body, sent.content_type, options)
     if reply.status != 200:
-        refusals.refuse(reply)
+        raise reply.error()
     for note in sent.notes:
         logger.warning("%s", note)
-    return read(reply.body, data, sent)
+    return read(reply, given, sent)
 
 
-def _step(talk: Conversation, reply: Reply | None) -> Question | Answer:
+def _step(conversation: Conversation, reply: Reply | None) -> Request | Prediction:
     """What comes next after a reply; None: at the beginning."""
     try:
-        return next(talk) if reply is None else talk.send(reply)
+        return next(conversation) if reply is None else conversation.send(reply)
     except StopIteration as end:
-        answer: Answer = end.value
-        return answer
-
-
-def _options(
-    score_threshold: float | None,
-    mask_threshold: float | None,
-    max_detections: int | None,
-    masks: bool,
-    others: Mapping[str, object],
-) -> str:
-    """All that is asked for, as custom attributes. The format is the compact one that is exact."""
-    asked: dict[str, object] = {
-        "score_threshold": score_threshold,
-        "mask_threshold": mask_threshold,
-        "max_detections": max_detections,
-        "masks": None if masks else "false",
-        **others,
-        "format": "coco",
-    }
-    pairs = [f"{key}={value}" for key, value in asked.items() if value is not None]
-    if any(";" in pair or not pair.isascii() or not pair.isprintable() for pair in pairs):
-        raise InvalidSetting(f"options {others}: ASCII without ; is allowed")
-    return ";".join(pairs)
+        prediction: Prediction = end.value
+        return prediction

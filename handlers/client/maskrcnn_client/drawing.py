@@ -1,40 +1,42 @@
-"""Masks, boxes and labels over a photograph, drawn by supervision."""
+"""Masks, boxes and labels over an image, drawn by supervision."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import PIL.Image
+from numpy.typing import NDArray
 
-from maskrcnn_server.detections import Detections
-from maskrcnn_server.optional import required
+from maskrcnn_client.libraries import pillow, required
+
+if TYPE_CHECKING:
+    import PIL.Image
 
 
-def drawn(picture: PIL.Image.Image, found: Detections, names: Sequence[str]) -> PIL.Image.Image:
-    """The picture with each instance in its category's colour, the best on top.
-
-    Raises InvalidSetting without supervision.
-    """
-    sv = required("supervision", "maskrcnn-server[draw]")
+def drawn(
+    image: "PIL.Image.Image",
+    boxes: NDArray[np.float32],
+    masks: Iterable[NDArray[np.bool_]],
+    category_ids: NDArray[np.int64],
+    labels: Sequence[str],
+) -> "PIL.Image.Image":
+    """The image with each instance in its category's colour. Raises NotInstalled."""
+    sv = required("supervision", "supervision", "draw", "drawing")
     # It works on OpenCV's BGR, and in place.
-    scene = np.ascontiguousarray(np.asarray(picture)[:, :, ::-1])
-    size = (picture.width, picture.height)
-    thickness = sv.calculate_optimal_line_thickness(size)
-    scale = sv.calculate_optimal_text_scale(size)
+    scene = np.ascontiguousarray(np.asarray(image)[:, :, ::-1])
+    thickness = sv.calculate_optimal_line_thickness(image.size)
     # One mask at a time: a hundred of a photograph of 12 megapixels are 1.2 GB.
-    masks = [] if found.masks is None else found.masks.rle("columns")
-    for i, mask in reversed(list(enumerate(masks))):
-        one = sv.Detections(
-            xyxy=found.boxes[i : i + 1],
-            mask=mask.bitmap()[None],
-            class_id=found.category_ids[i : i + 1],
-        )
+    for box, mask, category in zip(boxes, masks, category_ids, strict=False):
+        one = sv.Detections(xyxy=box[None], mask=mask[None], class_id=category[None])
         scene = sv.MaskAnnotator().annotate(scene, one)
-    boxes = sv.Detections(xyxy=found.boxes, class_id=found.category_ids)
-    scene = sv.BoxAnnotator(thickness=thickness).annotate(scene, boxes)
-    labels = [f"{name} {score:.2f}" for name, score in zip(names, found.scores, strict=True)]
-    # Smart: inside the picture, and not over one another.
+    instances = sv.Detections(xyxy=boxes, class_id=category_ids)
+    scene = sv.BoxAnnotator(thickness=thickness).annotate(scene, instances)
+    # Smart: inside the image, and not over one another.
     annotator = sv.LabelAnnotator(
-        text_scale=scale, text_thickness=thickness, text_padding=4, smart_position=True
+        text_scale=sv.calculate_optimal_text_scale(image.size),
+        text_thickness=thickness,
+        text_padding=4,
+        smart_position=True,
     )
-    scene = annotator.annotate(scene, boxes, labels=labels)
-    return PIL.Image.fromarray(scene[:, :, ::-1])
+    scene = annotator.annotate(scene, instances, labels=labels)
+    drawing: PIL.Image.Image = pillow("drawing").Image.fromarray(scene[:, :, ::-1])
+    return drawing

@@ -1,42 +1,104 @@
-"""How questions get to a server and replies back: over HTTP, or by SageMaker's runtime."""
+"""How requests get to a server and replies back: over HTTP, or by SageMaker's runtime."""
 
 import asyncio
-import re
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
-from maskrcnn_server.errors import InvalidSetting, NoAnswer
-from maskrcnn_server.optional import required
+import httpx
 
-CONTENT_TYPE = "application/x-image"
+from maskrcnn_client.errors import (
+    ClientError,
+    ConnectionBroken,
+    ImageRefused,
+    InvalidOption,
+    InvalidReply,
+    InvalidTarget,
+    RequestRefused,
+    ServerFailed,
+    ServerUnavailable,
+    ServerUnreachable,
+)
+from maskrcnn_client.images import Size
+from maskrcnn_client.libraries import required
+from maskrcnn_client.retry import BUSY
+
 ACCEPT = "application/json"
 ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
 ENDPOINT_LIMIT_MB = 6
-"""What a real-time endpoint of SageMaker takes; a serverless one takes 4."""
+"""Largest request of a real-time endpoint of SageMaker; a serverless one takes 4."""
+TOO_LARGE = 413
+KINDS: Mapping[str, type[ClientError]] = {
+    "invalid_image": ImageRefused,
+    "image_too_large": ImageRefused,
+    "payload_too_large": ImageRefused,
+    "invalid_request": InvalidOption,
+    "not_acceptable": InvalidOption,
+}
+"""Classes of errors by the server's codes; what is not here has the class of its status."""
 
 
 @dataclass(frozen=True)
-class Question:
-    """An image file, and options as `key=value` separated by `;`."""
+class Request:
+    """A body, and options as `key=value` separated by `;`."""
 
     body: bytes
+    content_type: str
     options: str
 
 
 @dataclass(frozen=True)
 class Reply:
-    """What came back, by HTTP's status codes."""
+    """A reply, with one of HTTP's status codes."""
 
     status: int
     body: bytes
     retry_after_s: float | None = None
-    """When to ask again, if the server says so."""
+    """Seconds after which to ask again, if the server says so."""
+    attributes: str = ""
+    """What the server says of the image, as `key=value` separated by `;`."""
 
+    @property
+    def size(self) -> Size | None:
+        """Height and width of the image, if the server says them."""
+        said = dict(pair.split("=", 1) for pair in self.attributes.split(";") if "=" in pair)
+        try:
+            return int(said["height"]), int(said["width"])
+        except (KeyError, ValueError):
+            return None
 
-class Dropped(NoAnswer):
-    """The connection broke off; the next one may not."""
+    @property
+    def limit_mb(self) -> float | None:
+        """MiB that a request may have, if it was refused for having more."""
+        if self.status != TOO_LARGE:
+            return None
+        try:
+            return float(json.loads(self.body)["error"]["detail"]["max_payload_mb"])
+        except (ValueError, KeyError, TypeError):
+            return None
+
+    def error(self) -> ClientError:
+        """What the server says when it does not answer."""
+        try:
+            said = json.loads(self.body)
+            code, message = str(said["error"]["code"]), str(said["error"]["message"])
+            detail = dict(said["error"]["detail"])
+        except (ValueError, KeyError, TypeError):
+            start = " ".join(self.body[:300].decode(errors="replace").split())
+            kind = ServerUnavailable if self.status in BUSY else InvalidReply
+            message = f"the server replies {self.status}: {start or 'nothing'}"
+            return kind(message, status=self.status)
+        kinds = {4: RequestRefused, 5: ServerFailed}
+        fallback = ServerUnavailable if self.status in BUSY else kinds.get(self.status // 100)
+        return KINDS.get(code, fallback or ClientError)(
+            message,
+            code=code,
+            detail=detail,
+            request_id=said.get("request_id"),
+            status=self.status,
+        )
 
 
 class Transport(Protocol):
@@ -46,8 +108,8 @@ class Transport(Protocol):
     def limit_mb(self) -> float | None:
         """MiB that a request may have, if that is known before one is sent."""
 
-    def send(self, question: Question) -> Reply:
-        """Raises NoAnswer, Dropped if it may be worth another try."""
+    def send(self, request: Request) -> Reply:
+        """Raises ServerUnreachable; ConnectionBroken if it may be worth another try."""
 
     def close(self) -> None: ...
 
@@ -58,25 +120,23 @@ class AsyncTransport(Protocol):
     @property
     def limit_mb(self) -> float | None: ...
 
-    async def send(self, question: Question) -> Reply: ...
+    async def send(self, request: Request) -> Reply: ...
 
     async def close(self) -> None: ...
 
 
 class Http:
-    """To a server at a URL, by httpx; `/invocations` if the URL has no path."""
+    """A server at a URL; `/invocations` if the URL has no path."""
 
     limit_mb = None
 
     def __init__(self, url: str, timeout_s: float, headers: Mapping[str, str]) -> None:
         self._url = address(url)
-        self._client = _httpx().Client(timeout=timeout_s, headers=_headers(headers))
+        self._client = httpx.Client(timeout=timeout_s, headers={"Accept": ACCEPT, **headers})
 
-    def send(self, question: Question) -> Reply:
-        httpx = _httpx()
-        headers = {ATTRIBUTES: question.options}
+    def send(self, request: Request) -> Reply:
         try:
-            reply = self._client.post(self._url, content=question.body, headers=headers)
+            reply = self._client.post(self._url, content=request.body, headers=_headers(request))
         except httpx.TransportError as error:
             raise _broken(self._url, error) from error
         return _reply(reply)
@@ -92,13 +152,12 @@ class AsyncHttp:
 
     def __init__(self, url: str, timeout_s: float, headers: Mapping[str, str]) -> None:
         self._url = address(url)
-        self._client = _httpx().AsyncClient(timeout=timeout_s, headers=_headers(headers))
+        self._client = httpx.AsyncClient(timeout=timeout_s, headers={"Accept": ACCEPT, **headers})
 
-    async def send(self, question: Question) -> Reply:
-        httpx = _httpx()
-        headers = {ATTRIBUTES: question.options}
+    async def send(self, request: Request) -> Reply:
+        headers = _headers(request)
         try:
-            reply = await self._client.post(self._url, content=question.body, headers=headers)
+            reply = await self._client.post(self._url, content=request.body, headers=headers)
         except httpx.TransportError as error:
             raise _broken(self._url, error) from error
         return _reply(reply)
@@ -108,7 +167,7 @@ class AsyncHttp:
 
 
 class SageMaker:
-    """To an endpoint of SageMaker, by boto3, which looks for credentials where it always does."""
+    """An endpoint of SageMaker, by boto3, which looks for credentials where it always does."""
 
     limit_mb = ENDPOINT_LIMIT_MB
 
@@ -120,67 +179,63 @@ class SageMaker:
         profile: str | None = None,
         target_model: str | None = None,
     ) -> None:
-        boto3 = required("boto3", "maskrcnn-server[sagemaker]")
+        boto3 = required("boto3", "boto3", "sagemaker", "an endpoint of SageMaker")
         from botocore.config import Config
         from botocore.exceptions import BotoCoreError
 
-        self._asked = {"EndpointName": endpoint, "ContentType": CONTENT_TYPE, "Accept": ACCEPT}
+        self._named = {"EndpointName": endpoint, "Accept": ACCEPT}
         if target_model is not None:
-            self._asked["TargetModel"] = target_model
-        # Who waits and asks again is the client.
+            self._named["TargetModel"] = target_model
+        # The client waits and tries again, not boto3.
         config = Config(read_timeout=timeout_s, retries={"total_max_attempts": 1})
         try:
             session = boto3.Session(profile_name=profile, region_name=region)
             self._client = session.client("sagemaker-runtime", config=config)
         except BotoCoreError as error:
-            raise InvalidSetting(str(error)) from error
-        self._client.meta.events.register("after-call", _keep_words)
+            raise InvalidTarget(str(error)) from error
+        self._client.meta.events.register("after-call", _keep_text)
 
-    def send(self, question: Question) -> Reply:
+    def send(self, request: Request) -> Reply:
         from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 
-        options = {"CustomAttributes": question.options}
         try:
-            reply = self._client.invoke_endpoint(**self._asked, **options, Body=question.body)
-            return Reply(200, reply["Body"].read())
+            reply = self._client.invoke_endpoint(
+                **self._named,
+                ContentType=request.content_type,
+                CustomAttributes=request.options,
+                Body=request.body,
+            )
+            body = reply["Body"].read()
         except ClientError as error:
             return _refused(error.response)
         except BotoCoreError as error:
-            kind = Dropped if isinstance(error, HTTPClientError) else NoAnswer
+            kind = ConnectionBroken if isinstance(error, HTTPClientError) else ServerUnreachable
             raise kind(f"SageMaker: {type(error).__name__}: {error}") from error
+        return Reply(200, body, attributes=reply.get("CustomAttributes", ""))
 
     def close(self) -> None:
         self._client.close()
 
 
 class InThreads:
-    """A transport for coroutines of one that blocks."""
+    """A transport for coroutines around one that blocks."""
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
         self.limit_mb = transport.limit_mb
 
-    async def send(self, question: Question) -> Reply:
-        return await asyncio.to_thread(self._transport.send, question)
+    async def send(self, request: Request) -> Reply:
+        return await asyncio.to_thread(self._transport.send, request)
 
     async def close(self) -> None:
         await asyncio.to_thread(self._transport.close)
 
 
-ENDPOINT_NAME = re.compile(r"[a-zA-Z0-9](?:-?[a-zA-Z0-9])*")
-"""Names that SageMaker allows for endpoints."""
-
-
-def is_url(target: str) -> bool:
-    """Whether this is an address of a server rather than the name of an endpoint."""
-    return "://" in target
-
-
 def address(url: str) -> str:
-    """Where questions are posted. Raises InvalidSetting."""
+    """Where requests are posted. Raises InvalidTarget."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise InvalidSetting(f"{shown(url)}: not an http:// or https:// address")
+        raise InvalidTarget(f"{shown(url)}: not an http:// or https:// address")
     return parts._replace(path="/invocations").geturl() if parts.path in ("", "/") else url
 
 
@@ -190,43 +245,40 @@ def shown(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
-def _httpx() -> Any:
-    return required("httpx", "maskrcnn-server[client]")
+def _headers(request: Request) -> dict[str, str]:
+    return {"Content-Type": request.content_type, ATTRIBUTES: request.options}
 
 
-def _headers(more: Mapping[str, str]) -> dict[str, str]:
-    return {"Content-Type": CONTENT_TYPE, "Accept": ACCEPT, **more}
-
-
-def _reply(reply: Any) -> Reply:
-    return Reply(reply.status_code, reply.content, _seconds(reply.headers.get("retry-after")))
+def _reply(reply: httpx.Response) -> Reply:
+    headers = reply.headers
+    after = _seconds(headers.get("retry-after"))
+    return Reply(reply.status_code, reply.content, after, headers.get(ATTRIBUTES, ""))
 
 
 def _seconds(retry_after: str | None) -> float | None:
-    """Of a Retry-After header; its other form, a date, is not read."""
+    """Seconds in a Retry-After header; its other form, a date, is not read."""
     digits = (retry_after or "").strip()
     return float(digits) if digits.isascii() and digits.isdigit() else None
 
 
-def _broken(url: str, error: Exception) -> NoAnswer:
-    """What broke. A server that nobody reaches, or that takes too long, is not asked again."""
-    httpx = _httpx()
-    final = isinstance(error, (httpx.ConnectError, httpx.TimeoutException, httpx.ProxyError))
-    kind = NoAnswer if final else Dropped
+def _broken(url: str, error: Exception) -> ServerUnreachable:
+    """The error; a server that cannot be reached, or takes too long, is not asked again."""
+    final = isinstance(error, httpx.ConnectError | httpx.TimeoutException | httpx.ProxyError)
+    kind = ServerUnreachable if final else ConnectionBroken
     return kind(f"{shown(url)}: {type(error).__name__}: {error}".rstrip(": "))
 
 
-def _keep_words(http_response: Any, parsed: dict[str, Any], **_: Any) -> None:
-    """Have boto3 keep all that is said in a refusal."""
+def _keep_text(http_response: Any, parsed: dict[str, Any], **_: Any) -> None:
+    """Have boto3 keep the whole text of a refusal."""
     if http_response.status_code >= 300:
         parsed.setdefault("OriginalMessage", http_response.text)
 
 
 def _refused(response: Mapping[str, Any]) -> Reply:
     """The container's own refusal, where SageMaker wraps one, else SageMaker's."""
-    answered = response["ResponseMetadata"]
-    status = int(response.get("OriginalStatusCode") or answered["HTTPStatusCode"])
+    metadata = response["ResponseMetadata"]
+    status = int(response.get("OriginalStatusCode") or metadata["HTTPStatusCode"])
     if "Throttling" in response["Error"].get("Code", ""):
         status = 429
-    after = _seconds(answered.get("HTTPHeaders", {}).get("retry-after"))
+    after = _seconds(metadata.get("HTTPHeaders", {}).get("retry-after"))
     return Reply(status, str(response.get("OriginalMessage", "")).encode(), after)

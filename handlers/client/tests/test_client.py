@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -18,33 +19,40 @@ import pytest
 from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
-from maskrcnn_client import Answer, AsyncClient, Client, patience, payload
-from maskrcnn_client.transports import Dropped, Question, Reply
-from maskrcnn_handlers.request import images
-from maskrcnn_server.errors import (
-    InvalidImage,
-    InvalidSetting,
-    MaskRCNNError,
-    NoAnswer,
-    PayloadTooLarge,
-    QueueFull,
-    RequestError,
+from maskrcnn_client import (
+    AsyncClient,
+    Client,
+    ImageRefused,
+    InvalidOption,
+    InvalidReply,
+    InvalidTarget,
+    NotInstalled,
+    Prediction,
+    RequestRefused,
+    ServerFailed,
+    ServerUnavailable,
+    ServerUnreachable,
+    images,
+    retry,
 )
+from maskrcnn_client.errors import ConnectionBroken
+from maskrcnn_client.transports import Reply, Request
+from maskrcnn_handlers.request.images import decode
 
 Encode = Callable[..., bytes]
 
 
 class Script:
-    """A transport that answers what it was told to, in turn."""
+    """A transport that gives these replies, in turn."""
 
     limit_mb: float | None = None
 
     def __init__(self, *replies: Reply | Exception) -> None:
         self.replies = list(replies)
-        self.asked: list[Question] = []
+        self.requests: list[Request] = []
 
-    def send(self, question: Question) -> Reply:
-        self.asked.append(question)
+    def send(self, request: Request) -> Reply:
+        self.requests.append(request)
         reply = self.replies.pop(0)
         if isinstance(reply, Exception):
             raise reply
@@ -54,7 +62,11 @@ class Script:
         """Nothing to close."""
 
 
-NOTHING_FOUND = Reply(200, b"[]")
+NOTHING_FOUND = Reply(200, b"[]", attributes="height=8;width=10")
+
+
+def predicted(image: bytes) -> Prediction:
+    return Client(Script(NOTHING_FOUND)).predict(image)
 
 
 def refused(status: int, code: str, after: float | None = None, **detail: object) -> Reply:
@@ -66,7 +78,7 @@ def refused(status: int, code: str, after: float | None = None, **detail: object
 def naps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """How long the client waited, each time; nobody really waits."""
     waited: list[float] = []
-    monkeypatch.setattr("tenacity.nap.time.sleep", waited.append)
+    monkeypatch.setattr("maskrcnn_client.client.time.sleep", waited.append)
     return waited
 
 
@@ -78,7 +90,7 @@ def large(encode: Encode) -> bytes:
     return encode(pixels)
 
 
-def assert_is_the_red_box(found: Answer) -> None:
+def assert_is_the_red_box(found: Prediction) -> None:
     assert found.names == ["red"]
     assert found.boxes.tolist() == [[3, 2, 9, 5]]
     assert found.scores.tolist() == [1]
@@ -96,11 +108,43 @@ def test_a_picture_may_be_anything(
             assert_is_the_red_box(asking.predict(picture))
 
 
+ALONE = """
+import sys
+for package in ("PIL", "boto3", "supervision", "maskrcnn_server", "maskrcnn_handlers"):
+    sys.modules[package] = None
+import numpy as np
+from maskrcnn_client import Client
+pixels = np.zeros((8, 10, 3), np.uint8)
+pixels[2:5, 3:9, 0] = 255
+path = sys.argv[2]
+with Client(sys.argv[1]) as client:
+    for image in (path, open(path, "rb").read(), pixels, np.asfortranarray(pixels)):
+        found = client.predict(image)
+        assert found.boxes.tolist() == [[3, 2, 9, 5]]
+        assert (found.masks() == (pixels[..., 0] > 0)).all()
+    nothing = client.predict(path, masks=False, classes=["blue"])
+    assert (len(nothing), nothing.size) == (0, (8, 10))
+"""
+
+
+def test_the_client_works_alone(url: str, png: bytes, tmp_path: Path) -> None:
+    """Without the server's packages and Pillow: files, bytes and arrays are sent."""
+    (tmp_path / "a.png").write_bytes(png)
+    command = [sys.executable, "-c", ALONE, url, str(tmp_path / "a.png")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_gray_pixels_are_sent(url: str) -> None:
+    with Client(url) as asking:
+        assert asking.predict(np.full((4, 5), 255, np.uint8)).names == ["red", "green", "blue"]
+
+
 @pytest.mark.parametrize("mode", ["RGBA", "P", "CMYK", "L", "1"])
 def test_pillows_pictures_of_any_mode_are_sent(url: str, pixels: np.ndarray, mode: str) -> None:
     picture = PIL.Image.fromarray(pixels).convert(mode)
     with Client(url) as asking:
-        assert asking.predict(picture).detections.size == (8, 10)
+        assert asking.predict(picture).size == (8, 10)
 
 
 @pytest.mark.parametrize(
@@ -110,15 +154,14 @@ def test_pillows_pictures_of_any_mode_are_sent(url: str, pixels: np.ndarray, mod
         np.zeros((4, 4, 4), np.uint8),
         np.zeros((0, 4, 3), np.uint8),
         PIL.Image.new("F", (4, 4)),
-        b"no image",
     ],
-    ids=["floats", "four channels", "no pixels", "mode F", "no image"],
+    ids=["floats", "four channels", "no pixels", "mode F"],
 )
 def test_what_is_no_picture_is_refused_before_it_is_sent(picture: Any) -> None:
     script = Script()
-    with pytest.raises(InvalidImage):
+    with pytest.raises(ImageRefused):
         Client(script).predict(picture)
-    assert script.asked == []
+    assert script.requests == []
 
 
 @pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP", "TIFF"])
@@ -129,9 +172,9 @@ def test_a_picture_is_as_upright_as_the_server_has_it(
     exif = PIL.Image.Exif()
     exif[0x0112] = orientation
     data = encode(pixels, form, exif=exif)
-    seen = images.decode(data, 10**6)
-    assert payload.measured(data) == seen.shape[:2]
-    np.testing.assert_array_equal(np.asarray(payload.upright(data)), seen)
+    seen = decode(data, 10**6)
+    assert images.measured(data) == seen.shape[:2]
+    np.testing.assert_array_equal(np.asarray(images.upright(data)), seen)
 
 
 def test_boxes_are_those_of_the_upright_picture(
@@ -151,7 +194,7 @@ def test_options_reach_the_server(url: str, encode: Encode) -> None:
     with Client(url) as asking:
         assert len(asking.predict(white)) == 3
         assert len(asking.predict(white, max_detections=1)) == 1
-        assert asking.predict(white, options={"score_threshold": 1}).names == [
+        assert asking.predict(white, score_threshold=1).names == [
             "red",
             "green",
             "blue",
@@ -164,8 +207,8 @@ def test_options_reach_the_server(url: str, encode: Encode) -> None:
 
 def test_options_cannot_smuggle_others_in(png: bytes) -> None:
     script = Script(NOTHING_FOUND)
-    with pytest.raises(InvalidSetting, match="without ;"):
-        Client(script).predict(png, options={"classes": "a;format=sagemaker"})
+    with pytest.raises(InvalidOption, match="without ;"):
+        Client(script).predict(png, classes=["a;format=sagemaker"])
 
 
 def test_coco_results_are_pycocotools(url: str, png: bytes) -> None:
@@ -196,14 +239,14 @@ def test_the_drawing_shows_the_instance(url: str, pixels: np.ndarray) -> None:
 
 
 def test_errors_are_the_servers_own(url: str, png: bytes) -> None:
-    with Client(url) as asking, pytest.raises(RequestError, match="the nearest is") as caught:
-        asking.predict(png, options={"scores": 1})
-    assert caught.value.code == "invalid_request"
-    assert caught.value.detail["request_id"]
+    with Client(url) as asking, pytest.raises(InvalidOption, match="score_threshold") as caught:
+        asking.predict(png, score_threshold=2)
+    assert (caught.value.code, caught.value.status) == ("invalid_request", 400)
+    assert caught.value.request_id
 
 
 def test_a_coroutine_asks_the_same(url: str, png: bytes) -> None:
-    async def ask() -> list[Answer]:
+    async def ask() -> list[Prediction]:
         async with AsyncClient(url) as asking:
             return await asyncio.gather(*(asking.predict(png) for _ in range(3)))
 
@@ -214,40 +257,40 @@ def test_a_coroutine_asks_the_same(url: str, png: bytes) -> None:
 def test_a_busy_server_is_asked_again_when_it_says(png: bytes, naps: list[float]) -> None:
     script = Script(refused(429, "queue_full", 3.0), Reply(503, b"not ready"), NOTHING_FOUND)
     assert len(Client(script).predict(png)) == 0
-    assert len(script.asked) == 3
+    assert len(script.requests) == 3
     assert 3 <= naps[0] <= 3.5
     assert 0 <= naps[1] <= 1
 
 
 def test_a_coroutine_is_as_patient(png: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(patience, "FIRST_WAIT_S", 0.001)
+    monkeypatch.setattr(retry, "FIRST_WAIT_S", 0.001)
 
     class Busy:
         limit_mb = None
-        asked = 0
+        requests = 0
 
-        async def send(self, _: Question) -> Reply:
-            self.asked += 1
-            return NOTHING_FOUND if self.asked == 3 else refused(429, "queue_full")
+        async def send(self, _: Request) -> Reply:
+            self.requests += 1
+            return NOTHING_FOUND if self.requests == 3 else refused(429, "queue_full")
 
         async def close(self) -> None:
             """Nothing to close."""
 
     busy = Busy()
     assert len(asyncio.run(AsyncClient(busy).predict(png))) == 0
-    assert busy.asked == 3
+    assert busy.requests == 3
 
 
 @pytest.mark.usefixtures("naps")
 def test_a_connection_that_broke_off_is_made_again(png: bytes) -> None:
-    script = Script(Dropped("reset"), NOTHING_FOUND)
+    script = Script(ConnectionBroken("reset"), NOTHING_FOUND)
     assert len(Client(script).predict(png)) == 0
 
 
 def test_patience_ends(png: bytes, naps: list[float]) -> None:
-    with pytest.raises(QueueFull, match="it is queue_full"):
+    with pytest.raises(ServerUnavailable, match="it is queue_full"):
         Client(Script(refused(429, "queue_full", 61.0)), retry_s=60).predict(png)
-    with pytest.raises(QueueFull):
+    with pytest.raises(ServerUnavailable):
         Client(Script(refused(429, "queue_full")), retry_s=0).predict(png)
     assert naps == []
 
@@ -255,12 +298,12 @@ def test_patience_ends(png: bytes, naps: list[float]) -> None:
 @pytest.mark.parametrize(
     ("reply", "kind"),
     [
-        (refused(422, "invalid_image"), InvalidImage),
-        (refused(400, "of tomorrow"), RequestError),
-        (refused(500, "of tomorrow"), MaskRCNNError),
-        (Reply(404, b"<html>"), NoAnswer),
-        (Reply(500, b'{"error": 1}'), NoAnswer),
-        (NoAnswer("no route"), NoAnswer),
+        (refused(422, "invalid_image"), ImageRefused),
+        (refused(400, "of tomorrow"), RequestRefused),
+        (refused(500, "of tomorrow"), ServerFailed),
+        (Reply(404, b"<html>"), InvalidReply),
+        (Reply(500, b'{"error": 1}'), InvalidReply),
+        (ServerUnreachable("no route"), ServerUnreachable),
     ],
     ids=["typed", "unknown 400", "unknown 500", "a page", "other JSON", "unreachable"],
 )
@@ -270,7 +313,7 @@ def test_nothing_else_is_tried_again(
     script = Script(reply, NOTHING_FOUND)
     with pytest.raises(kind):
         Client(script).predict(png)
-    assert (len(script.asked), naps) == (1, [])
+    assert (len(script.requests), naps) == (1, [])
 
 
 RESULT = {"image_id": "", "category_id": 1, "bbox": [0, 0, 1, 1], "score": 0.5, "area": 1.0}
@@ -299,8 +342,8 @@ RESULT = {"image_id": "", "category_id": 1, "bbox": [0, 0, 1, 1], "score": 0.5, 
     ],
 )
 def test_an_answer_that_is_none_is_said_so(png: bytes, body: bytes) -> None:
-    with pytest.raises(NoAnswer, match="the answer is"):
-        Client(Script(Reply(200, body))).predict(png)
+    with pytest.raises(InvalidReply, match="the reply is not"):
+        Client(Script(Reply(200, body, attributes="height=8;width=10"))).predict(png)
 
 
 json_values = st.recursive(
@@ -327,8 +370,9 @@ json_values = st.recursive(
     | json_values
 )
 def test_any_json_is_an_answer_or_said_to_be_none(png: bytes, answer: object) -> None:
-    with contextlib.suppress(NoAnswer):
-        found = Client(Script(Reply(200, json.dumps(answer).encode()))).predict(png)
+    with contextlib.suppress(InvalidReply):
+        reply = Reply(200, json.dumps(answer).encode(), attributes="height=8;width=10")
+        found = Client(Script(reply)).predict(png)
         assert len(found) == len(found.names) == len(found.to_coco(1))
 
 
@@ -339,10 +383,10 @@ def test_a_picture_that_is_refused_as_too_large_is_sent_smaller(
     assert len(large) > 2**20
     with Client(url) as asking, caplog.at_level(logging.WARNING):
         found = asking.predict(large)
-    assert found.detections.size == (600, 900)
+    assert found.size == (600, 900)
     (note,) = found.notes
     assert note in caplog.text
-    assert "more than the 1 MiB" in note
+    assert "more than the limit of 1 MiB" in note
     np.testing.assert_allclose(found.boxes[0], [200, 100, 500, 300], atol=16)
 
 
@@ -356,7 +400,7 @@ def test_what_loses_least_is_tried_first(large: bytes, encode: Encode) -> None:
         script = Script(NOTHING_FOUND)
         (note,) = Client(script, max_payload_mb=limit_mb).predict(picture).notes
         assert note.startswith(f"sent as {expected}")
-        assert len(script.asked[0].body) <= limit_mb * 2**20
+        assert len(script.requests[0].body) <= limit_mb * 2**20
 
 
 def test_boxes_and_masks_are_scaled_back(url: str) -> None:
@@ -379,13 +423,13 @@ def test_boxes_and_masks_are_scaled_back(url: str) -> None:
 
 
 def test_what_cannot_be_small_enough_is_refused(large: bytes) -> None:
-    with pytest.raises(PayloadTooLarge, match="no smaller file"):
+    with pytest.raises(ImageRefused, match="every smaller version"):
         Client(Script(), max_payload_mb=0.0001).predict(large)
 
 
 def test_a_server_that_is_not_there_is_said_at_once(png: bytes, naps: list[float]) -> None:
     asking = Client("http://me:secret@127.0.0.1:9")
-    with asking, pytest.raises(NoAnswer, match="ConnectError") as caught:
+    with asking, pytest.raises(ServerUnreachable, match="ConnectError") as caught:
         asking.predict(png)
     assert "secret" not in str(caught.value)
     assert naps == []
@@ -393,25 +437,25 @@ def test_a_server_that_is_not_there_is_said_at_once(png: bytes, naps: list[float
 
 @pytest.mark.parametrize("target", ["ftp://host", "http://", "://"])
 def test_a_target_that_is_none_is_refused(target: str) -> None:
-    with pytest.raises(InvalidSetting, match="not an http"):
+    with pytest.raises(InvalidTarget, match="not an http"):
         Client(target)
 
 
 @pytest.mark.parametrize(
-    ("library", "extra", "use"),
+    ("module", "library", "extra", "use"),
     [
-        ("httpx", "client", lambda _: Client("http://127.0.0.1:9")),
-        ("httpx", "client", lambda _: AsyncClient("http://127.0.0.1:9")),
-        ("tenacity", "client", lambda png: Client(Script()).predict(png)),
-        ("boto3", "sagemaker", lambda _: Client("shapes")),
-        ("supervision", "draw", lambda png: Client(Script(NOTHING_FOUND)).predict(png).draw()),
+        ("boto3", "boto3", "sagemaker", lambda _: Client("shapes")),
+        ("supervision", "supervision", "draw", lambda png: predicted(png).draw()),
+        ("PIL", "Pillow", "images", lambda png: Client(Script(), max_payload_mb=0).predict(png)),
+        ("PIL", "Pillow", "images", lambda png: predicted(png).draw()),
     ],
 )
 def test_what_is_not_installed_is_named(
-    monkeypatch: pytest.MonkeyPatch, png: bytes, library: str, extra: str, use: Any
+    monkeypatch: pytest.MonkeyPatch, png: bytes, module: str, library: str, extra: str, use: Any
 ) -> None:
-    monkeypatch.setitem(sys.modules, library, None)
-    with pytest.raises(InvalidSetting, match=rf"{library} is not installed: .*\[{extra}\]"):
+    monkeypatch.setitem(sys.modules, module, None)
+    said = rf"{library}, which is not installed: pip install 'maskrcnn-client\[{extra}\]'"
+    with pytest.raises(NotInstalled, match=said):
         use(png)
 
 
@@ -471,10 +515,10 @@ def test_an_endpoint_is_asked_by_its_name(
     sagemaker(url)
     with Client("shapes", region="us-east-1") as asking:
         assert_is_the_red_box(asking.predict(png))
-        with pytest.raises(RequestError, match="the nearest is"):
-            asking.predict(png, options={"scores": 1})
+        with pytest.raises(InvalidOption, match="score_threshold"):
+            asking.predict(png, score_threshold=2)
 
-    async def ask() -> Answer:
+    async def ask() -> Prediction:
         async with AsyncClient("shapes", region="us-east-1") as later:
             return await later.predict(png)
 
@@ -494,10 +538,10 @@ def test_what_the_container_says_is_found_in_what_sagemaker_says(
         (400, "ValidationError", {"message": "Endpoint shapes not found."}),
     ]
     with Client("shapes", region="us-east-1") as asking:
-        with pytest.raises(InvalidImage, match="it is cut off"):
+        with pytest.raises(ImageRefused, match="it is cut off"):
             asking.predict(png)
         assert len(wrapping.replies) == 1
-        with pytest.raises(NoAnswer, match=r"400: .*Endpoint shapes not found"):
+        with pytest.raises(InvalidReply, match=r"400: .*Endpoint shapes not found"):
             asking.predict(png)
 
 
@@ -508,7 +552,7 @@ def test_an_endpoints_limit_is_known_before_anything_is_sent(
     noise = encode(np.random.RandomState(0).randint(0, 256, (1500, 1500, 3), np.uint8))
     assert len(noise) > 6 * 2**20
     asking = Client("shapes", region="us-east-1")
-    with pytest.raises(NoAnswer, match="seen"):
+    with pytest.raises(InvalidReply, match="seen"):
         asking.predict(noise)
 
 
@@ -518,14 +562,14 @@ def test_an_endpoint_without_a_region_is_one_line(
     monkeypatch.delenv("AWS_DEFAULT_REGION", raising=False)
     monkeypatch.delenv("AWS_REGION", raising=False)
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "absent"))
-    with pytest.raises(InvalidSetting, match="region"):
+    with pytest.raises(InvalidTarget, match="region"):
         Client("shapes")
 
 
 def test_a_full_queue_passes(url: str, png: bytes) -> None:
     """More clients than the server admits: all are answered, none sees a 429."""
     asking = Client(url)
-    found: list[Answer] = []
+    found: list[Prediction] = []
     threads = [
         threading.Thread(target=lambda: found.append(asking.predict(png))) for _ in range(24)
     ]

@@ -73,7 +73,7 @@ class Question:
         with stage("wait"):
             (found,) = self.scheduler.predict([image], asked, caller)
         if chosen is not None:
-            found = found.of(chosen, options.max_detections)
+            found = found.of_categories(chosen, options.max_detections)
         return Prediction(
             image_id=image_id,
             image=image,

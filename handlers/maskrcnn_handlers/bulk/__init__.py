@@ -1,1 +1,1 @@
-"""Many pictures: where they are, who answers, and what is done already."""
+"""Many images: where they are, what predicts, and what is done already."""

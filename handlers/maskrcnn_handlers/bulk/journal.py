@@ -1,4 +1,4 @@
-"""What is done already, in a file that survives whatever ends the run."""
+"""What is done already, in a file that outlives the run."""
 
 import fcntl
 import hashlib
@@ -8,29 +8,29 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from maskrcnn_client import Result
 from maskrcnn_handlers.bulk.sources import Source
+from maskrcnn_handlers.formats.coco_results import CocoResult
 from maskrcnn_server.errors import InvalidSetting, MaskRCNNError
 
 BEGINNING = b'{"asked":'
 
 
 class Journal:
-    """JSON lines: first what was asked, then one for each picture, its results or what failed.
+    """JSON lines: first what was asked, then one for each image, its results or what failed.
 
-    A line is written when its picture is done. The last one of a picture counts; a last line that
-    is not whole is dropped. In memory is about 200 bytes for each picture.
+    A line is written when its image is done. The last line of an image counts; a last line that is
+    cut off is dropped. Each image takes about 200 bytes of memory.
 
-    Raises InvalidSetting if the file has the answers to another question, or is written to by
-    another process; OSError if it cannot be written.
+    Raises InvalidSetting if the file holds results of something else, or another process writes to
+    it; OSError if it cannot be written.
     """
 
     def __init__(self, path: Path, asked: Mapping[str, object], *, restart: bool = False) -> None:
         self._path = path
         self._offsets: dict[int, int] = {}
-        """Of the last line of each picture, by the hash of its name."""
+        """Where the last line of each image begins, by the hash of the image's name."""
         self._versions: dict[int, int] = {}
-        """Hashes, by that of its name, of what each picture was when it was answered."""
+        """Hash of the version of each image that has results, by the hash of the image's name."""
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = path.open("a+b")
         try:
@@ -52,22 +52,22 @@ class Journal:
         self._file.close()
 
     def has(self, source: Source) -> bool:
-        """Whether the picture, as it is now, has been answered."""
+        """Whether there are results for the image as it is now."""
         return self._versions.get(_hash(source.name)) == _hash(source.version)
 
-    def add(self, source: Source, results: Sequence[Result], notes: Sequence[str] = ()) -> None:
-        """The picture is answered."""
+    def add(self, source: Source, results: Sequence[CocoResult], notes: Sequence[str] = ()) -> None:
+        """Keep the results for the image."""
         line: dict[str, object] = {"results": results}
         if notes:
             line["notes"] = notes
         self._write(source, line)
 
     def fail(self, source: Source, error: MaskRCNNError) -> None:
-        """The picture is not answered; a later run tries again."""
+        """Keep the reason why there are no results; a later run tries again."""
         self._write(source, {"error": {"code": error.code, "message": error.message}})
 
     def lines(self) -> Iterator[dict[str, Any]]:
-        """What is written of each picture: `picture`, and `results` or `error`."""
+        """The last line of each image: `picture`, its name, and `results` or `error`."""
         offsets = set(self._offsets.values())
         with self._path.open("rb") as file:
             offset = 0
@@ -76,21 +76,21 @@ class Journal:
                     yield json.loads(line)
                 offset += len(line)
 
-    def results(self) -> Iterator[Result]:
-        """Those of all pictures."""
+    def results(self) -> Iterator[CocoResult]:
+        """The results for all images."""
         for line in self.lines():
             yield from line.get("results", ())
 
     def join(self, target: Path) -> None:
-        """Write all results to a file as COCO has them, a list; not all are in memory at a time."""
-        beside = target.with_name(f".{target.name}.part")
-        with beside.open("w", encoding="utf-8") as file:
+        """Write all results to a file, as a list; one line is in memory at a time."""
+        part = target.with_name(f".{target.name}.part")
+        with part.open("w", encoding="utf-8") as file:
             separator = "["
             for result in self.results():
                 file.write(separator + json.dumps(result, separators=(",", ":")))
                 separator = ",\n"
             file.write("[]\n" if separator == "[" else "]\n")
-        beside.replace(target)
+        part.replace(target)
 
     def _lock(self) -> None:
         try:
@@ -111,8 +111,8 @@ class Journal:
         written = self._parsed(head).get("asked")
         if written != json.loads(json.dumps(asked)):
             raise InvalidSetting(
-                f"{self._path}: has the answers to {json.dumps(written)}, and asked is now "
-                f"{json.dumps(asked)}; --restart forgets them"
+                f"{self._path} holds the results of {json.dumps(written)}, not of "
+                f"{json.dumps(asked)}; --restart drops them"
             )
         offset = self._file.tell()
         for line in self._file:
@@ -129,7 +129,7 @@ class Journal:
             raise self._foreign() from None
 
     def _foreign(self) -> InvalidSetting:
-        return InvalidSetting(f"{self._path}: is no journal of this program's")
+        return InvalidSetting(f"{self._path} is not a journal of this program")
 
     def _remember(self, line: Mapping[str, Any], offset: int) -> None:
         key = _hash(str(line.get("picture")))

@@ -1,4 +1,4 @@
-"""Pictures in files, folders and S3, one after the other, however many there are."""
+"""Images in files, folders and S3, one after the other, however many there are."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -13,30 +13,30 @@ from maskrcnn_server.store.addresses import address
 from maskrcnn_server.store.downloads import Remote, S3Source, s3_client, s3_objects
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
-"""Of the files of a folder or prefix that are pictures; a file that is named may have any."""
-LARGEST = 1 << 30
-"""Bytes of a file; larger ones are not read."""
+"""Suffixes of the images in a folder or prefix; a file that is named may have any."""
+MAX_BYTES = 1 << 30
+"""Size of the largest file that is read."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """A picture that has not been read yet."""
+    """An image that has not been read yet."""
 
     name: str
-    """Its whole path or address."""
+    """The whole path or address."""
     image_id: int | str
-    """COCO's."""
+    """COCO's id of the image."""
     version: str
-    """Changes when the picture does."""
+    """A text that changes when the image does."""
     read: Callable[[], bytes]
     """Raises InvalidImage, with the reason."""
 
 
 def sources(places: Sequence[str]) -> Iterator[Source]:
-    """The pictures at paths, in folders and below them, and at `s3://bucket/prefix`, sorted.
+    """The images at paths, in folders and below them, and at `s3://bucket/prefix`, sorted.
 
-    A picture of a folder has its path from there as its id, or the number that its name is. Raises
-    DownloadFailed for what cannot be listed, InvalidSetting for what is no address.
+    The id of an image in a folder is its path from there, or the number that its name is. Raises
+    DownloadFailed for what cannot be listed, InvalidSetting for what is not an address.
     """
     for place in places:
         if place.startswith("s3://"):
@@ -48,7 +48,7 @@ def sources(places: Sequence[str]) -> Iterator[Source]:
 
 
 def file_source(path: Path, image_id: int | str) -> Source:
-    """The picture in a file, which need not be there: that shows when it is read."""
+    """The image in a file, which need not be there: that shows when it is read."""
     try:
         state = path.stat()
         version = f"{state.st_size} {state.st_mtime_ns}"
@@ -61,7 +61,7 @@ def contents(path: Path) -> bytes:
     """The file's bytes. Raises InvalidImage with the reason."""
     try:
         size = path.stat().st_size
-        if size > LARGEST:
+        if size > MAX_BYTES:
             raise _too_large(size)
         return path.read_bytes()
     except OSError as error:
@@ -80,20 +80,20 @@ def _files(folder: Path) -> Iterator[Source]:
 def _objects(place: str) -> Iterator[Source]:
     where = address(place)
     client = s3_client()
-    is_picture = where.key.lower().endswith(SUFFIXES)
-    prefix = where.key if is_picture or not where.key else where.below("")
+    is_image = where.key.lower().endswith(SUFFIXES)
+    prefix = where.key if is_image or not where.key else where.below("")
     for key, remote in s3_objects(client, where.bucket, prefix):
-        if key.lower().endswith(SUFFIXES) and not (is_picture and key != where.key):
+        if key.lower().endswith(SUFFIXES) and not (is_image and key != where.key):
             yield Source(
                 f"s3://{where.bucket}/{key}",
-                _image_id(remote.name if is_picture else key.removeprefix(prefix)),
+                _image_id(remote.name if is_image else key.removeprefix(prefix)),
                 remote.version,
                 partial(_content, client, where.bucket, key, remote),
             )
 
 
 def _content(client: Any, bucket: str, key: str, remote: Remote) -> bytes:
-    if remote.size is not None and remote.size > LARGEST:
+    if remote.size is not None and remote.size > MAX_BYTES:
         raise _too_large(remote.size)
     try:
         return b"".join(S3Source(client, bucket, key).read(0, remote.version))
@@ -102,9 +102,9 @@ def _content(client: Any, bucket: str, key: str, remote: Remote) -> bytes:
 
 
 def _image_id(name: str) -> int | str:
-    """Two pictures of one name in two folders are two."""
+    """The id for a name; images of one name in two folders have two ids."""
     return name if "/" in name else coco.image_id(name)
 
 
 def _too_large(size: int) -> InvalidImage:
-    return InvalidImage(f"{size} bytes are more than the {LARGEST} that are read")
+    return InvalidImage(f"{size} bytes; at most {MAX_BYTES} are read")

@@ -1,45 +1,41 @@
-"""Who answers: a server at a URL, a SageMaker endpoint, or a model that is served for it."""
+"""What predicts: a server at a URL, a SageMaker endpoint, or a model."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
+from urllib.parse import urlsplit
 
-from maskrcnn_client import Client
-from maskrcnn_client.transports import ACCEPT, CONTENT_TYPE, ENDPOINT_NAME, Question, Reply, shown
-from maskrcnn_handlers.http.child import running, serve_command
-from maskrcnn_handlers.service import Service
 from maskrcnn_server import settings as environment
 from maskrcnn_server.errors import InvalidSetting
-from maskrcnn_server.hosting.located import choose_backend, locate
-from maskrcnn_server.hosting.scheduler import Scheduler
-from maskrcnn_server.hosting.startup import open_model
 from maskrcnn_server.plugins import Plugins
-from maskrcnn_server.settings import Settings
 from maskrcnn_server.store.archives import is_archive
-from maskrcnn_server.store.downloads import Progress
 from maskrcnn_server.store.model_store import CHECKPOINTS
 
 Kind: TypeAlias = Literal["url", "endpoint", "model"]
 
-START_TIMEOUT_S = 600
-TIMEOUT_S = 600
-"""For an answer; a server with a queue takes its time."""
-RETRY_S = 300
-"""For a server that is busy, or an endpoint that gets more instances."""
-LARGEST_MB = 1024
+ENDPOINT_NAME = re.compile(r"[a-zA-Z0-9](?:-?[a-zA-Z0-9])*")
+"""Names that SageMaker allows for endpoints."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """Who is asked."""
+    """What predicts."""
 
     kind: Kind
     where: str
 
     def __str__(self) -> str:
-        return f"{self.kind} {shown(self.where) if '://' in self.where else self.where}"
+        return f"{self.kind} {_without_secrets(self.where)}"
+
+
+def named(url: str | None, endpoint: str | None, model: str | None) -> Target:
+    """What the options name; without any, the model of the settings. Raises InvalidSetting."""
+    given: dict[Kind, str | None] = {"url": url, "endpoint": endpoint, "model": model}
+    targets = [Target(kind, where) for kind, where in given.items() if where is not None]
+    if len(targets) > 1:
+        raise InvalidSetting("--url, --endpoint and --model: name one of them")
+    return targets[0] if targets else Target("model", environment.read().model.address)
 
 
 def recognised(text: str, plugins: Plugins) -> Target:
@@ -56,62 +52,9 @@ def recognised(text: str, plugins: Plugins) -> Target:
     )
 
 
-@contextmanager
-def opened(
-    target: Target,
-    plugins: Plugins,
-    progress: Progress,
-    backend: str | None = None,
-    region: str | None = None,
-    profile: str | None = None,
-) -> Iterator[Client]:
-    """A client of the target; a model is served by a process of its own meanwhile.
-
-    Raises StartupError if it cannot be served.
-    """
-    if target.kind != "model":
-        with Client(
-            target.where, retry_s=RETRY_S, timeout_s=TIMEOUT_S, region=region, profile=profile
-        ) as client:
-            yield client
-        return
-    settings = environment.read(model=target.where, backend=backend)
-    located = locate(plugins, settings.model, settings, progress)
-    chosen = choose_backend(plugins, located)
-    command = serve_command("--model", str(located.folder), "--backend", chosen.name)
-    # What is sent is what is measured: no picture is made smaller on its way.
-    command = ["env", f"MASKRCNN_MAX_PAYLOAD_MB={LARGEST_MB}", *command]
-    with (
-        running(command, start_timeout_s=START_TIMEOUT_S) as child,
-        Client(child.url, timeout_s=TIMEOUT_S) as client,
-    ):
-        yield client
-
-
-@contextmanager
-def in_process(
-    plugins: Plugins, settings: Settings, progress: Progress, concurrency: int
-) -> Iterator[Client]:
-    """A client of a model in this process, by all that a request goes through but the socket."""
-    settings = settings.model_copy(
-        update={"max_payload_mb": LARGEST_MB, "timeout_s": float(TIMEOUT_S)}
-    )
-    service = Service(plugins.formats(), settings)
-    model = open_model(plugins, settings, progress)
-    service.start(Scheduler(model, max_waiting=concurrency, max_batch=settings.model.max_batch))
-    with Client(_InProcess(service), retry_s=0) as client:
-        yield client
-
-
-class _InProcess:
-    limit_mb = None
-
-    def __init__(self, service: Service) -> None:
-        self._service = service
-
-    def send(self, question: Question) -> Reply:
-        reply = self._service.invoke(question.body, CONTENT_TYPE, ACCEPT, question.options)
-        return Reply(reply.status, reply.body)
-
-    def close(self) -> None:
-        self._service.close(timeout_s=1)
+def _without_secrets(where: str) -> str:
+    """An address without user, password and query; anything else as it is."""
+    if "://" not in where:
+        return where
+    parts = urlsplit(where)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"

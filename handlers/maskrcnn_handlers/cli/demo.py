@@ -11,9 +11,9 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from maskrcnn_handlers.answer.answers import categories, detections
-from maskrcnn_handlers.cli.showing import listed, report_broken
-from maskrcnn_handlers.formats import pictures
+from maskrcnn_handlers.cli.showing import report_broken, table
+from maskrcnn_handlers.formats.drawing import overlay
+from maskrcnn_handlers.formats.reading import annotations, prediction
 from maskrcnn_handlers.http.child import served
 from maskrcnn_handlers.request import images
 from maskrcnn_server import settings as environment
@@ -21,18 +21,18 @@ from maskrcnn_server.errors import BackendNotSelected, RequestError
 from maskrcnn_server.plugins import installed
 
 COMPUTING = ("engine", "device", "precision")
-"""Settings that a demonstration takes from its environment."""
+"""Settings that the demo takes from the environment."""
 
 
 def demo(
-    out: Annotated[Path, typer.Option(help="Where to write the picture.")] = Path("demo.png"),
+    out: Annotated[Path, typer.Option(help="File for the drawing.")] = Path("demo.png"),
     image: Annotated[
-        Path | None, typer.Option(help="A picture of your own (default: one that comes along).")
+        Path | None, typer.Option(help="Image to send (default: one of the demo's).")
     ] = None,
 ) -> None:
-    """Serve a model that comes along, send it a picture over HTTP, and show the answer.
+    """Serve the demo model, send it an image over HTTP, and show the result.
 
-    Of the environment, the engine, the device and the precision count.
+    The engine, the device and the precision are those of the environment.
     """
     console, settings = Console(), environment.read()
     plugins = installed()
@@ -53,14 +53,12 @@ def demo(
         body = json.dumps({"img_id": path.name, "img_data": base64.b64encode(data).decode()})
         console.print(f"POST {url}/invocations  {path.name}, {len(data)} bytes")
         start = time.monotonic()
-        answer = _post(f"{url}/invocations", body.encode())
+        reply = _post(f"{url}/invocations", body.encode())
         console.print(f"200 after {1000 * (time.monotonic() - start):.0f} ms\n")
-    annotations = answer["annotations"]
-    console.print(listed(annotations))
-    pixels = images.decode(data, settings.max_image_pixels)
-    found = detections(annotations, (pixels.shape[0], pixels.shape[1]))
-    pictures.overlay(pixels, found, categories(annotations)).save(out)
-    console.print(f"{len(annotations)} instances drawn in [bold]{out}[/]")
+    found = prediction(annotations(reply), images.decode(data, settings.max_image_pixels))
+    console.print(table(found))
+    overlay(found.image, found.detections, found.model.categories).save(out)
+    console.print(f"{len(found.detections)} instances drawn in [bold]{out}[/]")
 
 
 def _post(url: str, body: bytes) -> Any:

@@ -6,45 +6,41 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import typer
 from rich.console import Console
 from rich.markup import escape
 
-from maskrcnn_client import Answer, Client
-from maskrcnn_client.payload import upright
+from maskrcnn_handlers.bulk import targets
 from maskrcnn_handlers.bulk.journal import Journal
-from maskrcnn_handlers.bulk.running import answers, client_in_process, client_of, one_target
+from maskrcnn_handlers.bulk.predictors import ImageResult, Predictor
+from maskrcnn_handlers.bulk.run import each, predictor_in_process, predictor_of
 from maskrcnn_handlers.bulk.sources import Source, sources
 from maskrcnn_handlers.cli.drawings import Drawings
 from maskrcnn_handlers.cli.options import (
     BackendName,
     Concurrency,
     Endpoint,
+    Images,
     ModelOption,
     Profile,
     Region,
     Restart,
+    ScoreThreshold,
     Url,
 )
-from maskrcnn_handlers.formats import pictures
 from maskrcnn_server import settings as environment
 from maskrcnn_server.errors import InvalidImage, InvalidSetting, MaskRCNNError
 
 
 def predict(
-    places: Annotated[
-        list[str], typer.Argument(metavar="IMAGE...", help="Pictures, folders, s3:// prefixes.")
-    ],
+    places: Images,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for a picture of each answer (PNG).")
+        Path | None, typer.Option(help="Folder for a drawing of each result (PNG).")
     ] = None,
     json_file: Annotated[
-        Path | None, typer.Option("--json", help="File for all answers, as COCO results.")
+        Path | None, typer.Option("--json", help="File for all results, in COCO's format.")
     ] = None,
-    score_threshold: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Least score (default: the model's).")
-    ] = None,
+    score_threshold: ScoreThreshold = None,
     model: ModelOption = None,
     backend: BackendName = None,
     url: Url = None,
@@ -54,26 +50,26 @@ def predict(
     region: Region = None,
     profile: Profile = None,
 ) -> None:
-    """Find the instances in pictures, with a model in this process or one that is served.
+    """Find the instances in images, with a model in this process or one that is served.
 
-    With --json FILE.json, answers are kept in FILE.jsonl as they come, and the same command goes on
-    where it was interrupted; pictures that are done and have not changed are skipped. A picture
-    that cannot be read is reported, the others are answered, and the exit code is 1.
+    With --json FILE.json, results are kept in FILE.jsonl as they come, and the same command resumes
+    an interrupted run: it skips images that are done and have not changed. An image that cannot be
+    read is reported, the others are done, and the exit code is 1.
     """
     console = Console(soft_wrap=True)
-    target = one_target(url, endpoint, model)
+    target = targets.named(url, endpoint, model)
     settings = environment.read(model=model, backend=backend)
     asked: dict[str, object] = {"target": str(target), "score_threshold": score_threshold}
-    opening = partial(client_of, console, target, backend, region, profile)
+    opening = partial(predictor_of, console, target, backend, region, profile)
     if target.kind == "model":
         asked["mask_threshold"] = settings.model.mask_threshold
-        opening = partial(client_in_process, console, settings, concurrency)
+        opening = partial(predictor_in_process, console, settings, concurrency)
     drawings = None if out is None else Drawings(out)
-    masks_are_wanted = out is not None or json_file is not None
+    needs_masks = out is not None or json_file is not None
     total = skipped = failed = 0
 
     def todo(journal: Journal | None) -> Iterator[tuple[Source, Path | None]]:
-        """What is to be answered, and where to draw it."""
+        """Each image that is not done, and where to draw it."""
         nonlocal total, skipped
         for source in sources(places):
             total += 1
@@ -83,46 +79,41 @@ def predict(
             else:
                 yield source, place
 
-    def ask(client: Client, item: tuple[Source, Path | None]) -> Answer:
+    def predicted(predictor: Predictor, item: tuple[Source, Path | None]) -> ImageResult:
         source, place = item
-        answer = client.predict(
-            source.read(), score_threshold=score_threshold, masks=masks_are_wanted
+        result = predictor.predict(
+            source.read(), score_threshold=score_threshold, masks=needs_masks
         )
         if place is not None:
-            _draw(answer, place)
-        return answer
+            result.draw().save(place)
+        return result
 
     with ExitStack() as stack:
         journal = None
         if json_file is not None:
             journal = stack.enter_context(Journal(_lines_of(json_file), asked, restart=restart))
-        found = answers(console, "predicting", opening, ask, todo(journal), concurrency)
-        for (source, _), answer in found:
-            if isinstance(answer, MaskRCNNError):
-                console.print(f"[red]{escape(f'{source.name}: {answer.message}')}[/]")
+        pairs = each(console, "predicting", opening, predicted, todo(journal), concurrency)
+        for (source, _), result in pairs:
+            if isinstance(result, MaskRCNNError):
+                console.print(f"[red]{escape(f'{source.name}: {result.message}')}[/]")
                 failed += 1
                 if journal is not None:
-                    journal.fail(source, answer)
+                    journal.fail(source, result)
             else:
-                console.print(f"{escape(source.name)}: {len(answer)} instances")
+                console.print(f"{escape(source.name)}: {len(result)} instances")
                 if journal is not None:
-                    journal.add(source, answer.to_coco(source.image_id), answer.notes)
+                    journal.add(source, result.to_coco(source.image_id), result.notes)
         if journal is not None and json_file is not None:
             journal.join(json_file)
     if skipped:
-        console.print(f"{skipped} of {total} pictures were answered already")
+        console.print(f"{skipped} of {total} images were done already")
     if failed:
-        raise InvalidImage(f"{failed} of {total} pictures were not answered")
+        raise InvalidImage(f"{failed} of {total} images failed")
 
 
 def _lines_of(json_file: Path) -> Path:
-    """Where the answers are kept until they are joined. Raises InvalidSetting."""
+    """The file for results until they are joined. Raises InvalidSetting."""
     lines = json_file.with_suffix(".jsonl")
     if lines == json_file:
         raise InvalidSetting(f"--json {json_file}: its lines go there; name FILE.json")
     return lines
-
-
-def _draw(answer: Answer, file: Path) -> None:
-    image = np.asarray(upright(answer.picture))
-    pictures.overlay(image, answer.detections, answer.categories).save(file)

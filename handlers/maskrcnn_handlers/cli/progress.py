@@ -1,4 +1,4 @@
-"""What is shown while something takes its time."""
+"""Progress of what takes its time."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -39,7 +39,7 @@ def downloading(console: Console) -> Iterator[downloads.Progress]:
 
 @contextmanager
 def waiting(console: Console) -> Iterator[Callable[[str], None]]:
-    """Prints what is done or waited for; on a terminal, with a clock beside the last of it."""
+    """Prints what is done or waited for; on a terminal, with a clock next to the last of it."""
     columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
     with Progress(
         *columns, console=console, transient=True, disable=not console.is_terminal

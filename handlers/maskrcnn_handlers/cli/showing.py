@@ -1,12 +1,12 @@
-"""What several commands print."""
-
-from collections.abc import Sequence
+"""Prints what several commands show."""
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from maskrcnn_handlers.formats.sagemaker import Annotation
+from maskrcnn_handlers.formats.coco import truncated_bbox
+from maskrcnn_handlers.formats.writing import instances
+from maskrcnn_server.formats import Prediction
 from maskrcnn_server.plugins import Plugins
 
 
@@ -16,18 +16,12 @@ def report_broken(console: Console, plugins: Plugins) -> None:
         console.print(f"[red]broken:[/] {escape(str(broken))}")
 
 
-def listed(annotations: Sequence[Annotation]) -> Table:
-    """The annotations, one a line."""
-    table = Table()
+def table(prediction: Prediction) -> Table:
+    """The instances, one a line."""
+    shown = Table()
     for column in ("category", "score", "bbox (x, y, width, height)", "mask pixels"):
-        table.add_column(column, justify="left" if column == "category" else "right")
-    for annotation in annotations:
-        masked = "segmentation" in annotation
-        area = sum(annotation["segmentation"]["counts"][1::2]) if masked else "none"
-        table.add_row(
-            annotation["category_name"],
-            f"{annotation['score']:.3f}",
-            str(annotation["bbox"]),
-            str(area),
-        )
-    return table
+        shown.add_column(column, justify="left" if column == "category" else "right")
+    for box, category, score, mask in instances(prediction):
+        area = "none" if mask is None else str(mask.area)
+        shown.add_row(escape(category.name), f"{score:.3f}", str(truncated_bbox(box)), area)
+    return shown

@@ -1,1 +1,1 @@
-"""The response formats that come with the server."""
+"""Response formats of the core."""

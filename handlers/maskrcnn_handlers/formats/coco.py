@@ -1,4 +1,4 @@
-"""COCO's words: what its annotations and results call things, and all that is odd about them."""
+"""COCO's conventions for annotations and results."""
 
 from pathlib import PurePosixPath
 
@@ -13,7 +13,8 @@ def bbox(box: NDArray[np.float32]) -> list[float]:
 
 
 def truncated_bbox(box: NDArray[np.float32]) -> list[int]:
-    """x, y, width, height as the containers before this server computed them: cut to integers."""
+    """x, y, width, height truncated to integers, as the containers before this server computed
+    them."""
     x1, y1, x2, y2 = box.tolist()
     return [int(v) for v in (x1, y1, x2 - x1, y2 - y1)]
 

@@ -1,10 +1,35 @@
 """COCO's results format: what pycocotools' `loadRes` reads."""
 
 from collections.abc import Sequence
+from typing import TypedDict
+
+from typing_extensions import NotRequired
 
 from maskrcnn_handlers.formats import coco
-from maskrcnn_handlers.formats.writing import as_json, instances, order_of, segmentation
+from maskrcnn_handlers.formats.writing import (
+    Segmentation,
+    as_json,
+    instances,
+    order_of,
+    segmentation,
+)
 from maskrcnn_server.formats import Encoding, Prediction
+
+
+class CocoResult(TypedDict):
+    """An entry of COCO's results; `category_id` is the data set's.
+
+    `bbox` is x, y, width, height in pixels, `score` is 0 to 1, and `area` counts the mask's pixels,
+    or is the box's area where there is no mask.
+    """
+
+    image_id: int | str
+    category_id: int
+    category_name: str
+    bbox: list[float]
+    score: float
+    area: float
+    segmentation: NotRequired[Segmentation]
 
 
 class CocoResults:
@@ -20,20 +45,25 @@ class CocoResults:
     encodings: Sequence[Encoding] = ("compressed", "columns")
 
     def render(self, prediction: Prediction, /) -> bytes:
-        encoding = prediction.rle or self.encodings[0]
-        image_id = coco.image_id(prediction.image_id)
-        results = []
-        for box, category, score, mask in instances(prediction, order_of(encoding)):
-            bbox = coco.bbox(box)
-            result: dict[str, object] = {
-                "image_id": image_id,
-                "category_id": category.dataset_id,
-                "category_name": category.name,
-                "bbox": bbox,
-                "score": score,
-                "area": bbox[2] * bbox[3] if mask is None else mask.area,
-            }
-            if mask is not None:
-                result["segmentation"] = segmentation(mask, encoding)
-            results.append(result)
-        return as_json(results)
+        return as_json(coco_results(prediction))
+
+
+def coco_results(prediction: Prediction) -> list[CocoResult]:
+    """The entries for one image."""
+    encoding = prediction.rle or CocoResults.encodings[0]
+    image_id = coco.image_id(prediction.image_id)
+    results = []
+    for box, category, score, mask in instances(prediction, order_of(encoding)):
+        bbox = coco.bbox(box)
+        result: CocoResult = {
+            "image_id": image_id,
+            "category_id": category.dataset_id,
+            "category_name": category.name,
+            "bbox": bbox,
+            "score": score,
+            "area": bbox[2] * bbox[3] if mask is None else mask.area,
+        }
+        if mask is not None:
+            result["segmentation"] = segmentation(mask, encoding)
+        results.append(result)
+    return results

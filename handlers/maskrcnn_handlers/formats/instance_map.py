@@ -1,4 +1,4 @@
-"""One picture in which each pixel says which instance it belongs to."""
+"""One image in which each pixel holds the number of its instance."""
 
 import io
 
@@ -7,20 +7,21 @@ import PIL.Image
 from PIL.PngImagePlugin import PngInfo
 
 from maskrcnn_handlers.formats import coco
-from maskrcnn_handlers.formats.pictures import colour
+from maskrcnn_handlers.formats.drawing import colour
 from maskrcnn_handlers.formats.writing import as_json, instances
 from maskrcnn_server.errors import RequestError
 from maskrcnn_server.formats import Prediction
 
 TABLE = "instances"
-"""Key of the text in the file that lists the instances."""
+"""Key of the PNG text that lists the instances."""
 
 
 class InstanceMap:
-    """A PNG: 0 is the background, i the i-th instance, best first; where they overlap, the better.
+    """A PNG: 0 is the background, i the i-th instance, best first; where instances overlap, the
+    better one wins.
 
-    Up to 255 instances are 8 bits with a palette, more are 16 bits of gray. The text `instances` in
-    the file is a JSON list of what the numbers stand for, from 1.
+    Up to 255 instances: 8 bits with a palette; more: 16 bits of gray. The PNG text `instances` is a
+    JSON list of the instances, from 1.
     """
 
     name = "instance-map"

@@ -1,13 +1,13 @@
-"""The picture itself, with what was found drawn over it."""
+"""The image with the detections drawn on it."""
 
 import io
 
-from maskrcnn_handlers.formats.pictures import overlay
+from maskrcnn_handlers.formats.drawing import overlay
 from maskrcnn_server.formats import Prediction
 
 
 class Overlay:
-    """To look at: masks, boxes, labels, as a PNG."""
+    """The image with masks, boxes and labels, as a PNG."""
 
     name = "overlay"
     media_type = "image/png"

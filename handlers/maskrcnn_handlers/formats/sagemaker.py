@@ -1,4 +1,4 @@
-"""The format of the SageMaker notebooks: what their helper functions decode and draw."""
+"""Response format of the SageMaker notebooks, whose helper functions decode and draw it."""
 
 from collections.abc import Sequence
 from typing import TypedDict
@@ -8,6 +8,7 @@ from typing_extensions import NotRequired
 from maskrcnn_handlers.formats.coco import truncated_bbox
 from maskrcnn_handlers.formats.writing import (
     Instance,
+    Segmentation,
     as_json,
     instances,
     order_of,
@@ -17,15 +18,8 @@ from maskrcnn_server.detections import Proposals
 from maskrcnn_server.formats import Encoding, Prediction
 
 
-class Segmentation(TypedDict):
-    """Row-wise run lengths, beginning with a run of 0s; `size` is height, width."""
-
-    counts: list[int]
-    size: list[int]
-
-
 class Annotation(TypedDict):
-    """One instance, in the format's own encoding.
+    """One instance.
 
     `category_id` is the network's class index, from 1: not COCO's id.
     """
@@ -54,8 +48,8 @@ class SageMaker:
         return as_json(answer)
 
 
-def _annotation(instance: Instance, encoding: Encoding) -> dict[str, object]:
-    annotation: dict[str, object] = {
+def _annotation(instance: Instance, encoding: Encoding) -> Annotation:
+    annotation: Annotation = {
         "bbox": truncated_bbox(instance.box),
         "category_id": instance.category.id,
         "category_name": instance.category.name,
@@ -67,7 +61,7 @@ def _annotation(instance: Instance, encoding: Encoding) -> dict[str, object]:
 
 
 def _proposals(proposals: Proposals) -> dict[str, object]:
-    """What `rpn` adds: boxes x1, y1, x2, y2, their scores, and their scores in each class."""
+    """Fields that `rpn` adds: boxes x1, y1, x2, y2, their scores, and scores in each class."""
     return {
         "rpn_boxes": proposals.boxes.tolist(),
         "rpn_scores": proposals.scores.tolist(),

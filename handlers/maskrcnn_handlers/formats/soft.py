@@ -1,4 +1,4 @@
-"""Masks before their threshold, for clients that set it themselves: the playground does."""
+"""Masks before the threshold, for clients such as the playground that apply it themselves."""
 
 import base64
 import json
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import NotRequired
 
-from maskrcnn_handlers.formats.sagemaker import Segmentation
+from maskrcnn_handlers.formats.writing import Segmentation
 from maskrcnn_server.formats import Prediction
 from maskrcnn_server.masks import Masks, RoiMasks
 
@@ -31,7 +31,7 @@ class Instance(TypedDict):
     score: float
     mask: NotRequired[SoftMask]
     segmentation: NotRequired[Segmentation]
-    """Run lengths row by row, from a model that gives bitmaps, where nothing is left to choose."""
+    """Row-wise run lengths, from a model with bitmaps, which have no threshold."""
 
 
 class Soft:

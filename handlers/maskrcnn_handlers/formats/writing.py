@@ -1,9 +1,9 @@
-"""What the formats have in common."""
+"""Functions that the formats share."""
 
 import json
 from collections.abc import Sequence
 from pathlib import PurePosixPath
-from typing import NamedTuple
+from typing import NamedTuple, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,19 +13,26 @@ from maskrcnn_server.formats import Encoding, Prediction
 from maskrcnn_server.rle import RLE, Order
 
 
+class Segmentation(TypedDict):
+    """Run lengths, or COCO's text for them; `size` is [height, width]."""
+
+    counts: str | list[int]
+    size: list[int]
+
+
 class Instance(NamedTuple):
-    """One of the instances that were found."""
+    """One detected instance."""
 
     box: NDArray[np.float32]
-    """x1, y1, x2, y2."""
+    """Box x1, y1, x2, y2."""
     category: Category
     score: float
     mask: RLE | None
-    """None: there are boxes only."""
+    """Mask; None: boxes only."""
 
 
 def instances(prediction: Prediction, order: Order = "rows") -> list[Instance]:
-    """What was found, best first, masks in this order."""
+    """Detected instances, best first, with masks in this order."""
     found = prediction.detections
     categories = {category.id: category for category in prediction.model.categories}
     masks: Sequence[RLE | None] = [None] * len(found)
@@ -40,11 +47,11 @@ def instances(prediction: Prediction, order: Order = "rows") -> list[Instance]:
 
 
 def order_of(encoding: Encoding) -> Order:
-    """The order of the runs in it."""
+    """Pixel order of an encoding."""
     return "rows" if encoding == "rows" else "columns"
 
 
-def segmentation(mask: RLE, encoding: Encoding) -> dict[str, object]:
+def segmentation(mask: RLE, encoding: Encoding) -> Segmentation:
     """A mask, whose order is the encoding's, as the formats with run lengths write it."""
     counts = mask.compressed() if encoding == "compressed" else mask.counts.tolist()
     return {"counts": counts, "size": list(mask.size)}
@@ -56,5 +63,5 @@ def as_json(content: object) -> bytes:
 
 
 def file_name(image_id: str | int) -> str:
-    """The last part of the image's name."""
+    """Last part of the name of the image."""
     return PurePosixPath(str(image_id)).name

@@ -39,6 +39,8 @@ from maskrcnn_server.plugins import Plugins
 from maskrcnn_server.rle import RLE
 from maskrcnn_server.testing.fake import FakeModel
 
+pytestmark = pytest.mark.full
+
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 CHROMIUM = next(filter(None, map(shutil.which, PROGRAMS)), None)
 HOSTILE = "<img src=x onerror='window.harmed=1'>"

@@ -1,1 +1,1 @@
-"""Amazon SageMaker: endpoints, batch transform jobs, and what they need. Nothing else knows AWS."""
+"""Amazon SageMaker: endpoints and batch transform jobs. Only this package knows AWS."""

@@ -1,4 +1,4 @@
-"""AWS, by way of boto3, which is imported when something is asked of it."""
+"""AWS through boto3, which is imported on first use."""
 
 import json
 import re
@@ -11,7 +11,7 @@ from maskrcnn_server.errors import DeploymentFailed, InvalidSetting
 from maskrcnn_server.optional import required
 
 Parameters: TypeAlias = Mapping[str, Any]
-"""Of a call, by AWS's names: what JSON can hold, and a Path where a file's content goes."""
+"""Parameters of a call under AWS's names: JSON values, and a Path for the content of a file."""
 
 RUNTIME = "sagemaker-runtime"
 READ_TIMEOUT_S = 300
@@ -19,7 +19,8 @@ MISSING_CODES = frozenset(
     {"404", "NoSuchKey", "NotFound", "ObjectNotFoundException", "ResourceNotFoundException"}
 )
 MISSING = re.compile(r"Could not find|does not exist", re.IGNORECASE)
-"""SageMaker has no code of its own for what is not there: it is a ValidationException."""
+"""Messages that mean "does not exist", for which SageMaker has no error code but
+ValidationException."""
 HINTS = {
     r"NoCredentials|PartialCredentials": "run `aws configure`, or name a profile by --profile",
     r"ExpiredToken|InvalidClientTokenId|UnrecognizedClient|InvalidAccessKeyId|Signature": (
@@ -36,12 +37,12 @@ HINTS = {
     ),
     r"EndpointConnectionError|ConnectTimeout": "is the region right, and the network there?",
 }
-"""What to do, by what an error's code or words match."""
+"""Advice, by a pattern of the code or message of an error."""
 
 
 @dataclass(frozen=True)
 class Call:
-    """A call of the API: `sagemaker`, `CreateModel` and its parameters."""
+    """A call of an AWS API: service, operation and parameters."""
 
     service: str
     operation: str
@@ -49,28 +50,28 @@ class Call:
 
     @property
     def title(self) -> str:
-        """The operation, and the name of what it is about, if that has one."""
+        """Operation, and the name of its subject if there is one."""
         named = (v for k, v in self.parameters.items() if k.endswith("Name"))
         return f"{self.operation} {next(named, '')}".rstrip()
 
     def shown(self) -> dict[str, Any]:
-        """The call as JSON; a file's content as the file's name."""
+        """The call as JSON, with the name of a file in place of its content."""
         parameters = json.loads(json.dumps(self.parameters, default=str))
         return {"service": self.service, "operation": self.operation, "parameters": parameters}
 
 
 class Reader(Protocol):
-    """Says what is there."""
+    """Read access to an account."""
 
     def find(self, call: Call) -> Any | None:
-        """The reply, or None if what the call is about does not exist."""
+        """The reply; None if the subject of the call does not exist."""
 
     def pages(self, call: Call, key: str) -> Iterator[Any]:
-        """The items under `key` on every page of a list."""
+        """Items under `key` on all pages of a list."""
 
 
 class Nothing:
-    """An account with nothing in it."""
+    """An empty account."""
 
     def find(self, call: Call) -> None:  # noqa: ARG002 (a Reader's)
         return None
@@ -80,10 +81,10 @@ class Nothing:
 
 
 class Aws:
-    """A session with AWS: credentials come from where boto3 looks for them, so does the region.
+    """A session with AWS; boto3 finds credentials and region.
 
-    `runtime_url` is the address of a server that takes the place of SageMaker's own for
-    invocations; it is sent no signature, and needs no credentials.
+    `runtime_url` is the address of a server that replaces SageMaker's for invocations; calls to it
+    are not signed and need no credentials.
     """
 
     def __init__(
@@ -103,11 +104,11 @@ class Aws:
 
     @property
     def has_credentials(self) -> bool:
-        """Whether boto3 finds any, valid or not."""
+        """Whether boto3 finds credentials, valid or not."""
         return self._session.get_credentials() is not None
 
     def call(self, call: Call) -> Any:
-        """The reply. Raises DeploymentFailed with what AWS said, and what to do."""
+        """The reply. Raises DeploymentFailed with the message of AWS, and advice."""
         import botocore
         import botocore.exceptions
 
@@ -151,7 +152,7 @@ class Aws:
         return self._clients[service]
 
     def _runtime(self, service: str) -> Any:
-        """A client for invocations, which keeps what a server of this project says whole."""
+        """A client for invocations that keeps the error body of a server of this project."""
         import botocore
         from botocore.config import Config
 
@@ -175,11 +176,11 @@ class Aws:
 
 
 class _Missing(DeploymentFailed):
-    """What a call is about is not there."""
+    """The subject of a call does not exist."""
 
 
 def _said(response: Mapping[str, Any]) -> str:
-    """What a refusal says: the container's own words, if it is the container's."""
+    """The message of an error; the container's own, if there is one."""
     error = response.get("Error", {})
     try:
         ours = json.loads(response["OriginalMessage"])["error"]

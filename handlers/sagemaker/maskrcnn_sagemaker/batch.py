@@ -12,16 +12,16 @@ from maskrcnn_server.errors import DeploymentFailed
 
 
 def calls(batch: Batch) -> list[Call]:
-    """What a job takes; the last one when it has ended."""
+    """Calls for a job; the last is made when the job has ended."""
     return [batch.create_model(), batch.create_job(), batch.delete_model()]
 
 
 def transform(
     aws: Aws, batch: Batch, planned: Sequence[Call], say: Say, pause: Pause = time.sleep
 ) -> None:
-    """Make the planned calls, the last of them when the job has ended.
+    """Make the planned calls, the last one when the job has ended.
 
-    Raises DeploymentFailed with SageMaker's reason and the container's last lines.
+    Raises DeploymentFailed with SageMaker's reason and the container's last log lines.
     """
     *before, start, removal = planned
     for call in before:

@@ -1,4 +1,4 @@
-"""What is to be deployed, and the calls that make it so."""
+"""Descriptions of deployments, and the calls that create them."""
 
 import hashlib
 import json
@@ -15,20 +15,21 @@ from maskrcnn_server.store.addresses import Address, address
 from maskrcnn_server.store.downloads import sha256
 
 TAG = "maskrcnn-server"
-"""What everything that is made here is tagged with; the value is the endpoint's name."""
+"""Tag on everything that is created here; its value is the endpoint's name."""
 BATCH_PAYLOAD_MB = 20
-"""What the server takes by default; SageMaker allows 100 MB for all requests at a time."""
+"""Payload limit in MiB: the server's default. SageMaker allows 100 MB for all concurrent requests
+together."""
 FAILURES = "failures"
-"""The prefix, below an asynchronous endpoint's answers, that the errors are put under."""
+"""Prefix for errors, below the output of an asynchronous endpoint."""
 HASHED = 10
-"""Hexadecimal digits of a content's hash that a name ends with."""
+"""Number of hexadecimal digits of the content hash at the end of a name."""
 MADE_HERE = re.compile(rf"-[0-9a-f]{{{HASHED}}}")
-"""What comes behind the endpoint's name in the names of models and configurations."""
+"""Suffix of names of models and configurations after the endpoint's name."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Instances:
-    """Machines that are there all the time, `scaling` aside."""
+    """Instances that run all the time, apart from `scaling`."""
 
     instance_type: str
     count: int = 1
@@ -38,7 +39,7 @@ class Instances:
 
 @dataclass(frozen=True, kw_only=True)
 class Serverless:
-    """Machines that are there when a request is."""
+    """Serverless hosting: machines run only while there are requests."""
 
     memory_mb: int
     max_concurrency: int
@@ -46,7 +47,7 @@ class Serverless:
 
 @dataclass(frozen=True, kw_only=True)
 class Asynchronous:
-    """Instances that take requests from S3, and put the answers there."""
+    """Instances that read requests from S3 and write replies to it."""
 
     instances: Instances
     output: Address
@@ -59,22 +60,22 @@ Hosting: TypeAlias = Instances | Serverless | Asynchronous
 
 @dataclass(frozen=True, kw_only=True)
 class Container:
-    """A model in an image: what SageMaker calls a model."""
+    """A model in a container image; SageMaker calls it a model."""
 
     owner: str
-    """The endpoint's name."""
+    """Name of the endpoint."""
     image: str
     model_data: str
     role: str
     environment: Mapping[str, str] = field(default_factory=dict)
     revision: str = ""
-    """Anything; another one makes another model of the same image and address."""
+    """Any text; a new one creates a new model with the same image and address."""
     multi_model: bool = False
-    """Whether `model_data` is a prefix, with an archive for each model below it."""
+    """Whether `model_data` is a prefix with one archive per model."""
 
     @property
     def name(self) -> str:
-        """The model's name, which changes when anything about it does."""
+        """Name of the model; it changes with every property."""
         return f"{self.owner}-{_hash([self._content(), self.revision])}"
 
     def create(self, name: str) -> Call:
@@ -94,7 +95,7 @@ class Container:
 
 @dataclass(frozen=True, kw_only=True)
 class Deployment:
-    """An endpoint as it shall be."""
+    """The desired state of an endpoint."""
 
     name: str
     container: Container
@@ -102,22 +103,22 @@ class Deployment:
 
     @property
     def model_name(self) -> str:
-        """The model's name, which ends with a hash of what it is."""
+        """Name of the model; it ends with a hash of its properties."""
         return self.container.name
 
     @property
     def config_name(self) -> str:
-        """The endpoint configuration's, likewise."""
+        """Name of the endpoint configuration; it ends with a hash of its properties."""
         return f"{self.name}-{_hash(self._config())}"
 
     @property
     def scaling(self) -> Scaling | None:
-        """How the endpoint scales, if it does."""
+        """Scaling of the endpoint; None: none."""
         return self.hosting.scaling if isinstance(self.hosting, Instances) else None
 
     @property
     def instance_type(self) -> str | None:
-        """Of its machines; None where it has none of its own."""
+        """Instance type; None for serverless."""
         hosting = self.hosting
         if isinstance(hosting, Asynchronous):
             hosting = hosting.instances
@@ -139,12 +140,13 @@ class Deployment:
         return Call("sagemaker", "CreateEndpoint", {**names, "Tags": tags(self.name)})
 
     def update_endpoint(self, retain: bool) -> Call:
-        """UpdateEndpoint; `retain` keeps as many instances as scaling has got to."""
+        """UpdateEndpoint; `retain` keeps the current number of instances of an endpoint that
+        scales."""
         names = {"EndpointName": self.name, "EndpointConfigName": self.config_name}
         return Call("sagemaker", "UpdateEndpoint", {**names, "RetainAllVariantProperties": retain})
 
     def _config(self) -> dict[str, Any]:
-        """The endpoint configuration but for its name."""
+        """The endpoint configuration without its name."""
         variant: dict[str, Any] = {"VariantName": VARIANT, "ModelName": self.model_name}
         hosting = self.hosting
         if isinstance(hosting, Serverless):
@@ -184,7 +186,7 @@ class Batch:
     count: int
 
     def create_model(self) -> Call:
-        """CreateModel, of a model that is called as the job is."""
+        """CreateModel; the model has the name of the job."""
         return self.container.create(self.job)
 
     def delete_model(self) -> Call:
@@ -220,9 +222,9 @@ class Batch:
 
 
 def stored(model: str, upload_to: str | None) -> tuple[Address, Call | None]:
-    """Where a model is in S3 and, if it is a file on this machine, the call that puts it there.
+    """Address of a model in S3 and, for a local file, the call that uploads it.
 
-    Then its key has its content's hash in it. Raises InvalidSetting.
+    The key of an upload contains a hash of the content. Raises InvalidSetting.
     """
     if model.startswith("s3://"):
         return address(model), None
@@ -238,7 +240,7 @@ def stored(model: str, upload_to: str | None) -> tuple[Address, Call | None]:
 
 
 def tags(name: str) -> list[dict[str, str]]:
-    """The tags of what belongs to an endpoint."""
+    """Tags for resources of an endpoint."""
     return [{"Key": TAG, "Value": name}]
 
 

@@ -1,6 +1,6 @@
-"""Endpoints: planned, made, looked at, removed.
+"""Endpoints: planned, created, described, removed.
 
-What is to be done is planned first, by looking at what is there; a plan is the calls themselves.
+A plan is a list of calls that is made by comparing the desired with the current state.
 """
 
 import time
@@ -19,7 +19,7 @@ POLL_S = 10
 PENDING = frozenset({"Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting"})
 
 Say: TypeAlias = Callable[[str], None]
-"""Called with what is being done, or what an endpoint is doing now."""
+"""Function that is told each action and each state of the endpoint."""
 Pause: TypeAlias = Callable[[float], None]
 
 sagemaker = partial(Call, "sagemaker")
@@ -27,24 +27,24 @@ sagemaker = partial(Call, "sagemaker")
 
 @dataclass(frozen=True, kw_only=True)
 class Status:
-    """An endpoint as it is."""
+    """Current state of an endpoint."""
 
     state: str
-    """As SageMaker calls it, such as InService."""
+    """SageMaker's status, such as InService."""
     hosting: str
     image: str
     model_data: str
     variables: Sequence[str]
-    """The names of the container's environment variables."""
+    """Names of the container's environment variables."""
     failure: str | None
     log: Sequence[str]
-    """The container's last lines, where it failed."""
+    """Last log lines of a container that failed."""
 
 
 def plan(aws: Reader, wanted: Deployment) -> list[Call]:
-    """The calls that make the endpoint what it shall be; none if it is so already.
+    """Calls that bring the endpoint to the desired state; empty if it is there already.
 
-    Raises DeploymentFailed if it is somebody else's.
+    Raises DeploymentFailed if somebody else created it.
     """
     endpoint, scales = aws.find(_describe(wanted.name)), scaling.current(aws, wanted.name)
     calls: list[Call] = []
@@ -73,9 +73,9 @@ def plan(aws: Reader, wanted: Deployment) -> list[Call]:
 
 
 def removal(aws: Reader, name: str) -> list[Call]:
-    """The calls that remove an endpoint and what was made for it; none if nothing is there.
+    """Calls that remove an endpoint and everything created for it; empty if there is nothing.
 
-    Raises DeploymentFailed if it is somebody else's.
+    Raises DeploymentFailed if somebody else created it.
     """
     endpoint = aws.find(_describe(name))
     calls: list[Call] = []
@@ -88,10 +88,10 @@ def removal(aws: Reader, name: str) -> list[Call]:
 def perform(
     aws: Aws, name: str, calls: Sequence[Call], say: Say, pause: Pause = time.sleep
 ) -> None:
-    """Make the calls of a plan, and wait for the endpoint after each that changes it.
+    """Make the calls of a plan, and wait for the endpoint after each call that changes it.
 
-    Raises DeploymentFailed with SageMaker's reason and the container's last lines. What was made
-    until then stays: the next plan goes on from there.
+    Raises DeploymentFailed with SageMaker's reason and the container's last log lines. What was
+    created stays, and the next plan continues from there.
     """
     for call in calls:
         say(call.title)
@@ -106,7 +106,7 @@ def perform(
 
 
 def settled(aws: Aws, name: str, say: Say, pause: Pause = time.sleep) -> Any | None:
-    """The endpoint when nothing is being done to it any more; None if there is none."""
+    """The endpoint, once no change is in progress; None if it does not exist."""
     seen = None
     while True:
         endpoint = aws.find(_describe(name))
@@ -120,7 +120,7 @@ def settled(aws: Aws, name: str, say: Say, pause: Pause = time.sleep) -> Any | N
 
 
 def configuration(aws: Aws, name: str) -> tuple[Any, Any] | None:
-    """An endpoint and its configuration; None if there is no such endpoint."""
+    """An endpoint and its configuration; None if it does not exist."""
     endpoint = aws.find(_describe(name))
     if endpoint is None:
         return None
@@ -130,7 +130,7 @@ def configuration(aws: Aws, name: str) -> tuple[Any, Any] | None:
 
 
 def status(aws: Aws, name: str) -> Status | None:
-    """The endpoint as it is; None if there is none."""
+    """Current state of the endpoint; None if it does not exist."""
     found = configuration(aws, name)
     if found is None:
         return None
@@ -165,7 +165,7 @@ def _serves_other(endpoint: Any, config_name: str) -> bool:
 
 
 def _missing(aws: Reader, wanted: Deployment) -> Iterator[Call]:
-    """The model and the configuration, where they are not there yet."""
+    """Calls that create model and configuration where they are missing."""
     if aws.find(sagemaker("DescribeModel", {"ModelName": wanted.model_name})) is None:
         yield wanted.create_model()
     named = {"EndpointConfigName": wanted.config_name}
@@ -174,9 +174,9 @@ def _missing(aws: Reader, wanted: Deployment) -> Iterator[Call]:
 
 
 def _check(aws: Aws, name: str, endpoint: Any | None, config_name: str) -> None:
-    """Raise DeploymentFailed unless the endpoint serves what it shall.
+    """Raise DeploymentFailed unless the endpoint serves the desired configuration.
 
-    An update that failed leaves it in service with the configuration from before.
+    A failed update leaves it in service with the previous one.
     """
     endpoint = endpoint or {"EndpointStatus": "gone", "EndpointConfigName": config_name}
     if not _serves_other(endpoint, config_name):
@@ -189,7 +189,7 @@ def _check(aws: Aws, name: str, endpoint: Any | None, config_name: str) -> None:
 
 
 def _refuse_foreign(aws: Reader, endpoint: Any) -> None:
-    """Raise DeploymentFailed for an endpoint that somebody else made."""
+    """Raise DeploymentFailed for an endpoint that somebody else created."""
     if not _tagged(aws, endpoint["EndpointArn"], endpoint["EndpointName"]):
         raise DeploymentFailed(
             f"endpoint {endpoint['EndpointName']} was not made by `deploy` (it has no tag {TAG}): "
@@ -203,7 +203,7 @@ def _tagged(aws: Reader, arn: str, name: str) -> bool:
 
 
 def _made_here(aws: Reader, name: str) -> Iterator[tuple[str, str]]:
-    """The configurations and models of an endpoint, configurations first."""
+    """Configurations and models of an endpoint, configurations first."""
     for kind in ("EndpointConfig", "Model"):
         call = sagemaker(f"List{kind}s", {"NameContains": f"{name}-"})
         for item in list(aws.pages(call, f"{kind}s")):
@@ -214,14 +214,14 @@ def _made_here(aws: Reader, name: str) -> Iterator[tuple[str, str]]:
 
 
 def _type_now(aws: Reader, endpoint: Any) -> str | None:
-    """Of the endpoint's instances, if it has any."""
+    """Current instance type of the endpoint; None: none."""
     named = {"EndpointConfigName": endpoint["EndpointConfigName"]}
     config = aws.find(sagemaker("DescribeEndpointConfig", named))
     return config and config["ProductionVariants"][0].get("InstanceType")
 
 
 def _hosting(config: Any, endpoint: Any) -> str:
-    """In words, what the endpoint runs on."""
+    """Description of the hosting of an endpoint."""
     variant = config["ProductionVariants"][0]
     now = (endpoint.get("ProductionVariants") or [{}])[0]
     if serverless := variant.get("ServerlessConfig"):

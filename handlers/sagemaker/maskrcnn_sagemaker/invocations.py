@@ -1,4 +1,4 @@
-"""Asking an endpoint, in either of SageMaker's ways."""
+"""Invokes an endpoint, in either of SageMaker's ways."""
 
 import hashlib
 import json
@@ -7,38 +7,38 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from maskrcnn_handlers.formats.sagemaker import Annotation
+from maskrcnn_handlers.formats.reading import annotations
 from maskrcnn_sagemaker.aws import RUNTIME, Aws, Call
 from maskrcnn_sagemaker.endpoints import Pause, configuration
 from maskrcnn_sagemaker.objects import content
-from maskrcnn_server.errors import DeploymentFailed
+from maskrcnn_server.errors import DeploymentFailed, RequestError
 from maskrcnn_server.store.addresses import Address, address
 
 CONTENT_TYPE = "application/x-image"
 REQUESTS = "requests"
-"""The prefix, below an asynchronous endpoint's answers, that questions are put under."""
+"""Prefix of requests, below that of an asynchronous endpoint's results."""
 ASYNC_POLL_S = 1
 
 
 @dataclass(frozen=True, kw_only=True)
-class Question:
+class Invocation:
     """An image file, and the options of the request."""
 
     endpoint: str
     image: bytes
     options: str = ""
-    """As in the header X-Amzn-SageMaker-Custom-Attributes."""
+    """Value of the header X-Amzn-SageMaker-Custom-Attributes."""
     target_model: str | None = None
-    """Of a multi-model endpoint: the archive below its prefix."""
+    """Archive below the prefix of a multi-model endpoint."""
 
     def parameters(self) -> dict[str, str]:
-        """What every kind of invocation is told."""
+        """The parameters of either kind of invocation."""
         named = {"EndpointName": self.endpoint, "ContentType": CONTENT_TYPE}
         return {**named, "Accept": "application/json", "CustomAttributes": self.options}
 
 
 def output_of(aws: Aws, endpoint: str) -> Address | None:
-    """Where an asynchronous endpoint puts its answers; None if it is of another kind.
+    """Where an asynchronous endpoint puts its results; None if it is of another kind.
 
     Raises DeploymentFailed if there is no such endpoint.
     """
@@ -50,50 +50,53 @@ def output_of(aws: Aws, endpoint: str) -> Address | None:
     return None if output is None else address(output["S3OutputPath"])
 
 
-def ask(aws: Aws, question: Question) -> list[Annotation]:
-    """The annotations of a picture. Raises DeploymentFailed, with what the container said."""
-    target = {"TargetModel": question.target_model} if question.target_model else {}
-    parameters = {**question.parameters(), **target, "Body": question.image}
+def invoke(aws: Aws, invocation: Invocation) -> Any:
+    """The reply, in the format `sagemaker`.
+
+    Raises DeploymentFailed with what the container said.
+    """
+    target = {"TargetModel": invocation.target_model} if invocation.target_model else {}
+    parameters = {**invocation.parameters(), **target, "Body": invocation.image}
     reply = aws.call(Call(RUNTIME, "InvokeEndpoint", parameters))
-    return _annotations(reply["Body"].read())
+    return _reply(reply["Body"].read())
 
 
-def ask_later(
+def invoke_async(
     aws: Aws,
-    question: Question,
+    invocation: Invocation,
     output: Address,
     timeout_s: float,
     pause: Pause = time.sleep,
     clock: Callable[[], float] = time.monotonic,
-) -> list[Annotation]:
-    """The annotations of a picture that goes, as the answer comes, by way of S3.
+) -> Any:
+    """The reply, which comes by way of S3 as the image goes.
 
-    Raises DeploymentFailed with what the container said, or if there is no answer in time.
+    Raises DeploymentFailed with what the container said, or if there is no reply in time.
     """
-    digest = hashlib.sha256(question.image).hexdigest()[:16]
+    digest = hashlib.sha256(invocation.image).hexdigest()[:16]
     place = Address(output.bucket, f"{output.below(REQUESTS)}/{digest}")
-    put = {"Bucket": place.bucket, "Key": place.key, "Body": question.image}
+    put = {"Bucket": place.bucket, "Key": place.key, "Body": invocation.image}
     aws.call(Call("s3", "PutObject", put))
-    parameters = {**question.parameters(), "InputLocation": str(place)}
+    parameters = {**invocation.parameters(), "InputLocation": str(place)}
     accepted = aws.call(Call(RUNTIME, "InvokeEndpointAsync", parameters))
     deadline = clock() + timeout_s
     while clock() < deadline:
-        if (answer := content(aws, address(accepted["OutputLocation"]))) is not None:
-            return _annotations(answer)
+        if (body := content(aws, address(accepted["OutputLocation"]))) is not None:
+            return _reply(body)
         where = accepted.get("FailureLocation")
         if where and (failure := content(aws, address(where))) is not None:
             raise DeploymentFailed(f"the container failed: {failure.decode(errors='replace')}")
         pause(ASYNC_POLL_S)
     raise DeploymentFailed(
-        f"no answer after {timeout_s:g} s; when there is one, it is {accepted['OutputLocation']}"
+        f"no reply after {timeout_s:g} s; when there is one, it is {accepted['OutputLocation']}"
     )
 
 
-def _annotations(answer: bytes) -> list[Annotation]:
+def _reply(body: bytes) -> Any:
     try:
-        document: Any = json.loads(answer)
-        annotations: list[Annotation] = document["annotations"]
-    except (ValueError, KeyError, TypeError):
-        start = answer[:80].decode(errors="replace")
-        raise DeploymentFailed(f"the answer is none of this server's: {start}") from None
-    return annotations
+        reply = json.loads(body)
+        annotations(reply)
+    except (ValueError, RequestError):
+        start = body[:80].decode(errors="replace")
+        raise DeploymentFailed(f"the reply is not one of this server's: {start}") from None
+    return reply

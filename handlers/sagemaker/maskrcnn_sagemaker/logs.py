@@ -1,4 +1,4 @@
-"""What containers said, from CloudWatch."""
+"""Logs of containers, from CloudWatch."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,9 +12,9 @@ LINES = 20
 
 
 def last_lines(aws: Aws, group: str, prefix: str | None = None) -> Sequence[str]:
-    """The last lines of the group's newest stream, of those that begin with `prefix`.
+    """Last lines of the group's newest stream whose name begins with `prefix`.
 
-    Nothing where there is no log, or it may not be read: this is asked when something else failed.
+    Empty if there is no log or no permission: it is read after something else failed.
     """
     asked: dict[str, Any] = {"logGroupName": group}
     if prefix is None:
@@ -40,7 +40,7 @@ def last_lines(aws: Aws, group: str, prefix: str | None = None) -> Sequence[str]
 
 
 def with_log(message: str, lines: Sequence[str]) -> str:
-    """The message, and what the container said last."""
+    """The message, followed by the container's last log lines."""
     if not lines:
         return message
     return "\n".join([f"{message}; the container's log ends with:", *lines])

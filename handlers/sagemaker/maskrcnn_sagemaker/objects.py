@@ -1,7 +1,7 @@
-"""What is in S3.
+"""Objects in S3.
 
-Objects are looked for in lists: who may only list below a prefix is told there that one is missing,
-but is refused (403) when asking for it.
+Objects are looked up in lists: with permission to list only below a prefix, a missing object is
+reported as missing, while a direct request is refused (403).
 """
 
 from maskrcnn_sagemaker.aws import Aws, Call, Reader
@@ -9,7 +9,7 @@ from maskrcnn_server.store.addresses import Address
 
 
 def etag(aws: Reader, place: Address) -> str | None:
-    """What changes when the object does; None if there is none."""
+    """ETag of an object; None if it does not exist."""
     asked = {"Bucket": place.bucket, "Prefix": place.key, "MaxKeys": 1}
     listed = aws.find(Call("s3", "ListObjectsV2", asked)) or {}
     tags = {item["Key"]: str(item["ETag"]) for item in listed.get("Contents", [])}
@@ -17,7 +17,7 @@ def etag(aws: Reader, place: Address) -> str | None:
 
 
 def content(aws: Aws, place: Address) -> bytes | None:
-    """The object's bytes; None if there is none."""
+    """Bytes of an object; None if it does not exist."""
     if etag(aws, place) is None:
         return None
     found = aws.call(Call("s3", "GetObject", {"Bucket": place.bucket, "Key": place.key}))

@@ -1,9 +1,9 @@
-"""Names that AWS gives to things: images, roles, addresses in S3, ARNs."""
+"""Names in AWS: images, roles, ARNs."""
 
 import re
 from dataclasses import dataclass
 
-from maskrcnn_client.transports import ENDPOINT_NAME
+from maskrcnn_handlers.bulk.targets import ENDPOINT_NAME
 from maskrcnn_server.errors import InvalidSetting
 
 IMAGE = re.compile(
@@ -11,10 +11,11 @@ IMAGE = re.compile(
     r"(?P<repository>[a-z0-9._/-]+)(?:[:@].+)?"
 )
 ROLE = re.compile(r"arn:(?P<partition>aws[a-z-]*):iam::(?P<account>\d{12}):role/.+")
-LONGEST_NAME = 46
-"""SageMaker's 63 characters, less what models and jobs have behind the endpoint's name."""
+MAX_NAME = 46
+"""Maximum length of an endpoint's name: SageMaker's 63 characters, less the suffix of models and
+jobs."""
 PARTITIONS = {"cn-": "aws-cn", "us-gov-": "aws-us-gov"}
-"""By the beginning of a region's name; every other region is in `aws`."""
+"""Partitions by the beginning of the region's name; all other regions are in `aws`."""
 
 
 @dataclass(frozen=True)
@@ -29,33 +30,32 @@ class EcrImage:
 
 @dataclass(frozen=True)
 class Account:
-    """Where things are made, and how their ARNs begin."""
+    """Partition, region and account."""
 
     partition: str
     region: str
     account: str
 
     def arn(self, service: str, resource: str) -> str:
-        """The ARN of a thing of this account and region."""
+        """ARN of a resource of this account and region."""
         return f"arn:{self.partition}:{service}:{self.region}:{self.account}:{resource}"
 
     def bucket(self, bucket: str) -> str:
-        """The ARN of a bucket."""
+        """ARN of a bucket."""
         return f"arn:{self.partition}:s3:::{bucket}"
 
 
 def endpoint_name(name: str) -> str:
     """The name, if SageMaker allows it. Raises InvalidSetting."""
-    if len(name) > LONGEST_NAME or not ENDPOINT_NAME.fullmatch(name):
+    if len(name) > MAX_NAME or not ENDPOINT_NAME.fullmatch(name):
         raise InvalidSetting(
-            f"{name!r}: a name has up to {LONGEST_NAME} letters, digits and single hyphens "
-            "between them"
+            f"{name!r}: a name has up to {MAX_NAME} letters, digits and single hyphens between them"
         )
     return name
 
 
 def image(uri: str) -> EcrImage:
-    """An image's URI, taken apart. Raises InvalidSetting."""
+    """Parts of the URI of an image. Raises InvalidSetting."""
     match = IMAGE.fullmatch(uri)
     if match is None:
         raise InvalidSetting(
@@ -66,7 +66,7 @@ def image(uri: str) -> EcrImage:
 
 
 def account(role: str, region: str) -> Account:
-    """The account of a role, in a region. Raises InvalidSetting."""
+    """Account of a role, in a region. Raises InvalidSetting."""
     match = ROLE.fullmatch(role)
     if match is None:
         raise InvalidSetting(f"{role}: not a role's ARN, such as arn:aws:iam::123456789012:role/x")

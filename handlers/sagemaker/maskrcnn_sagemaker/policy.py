@@ -1,7 +1,7 @@
-"""The least that IAM has to allow, for the container and for who deploys it.
+"""Minimum IAM policies for the container and for its deployer.
 
-Actions and what they apply to are those of AWS's Service Authorization Reference. Where a resource
-is `*`, IAM knows no resource for the action.
+Actions and resources follow AWS's Service Authorization Reference. Where a resource is `*`, IAM has
+no resource for the action.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,18 +21,18 @@ SCALING = "sagemaker.application-autoscaling.amazonaws.com"
 
 @dataclass(frozen=True, kw_only=True)
 class Rights:
-    """Who needs rights to what."""
+    """A deployment that needs permissions."""
 
     account: Account
     name: str
     role: str
     image: EcrImage
     model: Address
-    """The prefix that models are below, or a model's own key."""
+    """Prefix of the models, or key of the model."""
     wanted: Deployment | Batch
 
     def document(self) -> dict[str, Any]:
-        """The role's trust and policy, and the deployer's policy, as IAM takes them."""
+        """The role's trust and policy, and the deployer's policy, in IAM's form."""
         trust = {
             "Effect": "Allow",
             "Principal": {"Service": "sagemaker.amazonaws.com"},
@@ -135,7 +135,8 @@ class Rights:
         return statements + self._scaling(endpoint)
 
     def _scaling(self, endpoint: str) -> list[dict[str, Any]]:
-        """`deploy` asks whether the endpoint scales; the rest is needed if it does, or shall."""
+        """`deploy` reads the scaling of the endpoint; the rest is needed if it scales before or
+        after."""
         service = "application-autoscaling"
         statements = [
             _allow(
@@ -201,7 +202,7 @@ class Rights:
 
 
 def _below(where: Address) -> str:
-    """What is at an address or below it."""
+    """Resource pattern for an address and everything below it."""
     if not where.key or where.key.endswith((".tar.gz", "/")):
         return where.key if where.key.endswith(".tar.gz") else f"{where.key}*"
     return f"{where.key}/*"

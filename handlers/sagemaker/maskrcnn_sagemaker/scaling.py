@@ -7,7 +7,7 @@ from typing import Any
 from maskrcnn_sagemaker.aws import Call, Reader
 
 VARIANT = "AllTraffic"
-"""The name of the one production variant that an endpoint has here."""
+"""Name of the only production variant of an endpoint."""
 POLICY = "invocations-per-instance"
 METRIC = "SageMakerVariantInvocationsPerInstance"
 
@@ -16,7 +16,7 @@ autoscaling = partial(Call, "application-autoscaling")
 
 @dataclass(frozen=True, kw_only=True)
 class Scaling:
-    """Target tracking: as many instances as this many invocations a minute each need."""
+    """Target tracking: enough instances for this many invocations per minute each."""
 
     min_instances: int
     max_instances: int
@@ -24,7 +24,7 @@ class Scaling:
 
 
 def begin(endpoint: str, scaling: Scaling) -> list[Call]:
-    """RegisterScalableTarget and PutScalingPolicy, which also change what is there."""
+    """RegisterScalableTarget and PutScalingPolicy; they also change existing ones."""
     target = _target(endpoint)
     limits = {"MinCapacity": scaling.min_instances, "MaxCapacity": scaling.max_instances}
     policy = {
@@ -42,14 +42,14 @@ def begin(endpoint: str, scaling: Scaling) -> list[Call]:
 
 
 def end(aws: Reader, endpoint: str) -> list[Call]:
-    """DeregisterScalableTarget, which also removes the policy; nothing if it does not scale."""
+    """DeregisterScalableTarget, which also removes the policy; empty if it does not scale."""
     if _registered(aws, endpoint) is None:
         return []
     return [autoscaling("DeregisterScalableTarget", _target(endpoint))]
 
 
 def current(aws: Reader, endpoint: str) -> Scaling | None:
-    """How the endpoint scales, if it does."""
+    """Current scaling of the endpoint; None: none."""
     target = _registered(aws, endpoint)
     if target is None:
         return None
@@ -72,7 +72,7 @@ def _registered(aws: Reader, endpoint: str) -> Any | None:
 
 
 def _target(endpoint: str) -> dict[str, str]:
-    """What Application Auto Scaling calls the endpoint's instances."""
+    """Application Auto Scaling's id for the instances of the endpoint."""
     return {
         "ServiceNamespace": "sagemaker",
         "ResourceId": f"endpoint/{endpoint}/variant/{VARIANT}",

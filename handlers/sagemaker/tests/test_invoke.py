@@ -21,7 +21,7 @@ from typer.testing import CliRunner, Result
 from maskrcnn_handlers.cli.main import program
 from maskrcnn_handlers.http.child import served
 from maskrcnn_sagemaker.aws import Aws
-from maskrcnn_sagemaker.invocations import Question, ask_later
+from maskrcnn_sagemaker.invocations import Invocation, invoke_async
 from maskrcnn_server.errors import DeploymentFailed
 from maskrcnn_server.plugins import Plugins
 from maskrcnn_server.store.addresses import Address
@@ -158,9 +158,9 @@ def test_a_failure_of_an_asynchronous_endpoint_is_shown(aws: str) -> None:
 def test_waiting_for_an_answer_ends(aws: str, monkeypatch: pytest.MonkeyPatch) -> None:
     will_answer(aws, data="{}")
     monkeypatch.setattr(Aws, "find", lambda *_: None)
-    question = Question(endpoint="demo", image=b"any")
+    invocation = Invocation(endpoint="demo", image=b"any")
     times = iter(range(10))
-    with pytest.raises(DeploymentFailed, match="no answer after 3 s; when there is one, it is s3:"):
-        ask_later(
-            Aws(None), question, Address("models", "a"), 3, lambda _: None, lambda: next(times)
+    with pytest.raises(DeploymentFailed, match="no reply after 3 s; when there is one, it is s3:"):
+        invoke_async(
+            Aws(None), invocation, Address("models", "a"), 3, lambda _: None, lambda: next(times)
         )

@@ -1,4 +1,4 @@
-"""A certificate: what two engines computed of the same pictures, with names and numbers."""
+"""Certificate of the agreement of two engines on the same images."""
 
 import html
 import json
@@ -10,9 +10,10 @@ from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from maskrcnn_handlers.formats import pictures
+from maskrcnn_handlers.formats.drawing import overlay
 from maskrcnn_server.backend import Image, ModelMetadata
 from maskrcnn_server.detections import Detections
+from maskrcnn_study.page import STYLE, thumbnail
 from maskrcnn_study.verification import Finding, first_difference
 
 PACKAGES = (
@@ -24,42 +25,29 @@ PACKAGES = (
 )
 LEFT_OUT = ("checkout",)
 """Facts that are of this machine."""
-WIDTH = 480
-"""Pixels of the pictures in the page."""
-STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
-table { border-collapse: collapse; margin: 0.5rem 0 1.5rem; }
-td, th { border-bottom: 1px solid #8884; padding: 0.2rem 0.8rem 0.2rem 0; text-align: left;
-  vertical-align: top; }
-.same { color: #137333; } .differs { color: #b3261e; font-weight: 600; }
-figure { display: inline-block; width: calc(50% - 1rem); margin: 0 0.8rem 1rem 0; }
-figure img { width: 100%; } pre { white-space: pre-wrap; overflow-wrap: anywhere; }
-@media (prefers-color-scheme: dark) { body { background: #161616; color: #ddd; }
-  .same { color: #81c995; } .differs { color: #f2b8b5; } }
-"""
 
 
 @dataclass(frozen=True)
 class Pictured:
-    """One picture, what the original code found in it, and how ours compares."""
+    """One image, the original code's detections, and their comparison with ours."""
 
     name: str
     digest: str
     image: Image
     findings: Sequence[Finding]
     noise: Sequence[Finding]
-    """How the original compares with itself, run once more with other threads."""
+    """Comparison of the original with itself, run again with other threads."""
     found: Detections
     original: Detections
 
 
 @dataclass(frozen=True)
 class Certificate:
-    """Everything that was compared."""
+    """A comparison of all images."""
 
     model: str
     weights: Mapping[str, str]
-    """SHA-256 of each file."""
+    """SHA-256 of each file of the weights."""
     ours: ModelMetadata
     original: ModelMetadata
     judged: str
@@ -68,7 +56,7 @@ class Certificate:
 
     @property
     def verdict(self) -> str:
-        """In a sentence."""
+        """The result as a sentence."""
         count = len(self.pictured)
         where = {p.name: f.stage for p in self.pictured if (f := first_difference(p.findings))}
         if not where:
@@ -83,7 +71,7 @@ class Certificate:
         return all(first_difference(p.findings) is None for p in self.pictured)
 
     def content(self) -> dict[str, object]:
-        """As JSON."""
+        """The certificate as JSON values."""
         return {
             "verdict": self.verdict,
             "same": self.is_same,
@@ -134,12 +122,11 @@ class Certificate:
         return "\n".join(parts)
 
     def _drawn(self, picture: Pictured, found: Detections) -> str:
-        drawn = pictures.overlay(picture.image, found, self.original.categories)
-        return pictures.thumbnail(drawn, WIDTH)
+        return thumbnail(overlay(picture.image, found, self.original.categories))
 
 
 def figures(finding: Finding) -> str:
-    """A finding's numbers in a line."""
+    """Numbers of a finding in one line."""
     return ", ".join(f"{name} {_number(value)}" for name, value in finding.figures.items())
 
 

@@ -1,4 +1,4 @@
-"""What another file or precision of a model changes in its detections."""
+"""Changes of a model's detections by another file or precision."""
 
 from rich.table import Table
 
@@ -7,11 +7,11 @@ from maskrcnn_server.backend import Image, Model, PredictOptions
 from maskrcnn_study.evaluation import CocoSet, average_precision
 
 SAME_PLACE = 2.0
-"""Pixels that a box may have moved and still be the same."""
+"""Maximum distance in pixels between boxes that count as equal."""
 
 
 def change_in_ap(original: Model, converted: Model, truth: CocoSet, max_pixels: int) -> Table:
-    """The average precision of both, and what changed."""
+    """Table of the average precision of both models, and the change."""
     table = Table("average precision", "original", "converted", "change")
     before, after = (average_precision(m, truth, max_pixels) for m in (original, converted))
     for kind, value in before.items():
@@ -20,7 +20,7 @@ def change_in_ap(original: Model, converted: Model, truth: CocoSet, max_pixels: 
 
 
 def agreement(original: Model, converted: Model, samples: list[Image]) -> str:
-    """In a sentence, how far both agree on these pictures."""
+    """Sentence about the agreement of both models on these images."""
     matched = found = 0
     scores, ious = [0.0], [1.0]
     for image in samples:

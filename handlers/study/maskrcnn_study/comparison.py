@@ -1,4 +1,4 @@
-"""What two models, or two servers, make of the same pictures."""
+"""Differences between what two models, or two servers, find in the same images."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -6,30 +6,30 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from maskrcnn_client import Answer
+from maskrcnn_handlers.bulk.predictors import ImageResult
 from maskrcnn_server.agreement import mask_ious
 
-LEAST_IOU = 0.5
-"""Of the boxes of two detections that are of the same thing."""
+MIN_IOU = 0.5
+"""Minimum IoU of the boxes of two detections that match."""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """How two answers to one picture differ."""
+    """How two results for one image differ."""
 
     pairs: list[tuple[int, int]]
-    """Of detections in both: the same category's name, and boxes that overlap."""
+    """Indices of detections in both, of one category's name, whose boxes overlap."""
     only_a: list[int]
     only_b: list[int]
     score_drifts: NDArray[np.float64]
-    """Of each pair, B's score less A's."""
+    """B's score less A's, of each pair."""
     box_ious: NDArray[np.float64]
     mask_ious: NDArray[np.float64]
-    """Empty if either has no masks."""
+    """IoU of the masks of each pair; empty if either result has no masks."""
 
     @property
     def disagreement(self) -> float:
-        """0: none. One for each detection that the other has not, less for those that differ."""
+        """0 for none; 1 for each detection that only one has, less for pairs that differ."""
         return (
             len(self.only_a)
             + len(self.only_b)
@@ -41,9 +41,9 @@ class Difference:
 
 @dataclass
 class Totals:
-    """Of all pictures that were compared."""
+    """Sums over all images that were compared."""
 
-    pictures: int = 0
+    images: int = 0
     matched: int = 0
     only_a: int = 0
     only_b: int = 0
@@ -52,8 +52,8 @@ class Totals:
     mask_ious: list[float] = field(default_factory=list)
 
     def add(self, difference: Difference) -> None:
-        """One more picture."""
-        self.pictures += 1
+        """Add an image."""
+        self.images += 1
         self.matched += len(difference.pairs)
         self.only_a += len(difference.only_a)
         self.only_b += len(difference.only_b)
@@ -63,15 +63,15 @@ class Totals:
 
     @property
     def agreement(self) -> float:
-        """The share of all detections that both have; 1 if there are none."""
+        """Share of all detections that both have; 1 if there are none."""
         total = self.matched + self.only_a + self.only_b
         return self.matched / total if total else 1.0
 
     def figures(self) -> dict[str, float]:
-        """Everything in numbers."""
+        """The totals as numbers."""
         drifts = np.abs(self.score_drifts)
         return {
-            "pictures": self.pictures,
+            "pictures": self.images,
             "matched": self.matched,
             "only A": self.only_a,
             "only B": self.only_b,
@@ -83,13 +83,13 @@ class Totals:
         }
 
 
-def difference(a: Answer, b: Answer, least_iou: float = LEAST_IOU) -> Difference:
+def difference(a: ImageResult, b: ImageResult, min_iou: float = MIN_IOU) -> Difference:
     """Match what overlaps most first, one to one."""
-    ious = box_ious(a.boxes, b.boxes)
+    ious = box_ious(a.detections.boxes, b.detections.boxes)
     ious[np.array(a.names)[:, None] != np.array(b.names)[None]] = 0
     remaining = ious.copy()
     pairs = []
-    while remaining.size and remaining.max() >= least_iou:
+    while remaining.size and remaining.max() >= min_iou:
         i, j = divmod(int(remaining.argmax()), remaining.shape[1])
         pairs.append((i, j))
         remaining[i, :] = remaining[:, j] = -1
@@ -99,7 +99,7 @@ def difference(a: Answer, b: Answer, least_iou: float = LEAST_IOU) -> Difference
         pairs=pairs,
         only_a=sorted(set(range(len(a))) - set(ours)),
         only_b=sorted(set(range(len(b))) - set(theirs)),
-        score_drifts=b.scores[theirs].astype(np.float64) - a.scores[ours],
+        score_drifts=b.detections.scores[theirs].astype(np.float64) - a.detections.scores[ours],
         box_ious=ious[ours, theirs],
         mask_ious=mask_ious(a.detections.masks, b.detections.masks, pairs),
     )
@@ -119,7 +119,7 @@ def box_ious(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float
 def _spread(
     name: str, values: Sequence[float] | NDArray[np.float64], worst: float
 ) -> dict[str, float]:
-    """Mean, what all but a twentieth are better than, and the worst (1: the largest)."""
+    """Mean, 95th percentile towards the worst, and the worst (1: the largest)."""
     if not len(values):
         return {}
     percentile, end = (95, np.max) if worst else (5, np.min)

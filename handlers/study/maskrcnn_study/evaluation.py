@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from maskrcnn_handlers.formats.coco_results import CocoResults
+from maskrcnn_handlers.formats.coco_results import CocoResult, coco_results
 from maskrcnn_handlers.request import images
 from maskrcnn_server.backend import Image, Model, PredictOptions
 from maskrcnn_server.errors import InvalidImage, InvalidSetting
@@ -19,32 +19,33 @@ from maskrcnn_server.formats import Prediction
 from maskrcnn_server.optional import required
 
 SCORE_THRESHOLD = 0.05
-"""Of the detections that are evaluated, as the frameworks' own evaluations have it."""
+"""Minimum score of the detections that are evaluated, as in the frameworks' own evaluations."""
 MAX_DETECTIONS = 100
-"""Of an image: COCO counts no more."""
+"""Maximum number of detections of an image; COCO ignores more."""
 NUMBERS = (
     *("AP", "AP50", "AP75", "APs", "APm", "APl"),
     *("AR1", "AR10", "AR100", "ARs", "ARm", "ARl"),
 )
-"""COCO's twelve, in its order: average precision and recall, of all, small, medium, large."""
+"""COCO's twelve numbers in its order: average precision and recall of all, small, medium and large
+objects."""
 KINDS = {"bbox": "boxes", "segm": "masks"}
 IOUS = {"IoU 0.50": 0, "IoU 0.75": 5}
-"""Of the curves that are drawn, by the index of their IoU among 0.50, 0.55 ... 0.95."""
+"""IoUs of the curves that are drawn, with their index among 0.50, 0.55 ... 0.95."""
 
 
 @dataclass(frozen=True)
 class CocoSet:
-    """Annotated pictures."""
+    """Annotated images."""
 
     annotations: Path
-    """In COCO's format."""
+    """File of the annotations in COCO's format."""
     paths: Mapping[int, Path]
-    """Of the pictures, by their ids."""
+    """Paths of the images, by id."""
     categories: Mapping[int, str]
-    """Their names."""
+    """Names of the categories, by id."""
 
     def pictures(self, max_pixels: int) -> Iterator[tuple[int, Image]]:
-        """Every picture, by its id. Raises InvalidImage for one that cannot be read."""
+        """Every image with its id. Raises InvalidImage for one that cannot be read."""
         for image_id, path in self.paths.items():
             try:
                 data = path.read_bytes()
@@ -55,20 +56,21 @@ class CocoSet:
 
 @dataclass(frozen=True)
 class Figures:
-    """How good the boxes, or the masks, are. -1 where there is nothing to find."""
+    """Quality of boxes or masks; -1 where nothing is annotated."""
 
     numbers: Mapping[str, float]
-    """COCO's twelve."""
+    """COCO's twelve numbers."""
     per_category: Mapping[str, float]
-    """AP by the category's name."""
+    """AP by category name."""
     curves: Mapping[str, NDArray[np.float64]]
     """Precision (101,) at recalls 0, 0.01 ... 1, averaged over the categories."""
 
 
 def coco_set(annotations: Path, folder: Path) -> CocoSet:
-    """The pictures in `folder` that the file `annotations` is about.
+    """Images in `folder` with the annotations of a file.
 
-    Raises InvalidSetting if that is not in COCO's format, or names a file outside of the folder.
+    Raises InvalidSetting if the file is not in COCO's format, or names an image outside of the
+    folder.
     """
     try:
         content = json.loads(annotations.read_text("utf-8"))
@@ -88,7 +90,7 @@ def require_pycocotools() -> None:
 
 
 def measure(annotations: Path, results: Sequence[Any]) -> dict[str, Figures]:
-    """How good COCO results are: of `bbox`, and of `segm` if they have masks.
+    """Quality of COCO results: of `bbox`, and of `segm` if they have masks.
 
     Raises InvalidSetting if pycocotools is not installed, or results and annotations do not fit.
     """
@@ -173,11 +175,11 @@ def _nothing_found(categories: Any) -> Figures:
     return Figures(dict.fromkeys(NUMBERS, 0.0), per_category, {})
 
 
-def _results(model: Model, truth: CocoSet, max_pixels: int) -> Iterator[Any]:
+def _results(model: Model, truth: CocoSet, max_pixels: int) -> Iterator[CocoResult]:
     options = PredictOptions(score_threshold=SCORE_THRESHOLD)
     for image_id, image in truth.pictures(max_pixels):
         (found,) = model.predict([image], options)
         prediction = Prediction(
             image_id=str(image_id), image=image, detections=found, model=model.metadata
         )
-        yield from json.loads(CocoResults().render(prediction))
+        yield from coco_results(prediction)

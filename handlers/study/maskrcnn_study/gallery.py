@@ -1,4 +1,4 @@
-"""A page of the pictures that two answers differ on most."""
+"""A page of the images that two models or servers differ on most."""
 
 import heapq
 import html
@@ -6,39 +6,34 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-
-from maskrcnn_client import Answer
-from maskrcnn_client.payload import upright
-from maskrcnn_handlers.formats import pictures
-from maskrcnn_study.certificate import STYLE
+from maskrcnn_handlers.bulk.predictors import ImageResult
 from maskrcnn_study.comparison import Difference, Totals
+from maskrcnn_study.page import STYLE, thumbnail
 
-WIDTH = 480
-"""Pixels of the pictures in the page."""
 POOR_IOU = 0.9
+"""IoU below which a pair is listed."""
 LARGE_DRIFT = 0.1
-"""From which on a pair is listed."""
+"""Drift of the score above which a pair is listed."""
 
 
 @dataclass(order=True)
 class _Card:
     disagreement: float
     order: int
-    """Of two that are as bad, the later one makes room."""
+    """Descending number: of two that are as bad, the later one makes room."""
     html: str = field(compare=False)
 
 
 class Gallery:
-    """Keeps the worst `size` pictures, drawn with what A and B found in them."""
+    """Keeps the worst `size` images, drawn with what A and B found in them."""
 
     def __init__(self, size: int) -> None:
         self._size = size
         self._cards: list[_Card] = []
         self._order = itertools.count(0, -1)
 
-    def add(self, name: str, a: Answer, b: Answer, difference: Difference) -> None:
-        """Keep the picture, if there is a difference and it is among the worst."""
+    def add(self, name: str, a: ImageResult, b: ImageResult, difference: Difference) -> None:
+        """Keep the image, if there is a difference and it is among the worst."""
         bad = difference.disagreement
         full = len(self._cards) >= self._size
         if not bad or not self._size or (full and bad <= self._cards[0].disagreement):
@@ -47,7 +42,7 @@ class Gallery:
         (heapq.heappushpop if full else heapq.heappush)(self._cards, card)
 
     def page(self, a: str, b: str, totals: Totals) -> str:
-        """The HTML, which needs no other file. All names are shown as text."""
+        """The page as self-contained HTML. All names are escaped."""
         rows = (f"<tr><td>{key}<td>{round(value, 4)}" for key, value in totals.figures().items())
         cards = [card.html for card in sorted(self._cards, reverse=True)]
         return "\n".join(
@@ -57,23 +52,24 @@ class Gallery:
                 f"<title>A and B compared</title><style>{STYLE}</style>",
                 f"<h1>A and B compared</h1><p>A: {_text(a)}<br>B: {_text(b)}</p>",
                 f"<table>{''.join(rows)}</table>",
-                f"<p>The {len(cards)} pictures that they differ on most:</p>",
+                f"<p>The {len(cards)} images that they differ on most:</p>",
                 *cards,
                 "</html>",
             ]
         )
 
 
-def in_words(a: Answer, b: Answer, difference: Difference) -> list[str]:
+def in_words(a: ImageResult, b: ImageResult, difference: Difference) -> list[str]:
     """What differs, one line for each detection, the worst kind first."""
     names = {"A": a.names, "B": b.names}
     said = [
-        f"only {side}: {names[side][i]} {answer.scores[i]:.2f}"
-        for side, answer, only in (("A", a, difference.only_a), ("B", b, difference.only_b))
+        f"only {side}: {names[side][i]} {result.detections.scores[i]:.2f}"
+        for side, result, only in (("A", a, difference.only_a), ("B", b, difference.only_b))
         for i in only
     ]
+    scores_a, scores_b = a.detections.scores, b.detections.scores
     for place, (i, j) in enumerate(difference.pairs):
-        pair = f"{names['A'][i]} {a.scores[i]:.2f} and {b.scores[j]:.2f}"
+        pair = f"{names['A'][i]} {scores_a[i]:.2f} and {scores_b[j]:.2f}"
         ious = (difference.box_ious[place], *difference.mask_ious[place : place + 1])
         if min(ious) < POOR_IOU:
             kinds = zip(("box", "mask"), ious, strict=False)
@@ -83,14 +79,11 @@ def in_words(a: Answer, b: Answer, difference: Difference) -> list[str]:
     return said
 
 
-def _card(name: str, a: Answer, b: Answer, difference: Difference) -> str:
-    image = np.asarray(upright(a.picture))
+def _card(name: str, a: ImageResult, b: ImageResult, difference: Difference) -> str:
     parts = [f"<h2>{_text(name)}</h2>"]
-    for side, answer in (("A", a), ("B", b)):
-        drawn = pictures.overlay(image, answer.detections, answer.categories)
-        shown = pictures.thumbnail(drawn, WIDTH)
-        parts.append(f"<figure><img alt='{side}' src='{shown}'>")
-        parts.append(f"<figcaption>{side}: {len(answer)} instances</figcaption></figure>")
+    for side, result in (("A", a), ("B", b)):
+        parts.append(f"<figure><img alt='{side}' src='{thumbnail(result.draw())}'>")
+        parts.append(f"<figcaption>{side}: {len(result)} instances</figcaption></figure>")
     return "\n".join([*parts, _list(in_words(a, b, difference))])
 
 

@@ -1,4 +1,4 @@
-"""Images that a network is calibrated on, and how what integers change is asked and printed."""
+"""Images for calibration, and the options and output that go with them."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +12,7 @@ from maskrcnn_server.backend import Image, LayerChange
 from maskrcnn_server.errors import InvalidImage, InvalidSetting
 
 MAX_SAMPLES = 64
-"""Number of images to calibrate on; more do not change the ranges of activations any more."""
+"""Maximum number of images for calibration; more do not change the ranges of activations."""
 KeepAbove: TypeAlias = Annotated[
     float,
     typer.Option(
@@ -28,7 +28,7 @@ ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 
 
 def samples(folder: Path, max_pixels: int) -> Iterator[Image]:
-    """Up to `MAX_SAMPLES` images of a folder, evenly from first to last.
+    """Up to `MAX_SAMPLES` images of a folder, evenly spaced.
 
     Raises InvalidSetting if there are none, InvalidImage for one that cannot be read.
     """
@@ -46,6 +46,6 @@ def samples(folder: Path, max_pixels: int) -> Iterator[Image]:
 
 
 def report_change(console: Console, change: LayerChange) -> None:
-    """Print what integers change in one part of a network."""
+    """Print the effect of integers in one part of a network."""
     kept = "  stays in float32" if change.kept else ""
     console.print(f"{change.name:28} {change.share:7.4f}{kept}")

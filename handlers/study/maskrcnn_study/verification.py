@@ -1,4 +1,4 @@
-"""Whether two models compute the same of an image, and if not, where they part."""
+"""Comparison of what two models compute for an image, to find where they diverge."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,41 +15,40 @@ from maskrcnn_server.trace import Floats, Trace
 SAME_PIXEL = 1
 """Levels of 255 by which builds of a resize may differ."""
 SAME_FEATURE = 1e-3
-"""Of a map's largest value."""
+"""Share of a feature map's largest value."""
 SAME_BOX = 0.05
-"""Pixels that the network sees."""
+"""Distance in pixels of the network's input."""
 SAME_SCORE = 1e-3
 NEXT_PIXEL = 1.05
-"""Pixels of the image, by which a box may differ whose corner and size are cut off to whole ones.
-"""
+"""Distance in pixels of the image for boxes whose corner and size are truncated to integers."""
 SAME_PROBABILITY = 2e-3
-"""Of a mask's pixel; one that is so near to the threshold is a tie."""
+"""Probability of a mask pixel; one this near to the threshold is a tie."""
 ENOUGH = 0.995
-"""Share of proposals that must be the same: near ties, noise decides which ones are kept."""
+"""Minimum share of equal proposals: among near ties, noise decides which ones are kept."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """How one stage of two models compares."""
+    """Comparison of one stage of two models."""
 
     stage: str
     same: bool
-    """Whether nothing differs beyond what the order of sums in floating point does."""
+    """Whether the differences are within the noise of floating-point sums."""
     figures: Mapping[str, float]
 
 
 def verify(found: Trace, reference: Trace) -> list[Finding]:
-    """Hold each stage of `found` against that of `reference`, in the order of computation.
+    """Compare each stage of `found` with that of `reference`, in order of computation.
 
-    After a stage that differs, those that build on it say little.
+    After a stage that differs, later stages say little.
     """
     return [Finding(name, *judge(found, reference)) for name, judge in STAGES.items()]
 
 
 def verify_answer(answer: Detections, reference: Trace, found: Detections | None = None) -> Finding:
-    """Hold what a client was told, in boxes of whole pixels, against the reference.
+    """Compare a reply, with boxes in whole pixels, with the reference.
 
-    `found` is what the answer was made of, where that is known.
+    `found` is what the reply was made from, if known.
     """
     expected = replace(reference.detections, boxes=_cut_off(reference.detections.boxes))
     result = compare(answer, expected, NEXT_PIXEL)
@@ -72,7 +71,7 @@ def verify_answer(answer: Detections, reference: Trace, found: Detections | None
 
 
 def first_difference(findings: Sequence[Finding]) -> Finding | None:
-    """The first stage that differs; None if none does."""
+    """First stage that differs; None if none does."""
     return next((finding for finding in findings if not finding.same), None)
 
 
@@ -151,7 +150,8 @@ def _boxes(found: Trace, reference: Trace) -> Verdict:
 
 
 def _soft_masks(found: Trace, reference: Trace) -> Verdict:
-    """In the reference's boxes where that can be asked: a hundredth of a pixel shows in a mask."""
+    """Comparison of soft masks, in the reference's boxes if available: a hundredth of a pixel shows
+    in a mask."""
     if found.soft_masks is None or reference.soft_masks is None:
         return found.soft_masks is reference.soft_masks, {"masks": 0}
     if found.soft_masks.shape[1:] != reference.soft_masks.shape[1:]:
@@ -177,8 +177,8 @@ def _pasted_masks(found: Trace, reference: Trace) -> Verdict:
 def _mask_differences(
     found: Detections, boxes: Floats | None, reference: Trace, pairs: list[tuple[int, int]]
 ) -> Verdict:
-    """Whether the masks of twins differ only in pixels that are ties; `boxes` are those that the
-    masks were pasted in, where they are known."""
+    """Whether the masks of matching detections differ only in ties; `boxes` are those the masks
+    were pasted in, if known."""
     ours, theirs = found.masks, reference.detections.masks
     if ours is None or theirs is None or reference.soft_masks is None:
         return ours is theirs, {"masks": 0}
@@ -209,17 +209,18 @@ STAGES: dict[str, Callable[[Trace, Trace], Verdict]] = {
     "masks": _soft_masks,
     "pasted masks": _pasted_masks,
 }
-"""By name, in the order of computation."""
+"""Comparisons by stage, in order of computation."""
 
 
 def _cut_off(boxes: Floats) -> Floats:
-    """With corners and sizes in whole pixels, as the notebooks' format has them."""
+    """Boxes with corner and size in whole pixels, as in the notebooks' format."""
     corners, sizes = np.trunc(boxes[:, :2]), np.trunc(boxes[:, 2:] - boxes[:, :2])
     return np.concatenate([corners, corners + sizes], axis=1).astype(np.float32)
 
 
 def _twins(found: Trace, reference: Trace) -> tuple[list[tuple[int, int]], list[int], list[int]]:
-    """Pairs of one label and place; what has no twin here and there, borderline cases aside."""
+    """Pairs with equal label and place, and unmatched detections of both sides, without borderline
+    cases."""
     result = compare(_as_detections(found), _as_detections(reference), SAME_BOX)
     alone, missing = _decided(found.scores, result.surplus, result.missing, reference)
     return result.pairs, alone, missing
@@ -228,7 +229,7 @@ def _twins(found: Trace, reference: Trace) -> tuple[list[tuple[int, int]], list[
 def _decided(
     scores: Floats, surplus: list[int], missing: list[int], reference: Trace
 ) -> tuple[list[int], list[int]]:
-    """Of what has no twin here and there, what is not borderline."""
+    """Unmatched detections that are not borderline."""
     return (
         [i for i in surplus if not _is_borderline(float(scores[i]), reference.scores, reference)],
         [j for j in missing if not _is_borderline(float(reference.scores[j]), scores, reference)],
@@ -236,15 +237,15 @@ def _decided(
 
 
 def _is_borderline(score: float, others: Floats, reference: Trace) -> bool:
-    """Whether noise decides that a detection is kept which is not among `others`: at the least
-    score, or where they are as many as there may be and end there."""
+    """Whether noise decides if a detection that `others` lack is kept: its score is at the minimum,
+    or at the end of a full list."""
     full = len(others) >= reference.limit and len(others) > 0
-    least = float(others.min()) if full else reference.least_score
+    least = float(others.min()) if full else reference.min_score
     return score <= least + SAME_SCORE
 
 
 def _as_detections(trace: Trace) -> Detections:
-    """Its boxes in the resized picture, which are not all inside it by a rounding error."""
+    """Detections in the resized image; rounding may move boxes out of it."""
     height, width = trace.resized.shape[:2]
     limits = np.array([width, height, width, height], np.float32)
     return Detections(
@@ -256,8 +257,8 @@ def _as_detections(trace: Trace) -> Detections:
 
 
 def _ties(trace: Trace, soft_masks: Floats, index: int, box: Floats | None) -> NDArray[np.bool_]:
-    """The pixels of one mask that noise decides: the probability is as near to 0.5 as that of two
-    engines may differ, or `box`, where the other one pasted it, makes the difference."""
+    """Pixels of one mask that noise decides: the probability is within the tolerance of 0.5, or the
+    difference to `box`, in which the other mask was pasted, decides."""
     places = [trace.detections.boxes[index]] + ([] if box is None else [box])
     pasted = [
         RoiMasks(soft_masks[index][None], place[None], trace.detections.size, threshold)
@@ -269,7 +270,8 @@ def _ties(trace: Trace, soft_masks: Floats, index: int, box: Floats | None) -> N
 
 
 def _nearest(boxes: Floats, others: Floats) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Of each box, the distance to the nearest other (largest of its coordinates'), and which."""
+    """Distance of each box to the nearest other box (largest difference of a coordinate), and its
+    index."""
     if not len(boxes) or not len(others):
         return np.full(len(boxes), np.inf), np.zeros(len(boxes), np.int64)
     distances, indices = zip(*_rows(boxes, others), strict=True)

@@ -15,6 +15,8 @@ from maskrcnn_server.machine import lacks_instructions
 from maskrcnn_server.plugins import Plugins
 from maskrcnn_tensorpack.plugin import DEMO
 
+pytestmark = pytest.mark.full
+
 app = program(Plugins())
 
 DATA = Path(__file__).parents[3] / "tests/demo/val200"

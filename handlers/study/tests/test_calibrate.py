@@ -14,6 +14,8 @@ from maskrcnn_server.errors import InvalidModel, InvalidSetting
 from maskrcnn_server.plugins import Plugins
 from maskrcnn_tensorpack.plugin import DEMO
 
+pytestmark = pytest.mark.full
+
 app = program(Plugins())
 
 PICTURE = Path(__file__).parents[3] / "tests/demo/golden/shapes-9500003.png"

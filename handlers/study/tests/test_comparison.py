@@ -1,13 +1,14 @@
-"""Which detections of two answers are the same, and which pictures are the worst."""
+"""Which detections of two results match, and which images are the worst."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from io import BytesIO
 
 import numpy as np
 import PIL.Image
 import pytest
 
-from maskrcnn_client import Answer
+from maskrcnn_handlers.bulk.predictors import ImageResult
 from maskrcnn_server.categories import Category
 from maskrcnn_server.detections import Detections
 from maskrcnn_server.masks import BitMasks
@@ -17,9 +18,9 @@ from maskrcnn_study.gallery import Gallery, in_words
 SIZE = (20, 30)
 
 
-def answer(
+def result(
     *boxes: Sequence[float], names: str = "", scores: Sequence[float] = (), masks: bool = True
-) -> Answer:
+) -> ImageResult:
     """Each box filled, its category named by a letter, all `a` if none are given."""
     letters = names or "a" * len(boxes)
     corners = np.array(boxes, np.float32).reshape(-1, 4)
@@ -37,7 +38,7 @@ def answer(
         masks=BitMasks(bitmaps) if masks else None,
     )
     categories = tuple(Category(i, letter, i) for letter, i in known.items())
-    return Answer(found, categories, (), file.getvalue())
+    return ImageResult(found, categories, (), file.getvalue())
 
 
 def test_iou_is_what_both_have_of_what_either_has() -> None:
@@ -49,8 +50,8 @@ def test_iou_is_what_both_have_of_what_either_has() -> None:
 
 
 def test_what_overlaps_most_is_matched_first() -> None:
-    a = answer([0, 0, 10, 10], [1, 0, 11, 10])
-    b = answer([1, 0, 11, 10], [20, 10, 30, 20])
+    a = result([0, 0, 10, 10], [1, 0, 11, 10])
+    b = result([1, 0, 11, 10], [20, 10, 30, 20])
     found = difference(a, b)
     assert (found.pairs, found.only_a, found.only_b) == ([(1, 0)], [0], [1])
     assert found.mask_ious.tolist() == found.box_ious.tolist() == [1]
@@ -58,15 +59,15 @@ def test_what_overlaps_most_is_matched_first() -> None:
 
 def test_categories_are_the_same_by_name() -> None:
     """Two models may number them differently."""
-    a, b = answer([0, 0, 10, 10], names="a"), answer([0, 0, 10, 10], names="b")
+    a, b = result([0, 0, 10, 10], names="a"), result([0, 0, 10, 10], names="b")
     assert difference(a, b).pairs == []
-    renumbered = Answer(b.detections, (Category(2, "a", 2),), (), b.picture)
+    renumbered = replace(b, categories=(Category(2, "a", 2),))
     assert difference(a, renumbered).pairs == [(0, 0)]
 
 
 def test_scores_drift_from_a_to_b() -> None:
     found = difference(
-        answer([0, 0, 10, 10], scores=[0.75]), answer([0, 0, 10, 10], scores=[0.25], masks=False)
+        result([0, 0, 10, 10], scores=[0.75]), result([0, 0, 10, 10], scores=[0.25], masks=False)
     )
     assert found.score_drifts.tolist() == [-0.5]
     assert found.mask_ious.size == 0
@@ -74,17 +75,17 @@ def test_scores_drift_from_a_to_b() -> None:
 
 
 def test_answers_with_nothing_in_them_agree() -> None:
-    found = difference(answer(), answer())
+    found = difference(result(), result())
     totals = Totals()
     totals.add(found)
     assert (found.disagreement, totals.agreement) == (0, 1)
     assert totals.figures()["pictures"] == 1
-    assert difference(answer([0, 0, 9, 9]), answer()).only_a == [0]
+    assert difference(result([0, 0, 9, 9]), result()).only_a == [0]
 
 
 def test_what_differs_is_said() -> None:
-    a = answer([0, 0, 10, 10], [20, 0, 30, 10], [0, 12, 8, 20], scores=[0.9, 0.8, 0.7])
-    b = answer([0, 0, 10, 12], [20, 0, 30, 10], scores=[0.9, 0.5])
+    a = result([0, 0, 10, 10], [20, 0, 30, 10], [0, 12, 8, 20], scores=[0.9, 0.8, 0.7])
+    b = result([0, 0, 10, 12], [20, 0, 30, 10], scores=[0.9, 0.5])
     assert in_words(a, b, difference(a, b)) == [
         "only A: a 0.70",
         "a 0.90 and 0.90: box IoU 0.83, mask IoU 0.83",
@@ -96,7 +97,7 @@ def test_what_differs_is_said() -> None:
 def test_the_page_has_the_worst_and_no_more(order: tuple[int, ...]) -> None:
     gallery = Gallery(2)
     for surplus in order:
-        a, b = answer(*[[0, 0, 5, 5]] * surplus), answer()
+        a, b = result(*[[0, 0, 5, 5]] * surplus), result()
         gallery.add(f"picture {surplus}", a, b, difference(a, b))
     page = gallery.page("A", "B", Totals())
     assert page.index("picture 3") < page.index("picture 2")

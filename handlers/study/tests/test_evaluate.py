@@ -14,12 +14,11 @@ import PIL.Image
 import pytest
 from typer.testing import CliRunner, Result
 
-from maskrcnn_client import Answer, Client
-from maskrcnn_handlers.bulk import running
-from maskrcnn_handlers.bulk.asking import answered
+from maskrcnn_client import Client, Prediction, ServerFailed, ServerUnavailable
+from maskrcnn_handlers.bulk import run as bulk
+from maskrcnn_handlers.bulk.concurrency import in_order
 from maskrcnn_handlers.cli.main import program
 from maskrcnn_server.errors import (
-    BackendFailed,
     InvalidImage,
     InvalidModel,
     InvalidSetting,
@@ -104,22 +103,22 @@ def test_the_next_run_asks_only_for_what_is_missing(
     """Interrupted after the first answer."""
 
     def interrupted(ask: Callable[..., Any], items: Any, concurrency: int) -> Any:
-        for pair in answered(ask, items, concurrency):
+        for pair in in_order(ask, items, concurrency):
             yield pair
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(running, "answered", interrupted)
+        patch.setattr(bulk, "in_order", interrupted)
         assert evaluate(coco, url).exit_code != 0
     asked: list[bytes] = []
     predict = Client.predict
 
-    def counted(self: Client, picture: Any, **options: Any) -> Answer:
+    def counted(self: Client, picture: Any, **options: Any) -> Prediction:
         asked.append(picture)
         return predict(self, picture, **options)
 
     monkeypatch.setattr(Client, "predict", counted)
-    assert "1 of 3 are answered already" in evaluate(coco, url).output
+    assert "1 of 3 are done already" in evaluate(coco, url).output
     assert len(asked) == 2
     assert figures(coco)["bbox"]["numbers"]["AP"] == pytest.approx(1)
     assert "3 of 3" in evaluate(coco, url).output
@@ -134,7 +133,7 @@ def test_a_picture_that_fails_is_counted_and_tried_again(coco: Path, url: str) -
     picture = coco / "pictures/green.png"
     whole = picture.read_bytes()
     picture.write_bytes(b"no image")
-    with pytest.raises(InvalidImage, match="1 of 3 pictures were not answered"):
+    with pytest.raises(InvalidImage, match="1 of 3 images failed"):
         evaluate(coco, url)
     (failure,) = figures(coco)["failed"].values()
     assert failure["code"] == "invalid_image"
@@ -196,7 +195,7 @@ def drifting(monkeypatch: pytest.MonkeyPatch) -> None:
     turn = [0]
     predict = Client.predict
 
-    def drifted(self: Client, picture: Any, **options: Any) -> Answer:
+    def drifted(self: Client, picture: Any, **options: Any) -> Prediction:
         turn[0] += 1
         if turn[0] % 2:
             return predict(self, picture, **options)
@@ -242,7 +241,7 @@ def test_the_worst_disagreement_comes_first(coco: Path, url: str) -> None:
 
 def test_nothing_to_compare_is_an_error(coco: Path, url: str) -> None:
     (coco / "empty").mkdir()
-    with pytest.raises(InvalidImage, match="no picture"):
+    with pytest.raises(InvalidImage, match="no image was compared"):
         run("compare", url, url, coco / "empty", "--out", coco / "c")
 
 
@@ -257,7 +256,7 @@ def test_a_folder_is_predicted_by_a_server_and_resumed(coco: Path, url: str) -> 
     (coco / "pictures/cut.png").unlink()
     PIL.Image.fromarray(block(0) | block(1)).save(coco / "pictures/red.png")
     done = run(*command, "--out", coco / "drawn")
-    assert "2 of 3 pictures were answered already" in done.output
+    assert "2 of 3 images were done already" in done.output
     assert f"{coco}/pictures/red.png: 2 instances" in done.output
     assert len(json.loads(joined.read_text())) == 4
     assert [path.name for path in (coco / "drawn").iterdir()] == ["red.png"]
@@ -311,9 +310,10 @@ def test_what_the_server_cannot_do_ends_the_run(
     coco: Path, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its own faults are reported of the picture; that it is not ready is no picture's fault."""
-    errors: list[Exception] = [BackendFailed("crashed"), NotReady("draining"), NotReady("draining")]
+    draining = ServerUnavailable("draining", code="not_ready")
+    errors = [ServerFailed("crashed", code="backend_failed"), draining, draining]
 
-    def failing(*_: object, **__: object) -> Answer:
+    def failing(*_: object, **__: object) -> Prediction:
         raise errors.pop(0)
 
     monkeypatch.setattr(Client, "predict", failing)

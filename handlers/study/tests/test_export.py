@@ -11,6 +11,8 @@ from maskrcnn_server.errors import InvalidImage, InvalidModel, InvalidSetting
 from maskrcnn_server.plugins import Plugins
 from maskrcnn_tensorpack.plugin import DEMO
 
+pytestmark = pytest.mark.full
+
 app = program(Plugins())
 
 GOLDEN = Path(__file__).parents[3] / "tests/demo/golden"

@@ -46,7 +46,7 @@ def trace() -> Trace:
         labels=np.array([1, 2]),
         soft_masks=SOFT,
         detections=detections(),
-        least_score=0.05,
+        min_score=0.05,
         limit=100,
     )
 
@@ -114,14 +114,14 @@ def test_another_label_is_no_twin(trace: Trace) -> None:
     assert finding.figures["without a twin"] == 4
 
 
-def test_what_is_at_the_least_score_or_the_end_of_a_full_list_is_noises_to_decide(
+def test_what_is_at_the_min_score_or_the_end_of_a_full_list_is_noises_to_decide(
     trace: Trace,
 ) -> None:
     short = replace(
         trace, boxes=BOXES[:1], scores=SCORES[:1], labels=np.array([1]), soft_masks=SOFT[:1]
     )
     assert not stage("boxes", verify(short, trace)).same
-    assert stage("boxes", verify(short, replace(trace, least_score=0.3995))).same
+    assert stage("boxes", verify(short, replace(trace, min_score=0.3995))).same
     swapped = replace(trace, boxes=BOXES + np.array([[0], [4]], np.float32))
     assert not stage("boxes", verify(swapped, trace)).same
     assert stage("boxes", verify(swapped, replace(trace, limit=2))).same

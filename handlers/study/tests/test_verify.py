@@ -18,6 +18,8 @@ from maskrcnn_tensorpack.backend import TensorPackBackend
 from maskrcnn_tensorpack.original import ORIGINAL
 from maskrcnn_tensorpack.plugin import DEMO
 
+pytestmark = pytest.mark.full
+
 app = program(Plugins())
 
 PICTURE = Path(__file__).parents[3] / "tests/demo/golden/shapes-9500003.png"

@@ -27,7 +27,7 @@ def torchserve(
     management_port: Port = None,
     metrics_port: Port = None,
 ) -> None:
-    """Serve a model with TorchServe in between, for fleets that have it. It needs Java 17."""
+    """Serve a model with TorchServe as the front end. Needs Java 17."""
     from maskrcnn_torchserve import server
     from maskrcnn_torchserve.files import Options
 

@@ -1,4 +1,4 @@
-"""What TorchServe reads: an archive with the handler's name in it, and settings that are safe."""
+"""TorchServe's input files: an archive with the handler's name, and safe settings."""
 
 import json
 import zipfile
@@ -14,14 +14,15 @@ NAME = "maskrcnn"
 ARCHIVE = f"{NAME}.mar"
 HANDLER = "maskrcnn_torchserve.handler"
 START_S = 3600
-"""For a model to load: nobody is served before, and whoever started this knows when to give up."""
+"""Seconds for loading a model. Long: nobody is served before, and the caller decides when to give
+up."""
 HANGING_S = 600
-"""A batch that takes longer has hung: TorchServe starts another worker."""
+"""Seconds after which a batch counts as hanging, and TorchServe restarts the worker."""
 RETRY_S = 60
-"""How long a worker that ended is started again; then `/ping` is no longer 200."""
+"""Seconds during which TorchServe restarts a worker that ended; then `/ping` is no longer 200."""
 MARGIN = 2**20
-"""Beside the body of a request; its size is checked where it is read first, to the byte."""
-LARGEST = 2**31 - 1
+"""Bytes added to the payload limit; the exact limit is checked where the body is read first."""
+MAX_INT = 2**31 - 1
 
 STAND_IN_MODULE = f'''"""Stands in for PyTorch, of which TorchServe's worker needs one name."""
 
@@ -54,24 +55,24 @@ LOGGING = """<?xml version="1.0" encoding="UTF-8"?>
 
 @dataclass(frozen=True)
 class Options:
-    """What is TorchServe's own to set."""
+    """TorchServe's own settings."""
 
     batch_size: int = 1
-    """Requests that are answered together, at most."""
+    """Maximum number of requests of a batch."""
     batch_delay_ms: int = 20
-    """How long the first request of a batch waits for the others."""
+    """Milliseconds that the first request of a batch waits for others."""
     management_port: int | None = None
-    """On 127.0.0.1. None: a socket that only this server's user can open."""
+    """Management port on 127.0.0.1. None: a socket that only this server's user can open."""
     metrics_port: int | None = None
-    """The same."""
+    """Metrics port, likewise."""
 
 
 def write(
     folder: Path, settings: Settings, options: Options, config: dict[str, str], stand_in: bool
 ) -> None:
-    """Write everything into an empty folder.
+    """Write all files into an empty folder.
 
-    `config` is for the handler; `stand_in`: TorchServe finds no PyTorch.
+    `config` is for the handler; `stand_in`: there is no PyTorch, so a stand-in module is needed.
     """
     (folder / "store").mkdir()
     (folder / "tmp").mkdir()
@@ -104,7 +105,7 @@ def _write_archive(path: Path, config: dict[str, object], stand_in: bool) -> Non
 
 
 def _worker(settings: Settings, options: Options) -> dict[str, object]:
-    """One worker, which is given time to load, and then ended only if it hangs."""
+    """Settings of the one worker: time to load, and a limit for hanging only."""
     return {
         "minWorkers": 1,
         "maxWorkers": 1,
@@ -118,7 +119,7 @@ def _worker(settings: Settings, options: Options) -> dict[str, object]:
 
 
 def _properties(folder: Path, settings: Settings, options: Options) -> str:
-    """`config.properties`. Nobody outside this machine reaches TorchServe."""
+    """`config.properties`. TorchServe is reachable from this machine only."""
     store = folder / "store"
     values = {
         "inference_address": f"unix:{inference_socket(folder)}",
@@ -135,8 +136,8 @@ def _properties(folder: Path, settings: Settings, options: Options) -> str:
         "model_store": store,
         "load_models": f"{NAME}={ARCHIVE}",
         "default_workers_per_model": 1,
-        "max_request_size": min(ceil(settings.max_payload_mb * 2**20) + MARGIN, LARGEST),
-        "max_response_size": LARGEST,
+        "max_request_size": min(ceil(settings.max_payload_mb * 2**20) + MARGIN, MAX_INT),
+        "max_response_size": MAX_INT,
         "decode_input_request": "false",
         "install_py_dep_per_model": "false",
         "disable_system_metrics": "true",
@@ -146,7 +147,7 @@ def _properties(folder: Path, settings: Settings, options: Options) -> str:
 
 
 def inference_socket(folder: Path) -> Path:
-    """Where TorchServe listens for requests."""
+    """Socket on which TorchServe listens for requests."""
     return folder / "inference"
 
 

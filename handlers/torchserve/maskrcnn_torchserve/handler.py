@@ -1,6 +1,6 @@
-"""The handler that TorchServe's worker loads. It moves bytes, and decides nothing.
+"""The handler that TorchServe loads. It moves bytes and decides nothing.
 
-TorchServe takes the one class of this module, and calls it from one thread.
+TorchServe takes the only class of this module and calls it from one thread.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ from maskrcnn_server.plugins import installed
 from maskrcnn_torchserve.together import BatchScheduler
 
 SECTION = "maskrcnn"
-"""Of `model-config.yaml`: `model` and `backend` as on the command line, the working `directory`,
-and `status`, a file to write how loading ended."""
+"""Section of `model-config.yaml`: `model` and `backend` as on the command line, the working
+`directory`, and `status`, a file for the outcome of loading."""
 ATTRIBUTES = "x-amzn-sagemaker-custom-attributes"
 ANSWERED = "x-maskrcnn-answered"
-"""Response header by which a reply of this handler is told from TorchServe's own."""
+"""Response header that marks replies of this handler, as opposed to TorchServe's own."""
 CAME = "x-maskrcnn-came"
-"""Request header: when the request came, on this machine's monotonic clock."""
+"""Request header: time of arrival on this machine's monotonic clock."""
 FORM = "x-maskrcnn-form"
-"""Request header: the content type of a form, which TorchServe would take apart if it knew."""
+"""Request header: content type of a form, hidden because TorchServe would parse it."""
 STAND_IN = "STANDS_IN_FOR_PYTORCH"
-"""Name in a module `torch` that is not PyTorch."""
+"""Name that marks a module `torch` as not PyTorch."""
 
 if TYPE_CHECKING:  # a class beside the handler would be one too many for TorchServe
 
     class Context(Protocol):
-        """What TorchServe hands over beside the data: the part of it that is used."""
+        """The part of TorchServe's context that is used."""
 
         model_yaml_config: Mapping[str, Any]
 
@@ -53,13 +53,10 @@ if TYPE_CHECKING:  # a class beside the handler would be one too many for TorchS
 
 
 class MaskRCNNHandler:
-    """Answers requests with the model that the archive's `model-config.yaml` names."""
+    """Handles requests with the model of the archive's `model-config.yaml`."""
 
     def initialize(self, context: Context) -> None:
-        """Load the model, and run it once.
-
-        Raises StartupError, after which TorchServe tries again.
-        """
+        """Load the model and run it once. Raises StartupError; TorchServe then tries again."""
         _forget_stand_in(Path(context.system_properties["model_dir"]))
         given = context.model_yaml_config[SECTION]
         os.chdir(given["directory"])
@@ -73,7 +70,7 @@ class MaskRCNNHandler:
         _tell(status, self._service.ping().body)
 
     def handle(self, data: Sequence[Mapping[str, object]], context: Context) -> list[bytes]:
-        """Answer the requests of a batch: a body for each, its status and headers in `context`."""
+        """Replies to the requests of a batch: a body each, status and headers in `context`."""
         replies = self._scheduler.together(
             [
                 partial(self._reply, item, context.get_all_request_header(index))
@@ -119,14 +116,14 @@ class MaskRCNNHandler:
 
 
 def _tell(status: Path, content: bytes) -> None:
-    """Tell who started TorchServe how loading ended; nothing else would."""
+    """Write the outcome of loading for the process that started TorchServe."""
     unfinished = status.with_suffix(".unfinished")
     unfinished.write_bytes(content)
     unfinished.replace(status)
 
 
 def _forget_stand_in(folder: Path) -> None:
-    """Take back the module that let TorchServe import `torch`: nobody else is to find it."""
+    """Remove the stand-in module `torch`, so that no other code finds it."""
     if hasattr(sys.modules.get("torch"), STAND_IN):
         del sys.modules["torch"]
         sys.path[:] = [path for path in sys.path if Path(path).resolve() != folder.resolve()]

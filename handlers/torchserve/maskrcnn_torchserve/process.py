@@ -1,4 +1,4 @@
-"""TorchServe's processes: started with a model, watched, asked and ended."""
+"""TorchServe's processes."""
 
 import contextlib
 import importlib.util
@@ -30,13 +30,13 @@ INSTALL_JAVA = f"install Java {JAVA} or newer, such as: apt-get install default-
 POLL_S = 0.1
 WATCH_S = 2.0
 PING_S = 10
-END_S = 5
-"""For TorchServe to end when nobody waits for it any more."""
+END_TIMEOUT_S = 5
+"""Seconds for TorchServe to end."""
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What TorchServe sent."""
+class Reply:
+    """A reply of TorchServe."""
 
     status: int
     headers: HTTPMessage
@@ -44,9 +44,9 @@ class Answer:
 
 
 class TorchServe:
-    """One TorchServe, whose processes are a group of their own: signals come from here only.
+    """A TorchServe in a process group of its own, which only this process signals.
 
-    Its files go into `folder`. Raises StartupError if it or its Java is not installed.
+    Its files go into `folder`. Raises StartupError if TorchServe or Java is not installed.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -63,10 +63,10 @@ class TorchServe:
         options: Options,
         loaded: Callable[[bytes], None],
     ) -> None:
-        """Start TorchServe, and return when `end` is called.
+        """Start TorchServe; return when `end` is called.
 
-        `loaded` is called with what `/ping` of a server with this model says. Raises StartupError
-        if there is no such model, and when TorchServe or its worker ends.
+        `loaded` is called with the body of `/ping` of a server with this model. Raises StartupError
+        if there is no such model, or TorchServe or its worker ends.
         """
         self._start(plugins, settings, options)
         waiting = True
@@ -83,16 +83,16 @@ class TorchServe:
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
         timeout_s: float | None = None,
-    ) -> Answer:
-        """What TorchServe answers. Raises OSError or HTTPException if it does not."""
+    ) -> Reply:
+        """The reply of TorchServe. Raises OSError or HTTPException if there is none."""
         connection = _Connection(files.inference_socket(self._folder), timeout_s)
         with contextlib.closing(connection):
             connection.request(method, path, body, headers or {})
             response = connection.getresponse()
-            return Answer(response.status, response.headers, response.read())
+            return Reply(response.status, response.headers, response.read())
 
     def end(self) -> None:
-        """End it, its worker, and whatever that started."""
+        """End TorchServe with all its processes."""
         self._ending.set()
         with self._lock:
             process = self._process
@@ -100,7 +100,7 @@ class TorchServe:
             return
         process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(END_S)
+            process.wait(END_TIMEOUT_S)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
@@ -135,7 +135,7 @@ class TorchServe:
                 )
 
     def _check(self) -> None:
-        """Raises StartupError if TorchServe ended, or gave its worker up."""
+        """Raise StartupError if TorchServe ended or gave up its worker."""
         code = None if self._process is None else self._process.poll()
         if code is not None:
             raise StartupError(f"TorchServe ended with exit code {code}; its last lines say why")
@@ -159,7 +159,7 @@ class _Connection(HTTPConnection):
 
 
 def _successful(status: bytes) -> bytes:
-    """What the worker told, unless that is an error: then it is raised here."""
+    """The outcome of loading; an error is raised."""
     told = json.loads(status)
     if "code" in told:
         kinds = {kind.code: kind for kind in StartupError.__subclasses__()}
@@ -168,10 +168,8 @@ def _successful(status: bytes) -> bytes:
 
 
 def command(folder: Path) -> list[str]:
-    """How TorchServe is started on the files in `folder`.
-
-    Raises StartupError, with what is to be installed.
-    """
+    """Command that starts TorchServe with the files in `folder`. Raises StartupError with what to
+    install."""
     spec = importlib.util.find_spec("ts")
     home = Path(spec.origin).parents[1] if spec is not None and spec.origin else None
     if home is None or not (home / "ts/frontend/model-server.jar").exists():
@@ -196,7 +194,7 @@ def command(folder: Path) -> list[str]:
 
 
 def _java() -> str:
-    """The Java to use: JAVA_HOME's, as TorchServe does, or the one on the path."""
+    """Path of Java: JAVA_HOME's, as TorchServe does, or the one on the path."""
     home = environment.without_settings().get("JAVA_HOME")
     java = shutil.which(f"{home}/bin/java" if home else "java")
     if java is None:

@@ -1,7 +1,7 @@
-"""The native server's port with TorchServe behind it: it answers for TorchServe what that cannot.
+"""The native server in front of TorchServe: it does what TorchServe cannot.
 
-TorchServe's own `/ping` is 200 before its model is loaded, its own errors are not the contract's,
-and it cannot stop listening while it finishes what was asked.
+TorchServe's `/ping` is 200 before its model is loaded, its own errors do not follow the contract,
+and it cannot stop listening while it finishes requests.
 """
 
 import json
@@ -74,7 +74,7 @@ def serve(plugins: Plugins, settings: Settings, options: Options) -> None:
 
 
 class Forwarding(Service):
-    """A service that lets TorchServe answer, `at_once` requests at a time; more are refused."""
+    """A service that forwards up to `at_once` requests at a time to TorchServe and refuses more."""
 
     def __init__(
         self,
@@ -90,9 +90,9 @@ class Forwarding(Service):
         self._ping: Reply | None = None
 
     def forward(self, ping: bytes) -> None:
-        """Once an inference went through: answer, and say this when asked whether that is so.
+        """Start forwarding once an inference succeeded; `ping` becomes the body of `/ping`.
 
-        Raises StartupError if no inference goes through.
+        Raises StartupError if no inference succeeds.
         """
         file = BytesIO()
         PIL.Image.new("RGB", (8, 8)).save(file, "PNG")
@@ -135,7 +135,7 @@ class Forwarding(Service):
             self._free.release()
 
     def _asked(self, body: bytes, content_type: str, accept: str, attributes: str) -> Reply:
-        """TorchServe's answer. Raises BackendFailed for an error of its own, and NotReady."""
+        """TorchServe's reply. Raises NotReady, and BackendFailed for an error of its own."""
         headers = {"content-type": content_type, "accept": accept, ATTRIBUTES: attributes}
         given = {name: value for name, value in headers.items() if value}
         if content_type.strip().lower().startswith(requests.FORM):

@@ -27,7 +27,10 @@ from tests.contract.conftest import IMPOSSIBLE
 if TYPE_CHECKING:
     from server_fixtures import Install, Server
 
-pytestmark = pytest.mark.skipif(shutil.which("java") is None, reason="TorchServe needs Java")
+pytestmark = [
+    pytest.mark.full,
+    pytest.mark.skipif(shutil.which("java") is None, reason="TorchServe needs Java"),
+]
 
 ROOT = Path(__file__).parents[3]
 DEMO = ROOT / "backends/tensorpack/maskrcnn_tensorpack/demo/model"

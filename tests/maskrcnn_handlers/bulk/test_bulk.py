@@ -1,4 +1,4 @@
-"""Pictures in folders and in S3, and several at a time."""
+"""Images in folders and in S3, several at a time, and what predicts."""
 
 import sys
 import threading
@@ -11,10 +11,10 @@ import boto3
 import numpy as np
 import pytest
 
-from maskrcnn_handlers.bulk import targets
-from maskrcnn_handlers.bulk.asking import answered
+from maskrcnn_handlers.bulk import predictors
+from maskrcnn_handlers.bulk.concurrency import in_order
 from maskrcnn_handlers.bulk.sources import Source, contents, sources
-from maskrcnn_handlers.bulk.targets import recognised
+from maskrcnn_handlers.bulk.targets import Target, recognised
 from maskrcnn_server.backend import ModelConfig
 from maskrcnn_server.errors import (
     BackendFailed,
@@ -73,7 +73,7 @@ def test_what_is_far_too_large_is_not_read(tmp_path: Path) -> None:
     huge = tmp_path / "huge.png"
     with huge.open("wb") as file:
         file.truncate((1 << 30) + 1)
-    with pytest.raises(InvalidImage, match="more than the"):
+    with pytest.raises(InvalidImage, match="at most"):
         contents(huge)
 
 
@@ -116,7 +116,7 @@ def test_a_bucket_that_is_not_there_is_said() -> None:
         list(sources(["s3://"]))
 
 
-def test_answers_come_in_order_and_some_at_a_time() -> None:
+def test_results_come_in_order_and_some_at_a_time() -> None:
     taken: list[int] = []
     together = most = 0
     lock = threading.Lock()
@@ -136,18 +136,18 @@ def test_answers_come_in_order_and_some_at_a_time() -> None:
             together -= 1
         return item * item
 
-    for i, (item, answer) in enumerate(answered(ask, items(), 3)):
+    for i, (item, answer) in enumerate(in_order(ask, items(), 3)):
         assert (item, answer) == (i, i * i)
         assert len(taken) <= i + 6, "no more are taken than there is room for"
     assert most == 3
 
 
-def test_what_goes_wrong_with_one_is_its_answer() -> None:
+def test_an_error_about_one_image_takes_the_place_of_its_result() -> None:
     def ask(item: MaskRCNNError) -> Any:
         raise item
 
     errors = [InvalidImage("cut off"), BackendFailed("crashed")]
-    assert list(answered(ask, errors, 2)) == [(e, e) for e in errors]
+    assert list(in_order(ask, errors, 2)) == [(e, e) for e in errors]
 
 
 def test_what_goes_wrong_with_all_ends_it() -> None:
@@ -158,7 +158,7 @@ def test_what_goes_wrong_with_all_ends_it() -> None:
         raise NoAnswer("nobody is there")
 
     with pytest.raises(NoAnswer):
-        list(answered(ask, range(1000), 2))
+        list(in_order(ask, range(1000), 2))
     assert len(asked) <= 5
 
 
@@ -195,13 +195,40 @@ def test_a_model_in_this_process_needs_nothing_more_and_sees_every_pixel(
     tmp_path: Path,
     encode: Callable[..., bytes],
 ) -> None:
-    """No library of the client's is there, and the server's limit does not hold."""
-    for library in ("httpx", "tenacity", "boto3", "supervision"):
+    """The client is not there, and the server's limit does not hold."""
+    for library in ("maskrcnn_client", "httpx", "boto3"):
         monkeypatch.setitem(sys.modules, library, None)
     model = FakeBackend().load(ModelConfig(model_dir=tmp_path))
-    monkeypatch.setattr(targets, "open_model", lambda *_: model)
+    monkeypatch.setattr(predictors, "open_model", lambda *_: model)
     noise = encode(np.random.RandomState(0).randint(0, 256, (700, 700, 3), np.uint8))
     assert len(noise) > settings.max_payload_mb * 2**20
-    with targets.in_process(Plugins(), settings, silent, 2) as client:
-        found = client.predict(noise, masks=False)
+    with predictors.in_process(Plugins(), settings, silent, 2) as predictor:
+        found = predictor.predict(noise, masks=False)
     assert (len(found), found.notes) == (3, ())
+
+
+def test_a_server_needs_the_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "maskrcnn_client", None)
+    opening = predictors.opened(Target("url", "http://127.0.0.1:9"), Plugins(), silent)
+    said = "^maskrcnn-client is not installed: pip install maskrcnn-client$"
+    with pytest.raises(InvalidSetting, match=said), opening:
+        pass
+
+
+def test_a_server_finds_what_the_model_in_this_process_finds(
+    monkeypatch: pytest.MonkeyPatch, settings: Settings, tmp_path: Path, url: str, png: bytes
+) -> None:
+    model = FakeBackend().load(ModelConfig(model_dir=tmp_path))
+    monkeypatch.setattr(predictors, "open_model", lambda *_: model)
+    with (
+        predictors.in_process(Plugins(), settings, silent, 2) as here,
+        predictors.opened(Target("url", url), Plugins(), silent) as there,
+    ):
+        one, other = here.predict(png), there.predict(png)
+        with pytest.raises(InvalidImage):
+            here.predict(b"no image")
+        with pytest.raises(InvalidImage):
+            there.predict(b"no image")
+    assert one.to_coco(7) == other.to_coco(7)
+    assert one.names == other.names == ["red"]
+    np.testing.assert_array_equal(np.asarray(one.draw()), np.asarray(other.draw()))

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from maskrcnn_client import Result
 from maskrcnn_handlers.bulk.journal import Journal
 from maskrcnn_handlers.bulk.sources import Source
+from maskrcnn_handlers.formats.coco_results import CocoResult
 from maskrcnn_server.errors import InvalidImage, InvalidSetting
 
 ASKED = {"target": "url http://a", "score_threshold": 0.05}
@@ -17,10 +17,11 @@ def source(name: str, version: str = "1") -> Source:
     return Source(name, name, version, lambda: b"")
 
 
-def result(image_id: str, score: float = 0.5) -> Result:
+def result(image_id: str, score: float = 0.5) -> CocoResult:
     return {
         "image_id": image_id,
         "category_id": 1,
+        "category_name": "red",
         "bbox": [0.0, 0.0, 1.0, 1.0],
         "score": score,
         "area": 1.0,
@@ -99,7 +100,7 @@ def test_answers_to_another_question_are_not_mixed_in(path: Path) -> None:
 def test_another_file_is_not_written_over(path: Path, text: str, restart: bool) -> None:
     path.parent.mkdir()
     path.write_text(text, "latin-1")
-    with pytest.raises(InvalidSetting, match="no journal"):
+    with pytest.raises(InvalidSetting, match="not a journal"):
         Journal(path, ASKED, restart=restart)
     assert path.read_text("latin-1") == text
 

@@ -15,6 +15,8 @@ from maskrcnn_handlers.http.child import running
 from maskrcnn_server import API_VERSION
 from maskrcnn_server.errors import InvalidSetting
 
+pytestmark = pytest.mark.full
+
 ROOT = Path(__file__).parents[3]
 
 

@@ -10,6 +10,8 @@ from maskrcnn_handlers.cli.new_engine import check_name
 from maskrcnn_server.errors import InvalidSetting
 from maskrcnn_tensorpack.plugin import DEMO
 
+pytestmark = pytest.mark.full
+
 INSTALLED = (".", "backends/network", "backends/tensorpack")
 PICTURE = DEMO / "images/shapes-1.png"
 

@@ -31,11 +31,12 @@ from maskrcnn_server.hosting.turns import Turns
 from maskrcnn_server.plugins import Plugins
 from maskrcnn_server.settings import Settings
 from maskrcnn_server.testing.fake import FakeModel
+from maskrcnn_study import faulty as faulty_backend
 
 if TYPE_CHECKING:
     from server_fixtures import Install, Server
 
-FAULTY = Path(__file__).parents[2] / "faulty/faulty.py"
+FAULTY = Path(str(faulty_backend.__file__))
 PNG = {"Content-Type": "image/png"}
 FILE = """
 models:
@@ -201,7 +202,7 @@ def test_a_request_to_a_model_that_hangs_is_answered_and_the_server_unhealthy(
 
 @pytest.fixture
 def faulty(start: Callable[..., Server], install: Install, tmp_path: Path) -> Callable[..., Server]:
-    """Starts a server over tests/faulty."""
+    """Starts a server over the faulty backend."""
 
     def server(*options: str, **variables: str) -> Server:
         env = install(FAULTY.read_text(), **variables)

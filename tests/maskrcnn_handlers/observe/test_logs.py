@@ -150,11 +150,18 @@ def test_every_answer_has_an_id_of_its_own(client: httpx.Client, method: str, pa
 
 
 def test_no_id_outside_of_requests(lines: Lines) -> None:
-    logging.getLogger("somebody").warning("line\nbreak \u2028 \ud800 %s", {"a": 1})
+    logging.getLogger("somebody").warning("line\nbreak \u2028 %s", {"a": 1})
     assert request_ids.current() == ""
     (line,) = lines()
     assert "request_id" not in line
-    assert line["message"] == "line\nbreak \u2028 \ud800 {'a': 1}"
+    assert line["message"] == "line\nbreak \u2028 {'a': 1}"
+
+
+def test_half_a_surrogate_pair_is_written_as_it_is() -> None:
+    record = logging.makeLogRecord({"msg": "half \ud800"})
+    written = JsonFormatter().format(record)
+    assert written.isascii()
+    assert json.loads(written)["message"] == "half \ud800"
 
 
 def test_a_line_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,7 +12,6 @@ from typing import TypeAlias
 
 import numpy as np
 import pytest
-from faulty import EATEN, FAULTS, PID, load
 
 from maskrcnn_server.backend import (
     Backend,
@@ -40,6 +39,7 @@ from maskrcnn_server.hosting.model_process import Limits
 from maskrcnn_server.hosting.scheduler import Scheduler
 from maskrcnn_server.rle import Order
 from maskrcnn_server.testing import BackendConformance, FakeBackend
+from maskrcnn_study.faulty import EATEN, FAULTS, PID, load
 
 PATIENCE_S = 60.0
 OPTIONS = PredictOptions()
@@ -74,7 +74,7 @@ class TestIsolatedBackend(BackendConformance):
     @pytest.fixture(scope="class")
     @classmethod
     def plugin(cls) -> str:
-        return "faulty"
+        return "maskrcnn_study.faulty"
 
 
 @pytest.fixture
@@ -282,7 +282,7 @@ def test_who_asks_while_it_comes_back_waits_no_longer_than_it_wants(isolate: Iso
 def test_one_that_keeps_ending_is_given_up_for_a_while_with_the_reason(
     isolate: Isolate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(isolated, "HOPELESS", 2)
+    monkeypatch.setattr(isolated, "MAX_FAILURES", 2)
     model = isolate()
     scheduler = Scheduler(model, max_waiting=4)
     with pytest.raises(BackendCrashed):

@@ -12,7 +12,7 @@ import errands
 import pytest
 from errands import chatter, crash, echo, end, sleep
 
-from maskrcnn_server.hosting.worker import LINE, LINES, Worker
+from maskrcnn_server.hosting.worker import MAX_LINE_BYTES, MAX_LINES, Worker
 
 PATIENCE_S = 30.0
 
@@ -57,8 +57,8 @@ def test_what_it_prints_is_logged_by_its_name_and_never_blocks_it(
     assert ("WARNING", "street: something odd") in [
         (record.levelname, record.message) for record in caplog.records
     ]
-    assert max(map(len, worker.lines)) <= LINE
-    assert len(worker.lines) <= LINES
+    assert max(map(len, worker.lines)) <= MAX_LINE_BYTES
+    assert len(worker.lines) <= MAX_LINES
     assert worker.lines[-1] == "\N{REPLACEMENT CHARACTER} not text"
 
 

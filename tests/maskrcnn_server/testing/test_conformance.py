@@ -13,7 +13,9 @@ from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 import pytest
+from heap import frozen_heap
 
+from maskrcnn_server import API_VERSION
 from maskrcnn_server.backend import Backend, Image, Model, ModelConfig, PredictOptions, Probe
 from maskrcnn_server.categories import Category
 from maskrcnn_server.detections import Detections
@@ -22,8 +24,10 @@ from maskrcnn_server.masks import RoiMasks
 from maskrcnn_server.rle import RLE, Order, Size
 from maskrcnn_server.testing import BackendConformance, FakeBackend, conduct_checks, folder_checks
 from maskrcnn_server.testing.fake import COLOURS, FakeModel
-from maskrcnn_server.testing.pictures import picture
+from maskrcnn_server.testing.images import sample_image
 from maskrcnn_server.testing.plugin import Checked, check
+
+__all__ = ["frozen_heap"]
 
 FILE = "weights.json"
 
@@ -232,7 +236,7 @@ def moves_in_company(predict: Predict, images: Sequence[Image], asked: PredictOp
 
 def wavers() -> Answer:
     """About one picture, each time it is asked."""
-    unsure = picture(160, 160, seed=1)
+    unsure = sample_image(160, 160, seed=1)
     calls: list[None] = []
 
     def answer(predict: Predict, images: Sequence[Image], asked: PredictOptions) -> Any:
@@ -598,7 +602,9 @@ CASES = [
     Case("models side by side do not disturb each other", GoodBackend(Shared), "that models share"),
     Case("close may be called twice", GoodBackend(ClosesOnce), "let it do nothing"),
     Case(
-        "plugin declares its api version", Silent(), "put api_version = '1.1' into stranger_silent"
+        "plugin declares its api version",
+        Silent(),
+        f"put api_version = {API_VERSION!r} into stranger_silent",
     ),
     Case("plugin imports no framework", Heavy(), "import mxnet"),
 ]

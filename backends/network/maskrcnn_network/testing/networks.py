@@ -16,7 +16,7 @@ from maskrcnn_network.graph.operations import Pads
 from maskrcnn_network.graph.rules import Rules, Sampling
 from maskrcnn_network.testing.numpy_operations import Array, NumPyOperations
 from maskrcnn_server.backend import Image
-from maskrcnn_server.testing.pictures import picture
+from maskrcnn_server.testing.images import sample_image
 
 CLASSES = 4
 SHORT_EDGE = 96
@@ -182,7 +182,7 @@ def make(kind: Kind) -> SmallNetwork:
 def photograph(height: int, width: int, seed: int = 0) -> Image:
     """Blocks of colour under noise, so that no two places of an image look the same."""
     noise = np.random.default_rng(seed).integers(0, 128, (height, width, 3), np.uint8)
-    return np.asarray(picture(height, width, seed) // 2 + noise, np.uint8)
+    return np.asarray(sample_image(height, width, seed) // 2 + noise, np.uint8)
 
 
 class _Settling(NumPyOperations):

@@ -6,16 +6,16 @@ from maskrcnn_handlers.cli.options import Profile, Region
 from maskrcnn_handlers.cli.progress import waiting
 from maskrcnn_sagemaker import endpoints
 from maskrcnn_sagemaker.aws import Aws
-from maskrcnn_sagemaker.commands.deploy import reader, show
+from maskrcnn_sagemaker.commands.dry_run import reader, show
 from maskrcnn_sagemaker.commands.options import DryRun, EndpointName
 
 
 def delete(
     name: EndpointName, region: Region = None, profile: Profile = None, dry_run: DryRun = False
 ) -> None:
-    """Remove a SageMaker endpoint and the models and configurations that `deploy` made for it.
+    """Delete a SageMaker endpoint with the models and configurations that `deploy` created for it.
 
-    What was uploaded to S3, and what is in the logs, stays.
+    Uploads in S3 and logs stay.
     """
     aws = Aws(region, profile)
     if dry_run:

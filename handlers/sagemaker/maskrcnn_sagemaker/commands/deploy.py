@@ -2,7 +2,6 @@
 
 import json
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated
 
@@ -13,7 +12,8 @@ from rich.markup import escape
 from maskrcnn_handlers.cli.options import Profile
 from maskrcnn_handlers.cli.progress import waiting
 from maskrcnn_sagemaker import batch, endpoints, places
-from maskrcnn_sagemaker.aws import Aws, Call, Nothing, Reader
+from maskrcnn_sagemaker.aws import Aws, Call, Reader
+from maskrcnn_sagemaker.commands.dry_run import reader, show
 from maskrcnn_sagemaker.commands.options import DryRun, EndpointName
 from maskrcnn_sagemaker.deployment import (
     Asynchronous,
@@ -59,7 +59,9 @@ def deploy(
     instance_type: Annotated[
         str | None, typer.Option(help="Such as ml.m5.xlarge.", rich_help_panel=INSTANCES)
     ] = None,
-    count: Annotated[int, typer.Option(min=1, help="Instances; the least, if it scales.")] = 1,
+    count: Annotated[
+        int, typer.Option(min=1, help="Number of instances; the minimum, if it scales.")
+    ] = 1,
     startup_timeout: Annotated[
         int,
         typer.Option(
@@ -72,46 +74,54 @@ def deploy(
     ] = None,
     invocations_per_instance: Annotated[
         float | None,
-        typer.Option(min=0.001, help="A minute: scaling aims at it.", rich_help_panel=INSTANCES),
+        typer.Option(min=0.001, help="Target per minute, for scaling.", rich_help_panel=INSTANCES),
     ] = None,
     serverless_memory: Annotated[
         int | None,
-        typer.Option(min=1024, max=6144, help="MB.", rich_help_panel=SERVERLESS),
+        typer.Option(min=1024, max=6144, help="Memory in MB.", rich_help_panel=SERVERLESS),
     ] = None,
     max_concurrency: Annotated[
-        int, typer.Option(min=1, max=200, help="Requests at once.", rich_help_panel=SERVERLESS)
+        int,
+        typer.Option(
+            min=1,
+            max=200,
+            help="Maximum number of concurrent requests.",
+            rich_help_panel=SERVERLESS,
+        ),
     ] = 5,
     async_output: Annotated[
         str | None,
-        typer.Option(help="s3://bucket/prefix for answers.", rich_help_panel=ASYNCHRONOUS),
+        typer.Option(help="s3://bucket/prefix for results.", rich_help_panel=ASYNCHRONOUS),
     ] = None,
     sns_success: Annotated[
-        str | None, typer.Option(help="Topic told of answers.", rich_help_panel=ASYNCHRONOUS)
+        str | None,
+        typer.Option(help="ARN of an SNS topic for successes.", rich_help_panel=ASYNCHRONOUS),
     ] = None,
     sns_error: Annotated[
-        str | None, typer.Option(help="Topic told of failures.", rich_help_panel=ASYNCHRONOUS)
+        str | None,
+        typer.Option(help="ARN of an SNS topic for failures.", rich_help_panel=ASYNCHRONOUS),
     ] = None,
     batch_input: Annotated[
         str | None,
-        typer.Option(help="s3://bucket/prefix with pictures.", rich_help_panel=BATCH),
+        typer.Option(help="s3://bucket/prefix with images.", rich_help_panel=BATCH),
     ] = None,
     batch_output: Annotated[
         str | None,
-        typer.Option(help="s3://bucket/prefix for answers.", rich_help_panel=BATCH),
+        typer.Option(help="s3://bucket/prefix for results.", rich_help_panel=BATCH),
     ] = None,
     content_type: Annotated[
-        str, typer.Option(help="Of the pictures.", rich_help_panel=BATCH)
+        str, typer.Option(help="Content type of the images.", rich_help_panel=BATCH)
     ] = CONTENT_TYPE,
     region: Annotated[str | None, typer.Option(help="AWS region (default: the image's).")] = None,
     profile: Profile = None,
     dry_run: DryRun = False,
     show_policy: Annotated[
-        bool, typer.Option("--show-policy", help="Print the least that IAM must allow, as JSON.")
+        bool, typer.Option("--show-policy", help="Print the minimal IAM policy as JSON.")
     ] = False,
 ) -> None:
-    """Make or update a SageMaker endpoint, or run a batch transform job, and wait for it.
+    """Create or update a SageMaker endpoint, or run a batch transform job, and wait for it.
 
-    Run again with other options, it changes what differs; with the same, nothing.
+    Run again with other options, it changes what differs; with the same ones, nothing.
     """
     taken = places.image(image)
     region = region or taken.region
@@ -168,7 +178,7 @@ def deploy(
     with waiting(console) as say:
         if isinstance(wanted, Batch):
             batch.transform(aws, wanted, _calls(aws, wanted, upload), say)
-            console.print(f"the answers are below {escape(str(wanted.target))}")
+            console.print(f"the results are below {escape(str(wanted.target))}")
             return
         endpoints.settled(aws, name, say)
         calls = _calls(aws, wanted, upload)
@@ -176,19 +186,6 @@ def deploy(
     console.print(f"{name} is in service{'' if calls else ' as it was: nothing had to change'}")
     if wanted.instance_type is not None:
         console.print(f"its instances are paid for until `delete {name}`; prices: {PRICES}")
-
-
-def reader(aws: Aws) -> Reader:
-    """Who says what is there: nothing is, as far as anybody without credentials knows."""
-    if aws.has_credentials:
-        return aws
-    typer.echo("no credentials: these are the calls for an empty account", err=True)
-    return Nothing()
-
-
-def show(calls: Sequence[Call]) -> None:
-    """Print calls as JSON."""
-    typer.echo(json.dumps([call.shown() for call in calls], indent=2))
 
 
 def _calls(aws: Reader, wanted: Deployment | Batch, upload: Call | None) -> list[Call]:

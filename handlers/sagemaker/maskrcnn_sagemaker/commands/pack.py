@@ -21,9 +21,10 @@ def pack(
     out: Annotated[Path, typer.Argument(help="Archive to write.")] = Path("model.tar.gz"),
     backend: BackendName = None,
 ) -> None:
-    """Write what serving the model takes to a model.tar.gz for SageMaker, if `doctor` passes it.
+    """Write the files that serving needs to a model.tar.gz for SageMaker, if `doctor` accepts the
+    model.
 
-    The same files make the same archive, byte for byte.
+    The same files give the same archive, byte for byte.
     """
     console = Console(soft_wrap=True)
     if not out.name.endswith(".tar.gz"):
@@ -41,7 +42,7 @@ def pack(
 
 
 def write(archive: Path, folder: Path, files: Iterable[Path]) -> None:
-    """Write the files to a .tar.gz, by their names below the folder, without time and owner."""
+    """Write files to a .tar.gz under their paths below the folder, without times and owners."""
     with (
         archive.open("wb") as file,
         gzip.GzipFile("", "wb", 6, file, mtime=0) as packed,

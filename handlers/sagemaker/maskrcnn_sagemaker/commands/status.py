@@ -13,7 +13,7 @@ from maskrcnn_server.errors import DeploymentFailed
 
 
 def status(name: EndpointName, region: Region = None, profile: Profile = None) -> None:
-    """Say how a SageMaker endpoint is, and what it runs; exit code 0 if it is in service."""
+    """Print the state of a SageMaker endpoint; exit code 0 if it is in service."""
     found = endpoints.status(Aws(region, profile), name)
     if found is None:
         raise DeploymentFailed(f"there is no endpoint {name}: `deploy` makes one")

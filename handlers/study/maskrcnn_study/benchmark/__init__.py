@@ -1,1 +1,1 @@
-"""What a server costs: the stages of a request, and any server under load."""
+"""Timing of the stages of a request, and of any server under load."""

@@ -1,7 +1,6 @@
-"""An HTTP client that costs little: what it measures is the server.
+"""An HTTP client with little overhead, so that the server is measured.
 
-It sends bytes that were made beforehand, keeps its connections, and parses no more of an answer
-than its status and length.
+It sends prepared bytes, keeps connections, and parses only status and length of a reply.
 """
 
 import asyncio
@@ -16,7 +15,7 @@ ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
 
 @dataclass(frozen=True)
 class Question:
-    """A body to post, and what it is."""
+    """A request: body, content type and attributes."""
 
     body: bytes
     content_type: str
@@ -26,7 +25,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Address:
-    """Where questions go."""
+    """Address that requests are posted to."""
 
     host: str
     port: int
@@ -36,14 +35,14 @@ class Address:
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back."""
+    """A reply."""
 
     status: int
     body: bytes
 
 
 def address(url: str) -> Address:
-    """The address of a URL, `/invocations` if that has no path. Raises InvalidSetting."""
+    """The address of a URL, with `/invocations` if it has no path. Raises InvalidSetting."""
     parts = urlsplit(url if "://" in url else f"http://{url}")
     try:
         port = parts.port
@@ -58,7 +57,7 @@ def address(url: str) -> Address:
 
 
 def posted(to: Address, question: Question) -> bytes:
-    """The request that asks this, ready to send."""
+    """The bytes of a POST request."""
     lines = [
         f"POST {to.path} HTTP/1.1",
         f"Host: {to.host}:{to.port}",
@@ -71,21 +70,22 @@ def posted(to: Address, question: Question) -> bytes:
 
 
 def got(to: Address, path: str) -> bytes:
-    """The request for `path` at the same place, ready to send."""
+    """The bytes of a GET request for `path` at the same address."""
     return f"GET {path} HTTP/1.1\r\nHost: {to.host}:{to.port}\r\n\r\n".encode()
 
 
 class Connection:
-    """A connection for one request at a time, opened when it is first needed, and kept."""
+    """A connection for one request at a time, opened on first use and kept."""
 
     def __init__(self, to: Address) -> None:
         self._to = to
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def ask(self, request: bytes) -> Answer:
-        """The answer to a request. Raises OSError, or ValueError if what came is not HTTP.
+        """The reply to a request. Raises OSError, or ValueError for a reply that is not HTTP.
 
-        A server may close a kept connection at any time: then it is asked on a new one.
+        A server may close a kept connection at any time; the request is then sent again on a new
+        one.
         """
         kept = self._streams is not None and not self._streams[0].at_eof()
         try:
@@ -96,7 +96,7 @@ class Connection:
         return await self._asked(request)
 
     def close(self) -> None:
-        """Close it; the next request opens it again."""
+        """Close the connection; the next request opens it again."""
         if self._streams is not None:
             self._streams[1].close()
         self._streams = None
@@ -122,7 +122,7 @@ class Connection:
 
 
 async def _answer(reader: asyncio.StreamReader) -> tuple[Answer, bool]:
-    """An answer, and whether the connection can be used again."""
+    """A reply, and whether the connection can be used again."""
     head = (await reader.readuntil(b"\r\n\r\n")).lower()
     start, *lines = head[:-4].split(b"\r\n")
     if not start.startswith(b"http/1."):

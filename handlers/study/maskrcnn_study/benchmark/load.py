@@ -26,14 +26,14 @@ Arrivals: TypeAlias = Literal["poisson", "fixed"]
 
 @dataclass(frozen=True)
 class Closed:
-    """So many clients, each with one request at a time."""
+    """Closed loop: a number of clients, each with one request at a time."""
 
     concurrency: int
 
 
 @dataclass(frozen=True)
 class Open:
-    """So many arrivals a second."""
+    """Open loop: a number of arrivals per second."""
 
     rate: float
     arrivals: Arrivals = "poisson"
@@ -42,11 +42,11 @@ class Open:
 
 @dataclass(frozen=True)
 class Target:
-    """What is asked, and where."""
+    """Server under load, and the requests."""
 
     address: Address
     questions: Sequence[Question]
-    """Asked in turn."""
+    """Requests that are sent in turn."""
     ping: str = "/ping"
     timeout_s: float = 60
     watched: Watched | None = None
@@ -55,46 +55,47 @@ class Target:
 
 @dataclass(frozen=True)
 class Used:
-    """What the server used meanwhile."""
+    """Resources that the server used."""
 
     cpu_cores: float
-    """Processor seconds a second."""
+    """CPU seconds per second."""
     cpu_ms_per_answer: float | None
     rss_mb: float
-    """At the end, in MB (10^6 bytes)."""
+    """Resident memory at the end, in MB (10^6 bytes)."""
     peak_rss_mb: float
 
 
 @dataclass(frozen=True)
 class Level:
-    """How a server did under one load."""
+    """Result of one load."""
 
     loop: Literal["closed", "open"]
     concurrency: int | None
     rate: float | None
     arrivals: Arrivals | None
     seconds: float
-    """From the first request to the last answer."""
+    """Seconds from the first request to the last reply."""
     requests: int
     good: int
-    """Answered 200, in the time that was asked for."""
+    """Number of replies 200 within the time limit."""
     errors: Mapping[str, int]
-    """By HTTP status, `timeout`, `connection`, and `late`: answered 200, but not in time."""
+    """Numbers of errors by HTTP status, `timeout`, `connection`, and `late`: 200, but after the
+    time limit."""
     goodput_per_s: float
     latency: Summary | None
-    """Of all that were answered 200."""
+    """Latency of all replies 200."""
     ping: Summary | None
-    """Of `/ping`, meanwhile."""
+    """Latency of `/ping` meanwhile."""
     server: Used | None
     client_cpu_cores: float
-    """What the measurement itself took: near 1, it is the bottleneck."""
+    """CPU seconds per second of the measurement itself; near 1, it is the bottleneck."""
     client_late: Summary | None
-    """Open loop: from the arrival to when the client sent, which is part of the latency."""
+    """Open loop: delay between arrival and sending, which is part of the latency."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """Of one request."""
+    """Outcome of one request."""
 
     latency_s: float
     failure: str | None
@@ -102,7 +103,7 @@ class Outcome:
 
 
 def arrival_times(load: Open, duration_s: float) -> list[float]:
-    """Seconds from the start, at least one."""
+    """Times of arrival in seconds from the start, at least one."""
     if load.arrivals == "fixed":
         return [i / load.rate for i in range(max(1, round(load.rate * duration_s)))]
     # Not for secrets: the same seed gives the same arrivals to every server.
@@ -115,9 +116,9 @@ def arrival_times(load: Open, duration_s: float) -> list[float]:
 async def measure(
     target: Target, load: Closed | Open, duration_s: float, within_s: float | None = None
 ) -> Level:
-    """Put a server under load, and see how it does.
+    """Put a server under load and measure it.
 
-    An answer is good if it is a 200, and comes in `within_s` seconds.
+    A reply is good if it is 200 within `within_s` seconds.
     """
     requests = [posted(target.address, question) for question in target.questions]
     await _warm_up(target, requests, load.concurrency if isinstance(load, Closed) else 1)
@@ -156,7 +157,7 @@ async def measure(
 
 
 def counted(outcomes: Sequence[Outcome], within_s: float | None) -> tuple[int, dict[str, int]]:
-    """How many are good, and how many are not, by why."""
+    """Number of good replies, and numbers of errors by reason."""
 
     def kind(one: Outcome) -> str:
         too_late = within_s is not None and one.latency_s > within_s
@@ -229,7 +230,7 @@ async def _ask(target: Target, connection: Connection, request: bytes, due: floa
 
 
 async def _ping(target: Target, seconds: list[float], done: asyncio.Event) -> None:
-    """Ask again and again whether it is healthy; a place without that has nothing to say."""
+    """Time the health check repeatedly; a server without one gives no times."""
     request = got(target.address, target.ping)
     connection = Connection(target.address)
     while not done.is_set():

@@ -1,4 +1,4 @@
-"""What a process of this machine and its children use."""
+"""Resources of a process of this machine and its children."""
 
 from typing import TYPE_CHECKING
 
@@ -20,12 +20,12 @@ class Watched:
             raise InvalidSetting(f"--pid {pid}: there is no such process") from None
 
     def cpu_s(self) -> float:
-        """Processor seconds up to now, of those that live."""
+        """CPU seconds so far, of the processes that still run."""
         spent = [times for one in self._all() if (times := _cpu(one)) is not None]
         return sum(spent)
 
     def rss_mb(self) -> float:
-        """Resident memory in MB (10^6 bytes); what several processes share counts for each."""
+        """Resident memory in MB (10^6 bytes); memory shared by several counts for each."""
         held = [size for one in self._all() if (size := _rss(one)) is not None]
         return sum(held) / 1e6
 

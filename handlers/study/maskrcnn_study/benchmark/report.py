@@ -1,4 +1,4 @@
-"""What was measured: as JSON, as tables, as a picture, and in money."""
+"""Reports of measurements: JSON, tables, a plot, and costs."""
 
 import dataclasses
 import os
@@ -19,56 +19,56 @@ from maskrcnn_study.benchmark.samples import Summary
 from maskrcnn_study.benchmark.stages import Stages
 
 FORM = "maskrcnn-server bench 1"
-"""What the JSON says it is; the number changes when a key changes its meaning."""
-AS_CHEAP = 1.02
-"""Costs up to so many times the least count as the least: then the lower latency is better."""
-MOST_ERRORS = 0.01
-"""The share of requests that may fail in a load that is called the best."""
+"""Format of the JSON; the number changes when a key changes its meaning."""
+EQUAL_COST = 1.02
+"""Costs up to this factor of the lowest count as equal; then the lower latency wins."""
+MAX_ERRORS = 0.01
+"""Maximum share of failed requests in a load that may count as the best."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """A level, and how the server was set up for it."""
+    """Result of one load, and the setup of the server."""
 
     level: Level
     max_batch: int | None = None
-    """Images in one call of the network at most; None: as the server has it."""
+    """Maximum number of images in one call of the network. None: as the server is set."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """All that one call of `bench` measured."""
+    """All measurements of one call of `bench`."""
 
     pictures: Sequence[str]
     target: str
-    """A URL, or what was served."""
+    """URL, or model that was served."""
     stages: Stages | None
     runs: Sequence[Run]
     price_per_hour: float | None = None
 
 
 def cost_per_1000(price_per_hour: float, images_per_s: float) -> float | None:
-    """What 1,000 images cost on a machine that costs so much an hour. None: there were none."""
+    """Cost of 1,000 images on a machine with this hourly price. None: no images."""
     return 1000 * price_per_hour / (3600 * images_per_s) if images_per_s else None
 
 
 def best(runs: Sequence[Run]) -> Run | None:
-    """The run whose images cost least; of several that cost about that, the one that waits least.
+    """The run with the lowest cost per image; among near equals, the one with the lowest latency.
 
-    Runs in which more than one request of a hundred failed do not count.
+    Runs with more than one failed request in a hundred do not count.
     """
     fit = [
         run
         for run in runs
-        if run.level.good and run.level.good >= (1 - MOST_ERRORS) * run.level.requests
+        if run.level.good and run.level.good >= (1 - MAX_ERRORS) * run.level.requests
     ]
     most = max((run.level.goodput_per_s for run in fit), default=0.0)
-    cheap = [run for run in fit if run.level.goodput_per_s * AS_CHEAP >= most]
+    cheap = [run for run in fit if run.level.goodput_per_s * EQUAL_COST >= most]
     return min(cheap, key=_median, default=None)
 
 
 def as_json(report: Report) -> dict[str, Any]:
-    """Of simple values; times are in milliseconds where the key says `_ms`."""
+    """The report as JSON values; times are in milliseconds where the key ends with `_ms`."""
     content: dict[str, Any] = {
         "form": FORM,
         "date": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
@@ -86,7 +86,7 @@ def as_json(report: Report) -> dict[str, Any]:
 
 
 def machine() -> dict[str, Any]:
-    """What this measures on."""
+    """Description of this machine."""
     return {
         "system": f"{platform.system()} {platform.machine()}",
         "processor": _processor(),
@@ -97,7 +97,7 @@ def machine() -> dict[str, Any]:
 
 
 def stages_table(stages: Stages, title: str) -> Table:
-    """A row for each stage."""
+    """Table with a row per stage."""
     table = Table(title=title, title_justify="left")
     for column in ("stage", "count", "median ms", "90 % ms", "99 % ms", "largest ms"):
         table.add_column(column, justify="left" if column == "stage" else "right")
@@ -109,7 +109,7 @@ def stages_table(stages: Stages, title: str) -> Table:
 
 
 def load_table(runs: Sequence[Run], price_per_hour: float | None) -> Table:
-    """A row for each load."""
+    """Table with a row per load."""
     title = "under load (ping: the longest; MB: the most)"
     table = Table(title=title, title_justify="left")
     columns = ["load", "batch", "good/s", "p50 ms", "p90 ms", "p99 ms", "errors", "ping ms"]
@@ -138,14 +138,14 @@ def load_table(runs: Sequence[Run], price_per_hour: float | None) -> Table:
 
 
 def load_name(level: Level) -> str:
-    """How a table calls it."""
+    """Name of a load in tables."""
     if level.loop == "closed":
         return f"{level.concurrency} client{'' if level.concurrency == 1 else 's'}"
     return f"{level.rate:g}/s, {level.arrivals}"
 
 
 def price_line(runs: Sequence[Run], price_per_hour: float) -> str:
-    """What 1,000 images cost at best."""
+    """Sentence about the lowest cost of 1,000 images."""
     chosen = best(runs)
     cost = chosen and cost_per_1000(price_per_hour, chosen.level.goodput_per_s)
     if chosen is None or cost is None:

@@ -1,4 +1,4 @@
-"""Many measured times, in a few numbers."""
+"""Summary of many measured times."""
 
 import math
 from collections.abc import Sequence
@@ -19,12 +19,12 @@ class Summary:
 
 
 def summary(seconds: Sequence[float]) -> Summary:
-    """Of at least one time."""
+    """Summary of at least one time."""
     times = sorted(1000 * time for time in seconds)
     ranks = (percentile(times, share) for share in (50, 90, 95, 99, 100))
     return Summary(len(times), math.fsum(times) / len(times), *ranks)
 
 
 def percentile(ordered: Sequence[float], percent: float) -> float:
-    """The least of the values that `percent` of them, or more, do not exceed."""
+    """Smallest value that at least `percent` of the values do not exceed."""
     return ordered[max(0, math.ceil(len(ordered) * percent / 100) - 1)]

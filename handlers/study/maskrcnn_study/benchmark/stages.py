@@ -1,4 +1,4 @@
-"""The stages of one request, in this process: no HTTP, no other request."""
+"""Timing of the stages of one request in this process: no HTTP, no other request."""
 
 import json
 import logging
@@ -26,17 +26,17 @@ OURS = "all but network"
 
 @dataclass(frozen=True)
 class Stages:
-    """Where the time of a request goes."""
+    """Times of the stages of a request."""
 
     ready_s: float
-    """From the call to load the model to its first inference's end."""
+    """Seconds from the start of loading to the end of the first inference."""
     bytes_in: int
     bytes_out: int
-    """Of the last request."""
+    """Bytes of the last reply."""
     times: Mapping[str, Summary]
-    """By stage, in order; `all`, and `all but network`."""
+    """Times by stage, in order; `all`, and `all but network`."""
     parts: Mapping[str, Summary]
-    """Of the network, by itself, from models that tell."""
+    """Times of the parts of the network, from models that report them."""
 
 
 def time_stages(
@@ -45,7 +45,7 @@ def time_stages(
     questions: Sequence[Question],
     runs: int,
 ) -> Stages:
-    """Load a model, and ask it `runs` times, the questions in turn, after some to warm up.
+    """Load a model, and run `runs` requests in turn after some warm-up.
 
     Raises RequestError if a request fails, and StartupError as loading does.
     """

@@ -81,8 +81,8 @@ def bench(
 ) -> None:
     """Time the stages of a request, and a server under load.
 
-    Stages are timed in this process, unless a --url is given. Load is put on the server at --url,
-    or, with --concurrency or --rate, on one that is started for it.
+    Stages are timed in this process unless --url is given. The load goes to the server at --url or,
+    with --concurrency or --rate, to one that is started for it.
     """
     console = Console()
     if not console.is_terminal:
@@ -127,7 +127,7 @@ def bench(
 def _server(
     url: str | None, model: str | None, backend: str | None, max_batch: int | None, pid: int | None
 ) -> Iterator[tuple[str, Watched | None]]:
-    """The server to load: where it is, and its process if it is known."""
+    """Address of the server under load, and its process if known."""
     if url is not None:
         yield url, None if pid is None else Watched(pid)
         return
@@ -142,7 +142,7 @@ def _server(
 
 
 def _question(image: Path, instances: int, json_body: bool) -> Question:
-    """The request for a picture."""
+    """The request for an image."""
     data = image.read_bytes()
     attributes = f"score_threshold=0;max_detections={instances}" if instances else ""
     if json_body:
@@ -161,7 +161,7 @@ def _loads(concurrency: str, rate: str, arrivals: str) -> list[Closed | Open]:
 
 
 def _numbers(name: str, text: str) -> Sequence[int]:
-    """Whole numbers from 1, separated by commas."""
+    """Positive integers, separated by commas."""
     parts = [part.strip() for part in text.split(",") if part.strip()]
     if not all(part.isascii() and part.isdigit() and int(part) > 0 for part in parts):
         raise typer.BadParameter(f"{text}: not numbers from 1, as in 1,2,4", param_hint=name)

@@ -30,8 +30,8 @@ def calibrate(
 ) -> None:
     """Prepare a model for MASKRCNN_PRECISION=int8.
 
-    What each part of the network changes is measured and printed, and parts that change too much
-    stay in float32.
+    The effect of each part of the network is measured and printed, and parts with too large an
+    effect stay in float32.
     """
     console = Console(soft_wrap=True)
     if not model.is_dir():
@@ -48,8 +48,8 @@ def calibrate(
     if not everything:
         console.print("part of the network: share of what is found that changes with it alone")
     config = located.config(chosen.name)
-    most_change = None if everything else keep_above
-    written = chosen.calibrate(config, found, most_change, partial(report_change, console))
+    max_change = None if everything else keep_above
+    written = chosen.calibrate(config, found, max_change, partial(report_change, console))
     console.print(f"{escape(str(written))} written; serve it with MASKRCNN_PRECISION=int8")
     before = chosen.load(replace(config, precision="float32"))
     after = chosen.load(replace(config, precision="int8"))

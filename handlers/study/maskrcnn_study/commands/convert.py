@@ -37,9 +37,9 @@ def convert(
     ] = None,
     backend: BackendName = None,
 ) -> None:
-    """Write a model in other files, ready to serve, and say what it costs.
+    """Convert a model to other files, ready to serve, and measure the change.
 
-    Without annotations, both are compared on the pictures that come with the demo models.
+    Without annotations, both models are compared on the images of the demo models.
     """
     console = Console(soft_wrap=True)
     plugins, settings = installed(), environment.read(model=model, backend=backend)

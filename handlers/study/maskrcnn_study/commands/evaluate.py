@@ -13,9 +13,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from maskrcnn_client import Answer, Client, Result
+from maskrcnn_handlers.bulk import targets
 from maskrcnn_handlers.bulk.journal import Journal
-from maskrcnn_handlers.bulk.running import answers, client_of, one_target
+from maskrcnn_handlers.bulk.predictors import ImageResult, Predictor
+from maskrcnn_handlers.bulk.run import each, predictor_of
 from maskrcnn_handlers.bulk.sources import Source, file_source
 from maskrcnn_handlers.cli.options import (
     BackendName,
@@ -27,6 +28,7 @@ from maskrcnn_handlers.cli.options import (
     Restart,
     Url,
 )
+from maskrcnn_handlers.formats.coco_results import CocoResult
 from maskrcnn_server.errors import InvalidImage, MaskRCNNError
 from maskrcnn_server.store.downloads import sha256
 from maskrcnn_study.evaluation import (
@@ -47,18 +49,18 @@ SHOWN_FAILURES = 10
 
 def evaluate(
     annotations: Annotated[Path, typer.Option("--coco", help="Annotations in COCO's format.")],
-    pictures: Annotated[Path, typer.Option("--images", help="Folder of the annotated pictures.")],
+    folder: Annotated[Path, typer.Option("--images", help="Folder of the annotated images.")],
     url: Url = None,
     endpoint: Endpoint = None,
     model: ModelOption = None,
-    out: Annotated[Path, typer.Option(help="Folder for results, figures and a picture.")] = Path(
+    out: Annotated[Path, typer.Option(help="Folder for results, figures and a plot.")] = Path(
         "evaluation"
     ),
     score_threshold: Annotated[
-        float, typer.Option(min=0, max=1, help="Least score of what is evaluated.")
+        float, typer.Option(min=0, max=1, help="Minimum score of what is evaluated.")
     ] = SCORE_THRESHOLD,
     max_detections: Annotated[
-        int, typer.Option(min=1, help="Instances of a picture, the best.")
+        int, typer.Option(min=1, help="Maximum number of instances per image.")
     ] = MAX_DETECTIONS,
     concurrency: Concurrency = 4,
     restart: Restart = False,
@@ -68,13 +70,13 @@ def evaluate(
 ) -> None:
     """Measure a server, an endpoint or a model as COCO does: average precision of boxes and masks.
 
-    The pictures go through the real contract. What is answered is kept as it comes; the same
-    command goes on where it was interrupted. Exit code 1 if a picture was not answered.
+    The images go through the real contract. Results are kept as they come, and the same command
+    resumes an interrupted run. Exit code 1 if an image failed.
     """
     console = Console(soft_wrap=True)
     require_pycocotools()
-    target = one_target(url, endpoint, model)
-    truth = coco_set(annotations, pictures)
+    target = targets.named(url, endpoint, model)
+    truth = coco_set(annotations, folder)
     asked = {
         "target": str(target),
         "annotations": sha256(annotations),
@@ -84,22 +86,20 @@ def evaluate(
     with Journal(out / "journal.jsonl", asked, restart=restart) as journal:
         todo = [source for source in _sources(truth) if not journal.has(source)]
         if len(todo) < len(truth.paths):
-            console.print(
-                f"{len(truth.paths) - len(todo)} of {len(truth.paths)} are answered already"
-            )
+            console.print(f"{len(truth.paths) - len(todo)} of {len(truth.paths)} are done already")
 
-        def ask(client: Client, source: Source) -> Answer:
-            return client.predict(
+        def predicted(predictor: Predictor, source: Source) -> ImageResult:
+            return predictor.predict(
                 source.read(), score_threshold=score_threshold, max_detections=max_detections
             )
 
-        opening = partial(client_of, console, target, backend, region, profile)
-        found = answers(console, "evaluating", opening, ask, todo, concurrency, len(todo))
-        for source, answer in found:
-            if isinstance(answer, MaskRCNNError):
-                journal.fail(source, answer)
+        opening = partial(predictor_of, console, target, backend, region, profile)
+        pairs = each(console, "evaluating", opening, predicted, todo, concurrency, len(todo))
+        for source, result in pairs:
+            if isinstance(result, MaskRCNNError):
+                journal.fail(source, result)
             else:
-                journal.add(source, answer.to_coco(source.image_id), answer.notes)
+                journal.add(source, result.to_coco(source.image_id), result.notes)
         results, renamed = _by_name(journal.results(), truth.categories)
         failures = {line["picture"]: line["error"] for line in journal.lines() if "error" in line}
         changed = sum("notes" in line for line in journal.lines())
@@ -116,28 +116,28 @@ def evaluate(
     files = "results.json, figures.json" + (", precision_recall.svg" if drawn else "")
     console.print(f"{escape(str(out))}: {files}")
     if changed:
-        console.print(f"[yellow]{changed} pictures were sent smaller than they are[/]")
+        console.print(f"[yellow]{changed} images were sent smaller than they are[/]")
     _report(console, failures, len(truth.paths))
 
 
 def _sources(truth: CocoSet) -> Iterator[Source]:
-    """One for each image, also where two are of one file."""
+    """A source for each image, also where two are of one file."""
     for i, path in truth.paths.items():
         yield replace(file_source(path, i), name=f"{path}#{i}")
 
 
 def _by_name(
-    results: Iterable[Result], categories: Mapping[int, str]
-) -> tuple[list[Result], dict[str, tuple[int, int]]]:
+    results: Iterable[CocoResult], categories: Mapping[int, str]
+) -> tuple[list[CocoResult], dict[str, tuple[int, int]]]:
     """Results with the annotations' ids, found by the categories' names, and where they differ.
 
-    What has a name that the annotations have not keeps its id.
+    A result whose name the annotations do not have keeps its id.
     """
     ids = {name: i for i, name in categories.items()}
     renamed: dict[str, tuple[int, int]] = {}
-    found: list[Result] = []
+    found: list[CocoResult] = []
     for result in results:
-        theirs, name = result["category_id"], result.get("category_name", "")
+        theirs, name = result["category_id"], result["category_name"]
         ours = ids.get(name, theirs)
         if ours != theirs:
             renamed[name] = (theirs, ours)
@@ -171,12 +171,12 @@ def _categories_table(figures: Mapping[str, Figures]) -> Table:
 
 
 def _report(console: Console, failures: Mapping[str, Mapping[str, str]], total: int) -> None:
-    """Say what was not answered. Raises InvalidImage if there is any."""
+    """Say which images failed. Raises InvalidImage if there is one."""
     for name, error in list(failures.items())[:SHOWN_FAILURES]:
         said = f"{name}: {error['code']}: {error['message']}"
         console.print(f"[red]{escape(said)}[/]")
     if failures:
         raise InvalidImage(
-            f"{len(failures)} of {total} pictures were not answered, and count as empty; "
+            f"{len(failures)} of {total} images failed, and count as empty; "
             "the same command tries them again"
         )

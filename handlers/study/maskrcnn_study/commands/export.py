@@ -52,10 +52,10 @@ def export(
     ] = None,
     backend: BackendName = None,
 ) -> None:
-    """Write a model for another program, such as TensorFlow Serving.
+    """Export a model for another program, such as TensorFlow Serving.
 
-    With --int8, what each part of the network changes is measured and printed, and parts that
-    change too much stay in float32. A model in ONNX can be quantised, too.
+    With --int8, the effect of each part of the network is measured and printed, and parts with too
+    large an effect stay in float32. Models in ONNX can be quantised, too.
     """
     console = Console(soft_wrap=True)
     plugins, settings = installed(), environment.read(model=model, backend=backend)
@@ -86,9 +86,9 @@ def export(
             config = ModelConfig(model_dir=target, threads=config.threads)
         if not everything:
             console.print("part of the network: share of what is found that changes with it alone")
-        most_change = None if everything else keep_above
+        max_change = None if everything else keep_above
         report = partial(report_change, console)
-        quantizer.quantize(config, calibrated_on, out, most_change, report)
+        quantizer.quantize(config, calibrated_on, out, max_change, report)
         console.print(f"{folder_name} written to {escape(str(out))} as {form}, int8")
         if out.is_dir():
             before, after = (

@@ -17,9 +17,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from maskrcnn_handlers.answer.answers import detections
 from maskrcnn_handlers.cli.options import BackendName
 from maskrcnn_handlers.cli.progress import downloading
+from maskrcnn_handlers.formats.reading import annotations, prediction
 from maskrcnn_handlers.request import images
 from maskrcnn_handlers.service import Service
 from maskrcnn_server import settings as environment
@@ -36,7 +36,7 @@ from maskrcnn_study.verification import verify as hold_against
 from maskrcnn_study.verification import verify_answer
 
 Ask: TypeAlias = Callable[[bytes], bytes]
-"""The body of a reply to a request's body."""
+"""Function from a request's body to the reply's body."""
 TIMEOUT_S = 300
 
 
@@ -59,14 +59,14 @@ def verify(
         bool, typer.Option("--noise", help="Also hold the original against itself, on one thread.")
     ] = False,
     score_threshold: Annotated[
-        float, typer.Option(min=0, max=1, help="Least score of what is compared.")
+        float, typer.Option(min=0, max=1, help="Minimum score of what is compared.")
     ] = 0.05,
     backend: BackendName = None,
 ) -> None:
-    """Hold this server's answers against those of the code that trained the model.
+    """Compare this server's results with those of the code that trained the model.
 
-    Both run on the same pictures, and are compared stage by stage. Exit code 0: nothing differs
-    beyond float noise.
+    Both run on the same images and are compared stage by stage. Exit code 0: nothing differs beyond
+    float noise.
     """
     console = Console(soft_wrap=True)
     plugins, settings = installed(), environment.read(model=model, backend=backend)
@@ -182,8 +182,8 @@ def _answer(ask: Ask, name: str, image: Image, score_threshold: float) -> Detect
         "score_threshold": score_threshold,
         "format": "sagemaker",
     }
-    annotations = json.loads(ask(json.dumps(body).encode()))["annotations"]
-    return detections(annotations, (image.shape[0], image.shape[1]))
+    reply = json.loads(ask(json.dumps(body).encode()))
+    return prediction(annotations(reply), image).detections
 
 
 def _weights(folder: Path, checkpoint: str) -> dict[str, str]:

@@ -1,0 +1,76 @@
+#!/usr/bin/env python3
+"""Take the pictures of docs/playground.md: the bundled demo model in headless Chromium.
+
+screenshot_playground.py [--out FOLDER]
+"""
+
+import argparse
+import shutil
+import sys
+from collections.abc import Mapping
+from io import BytesIO
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import PIL.Image
+from playwright.sync_api import Browser, expect, sync_playwright
+
+from maskrcnn_handlers.http.child import served
+from maskrcnn_server.plugins import Plugins
+
+DOCS = Path(__file__).parents[1] / "docs/pictures"
+SCREEN = MappingProxyType({"viewport": {"width": 1280, "height": 860}})
+PHONE = MappingProxyType(
+    {
+        "viewport": {"width": 390, "height": 844},
+        "device_scale_factor": 2,
+        "is_mobile": True,
+        "has_touch": True,
+    }
+)
+SAMPLE = 2
+WAIT_MS = 30_000
+SETTLE_MS = 400
+
+
+def main() -> None:
+    """Take them all."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--out", type=Path, default=DOCS, help="Where to write (default: docs).")
+    out = parser.parse_args().out
+    out.mkdir(parents=True, exist_ok=True)
+    program = shutil.which("chromium")
+    if program is None:
+        sys.exit("there is no browser: install chromium")
+    demo = next(iter(Plugins().demos().values()))
+    with served(demo.model_dir, demo.backend) as url, sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=program)
+        take(browser, url, out / "playground-desktop.png", SCREEN, None)
+        take(browser, url, out / "playground-dark.png", SCREEN | {"color_scheme": "dark"}, 1)
+        take(browser, url, out / "playground-phone.png", PHONE, None)
+        browser.close()
+
+
+def take(
+    browser: Browser, url: str, out: Path, screen: Mapping[str, Any], pointed_at: int | None
+) -> None:
+    """Look at a sample twice, point at an instance perhaps, and take a picture."""
+    page = browser.new_context(**screen).new_page()
+    page.goto(url)
+    # The first answer of a new server is slower than those after it.
+    for place in ("#welcome", "#tools"):
+        page.locator(f"{place} .samples button").nth(SAMPLE).click()
+        expect(page.locator("#found")).to_be_visible(timeout=WAIT_MS)
+        page.wait_for_timeout(SETTLE_MS)
+    if pointed_at is None:
+        page.mouse.move(0, 0)
+    else:
+        page.locator("#list li").nth(pointed_at).hover()
+    page.wait_for_timeout(SETTLE_MS)
+    picture = PIL.Image.open(BytesIO(page.screenshot())).convert("RGB")
+    picture.save(out, optimize=True)
+
+
+if __name__ == "__main__":
+    main()
