@@ -1,4 +1,4 @@
-"""The options of a request: declared once, for requests and for the defaults of a model."""
+"""The options of a request: declared once, for requests and for the defaults of models."""
 
 from typing import Annotated
 

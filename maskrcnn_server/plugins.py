@@ -55,7 +55,7 @@ class BrokenPlugin:
 
 
 class Plugins:
-    """The plugins of this installation, each loaded by itself, each hook called once.
+    """The plugins of this installation. Each is loaded by itself; each hook is called once.
 
     `found` are the entry points to load; by default those that installed distributions declare in
     the group `maskrcnn_server`. Plugins are called in the order of their names, the core first.
@@ -134,7 +134,7 @@ class Plugins:
         return tuple(caller.name for caller in self._manager.get_hookcallers(module) or ())
 
     def _registered(self, hook: str, pattern: re.Pattern[str] = NAME) -> dict[str, Any]:
-        """Every thing that is registered by a hook, which is called the first time only.
+        """Everything that plugins register by a hook, which is called the first time only.
 
         One plugin is called at a time; one that fails is reported as broken, and left out.
         """

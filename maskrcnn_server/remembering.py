@@ -1,4 +1,4 @@
-"""What is read of files, remembered while several plugins look at them."""
+"""Memory of what was read from files, for as long as several plugins look at them."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,7 +12,7 @@ _remembered: ContextVar[dict[object, Any] | None] = ContextVar("remembered", def
 
 @contextmanager
 def remembering() -> Iterator[None]:
-    """Make each value that is `remembered` in here once, in this thread; then forget them."""
+    """Compute each `remembered` value once inside this context, in this thread; then forget it."""
     token = _remembered.set({})
     try:
         yield
@@ -21,7 +21,7 @@ def remembering() -> Iterator[None]:
 
 
 def remembered(make: Callable[[], T], *key: object) -> T:
-    """What `make` returned for this key, which nobody changes. Errors are not remembered."""
+    """The value of `make` for this key, not to be changed. Errors are not remembered."""
     values = _remembered.get()
     if values is None:
         return make()
@@ -32,6 +32,6 @@ def remembered(make: Callable[[], T], *key: object) -> T:
 
 
 def read_once(read: Callable[[Path], T], path: Path) -> T:
-    """What `read` returns of a file, which is read again if it changes meanwhile."""
+    """The value of `read` for a file, which is read again if it changes."""
     state = path.stat()
     return remembered(lambda: read(path), read, path, state.st_size, state.st_mtime_ns)

@@ -20,9 +20,10 @@ OVERRIDE_PREFIX = "CONFIG__"
 """`CONFIG__A__B=value` overrides key A.B of the framework's own configuration."""
 
 OWN_PREFIX = "MASKRCNN_"
+"""Prefix of the server's own variables; an unknown one is refused."""
 
 OPTIONS = {"AWS_MASKRCNN": "AWS_SAMPLES_MASKRCNN"}
-"""Variables that are an option of a backend without its name in front."""
+"""Variables that are options of a backend, without its name in front, and their full names."""
 
 IGNORED = {
     "PRETRAINED_MODEL": "backbone weights are part of the checkpoint",
@@ -32,7 +33,7 @@ IGNORED = {
 
 
 def _renamed(engine: object) -> object:
-    """The name that an engine is chosen by: `auto` was called `native`."""
+    """Name of the engine; `auto` was called `native`."""
     return AUTO if engine == "native" else engine
 
 
@@ -66,8 +67,8 @@ FROZEN = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 class ModelDefaults(Options):
-    """What can be said of a model, except for where it is: how to load it, how to run it, and what
-    its answers are where a request does not say."""
+    """Settings of a model except its address: how to load it, how to run it, and the defaults of
+    its requests."""
 
     model_config = FROZEN
 
@@ -162,7 +163,7 @@ class ModelDefaults(Options):
 
 
 class ModelSettings(ModelDefaults):
-    """Everything that can be said of one model."""
+    """Settings of one model."""
 
     address: Annotated[str, Variables("MASKRCNN_MODEL", "SM_MODEL_DIR")] = Field(
         "/opt/ml/model",
@@ -173,7 +174,7 @@ class ModelSettings(ModelDefaults):
     )
 
     def over(self, given: ModelDefaults) -> Self:
-        """These settings, with what is `given` in their place; mappings are joined."""
+        """These settings, replaced by those that are `given`; mappings are merged."""
         values = {name: getattr(given, name) for name in given.model_fields_set}
         for name in ("config", "options"):
             values[name] = {**getattr(self, name), **getattr(given, name)}
@@ -189,7 +190,7 @@ class Settings(BaseModel):
     model_config = FROZEN
 
     model: ModelSettings = ModelSettings()
-    """The server's own model; and, for several models, what each does not say of itself."""
+    """The server's own model; with several models, the defaults of each."""
     models_file: Annotated[Path | None, Variables("MASKRCNN_MODELS")] = Field(
         None,
         description="A `models.yaml` that says which models to serve, by name. Unset: the one of "
@@ -305,7 +306,7 @@ def read(**given: object) -> Settings:
 
 
 def settings_by_name() -> dict[str, FieldInfo]:
-    """Every setting that variables are read for, by the name that `read` takes it by."""
+    """Every setting that has environment variables, by its name in `read`."""
     own = {name: info for name, info in Settings.model_fields.items() if name != "model"}
     every = {info.alias or name: info for name, info in ModelSettings.model_fields.items()} | own
     return {name: info for name, info in every.items() if _variables(name, info)}
@@ -352,7 +353,7 @@ def backend_options(backend: str) -> dict[str, str]:
 
 
 def model_config(settings: ModelSettings, folder: Path, backend: str) -> ModelConfig:
-    """What the settings and the environment say of the model in a folder, for one backend."""
+    """Configuration of the model in a folder for one backend, from settings and environment."""
     return ModelConfig(
         model_dir=folder,
         resnet_arch=settings.resnet_arch,

@@ -1,4 +1,4 @@
-"""From where a model is said to be to its folder on this machine, and the backend that fits it."""
+"""The way from a model's address to its folder on this machine, and to its backend."""
 
 import logging
 from collections import deque
@@ -30,10 +30,10 @@ class Located:
     settings: ModelSettings
     folder: Path
     probes: Mapping[str, Probe]
-    """What is in the folder, by the names of the backends that know such folders."""
+    """Findings of the backends that recognise the folder, by their names."""
 
     def config(self, backend: str) -> ModelConfig:
-        """What one backend is told of the model."""
+        """Configuration of the model for one backend."""
         return model_config(self.settings, self.folder, backend)
 
     def __str__(self) -> str:
@@ -79,9 +79,7 @@ def choose_backend(plugins: Plugins, model: Located) -> Backend:
     Raises BackendNotSelected.
     """
     for broken in plugins.broken:
-        logger.warning(
-            "plugin %s of %s is broken: %s", broken.name, broken.distribution, broken.reason
-        )
+        logger.warning("broken plugin: %s", broken)
 
     def accepts(backend: Backend) -> bool:
         return backend.name in model.probes and not model.probes[backend.name].problems

@@ -1,4 +1,4 @@
-"""From settings to a model that is ready to serve."""
+"""Loading models, in this process or in one of their own."""
 
 import logging
 import time

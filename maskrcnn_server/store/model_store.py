@@ -1,4 +1,4 @@
-"""From where a model is said to be to a folder on this machine."""
+"""The cache of models, and the way from a model's address to a folder on this machine."""
 
 import fcntl
 import hashlib
@@ -28,19 +28,19 @@ from maskrcnn_server.store.downloads import (
 )
 
 CHECKPOINTS = (".npz", ".onnx", ".pkl", ".pt", ".pth")
-"""Endings of models that are one file."""
+"""Endings of the names of models that are one file."""
 CARD = "source.json"
-"""Beside a cached model: where it came from, and the SHA-256 of what was downloaded."""
+"""File next to a cached model: its address, and the SHA-256 of what was downloaded."""
 MODEL_CARD = "MODEL_CARD.md"
-"""In the folder of a model of the zoo: the same for people, and what it was published with."""
+"""File in the folder of a model of the zoo: the same for people, and its published AP."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelStore:
-    """Finds models, and keeps what had to be downloaded or unpacked in a cache.
+    """Resolves addresses of models, and caches what it downloads or unpacks.
 
-    Whatever is in the cache is whole: it is made beside and moved into place, under a lock that
-    other processes respect.
+    Every folder in the cache is complete: it is written elsewhere and moved into place, under a
+    lock that other processes respect.
     """
 
     cache: Path
@@ -178,15 +178,15 @@ def _locked(place: Path) -> Iterator[tuple[Path, bool]]:
 
 
 def _commit(place: Path, card: Mapping[str, str], fill: Callable[[Path], object]) -> None:
-    """Make the model's folder beside its place, and move it there when it is whole."""
-    beside = Path(tempfile.mkdtemp(prefix=f"{place.name}.", dir=place.parent))
+    """Fill a folder next to the model's place, and move it there when it is complete."""
+    partial_folder = Path(tempfile.mkdtemp(prefix=f"{place.name}.", dir=place.parent))
     try:
-        fill(beside / "model")
-        (beside / CARD).write_text(json.dumps(card, indent=1))
+        fill(partial_folder / "model")
+        (partial_folder / CARD).write_text(json.dumps(card, indent=1))
         shutil.rmtree(place, ignore_errors=True)
-        beside.replace(place)
+        partial_folder.replace(place)
     finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        shutil.rmtree(partial_folder, ignore_errors=True)
 
 
 def _card(place: Path) -> dict[str, str]:

@@ -61,7 +61,7 @@ def test_broken_plugins_are_logged(
 ) -> None:
     choose(host(FakeBackend()), chosen())
     (record,) = caplog.records
-    assert (record.levelno, "plugin lost" in record.message) == (logging.WARNING, True)
+    assert (record.levelno, "broken plugin: lost" in record.message) == (logging.WARNING, True)
 
 
 def test_settings_reach_the_backend(

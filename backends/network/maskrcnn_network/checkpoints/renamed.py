@@ -40,7 +40,7 @@ class Naming:
     ignored: re.Pattern[str]
     """Tensors that hold nothing but what the configuration says."""
     changes: Mapping[str, Change]
-    """What is to be done to a variable, beside transposing it."""
+    """Changes of variables besides transposition, by the name here."""
 
     def open(self, path: Path) -> "Renamed":
         """Open a file of PyTorch's, or an `.npz` of the same names. Raises InvalidModel."""
@@ -84,7 +84,7 @@ class Renamed:
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Of every variable, as it is here."""
+        """The shape of every variable, in the layout here."""
         return {
             variable: self._changed(variable, np.broadcast_to(np.float32(0), shape)).shape
             for variable, shape in self._by_variable(self.source.shapes)

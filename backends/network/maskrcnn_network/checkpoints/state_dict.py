@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from maskrcnn_server.errors import InvalidModel
 
 MAX_PROGRAM = 64 << 20
-"""Bytes of a pickle that has its tensors' values elsewhere."""
+"""Number of bytes of a pickle that has its tensors' values elsewhere."""
 MAX_NUMBERS = 1 << 28
-"""In one tensor; the largest of a Mask R-CNN has 13 million."""
+"""Number of values in one tensor; the largest of a Mask R-CNN has 13 million."""
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 BFLOAT16 = "bfloat16"
 DTYPES = {
@@ -101,7 +101,7 @@ class StateDict:
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Of every tensor."""
+        """The shape of every tensor by name."""
         return {name: tensor.shape for name, tensor in self._tensors.items()}
 
     def read(self, name: str) -> NDArray[np.float32]:
@@ -306,7 +306,7 @@ KNOWN: dict[tuple[str, str], Any] = {
     ("numpy", "dtype"): _DType,
     ("_codecs", "encode"): _latin1,
 } | {("torch", storage): dtype for storage, dtype in DTYPES.items()}
-"""By package and name: what a pickle may use."""
+"""Everything that a pickle may use, by package and name."""
 
 
 def _view(tensor: Tensor, data: bytes) -> NDArray[Any]:
