@@ -77,37 +77,38 @@ class ModelDefaults(Options):
     backend: Annotated[str | None, Variables("MASKRCNN_BACKEND", "BACKEND")] = Field(
         None,
         description="Name of the backend. Unset: the only one installed, or the only one that "
-        "recognises the model folder.",
+        "accepts the model folder.",
     )
     engine: EngineName = Field(
         AUTO,
-        description="What computes: `openvino`, `torch`, `tensorflow`, another that is installed, "
-        "or `original`: the code of the framework that trained the model, from your checkout of "
-        "it. `auto`: torch on a GPU, else openvino, else tensorflow.",
+        description="Engine: `openvino`, `torch`, `tensorflow`, another that is installed, or "
+        "`original`, the code of the framework that trained the model, from your "
+        "checkout of it. `auto`: torch on a GPU, else openvino, else tensorflow.",
     )
     device: str = Field(
         AUTO,
         pattern=r"^(auto|cpu|cuda(:\d{1,3})?)$",
-        description="Device that computes: `cpu`, `cuda`, or `cuda:1` for the second GPU. `auto`: "
-        "a GPU that can be used, else the CPU.",
+        description="Device that computes: `cpu`, `cuda`, or `cuda:1` for the second GPU. `auto`: a"
+        " GPU if one can be used, else the CPU.",
     )
     precision: Precision = Field(
         "float32",
-        description="`float32`, or what is faster and a little less exact: `int8` (openvino, after "
-        "`calibrate`), `bfloat16` (CPUs with AVX-512 BF16 or AMX, GPUs from Ampere on), `float16` "
-        "and `tf32` (GPUs).",
+        description="`float32`, or a faster and slightly less exact one: `int8` (openvino, after "
+        "`calibrate`), `bfloat16` (CPUs with AVX-512 BF16 or AMX, GPUs from Ampere on),"
+        " `float16` and `tf32` (GPUs).",
     )
     isolation: Isolation = Field(
         "none",
         description="`none`, or `process`: the model runs in a process of its own, which is "
-        "started again when it ends.",
+        "restarted when it ends.",
     )
     predict_timeout_s: Annotated[float, Variables("MASKRCNN_PREDICT_TIMEOUT")] = Field(
         300,
         gt=0,
         le=3600,
-        description="Seconds, up to 3600, that a model may compute one request. Then the process "
-        "of an isolated model is ended; else `/ping` is 503 until it answers.",
+        description="Seconds, up to 3600, that a model may compute one request. After that, the "
+        "process of an isolated model is ended; for any other model, `/ping` is 503 "
+        "until it finishes.",
     )
     load_timeout_s: Annotated[float, Variables("MASKRCNN_LOAD_TIMEOUT")] = Field(
         600,
@@ -118,7 +119,7 @@ class ModelDefaults(Options):
     )
     memory_limit_mb: Number | None = Field(
         None,
-        description="Memory in MiB that the process of an isolated model may take; then it is "
+        description="Memory in MiB that the process of an isolated model may use before it is "
         "ended. Unset: no limit.",
     )
     threads: Number | None = Field(
@@ -128,23 +129,24 @@ class ModelDefaults(Options):
     )
     streams: Number | None = Field(
         None,
-        description="Number of images that a CPU computes side by side, each with its share of the "
-        "threads. Unset: one for each 8 threads.",
+        description="Number of images that a CPU computes at the same time, each with its share of "
+        "the threads. Unset: one for each 8 threads.",
     )
     resnet_arch: Annotated[str | None, Variables("RESNET_ARCH")] = Field(
         None,
-        description="Architecture you expect, such as `resnet50` or `resnet101`. The checkpoint "
-        "decides; a mismatch is an error at start.",
+        description="Architecture that you expect, such as `resnet50` or `resnet101`. The "
+        "checkpoint decides; a mismatch is an error at start.",
     )
     max_batch: int = Field(
         4,
         gt=0,
         le=64,
-        description="Requests whose images the network computes in one call at most, where that is "
-        "faster and changes no answer. As many and one more have their images in memory.",
+        description="Number of requests, at most, whose images the network computes in one call, "
+        "where that is faster and does not change results. That many requests and one "
+        "more have their images in memory.",
     )
     max_waiting: int = Field(
-        32, ge=0, description="Requests that may wait for the model; more are answered 429."
+        32, ge=0, description="Number of requests that may wait for the model. Any more get 429."
     )
     config: Annotated[Literals, Variables()] = Field(
         {}, description="The framework's configuration, as in `CONFIG__A__B`."
@@ -169,8 +171,8 @@ class ModelSettings(ModelDefaults):
         "/opt/ml/model",
         alias="model",
         min_length=1,
-        description="Where the model is: a folder, an archive, an `s3://` or `https://` address, "
-        "or a name of the zoo.",
+        description="The model: a folder, an archive, an `s3://` or `https://` address, or a name "
+        "from the zoo.",
     )
 
     def over(self, given: ModelDefaults) -> Self:
@@ -193,19 +195,19 @@ class Settings(BaseModel):
     """The server's own model; with several models, the defaults of each."""
     models_file: Annotated[Path | None, Variables("MASKRCNN_MODELS")] = Field(
         None,
-        description="A `models.yaml` that says which models to serve, by name. Unset: the one of "
-        "`MASKRCNN_MODEL`.",
+        description="Path of a `models.yaml`, which lists the models to serve by name. Unset: the "
+        "model of `MASKRCNN_MODEL`.",
     )
     multi_model: Annotated[
         bool,
         Variables("MASKRCNN_MULTI_MODEL", "SAGEMAKER_MULTI_MODEL"),
     ] = Field(
         False,
-        description="Host several models, loaded and unloaded by SageMaker's multi-model calls.",
+        description="Whether SageMaker's multi-model calls load and unload models.",
     )
     models_dir: Path = Field(
         Path("/opt/ml/models"),
-        description="Folder below which models of a multi-model server are.",
+        description="Folder that holds the models of a multi-model server.",
     )
     models_memory_mb: Number | None = Field(
         None,
@@ -214,14 +216,14 @@ class Settings(BaseModel):
     )
     models_evict: bool = Field(
         False,
-        description="Whether a model without room has the least recently used unloaded, or is "
-        "answered 507, after which SageMaker unloads what it chooses.",
+        description="Whether the server unloads the least recently used model if another needs its "
+        "memory. If not, it replies 507, and SageMaker unloads one of its choice.",
     )
     max_concurrent_transforms: Annotated[
         int,
         Variables("MASKRCNN_MAX_CONCURRENT_TRANSFORMS", "SAGEMAKER_MAX_CONCURRENT_TRANSFORMS"),
     ] = Field(
-        2, gt=0, le=1000, description="Requests that batch transform is told to send at a time."
+        2, gt=0, le=1000, description="Number of requests that batch transform sends at a time."
     )
     cache: Path = Field(
         Path("~/.cache/maskrcnn-server"),
@@ -229,7 +231,7 @@ class Settings(BaseModel):
     )
     zoo_url: str | None = Field(
         None,
-        description="Address to take models of the zoo from. Unset: where they are published.",
+        description="Address to download models of the zoo from. Unset: where they are published.",
     )
     host: str = Field(
         "0.0.0.0",  # noqa: S104 (a container's server is reached from outside it)
@@ -239,20 +241,20 @@ class Settings(BaseModel):
         8080,
         ge=0,
         le=65535,
-        description="Port to listen on; 0 takes a free one and prints it.",
+        description="Port to listen on. 0: a free one, which the server prints.",
     )
     playground: bool | None = Field(
         None,
-        description="Whether `/` is a page to try the model by. Unset: yes, but not on SageMaker.",
+        description="Whether `/` is the playground. Unset: yes, but not on SageMaker.",
     )
     timeout_s: Annotated[float, Variables("MASKRCNN_TIMEOUT", "MODEL_SERVER_TIMEOUT")] = Field(
         60,
         gt=0,
         le=3600,
-        description="Seconds, up to 3600, that a request may wait before it is answered 504.",
+        description="Seconds, up to 3600, that a request may wait before it gets 504.",
     )
     drain_timeout_s: Annotated[int, Variables("MASKRCNN_DRAIN_TIMEOUT")] = Field(
-        20, ge=0, description="Seconds that running requests get to finish after SIGTERM."
+        20, ge=0, description="Seconds that running requests have to finish after SIGTERM."
     )
     max_payload_mb: Annotated[
         float, Variables("MASKRCNN_MAX_PAYLOAD_MB", "SAGEMAKER_MAX_PAYLOAD_IN_MB")
@@ -260,18 +262,18 @@ class Settings(BaseModel):
         20,
         gt=0,
         le=1024,
-        description="Largest request body in MiB, up to 1024; larger ones are answered 413.",
+        description="Largest request body in MiB, up to 1024. A larger one gets 413.",
     )
     max_image_pixels: int = Field(
         50_000_000,
         gt=0,
-        description="Largest image in pixels; larger ones are refused before they are decoded.",
+        description="Largest image in pixels. A larger one is refused before it is decoded.",
     )
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], BeforeValidator(str.lower)
-    ] = Field("info", description="How much to log.")
+    ] = Field("info", description="How much to log: `debug`, `info`, `warning` or `error`.")
     log_format: Annotated[Literal["text", "json"], BeforeValidator(str.lower)] = Field(
-        "text", description="`text`, or `json`: one object a line."
+        "text", description="`text`, or `json`: one object on each line."
     )
     otel_endpoint: Annotated[
         str | None,
