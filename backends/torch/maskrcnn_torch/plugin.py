@@ -2,7 +2,6 @@
 
 import ctypes
 from collections.abc import Callable
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from maskrcnn_server import hookimpl
@@ -10,6 +9,7 @@ from maskrcnn_server.backend import Precision
 from maskrcnn_server.engine import Engine, Setup
 from maskrcnn_server.errors import InvalidSetting
 from maskrcnn_server.machine import lacks_instructions
+from maskrcnn_server.optional import lacks
 
 if TYPE_CHECKING:
     from maskrcnn_network.graph.network import Network, Variables
@@ -33,9 +33,9 @@ class TorchEngine:
             return f"does not compute in {precision}: use {', '.join(PRECISIONS)}"
         kind, _, index = device.partition(":")
         if kind == "cpu" and precision in ("tf32", "float16"):
-            return f"does not compute in {precision} on a CPU: use float32 or bfloat16"
-        if find_spec("torch") is None:
-            return "torch is not installed: pip install maskrcnn-torch"
+            return f"does not compute in {precision} on a CPU: try bfloat16"
+        if lack := lacks("torch", "maskrcnn-torch"):
+            return lack
         if kind == "cpu":
             return lacks_instructions(precision)
         return _gpu_lacks(int(index or 0), precision)

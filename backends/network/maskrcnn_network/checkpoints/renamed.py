@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from maskrcnn_network.checkpoints.checkpoint import Checkpoint, Npz
 from maskrcnn_network.checkpoints.state_dict import StateDict
 from maskrcnn_server.errors import InvalidModel
+from maskrcnn_server.remembering import read_once
 
 Change: TypeAlias = Callable[[NDArray[Any]], NDArray[Any]]
 LEAVES = {"weight": "W", "bias": "b"}
@@ -39,11 +40,12 @@ class Naming:
     ignored: re.Pattern[str]
     """Pattern of tensors that only repeat the configuration."""
     changes: Mapping[str, Change]
-    """Changes besides transposing, by our name of the variable."""
+    """Changes of variables besides transposition, by the name here."""
 
     def open(self, path: Path) -> "Renamed":
-        """Open a PyTorch file, or an `.npz` with the same names. Raises InvalidModel."""
-        return Renamed(Npz(path) if path.suffix == ".npz" else StateDict(path), self)
+        """Open a file of PyTorch's, or an `.npz` of the same names. Raises InvalidModel."""
+        opened: Callable[[Path], Checkpoint] = Npz if path.suffix == ".npz" else StateDict
+        return Renamed(read_once(opened, path), self)
 
     def variable(self, tensor: str) -> str | None:
         """Our name of a tensor. None if such networks do not have it."""
@@ -82,7 +84,7 @@ class Renamed:
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shape of every variable in our layout."""
+        """The shape of every variable, in the layout here."""
         return {
             variable: self._changed(variable, np.broadcast_to(np.float32(0), shape)).shape
             for variable, shape in self._by_variable(self.source.shapes)
