@@ -142,8 +142,8 @@ class ModelDefaults(Options):
         gt=0,
         le=64,
         description="Number of requests, at most, whose images the network computes in one call, "
-        "where that is faster and does not change results. That many requests and one "
-        "more have their images in memory.",
+        "where that is faster and does not change results. Twice as many "
+        "have their images in memory.",
     )
     max_waiting: int = Field(
         32, ge=0, description="Number of requests that may wait for the model. Any more get 429."

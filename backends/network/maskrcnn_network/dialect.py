@@ -84,7 +84,7 @@ class Dialect(Generic[C]):
             return Probe(facts={}, problems=[error.message])
 
     def choice(self, config: ModelConfig, /) -> Choice:
-        """The engine that would compute. Raises InvalidSetting if none does."""
+        """The engine that `load` would use. Raises InvalidSetting if there is none."""
         return choose(installed().engines(), config)
 
     def load(self, config: ModelConfig, /) -> Model:

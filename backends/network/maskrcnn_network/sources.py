@@ -19,9 +19,9 @@ TRAINING_LOG = "log.log"
 ENVIRONMENT = "the environment"
 DEFAULT = "defaults, assumed"
 SHOWN = "TEST.RESULT_SCORE_THRESH_VIS"
-"""What to show is the server's to decide, not the training's."""
+"""Key of a training log that is ignored: the server decides what to show."""
 MAX_LOG_BYTES = 64 << 20
-"""Number of bytes of a training log that are read."""
+"""Maximum bytes that are read of a training log."""
 
 _LOGGED = re.compile(r"Config: -+\n(\{.*?\})\s*(?:\n|$)", re.DOTALL)
 _NUMPY_SCALAR = re.compile(r"np\.\w+\(([^()]*)\)")

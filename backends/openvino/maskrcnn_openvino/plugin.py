@@ -30,7 +30,7 @@ class OpenVinoEngine:
         if precision == "bfloat16":
             return "bfloat16 would move boxes by pixels; use float32 or int8"
         if precision not in ("float32", "int8"):
-            return f"does not compute in {precision} on a CPU"
+            return f"does not compute in {precision} on a CPU; use float32 or int8"
         return lacks("openvino", "maskrcnn-openvino")
 
     def open(

@@ -32,7 +32,7 @@ class TensorFlowEngine:
 
     def lacks(self, device: str, precision: Precision, /) -> str | None:
         if precision not in ("float32", "bfloat16", "float16"):
-            return f"does not compute in {precision}"
+            return f"does not compute in {precision}: use float32, bfloat16 or float16"
         if lack := lacks("tensorflow", "maskrcnn-tensorflow"):
             return lack
         if device != "cpu":

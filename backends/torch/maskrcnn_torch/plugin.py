@@ -33,7 +33,7 @@ class TorchEngine:
             return f"does not compute in {precision}: use {', '.join(PRECISIONS)}"
         kind, _, index = device.partition(":")
         if kind == "cpu" and precision in ("tf32", "float16"):
-            return f"does not compute in {precision} on a CPU: try bfloat16"
+            return f"does not compute in {precision} on a CPU: use float32 or bfloat16"
         if lack := lacks("torch", "maskrcnn-torch"):
             return lack
         if kind == "cpu":

@@ -40,10 +40,10 @@ class Naming:
     ignored: re.Pattern[str]
     """Pattern of tensors that only repeat the configuration."""
     changes: Mapping[str, Change]
-    """Changes of variables besides transposition, by the name here."""
+    """Changes besides transposing, by our name of the variable."""
 
     def open(self, path: Path) -> "Renamed":
-        """Open a file of PyTorch's, or an `.npz` of the same names. Raises InvalidModel."""
+        """Open a PyTorch file, or an `.npz` with the same names. Raises InvalidModel."""
         opened: Callable[[Path], Checkpoint] = Npz if path.suffix == ".npz" else StateDict
         return Renamed(read_once(opened, path), self)
 
@@ -84,7 +84,7 @@ class Renamed:
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """The shape of every variable, in the layout here."""
+        """Shape of every variable in our layout."""
         return {
             variable: self._changed(variable, np.broadcast_to(np.float32(0), shape)).shape
             for variable, shape in self._by_variable(self.source.shapes)

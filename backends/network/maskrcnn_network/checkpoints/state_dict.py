@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from maskrcnn_server.errors import InvalidModel
 
 MAX_PROGRAM = 64 << 20
-"""Number of bytes of a pickle that has its tensors' values elsewhere."""
+"""Maximum bytes of a pickle whose tensors have their values elsewhere."""
 MAX_NUMBERS = 1 << 28
-"""Number of values in one tensor; the largest of a Mask R-CNN has 13 million."""
+"""Maximum numbers in one tensor. The largest tensor of a Mask R-CNN has 13 million."""
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 BFLOAT16 = "bfloat16"
 DTYPES = {
@@ -79,9 +79,9 @@ class Inert:
 
 
 class StateDict:
-    """The tensors of a PyTorch or Detectron2 checkpoint by their names.
+    """The tensors of a PyTorch or Detectron2 checkpoint by name.
 
-    A zip file is open as long as this object is in use.
+    A zip file stays open as long as this object is in use.
     """
 
     def __init__(self, path: Path) -> None:
@@ -101,7 +101,7 @@ class StateDict:
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """The shape of every tensor by name."""
+        """Shape of every tensor by name."""
         return {name: tensor.shape for name, tensor in self._tensors.items()}
 
     def read(self, name: str) -> NDArray[np.float32]:
@@ -139,21 +139,23 @@ class StateDict:
         """PyTorch's format since 1.6: a zip file with a pickle, and a member for each storage."""
         packed = [i.filename for i in archive.infolist() if i.compress_type]
         if packed:
-            raise InvalidModel(f"{self.path}: {packed[0]} is compressed; PyTorch's never are")
+            raise InvalidModel(f"{self.path}: {packed[0]} is compressed; save it with torch.save")
         names = archive.namelist()
         program = next(name for name in names if name.endswith("data.pkl"))
         root = program.removesuffix("data.pkl")
         if archive.getinfo(program).file_size > MAX_PROGRAM:
             raise InvalidModel(f"{self.path}: {program} is larger than {MAX_PROGRAM} bytes")
         if f"{root}byteorder" in names and archive.read(f"{root}byteorder") != b"little":
-            raise InvalidModel(f"{self.path}: written on a big-endian machine")
+            raise InvalidModel(
+                f"{self.path}: written on a big-endian machine, which is not supported"
+            )
         with archive.open(program) as file:
             content = _Unpickler(file).load()
 
         def read(storage: Storage) -> bytes:
             member = archive.getinfo(f"{root}data/{storage.key}")
             if member.file_size != storage.numbers * _width(storage):
-                raise ValueError(f"its storage has {member.file_size} bytes")
+                raise ValueError(f"its storage has the wrong size: {member.file_size} bytes")
             return archive.read(member)
 
         self._storages = read
