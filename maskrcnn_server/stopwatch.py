@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import NamedTuple
 
 
@@ -18,35 +19,47 @@ class Lap(NamedTuple):
 
 
 class Stopwatch:
-    """Seconds by stage. A stage inside another counts for itself alone."""
+    """Times stages. A stage inside another counts for itself alone."""
 
     def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
         self.laps: list[Lap] = []
         """In the order in which they ended."""
-        self._inner = [0.0]
+        self.inner = [0.0]
+        """Seconds of stages inside the one that runs, for each that runs, outermost first."""
 
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Seconds by stage."""
+        seconds: dict[str, float] = {}
+        for lap in self.laps:
+            seconds[lap.stage] = seconds.get(lap.stage, 0.0) + lap.own
+        return seconds
+
+    def stage(self, name: str) -> AbstractContextManager[None]:
         """Time what is done inside."""
-        start = time.perf_counter()
-        self._inner.append(0.0)
-        try:
-            yield
-        finally:
-            end = time.perf_counter()
-            self._add(Lap(name, start, end, end - start - self._inner.pop()))
-            self._inner[-1] += end - start
+        return _Stage(self, name)
 
     def hear(self, other: "Stopwatch") -> None:
         """Count what another has timed meanwhile."""
-        for lap in other.laps:
-            self._add(lap)
-            self._inner[-1] += lap.own
+        self.laps += other.laps
+        self.inner[-1] += sum(lap.own for lap in other.laps)
 
-    def _add(self, lap: Lap) -> None:
-        self.laps.append(lap)
-        self.seconds[lap.stage] = self.seconds.get(lap.stage, 0.0) + lap.own
+
+@dataclass
+class _Stage:
+    stopwatch: Stopwatch
+    name: str
+    start: float = 0.0
+
+    def __enter__(self) -> None:
+        self.stopwatch.inner.append(0.0)
+        self.start = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        end, inner = time.perf_counter(), self.stopwatch.inner
+        own = end - self.start - inner.pop()
+        inner[-1] += end - self.start
+        self.stopwatch.laps.append(Lap(self.name, self.start, end, own))
 
 
 _listening: ContextVar[Stopwatch | None] = ContextVar("_listening", default=None)
@@ -54,8 +67,8 @@ _listening: ContextVar[Stopwatch | None] = ContextVar("_listening", default=None
 
 @contextmanager
 def listen() -> Iterator[Stopwatch]:
-    """Time the stages of what is called inside, in this thread. Who listens already hears them when
-    this ends."""
+    """Time the stages of what is called inside, in this thread. Whoever listens already hears them
+    when this ends."""
     stopwatch, before = Stopwatch(), _listening.get()
     token = _listening.set(stopwatch)
     try:
@@ -70,4 +83,4 @@ def stage(name: str) -> AbstractContextManager[None]:
     """Mark a stage: wait, decode, preprocess, network, model (what is neither of the two, of a call
     of it), paste, encode. Costs nothing if nobody listens."""
     stopwatch = _listening.get()
-    return nullcontext() if stopwatch is None else stopwatch.stage(name)
+    return nullcontext() if stopwatch is None else _Stage(stopwatch, name)

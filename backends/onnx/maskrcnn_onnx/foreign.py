@@ -107,18 +107,17 @@ class ForeignModel:
 
         MMDetection's exports pad to a hundred with scores of 0, MMDeploy's with labels of -1, too.
         """
-        asked = options.score_threshold
-        threshold = np.float32(self.metadata.score_threshold if asked is None else asked)
         classes = len(self.metadata.categories)
         if labels.max(initial=0) > classes:
             raise InvalidModel(
                 f"the model found class {labels.max()}, but there are {classes}: name them all in "
                 "model.yaml, or correct first_label"
             )
-        wanted = np.flatnonzero((scores >= threshold) & (scores > 0) & (labels >= 1))
+        wanted = np.flatnonzero(
+            (scores >= np.float32(options.score_threshold)) & (scores > 0) & (labels >= 1)
+        )
         order = wanted[np.argsort(-scores[wanted], kind="stable")]
-        most = self._description.detections
-        return order[: min(options.max_detections or most, most)]
+        return order[: min(options.max_detections, self._description.detections)]
 
 
 def _flat(

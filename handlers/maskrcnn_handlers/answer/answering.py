@@ -1,17 +1,16 @@
-"""The work on a request that is understood: its images, one by one, to its answer."""
+"""The work on a request that is understood: from its images to its answer."""
 
 import json
 import logging
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from maskrcnn_handlers.answer.status import status_of
 from maskrcnn_handlers.observe import request_ids
-from maskrcnn_handlers.request import classes, images
+from maskrcnn_handlers.request import images
+from maskrcnn_handlers.request.options import ResolvedOptions
 from maskrcnn_handlers.request.requests import JSON, Encoded, InferenceRequest
-from maskrcnn_server.backend import Image
 from maskrcnn_server.errors import (
     BackendFailed,
     MaskRCNNError,
@@ -27,112 +26,114 @@ from maskrcnn_server.stopwatch import Stopwatch, listen, stage
 logger = logging.getLogger(__name__)
 
 
-class Decoded(NamedTuple):
-    """An image as the model takes it."""
-
-    image_id: str | int
-    image: Image
+def admitted(scheduler: Scheduler, caller: Caller) -> ExitStack:
+    """The caller's turn at the model, once it has come; to be closed."""
+    turn = ExitStack()
+    with stage("wait"):
+        turn.enter_context(scheduler.admission(caller))
+    return turn
 
 
 @dataclass(frozen=True)
-class Question:
-    """What a request asks of which model, and how the answer is written.
+class Inference:
+    """How each image of a request is answered: by which model, options and format.
 
-    Raises RequestError on construction if the model or the format cannot give what is asked for.
+    Raises RequestError on construction if the format cannot give what is asked for.
     """
 
     scheduler: Scheduler
-    request: InferenceRequest
+    options: ResolvedOptions
     format: Format
     max_image_pixels: int
 
     def __post_init__(self) -> None:
-        self._classes()
-        name, rle = self.format.name, self.request.rle
+        rle = self.options.rle
+        if rle is None:
+            return
         encodings = self.format.encodings if isinstance(self.format, WritesRuns) else ()
-        if rle is not None and rle not in encodings:
+        if rle not in encodings:
             allowed = " or ".join(encodings) or "no run lengths"
-            raise RequestError(f"rle: format {name} writes {allowed}, not {rle}", field="rle")
-        if self.request.several and not is_json(self.format):
-            raise NotAcceptable(
-                f"format {name} answers one image; for several, one that is JSON is needed"
+            raise RequestError(
+                f"rle: format {self.format.name} writes {allowed}, not {rle}", field="rle"
             )
 
-    def decoded(self, encoded: Encoded | RequestError) -> Decoded:
-        """An image, in memory only while the caller has its turn (`Scheduler.admission`)."""
-        if isinstance(encoded, RequestError):
-            raise encoded
-        return Decoded(encoded.image_id, images.decode(encoded.data, self.max_image_pixels))
+    def answer(self, request: InferenceRequest, turn: ExitStack, caller: Caller) -> bytes:
+        """The body of the reply to a request that has its turn.
 
-    def predicted(self, decoded: Decoded, caller: Caller) -> Prediction:
-        """What is in an image, in the same turn."""
-        image_id, image = decoded
-        options, chosen = self.request.options, self._classes()
-        # The model's best, of which some are left out, would be too few.
-        asked = options if chosen is None else replace(options, max_detections=None)
-        with stage("wait"):
-            (found,) = self.scheduler.predict([image], asked, caller)
-        if chosen is not None:
-            found = found.of(chosen, options.max_detections)
-        return Prediction(
-            image_id=image_id,
-            image=image,
-            detections=found,
-            model=self.scheduler.metadata,
-            rle=self.request.rle,
-        )
-
-    def written(self, prediction: Prediction) -> bytes:
-        """The answer for one image."""
-        with stage("encode"):
-            return self.format.render(prediction)
-
-    def answers(self, caller: Caller) -> bytes:
-        """Those for several images: `{"predictions": [...]}`, with what went wrong in its place.
-
-        Each waits for a turn of its own, as if it had come alone. Raises what went wrong if that
-        kept all of them from being looked at now.
+        That of several images is `{"predictions": [...]}`, with an error in the place of an image
+        that cannot be answered. Raises the error of the one image, or of several if all of them are
+        unavailable.
         """
-        request_id = request_ids.current()
-
-        def answer(
-            encoded: Encoded | RequestError, caller: Caller
-        ) -> tuple[bytes | MaskRCNNError, Stopwatch]:
-            with request_ids.assigned(request_id), listen() as stopwatch:
-                return self._answer(encoded, caller), stopwatch
-
-        callers = _as_one(caller, len(self.request.images))
-        found = []
-        with listen() as heard, ThreadPoolExecutor(self.scheduler.at_once) as pool:
-            for one, stopwatch in pool.map(answer, self.request.images, callers):
-                heard.hear(stopwatch)
-                found.append(one)
-        unavailable = [one for one in found if isinstance(one, UnavailableError)]
-        if len(unavailable) == len(found):
-            raise unavailable[0]
+        if request.several and not is_json(self.format):
+            raise NotAcceptable(
+                f"format {self.format.name} answers one image; for several, ask for one in JSON"
+            )
+        if len(request.images) == 1:
+            answers = [self._outcome(request.images[0], turn, caller)]
+        else:
+            turn.close()
+            answers = self._outcomes(request, caller)
+        if not request.several or all(isinstance(one, UnavailableError) for one in answers):
+            first = answers[0]
+            if isinstance(first, MaskRCNNError):
+                raise first
+            return first
         entries = [
-            json.dumps({"error": described(one)}).encode() if isinstance(one, Exception) else one
-            for one in found
+            one if isinstance(one, bytes) else json.dumps({"error": described(one)}).encode()
+            for one in answers
         ]
         return b'{"predictions":[' + b",".join(entries) + b"]}"
 
-    def _answer(self, encoded: Encoded | RequestError, caller: Caller) -> bytes | MaskRCNNError:
+    def _outcomes(self, request: InferenceRequest, caller: Caller) -> list[bytes | MaskRCNNError]:
+        """The answers for several images, each of which waits for its turn as if it came alone."""
+        request_id = request_ids.current()
+
+        def outcome(
+            image: Encoded | RequestError, caller: Caller
+        ) -> tuple[bytes | MaskRCNNError, Stopwatch]:
+            with request_ids.assigned(request_id), listen() as stopwatch:
+                return self._outcome(image, None, caller), stopwatch
+
+        callers = _as_one(caller, len(request.images))
+        answers = []
+        with listen() as heard, ThreadPoolExecutor(self.scheduler.at_once) as pool:
+            for answer, stopwatch in pool.map(outcome, request.images, callers):
+                heard.hear(stopwatch)
+                answers.append(answer)
+        return answers
+
+    def _outcome(
+        self, image: Encoded | RequestError, turn: ExitStack | None, caller: Caller
+    ) -> bytes | MaskRCNNError:
+        """The answer for one image, or why there is none. Ends the turn after the model's part;
+        without a turn, waits for one."""
         try:
-            with ExitStack() as turn:
-                with stage("wait"):
-                    turn.enter_context(self.scheduler.admission(caller))
-                with stage("decode"):
-                    decoded = self.decoded(encoded)
-                prediction = self.predicted(decoded, caller)
-            return self.written(prediction)
+            with turn or admitted(self.scheduler, caller):
+                prediction = self._predicted(image, caller)
+            with stage("encode"):
+                return self.format.render(prediction)
         except MaskRCNNError as error:
             return error
         except Exception as error:
             return failed(error)
 
-    def _classes(self) -> frozenset[int] | None:
-        wanted = self.request.classes
-        return None if wanted is None else classes.ids(wanted, self.scheduler.metadata.categories)
+    def _predicted(self, image: Encoded | RequestError, caller: Caller) -> Prediction:
+        if isinstance(image, RequestError):
+            raise image
+        with stage("decode"):
+            pixels = images.decode(image.data, self.max_image_pixels)
+        predict, category_ids, max_detections, rle = self.options
+        with stage("wait"):
+            (detections,) = self.scheduler.predict([pixels], predict, caller)
+        if category_ids is not None:
+            detections = detections.of(category_ids, max_detections)
+        return Prediction(
+            image_id=image.image_id,
+            image=pixels,
+            detections=detections,
+            model=self.scheduler.metadata,
+            rle=rle,
+        )
 
 
 def is_json(form: Format) -> bool:
@@ -141,7 +142,7 @@ def is_json(form: Format) -> bool:
 
 
 def failed(cause: Exception) -> BackendFailed:
-    """The error that a client is told of for one that is none of ours."""
+    """The error that a client is told of, for an exception that is not one of ours."""
     failure = BackendFailed("the server failed on this request")
     failure.__cause__ = cause
     return failure

@@ -9,9 +9,11 @@ from typing import Literal, TypeAlias
 from maskrcnn_client import Client
 from maskrcnn_client.transports import ACCEPT, CONTENT_TYPE, ENDPOINT_NAME, Question, Reply, shown
 from maskrcnn_handlers.http.child import running, serve_command
+from maskrcnn_handlers.request.envelope import Envelope
 from maskrcnn_handlers.service import Service
 from maskrcnn_server import settings as environment
 from maskrcnn_server.errors import InvalidSetting
+from maskrcnn_server.hosting.models import Models
 from maskrcnn_server.hosting.scheduler import Scheduler
 from maskrcnn_server.hosting.startup import choose_backend, fetched, open_model
 from maskrcnn_server.plugins import Plugins
@@ -94,9 +96,9 @@ def in_process(
     settings = settings.model_copy(
         update={"max_payload_mb": LARGEST_MB, "timeout_s": float(TIMEOUT_S)}
     )
-    service = Service(plugins.formats(), settings)
     model = open_model(plugins, settings, progress)
-    service.start(Scheduler(model, max_waiting=concurrency, max_batch=settings.max_batch))
+    scheduler = Scheduler(model, max_waiting=concurrency, max_batch=settings.max_batch)
+    service = Service(plugins.formats(), settings, Models.single(scheduler))
     with Client(_InProcess(service), retry_s=0) as client:
         yield client
 
@@ -108,7 +110,8 @@ class _InProcess:
         self._service = service
 
     def send(self, question: Question) -> Reply:
-        reply = self._service.invoke(question.body, CONTENT_TYPE, ACCEPT, question.options)
+        envelope = Envelope.of(question.body, CONTENT_TYPE, ACCEPT, question.options)
+        reply = self._service.invoke(envelope)
         return Reply(reply.status, reply.body)
 
     def close(self) -> None:
