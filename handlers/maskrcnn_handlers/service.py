@@ -1,15 +1,14 @@
 """The heart of the handler layer: a request's bytes in, a reply's bytes out, over any transport."""
 
-import json
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from types import MappingProxyType
 
 from maskrcnn_handlers.answer import negotiation
-from maskrcnn_handlers.answer.answering import Inference, admitted, described, failed
-from maskrcnn_handlers.answer.status import status_of
+from maskrcnn_handlers.answer.answering import Inference, admitted
+from maskrcnn_handlers.answer.reply import JSON, Reply, failed, json_reply, refusal
 from maskrcnn_handlers.observe import request_ids
 from maskrcnn_handlers.observe.exchange import Exchange
 from maskrcnn_handlers.observe.metrics import CONTENT_TYPE, Metrics
@@ -29,24 +28,11 @@ from maskrcnn_server.hosting.models import Models
 from maskrcnn_server.settings import Settings
 from maskrcnn_server.stopwatch import Lap, listen, stage
 
-JSON = "application/json"
 ENCODE_S = 10
 """Seconds in which an answer is surely written."""
 SERVER_TIMING = "Server-Timing"
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Reply:
-    """What a front end sends."""
-
-    status: int
-    body: bytes
-    content_type: str = JSON
-    headers: Mapping[str, str] = field(default_factory=dict)
-    code: str = ""
-    """Code of the error; empty if it is none."""
 
 
 class Service:
@@ -218,23 +204,7 @@ class Service:
         )
 
 
-def refusal(error: MaskRCNNError) -> Reply:
-    """The reply that tells a client what went wrong; a fault of ours goes to the log as well."""
-    with request_ids.assigned() as request_id:
-        body = described(error)
-    headers = {}
-    if "retry_after_s" in error.detail:
-        headers["Retry-After"] = str(error.detail["retry_after_s"])
-    reply = json_reply(status_of(error), {"error": body, "request_id": request_id}, headers)
-    return replace(reply, code=error.code)
-
-
 def _server_timing(stages: Mapping[str, float], total: float) -> str:
     """Milliseconds of each stage, and of all (https://www.w3.org/TR/server-timing/)."""
     parts = {**stages, "total": total}
     return ", ".join([f"{name};dur={1000 * s:.3f}" for name, s in parts.items()])
-
-
-def json_reply(status: int, content: object, headers: Mapping[str, str] | None = None) -> Reply:
-    """A reply that is JSON."""
-    return Reply(status, json.dumps(content).encode(), JSON, headers or {})

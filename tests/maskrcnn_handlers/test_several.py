@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from maskrcnn_handlers.answer.reply import Reply
 from maskrcnn_handlers.request.envelope import Envelope
-from maskrcnn_handlers.service import Reply, Service
+from maskrcnn_handlers.service import Service
 from maskrcnn_server import settings as environment
 from maskrcnn_server.backend import Image, ModelConfig, PredictOptions
 from maskrcnn_server.detections import Detections

@@ -1,18 +1,16 @@
 """The work on a request that is understood: from its images to its answer."""
 
 import json
-import logging
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from maskrcnn_handlers.answer.status import status_of
+from maskrcnn_handlers.answer.reply import JSON, described, failed
 from maskrcnn_handlers.observe import request_ids
 from maskrcnn_handlers.request import images
 from maskrcnn_handlers.request.options import ResolvedOptions
-from maskrcnn_handlers.request.requests import JSON, Encoded, InferenceRequest
+from maskrcnn_handlers.request.requests import Encoded, InferenceRequest
 from maskrcnn_server.errors import (
-    BackendFailed,
     MaskRCNNError,
     NotAcceptable,
     RequestError,
@@ -22,8 +20,6 @@ from maskrcnn_server.formats import Format, Prediction, WritesRuns
 from maskrcnn_server.hosting.caller import Caller
 from maskrcnn_server.hosting.scheduler import Scheduler
 from maskrcnn_server.stopwatch import Stopwatch, listen, stage
-
-logger = logging.getLogger(__name__)
 
 
 def admitted(scheduler: Scheduler, caller: Caller) -> ExitStack:
@@ -139,20 +135,6 @@ class Inference:
 def is_json(form: Format) -> bool:
     """Whether its answers may stand in a list."""
     return form.media_type == JSON or form.media_type.endswith("+json")
-
-
-def failed(cause: Exception) -> BackendFailed:
-    """The error that a client is told of, for an exception that is not one of ours."""
-    failure = BackendFailed("the server failed on this request")
-    failure.__cause__ = cause
-    return failure
-
-
-def described(error: MaskRCNNError) -> dict[str, object]:
-    """An error as clients read it; a fault of ours goes to the log as well."""
-    if status_of(error) == 500:
-        logger.error("request %s failed", request_ids.current(), exc_info=error)
-    return {"code": error.code, "message": error.message, "detail": error.detail}
 
 
 def _as_one(caller: Caller, number: int) -> list[Caller]:

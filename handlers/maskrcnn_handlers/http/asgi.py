@@ -14,13 +14,14 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from maskrcnn_handlers.answer.reply import JSON, refusal
 from maskrcnn_handlers.http import openapi
 from maskrcnn_handlers.http.host import response
 from maskrcnn_handlers.http.model_management import ModelManagement
 from maskrcnn_handlers.observe import request_ids
 from maskrcnn_handlers.observe.tracing import Tracing
 from maskrcnn_handlers.request.envelope import ATTRIBUTES, TARGET_MODEL, Envelope
-from maskrcnn_handlers.service import JSON, Service, refusal
+from maskrcnn_handlers.service import Service
 from maskrcnn_server.errors import BackendTimedOut, MaskRCNNError, NotReady, RequestError
 from maskrcnn_server.hosting.caller import Caller
 

@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from maskrcnn_handlers.service import Reply, json_reply, refusal
+from maskrcnn_handlers.answer.reply import Reply, json_reply, refusal
 from maskrcnn_server.errors import MaskRCNNError, ModelNotFound, MultiModelOff, RequestError
 from maskrcnn_server.hosting.models import Hosted, Models
 

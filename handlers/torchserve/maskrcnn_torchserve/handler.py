@@ -16,9 +16,10 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from maskrcnn_handlers.answer.reply import Reply
 from maskrcnn_handlers.observe import request_ids
 from maskrcnn_handlers.request.envelope import ATTRIBUTES, Envelope
-from maskrcnn_handlers.service import Reply, Service
+from maskrcnn_handlers.service import Service
 from maskrcnn_server import settings as environment
 from maskrcnn_server.errors import DeadlineExceeded, MaskRCNNError, PayloadTooLarge, StartupError
 from maskrcnn_server.hosting.models import Models

@@ -16,13 +16,14 @@ from pathlib import Path
 
 import PIL.Image
 
+from maskrcnn_handlers.answer.reply import Reply
 from maskrcnn_handlers.http import server
 from maskrcnn_handlers.http.host import Host
 from maskrcnn_handlers.http.model_management import ModelManagement
 from maskrcnn_handlers.observe import request_ids, tracing
 from maskrcnn_handlers.request import requests
 from maskrcnn_handlers.request.envelope import ATTRIBUTES, Envelope
-from maskrcnn_handlers.service import SERVER_TIMING, Reply, Service
+from maskrcnn_handlers.service import SERVER_TIMING, Service
 from maskrcnn_server.errors import (
     BackendFailed,
     InvalidSetting,
