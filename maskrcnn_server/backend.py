@@ -19,14 +19,14 @@ Image: TypeAlias = NDArray[np.uint8]
 
 @dataclass(frozen=True, kw_only=True)
 class PredictOptions:
-    """What a request may ask of a prediction."""
+    """What a request asks of a prediction, complete: defaults are filled in before."""
 
-    score_threshold: float | None = None
-    """Keep detections that score this (0 to 1) or more. None: the model's own default."""
+    score_threshold: float = 0.5
+    """Least score (0 to 1) of the detections that are kept."""
     mask_threshold: float = 0.5
-    """A pixel belongs to a mask at this probability (more than 0, to 1) or more."""
-    max_detections: int | None = None
-    """Keep this many, the best, at most. None: as many as the model gives."""
+    """Least probability (more than 0, to 1) of the pixels that belong to a mask."""
+    max_detections: int = 100
+    """Number of detections that are kept at most, the best. May be more than the model gives."""
     masks: bool = True
     """False: boxes only."""
     proposals: bool = False
@@ -42,7 +42,9 @@ class ModelMetadata:
     categories: tuple[Category, ...]
     """Categories that the model detects; `Detections` uses their ids."""
     score_threshold: float
-    """The default of `PredictOptions.score_threshold`."""
+    """Default of `PredictOptions.score_threshold`."""
+    max_detections: int = 100
+    """Default of `PredictOptions.max_detections`: as many as the model gives."""
     has_masks: bool = True
     facts: Mapping[str, str] = field(default_factory=dict)
     """Further facts for the operator, such as architecture and training step."""

@@ -1,9 +1,10 @@
-"""Timing of the stages of a call: stages mark themselves, a stopwatch records them."""
+"""Where the time of one call goes: stages mark themselves, whoever wants to know listens."""
 
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import NamedTuple
 
 
@@ -14,39 +15,51 @@ class Lap(NamedTuple):
     start: float
     end: float
     own: float
-    """Seconds without those of nested stages."""
+    """Seconds, without those of stages inside."""
 
 
 class Stopwatch:
-    """Seconds by stage. A nested stage counts for itself alone."""
+    """Times stages. A nested stage counts for itself alone."""
 
     def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
         self.laps: list[Lap] = []
         """Laps in the order in which they ended."""
-        self._inner = [0.0]
+        self.inner = [0.0]
+        """Seconds of nested stages, for each running stage, outermost first."""
 
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Seconds by stage."""
+        seconds: dict[str, float] = {}
+        for lap in self.laps:
+            seconds[lap.stage] = seconds.get(lap.stage, 0.0) + lap.own
+        return seconds
+
+    def stage(self, name: str) -> AbstractContextManager[None]:
         """Time a stage."""
-        start = time.perf_counter()
-        self._inner.append(0.0)
-        try:
-            yield
-        finally:
-            end = time.perf_counter()
-            self._add(Lap(name, start, end, end - start - self._inner.pop()))
-            self._inner[-1] += end - start
+        return _Stage(self, name)
 
     def hear(self, other: "Stopwatch") -> None:
         """Add the laps of another stopwatch."""
-        for lap in other.laps:
-            self._add(lap)
-            self._inner[-1] += lap.own
+        self.laps += other.laps
+        self.inner[-1] += sum(lap.own for lap in other.laps)
 
-    def _add(self, lap: Lap) -> None:
-        self.laps.append(lap)
-        self.seconds[lap.stage] = self.seconds.get(lap.stage, 0.0) + lap.own
+
+@dataclass
+class _Stage:
+    stopwatch: Stopwatch
+    name: str
+    start: float = 0.0
+
+    def __enter__(self) -> None:
+        self.stopwatch.inner.append(0.0)
+        self.start = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        end, inner = time.perf_counter(), self.stopwatch.inner
+        own = end - self.start - inner.pop()
+        inner[-1] += end - self.start
+        self.stopwatch.laps.append(Lap(self.name, self.start, end, own))
 
 
 _listening: ContextVar[Stopwatch | None] = ContextVar("_listening", default=None)
@@ -67,7 +80,7 @@ def listen() -> Iterator[Stopwatch]:
 
 
 def stage(name: str) -> AbstractContextManager[None]:
-    """Mark a stage: wait, decode, model (with preprocess and network inside it), paste, encode.
-    Free of charge if no stopwatch records."""
+    """Mark a stage: wait, decode, preprocess, network, model (what is neither of the two, of a call
+    of it), paste, encode. Costs nothing if nobody listens."""
     stopwatch = _listening.get()
-    return nullcontext() if stopwatch is None else stopwatch.stage(name)
+    return nullcontext() if stopwatch is None else _Stage(stopwatch, name)

@@ -1,4 +1,4 @@
-"""Several models in memory by name: those of a `models.yaml`, and those that SageMaker's
+"""The models of a server by name: one, those of a `models.yaml`, or those that SageMaker's
 multi-model endpoints load and unload."""
 
 import logging
@@ -20,12 +20,11 @@ from maskrcnn_server.errors import (
 )
 from maskrcnn_server.hosting.models_file import Spec
 from maskrcnn_server.hosting.scheduler import Scheduler
-from maskrcnn_server.settings import ModelSettings
 
 COPIES = 3
 """Of its weights that a model holds in memory while it is loaded: as read, folded, in the graph."""
 ACTIVATIONS = 256 << 20
-"""Bytes, about, that a model takes beside its weights."""
+"""Bytes, about, that a model takes besides its weights."""
 PATIENCE_S = 600.0
 """For a model that another is loaded after, and a request that a model is unloaded after."""
 
@@ -50,6 +49,16 @@ class Hosted:
     reason: str = ""
     """Why it could not be loaded."""
 
+    def ready(self) -> Scheduler:
+        """Its scheduler. Raises NotReady while it is loading, ModelFailed if it could not be."""
+        if self.scheduler is not None:
+            return self.scheduler
+        if not self.reason:
+            raise NotReady(f"model {self.name} is loading")
+        raise ModelFailed(
+            f"model {self.name} could not be loaded: {self.reason}", model_name=self.name
+        )
+
     def state(self) -> tuple[State, str]:
         """What it does, and why it fails if it does."""
         if self.scheduler is None:
@@ -72,6 +81,8 @@ class Models:
         self, load: Callable[[Path], Scheduler], root: Path, memory_limit: int, *, evicts: bool
     ) -> None:
         """Only models below `root` are loaded."""
+        self.is_single = False
+        """Whether there is one model, and never another."""
         self._load = load
         self._root = root.resolve()
         self._memory_limit = memory_limit
@@ -81,6 +92,21 @@ class Models:
         self._hosted: dict[str, Hosted] = {}
         self._table = threading.Lock()
         self._loading = threading.Lock()
+
+    @classmethod
+    def single(cls, scheduler: Scheduler | None = None) -> "Models":
+        """One model: this one, or one that is loading and will be `put`."""
+        models = cls(_loads_nothing, Path(), 0, evicts=False)
+        models.is_single = True
+        if scheduler is not None:
+            models.put(scheduler)
+        return models
+
+    def put(self, scheduler: Scheduler) -> None:
+        """Serve a model that is loaded, under the name that it has itself."""
+        name = scheduler.metadata.name
+        with self._table:
+            self._hosted[name] = Hosted(name, "", scheduler)
 
     def open(self, specs: Sequence[Spec], load: OpenSpec) -> None:
         """Load these models; `load` makes a scheduler of one, and says which folder it is in.
@@ -151,44 +177,37 @@ class Models:
             logger.warning("model %s still computes; its memory is not freed", name)
         logger.info("unloaded model %s", name)
 
-    def scheduler(self, name: str | None) -> Scheduler:
-        """The scheduler of a model, which is the most recently used from now on. None: the default
+    def find(self, asked: str | None) -> Hosted:
+        """The model of this name, which is the most recently used from now on. None: the default
         one, or the only one.
 
-        Raises ModelNotFound, NotReady while it is being loaded, ModelFailed if it could not be.
+        Raises ModelNotFound, and NotReady while a single model is being loaded.
         """
         with self._table:
-            if name is None:
-                name = self._default()
+            if self.is_single and not self._hosted:
+                raise NotReady("the model is loading")
+            name = self._default() if asked is None else asked
             hosted = self._hosted.pop(name, None)
             if hosted is None:
                 raise self._absent(name)
             self._hosted[name] = hosted
-        if hosted.scheduler is not None:
-            return hosted.scheduler
-        if not hosted.reason:
-            raise NotReady(f"model {name} is loading")
-        raise ModelFailed(f"model {name} could not be loaded: {hosted.reason}", model_name=name)
+            return hosted
 
-    def name(self, asked: str | None) -> str:
-        """Of the model that answers who asks for this one; empty if none does."""
+    def peek(self, asked: str | None) -> Hosted | None:
+        """The model that answers requests for this one, which does not count as using it. None if
+        no model does."""
         with self._table:
             try:
-                name = self._default() if asked is None else asked
+                return self._hosted.get(self._default() if asked is None else asked)
             except ModelNotFound:
-                return ""
-            return name if name in self._hosted else ""
-
-    def settings(self, name: str) -> ModelSettings | None:
-        """The settings of a model that a file names; None of another."""
-        with self._table:
-            spec = self._hosted[name].spec if name in self._hosted else None
-        return None if spec is None else spec.settings
+                return None
 
     def check(self) -> None:
         """Raise NotReady while models are being loaded for the first time, ModelFailed if a
         required one or every one fails, or one hangs."""
         states = [(one, *one.state()) for one in self.hosted()]
+        if self.is_single and not states:
+            raise NotReady("the model is loading")
         loading = [one.name for one, state, _ in states if state == "loading"]
         if loading:
             raise NotReady(f"loading {', '.join(loading)}")
@@ -266,6 +285,8 @@ class Models:
 
     def _default(self) -> str:
         """The model of requests that name none. While holding the table."""
+        if len(self._hosted) == 1:
+            return next(iter(self._hosted))
         marked = [one.name for one in self._hosted.values() if one.spec and one.spec.default]
         names = marked or list(self._hosted)
         if len(names) == 1:
@@ -297,6 +318,10 @@ class Models:
 
     def _absent(self, name: str) -> ModelNotFound:
         return ModelNotFound(f"no model {name} is loaded{_listed(self._hosted)}", model_name=name)
+
+
+def _loads_nothing(folder: Path) -> Scheduler:
+    raise ModelRefused(f"{folder}: this server serves one model")
 
 
 def _listed(names: Sequence[str] | dict[str, Hosted]) -> str:

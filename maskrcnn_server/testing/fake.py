@@ -47,12 +47,9 @@ class FakeModel:
         """Does nothing: there are no resources."""
 
     def _one(self, image: Image, options: PredictOptions) -> Detections:
-        threshold = options.score_threshold
-        if threshold is None:
-            threshold = self.metadata.score_threshold
         scores = image.max(axis=(0, 1)).astype(np.float32) / np.float32(255)
         order = np.argsort(-scores, kind="stable")
-        order = order[(scores[order] >= threshold) & (scores[order] > 0.5)]
+        order = order[(scores[order] >= options.score_threshold) & (scores[order] > 0.5)]
         order = order[: options.max_detections]
         boxes = np.zeros((len(order), 4), np.float32)
         for i, channel in enumerate(order):

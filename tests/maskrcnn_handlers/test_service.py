@@ -8,13 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from maskrcnn_handlers.service import Reply, Service
+from maskrcnn_handlers.answer.reply import Reply
+from maskrcnn_handlers.request.envelope import Envelope
+from maskrcnn_handlers.service import Service
 from maskrcnn_server import settings as environment
 from maskrcnn_server.backend import Image, ModelMetadata, PredictOptions
 from maskrcnn_server.categories import named
 from maskrcnn_server.detections import Detections
 from maskrcnn_server.errors import InvalidSetting, PayloadTooLarge
 from maskrcnn_server.formats import Format, Prediction
+from maskrcnn_server.hosting.models import Models
 from maskrcnn_server.hosting.scheduler import Scheduler
 from maskrcnn_server.plugins import Plugins
 from maskrcnn_server.settings import Settings
@@ -57,9 +60,8 @@ class BrokenFormat:
 
 def serving(model: SlowModel, max_waiting: int = 1, timeout_s: float = 5) -> Service:
     settings = environment.read().model_copy(update={"timeout_s": timeout_s})
-    service = Service(Plugins().formats(), settings)
-    service.start(Scheduler(model, max_waiting=max_waiting))
-    return service
+    models = Models.single(Scheduler(model, max_waiting=max_waiting))
+    return Service(Plugins().formats(), settings, models)
 
 
 def content(reply: Reply) -> Any:
@@ -75,7 +77,7 @@ def assert_refused(reply: Reply, status: int, code: str) -> None:
 
 
 def test_the_notebooks_request_is_answered(service: Service, question: dict[str, Any]) -> None:
-    reply = service.invoke(json.dumps(question).encode(), JSON, "", "")
+    reply = service.invoke(Envelope.of(json.dumps(question).encode(), JSON))
     assert reply.status == 200
     assert content(reply) == {
         "img_id": "a.png",
@@ -92,7 +94,7 @@ def test_the_notebooks_request_is_answered(service: Service, question: dict[str,
 
 
 def test_a_bare_image_is_answered(service: Service, png: bytes) -> None:
-    answer = content(service.invoke(png, "image/png", "", "img_id=b.png"))
+    answer = content(service.invoke(Envelope.of(png, "image/png", "", "img_id=b.png")))
     assert answer["img_id"] == "b.png"
     assert len(answer["annotations"]) == 1
 
@@ -100,7 +102,7 @@ def test_a_bare_image_is_answered(service: Service, png: bytes) -> None:
 def test_the_content_type_need_not_name_the_right_image_format(
     service: Service, png: bytes
 ) -> None:
-    assert service.invoke(png, "image/jpeg", "", "").status == 200
+    assert service.invoke(Envelope.of(png, "image/jpeg")).status == 200
 
 
 @pytest.mark.parametrize(
@@ -111,13 +113,13 @@ def test_the_content_type_need_not_name_the_right_image_format(
 def test_a_format_may_be_asked_for(
     service: Service, png: bytes, accept: str, attributes: str
 ) -> None:
-    (result,) = content(service.invoke(png, "image/png", accept, attributes))
+    (result,) = content(service.invoke(Envelope.of(png, "image/png", accept, attributes)))
     assert result["segmentation"]["size"] == [8, 10]
 
 
 def test_boxes_only(service: Service, question: dict[str, Any]) -> None:
     body = json.dumps(question | {"masks": False}).encode()
-    (annotation,) = content(service.invoke(body, JSON, "", ""))["annotations"]
+    (annotation,) = content(service.invoke(Envelope.of(body, JSON)))["annotations"]
     assert "segmentation" not in annotation
 
 
@@ -125,17 +127,16 @@ def test_only_classes_that_were_asked_for(
     scheduler: Scheduler, encode: Callable[..., bytes]
 ) -> None:
     """The best of them, not those of them among the best."""
-    service = Service(Plugins().formats(), environment.read())
-    service.start(scheduler)
+    service = Service(Plugins().formats(), environment.read(), Models.single(scheduler))
     pixels = np.zeros((8, 10, 3), np.uint8)
     pixels[1:3, 1:3] = 255, 200, 180
     attributes = "classes=blue, 2;max_detections=1;score_threshold=0.1"
-    answer = content(service.invoke(encode(pixels), "image/png", "", attributes))
+    answer = content(service.invoke(Envelope.of(encode(pixels), "image/png", "", attributes)))
     assert [a["category_name"] for a in answer["annotations"]] == ["green"]
 
 
-def test_a_class_that_there_is_not_is_400(service: Service, png: bytes) -> None:
-    reply = service.invoke(png, "image/png", "", "classes=read")
+def test_an_unknown_class_is_400(service: Service, png: bytes) -> None:
+    reply = service.invoke(Envelope.of(png, "image/png", "", "classes=read"))
     assert_refused(reply, 400, "invalid_request")
     assert "the nearest are red" in content(reply)["error"]["message"]
 
@@ -152,7 +153,7 @@ def test_a_class_that_there_is_not_is_400(service: Service, png: bytes) -> None:
 def test_run_lengths_are_those_that_the_format_writes(
     service: Service, png: bytes, attributes: str, status: int
 ) -> None:
-    reply = service.invoke(png, "image/png", "", attributes)
+    reply = service.invoke(Envelope.of(png, "image/png", "", attributes))
     assert reply.status == status
     if status == 400:
         assert "rle: format" in content(reply)["error"]["message"]
@@ -173,42 +174,42 @@ def test_run_lengths_are_those_that_the_format_writes(
 def test_the_accepted_type_is_written(
     service: Service, png: bytes, accept: str, content_type: str
 ) -> None:
-    assert service.invoke(png, "image/png", accept, "").content_type == content_type
+    assert service.invoke(Envelope.of(png, "image/png", accept)).content_type == content_type
 
 
 def test_an_array_is_answered(service: Service, pixels: np.ndarray) -> None:
     file = io.BytesIO()
     np.save(file, pixels)
-    reply = service.invoke(file.getvalue(), "application/x-npy", "", "")
+    reply = service.invoke(Envelope.of(file.getvalue(), "application/x-npy"))
     assert len(content(reply)["annotations"]) == 1
 
 
 def test_the_operators_default_format_is_used(scheduler: Scheduler, png: bytes) -> None:
-    service = Service(Plugins().formats(), environment.read(format="coco"))
-    service.start(scheduler)
-    assert isinstance(content(service.invoke(png, "image/png", "", "")), list)
+    settings = environment.read(format="coco")
+    service = Service(Plugins().formats(), settings, Models.single(scheduler))
+    assert isinstance(content(service.invoke(Envelope.of(png, "image/png"))), list)
 
 
 def test_a_default_format_that_is_not_installed_is_refused() -> None:
     with pytest.raises(InvalidSetting, match=r"MASKRCNN_FORMAT=yolo.*sagemaker, coco"):
-        Service(Plugins().formats(), environment.read(format="yolo"))
+        Service(Plugins().formats(), environment.read(format="yolo"), Models.single())
 
 
 def test_ping_is_503_until_there_is_a_model(settings: Settings, scheduler: Scheduler) -> None:
-    service = Service(Plugins().formats(), settings)
+    service = Service(Plugins().formats(), settings, Models.single())
     assert_refused(service.ping(), 503, "not_ready")
-    service.start(scheduler)
+    service.models.put(scheduler)
     assert service.ping().status == 200
     assert content(service.ping())["backend"] == "fake"
 
 
 def test_requests_before_there_is_a_model_are_503(settings: Settings, png: bytes) -> None:
-    service = Service(Plugins().formats(), settings)
-    assert_refused(service.invoke(png, "image/png", "", ""), 503, "not_ready")
+    service = Service(Plugins().formats(), settings, Models.single())
+    assert_refused(service.invoke(Envelope.of(png, "image/png")), 503, "not_ready")
 
 
 def test_every_refusal_has_an_id_of_its_own(service: Service) -> None:
-    ids = {content(service.invoke(b"", JSON, "", ""))["request_id"] for _ in range(3)}
+    ids = {content(service.invoke(Envelope.of(b"", JSON)))["request_id"] for _ in range(3)}
     assert len(ids) == 3
 
 
@@ -216,7 +217,7 @@ def test_the_id_of_a_refusal_is_in_the_log(
     service: Service, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    request_id = content(service.invoke(b"", JSON, "", ""))["request_id"]
+    request_id = content(service.invoke(Envelope.of(b"", JSON)))["request_id"]
     assert request_id in caplog.text
 
 
@@ -229,14 +230,12 @@ def test_the_limit_of_the_payload_is_exact(service: Service, length: int, refuse
             service.check_length(length)
     else:
         service.check_length(length)
-    reply = service.invoke(bytes(length), "image/png", "", "")
-    assert reply.status == (413 if refused else 422)
 
 
 def test_a_fault_of_the_backend_is_told_without_its_secrets(
     png: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
-    reply = serving(BrokenModel()).invoke(png, "image/png", "", "")
+    reply = serving(BrokenModel()).invoke(Envelope.of(png, "image/png"))
     assert_refused(reply, 500, "backend_failed")
     assert b"secret" not in reply.body
     assert "secret of the graph" in caplog.text
@@ -247,36 +246,35 @@ def test_a_fault_of_a_format_is_told_without_its_secrets(
     scheduler: Scheduler, settings: Settings, png: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     formats: Mapping[str, Format] = {**Plugins().formats(), "broken": BrokenFormat()}
-    service = Service(formats, settings)
-    service.start(scheduler)
-    reply = service.invoke(png, "image/png", "", "format=broken")
+    service = Service(formats, settings, Models.single(scheduler))
+    reply = service.invoke(Envelope.of(png, "image/png", "", "format=broken"))
     assert reply.status == 500
     assert b"secret" not in reply.body
     assert "secret of the format" in caplog.text
-    assert service.invoke(png, "image/png", "", "").status == 200
+    assert service.invoke(Envelope.of(png, "image/png")).status == 200
 
 
 def test_a_full_queue_is_429_with_retry_after(png: bytes) -> None:
     model = SlowModel()
     service = serving(model, max_waiting=0)
-    running = threading.Thread(target=service.invoke, args=(png, "image/png", "", ""))
+    running = threading.Thread(target=service.invoke, args=(Envelope.of(png, "image/png"),))
     running.start()
     assert model.started.wait(10)
-    reply = service.invoke(png, "image/png", "", "")
+    reply = service.invoke(Envelope.of(png, "image/png"))
     model.go_on.set()
     running.join()
     assert_refused(reply, 429, "queue_full")
     assert int(reply.headers["Retry-After"]) >= 1
-    assert service.invoke(png, "image/png", "", "").status == 200
+    assert service.invoke(Envelope.of(png, "image/png")).status == 200
 
 
 def test_a_request_that_waited_too_long_is_504(png: bytes) -> None:
     model = SlowModel()
     service = serving(model, timeout_s=0.05)
-    running = threading.Thread(target=service.invoke, args=(png, "image/png", "", ""))
+    running = threading.Thread(target=service.invoke, args=(Envelope.of(png, "image/png"),))
     running.start()
     assert model.started.wait(10)
-    reply = service.invoke(png, "image/png", "", "")
+    reply = service.invoke(Envelope.of(png, "image/png"))
     model.go_on.set()
     running.join()
     assert_refused(reply, 504, "deadline_exceeded")
@@ -284,7 +282,7 @@ def test_a_request_that_waited_too_long_is_504(png: bytes) -> None:
 
 def test_every_answer_says_where_its_time_went(service: Service, png: bytes) -> None:
     for body, stages in ((png, ["wait", "decode", "model", "paste", "encode"]), (b"", ["wait"])):
-        told = service.invoke(body, "image/png", "", "").headers["Server-Timing"]
+        told = service.invoke(Envelope.of(body, "image/png")).headers["Server-Timing"]
         parts = dict(part.split(";dur=") for part in told.split(", "))
         assert set(stages) <= set(parts)
         total = float(parts.pop("total"))

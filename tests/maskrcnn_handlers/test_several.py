@@ -11,11 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from maskrcnn_handlers.service import Reply, Service
+from maskrcnn_handlers.answer.reply import Reply
+from maskrcnn_handlers.request.envelope import Envelope
+from maskrcnn_handlers.service import Service
 from maskrcnn_server import settings as environment
 from maskrcnn_server.backend import Image, ModelConfig, PredictOptions
 from maskrcnn_server.detections import Detections
 from maskrcnn_server.hosting.caller import Caller
+from maskrcnn_server.hosting.models import Models
 from maskrcnn_server.hosting.scheduler import Scheduler
 from maskrcnn_server.plugins import Plugins
 from maskrcnn_server.rle import Size
@@ -59,9 +62,7 @@ def batches(model: Batching) -> Scheduler:
 
 @pytest.fixture
 def batching(batches: Scheduler) -> Service:
-    service = Service(Plugins().formats(), environment.read())
-    service.start(batches)
-    return service
+    return Service(Plugins().formats(), environment.read(), Models.single(batches))
 
 
 @pytest.fixture
@@ -78,7 +79,7 @@ def instances(encode: Callable[..., bytes]) -> list[dict[str, str]]:
 
 def ask(service: Service, instances: Any, accept: str = "", **fields: Any) -> Reply:
     body = json.dumps({"instances": instances, **fields}).encode()
-    return service.invoke(body, JSON, accept, "")
+    return service.invoke(Envelope.of(body, JSON, accept))
 
 
 def predictions(reply: Reply) -> list[Any]:
@@ -95,7 +96,7 @@ def test_answers_are_in_order_and_the_same_as_alone(
     answers = predictions(ask(service, instances))
     assert [answer["img_id"] for answer in answers] == [i["img_id"] for i in instances]
     for instance, answer in zip(instances, answers, strict=True):
-        alone = service.invoke(json.dumps(instance).encode(), JSON, "", "")
+        alone = service.invoke(Envelope.of(json.dumps(instance).encode(), JSON))
         assert json.loads(alone.body) == answer
 
 
@@ -183,14 +184,14 @@ def test_a_client_that_leaves_leaves_all_its_images(
     caller = Caller(10)
     caller.leave()
     body = json.dumps({"instances": instances}).encode()
-    assert batching.invoke(body, JSON, "", "", None, caller).status == 499
+    assert batching.invoke(Envelope.of(body, JSON), caller).status == 499
     assert model.calls == []
 
 
 def test_one_turn_at_a_time_is_enough(model: Batching, instances: list[dict[str, str]]) -> None:
     """Neither a request nor its images wait for each other without end."""
-    service = Service(Plugins().formats(), environment.read())
-    service.start(Scheduler(model, max_waiting=8, max_batch=1))
+    models = Models.single(Scheduler(model, max_waiting=8, max_batch=1))
+    service = Service(Plugins().formats(), environment.read(), models)
     replies: list[Reply] = []
     asking = [
         threading.Thread(target=lambda: replies.append(ask(service, instances[:4])))

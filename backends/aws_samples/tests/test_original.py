@@ -150,8 +150,9 @@ def test_what_the_framework_finds_is_answered(
 ) -> None:
     config = ModelConfig(model_dir=shapes_dir, engine="original", original=checkout(tmp_path))
     model = backend.load(config)
-    (found,) = model.predict([BLUE], PredictOptions())
-    assert len(found) == 0, "0.75 is below the default threshold"
+    assert model.metadata.score_threshold == 0.8
+    (found,) = model.predict([BLUE], PredictOptions(score_threshold=0.8))
+    assert len(found) == 0
     options = PredictOptions(score_threshold=0.5)
     for found, category in zip(model.predict([BLUE, RED], options), (2, 1), strict=True):
         np.testing.assert_array_equal(found.boxes, [[0, 0, 30, 24]])

@@ -75,6 +75,7 @@ class ModelFolder(Generic[C]):
             backend=backend,
             categories=self.categories,
             score_threshold=threshold if asked is None else asked,
+            max_detections=self.config.detections,
             has_masks=self.architecture.has_masks,
             facts=self.facts,
         )

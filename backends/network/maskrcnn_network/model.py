@@ -112,10 +112,9 @@ class NetworkModel:
         )
 
     def _run_options(self, options: PredictOptions) -> RunOptions:
-        threshold, most = options.score_threshold, self.reading.detections
         return RunOptions(
-            score_threshold=self.metadata.score_threshold if threshold is None else threshold,
-            limit=min(options.max_detections or most, most),
+            score_threshold=options.score_threshold,
+            limit=min(options.max_detections, self.reading.detections),
             masks=options.masks and self.metadata.has_masks,
             proposals=options.proposals,
         )

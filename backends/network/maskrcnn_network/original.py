@@ -197,7 +197,7 @@ class OriginalModel:
             soft_masks=None if raw.soft_masks is None else raw.soft_masks[kept],
             detections=self._detections(raw, image, options),
             min_score=self._least_score(options),
-            limit=min(self._limit, options.max_detections or self._limit),
+            limit=min(self._limit, options.max_detections),
         )
 
     def close(self) -> None:
@@ -209,8 +209,7 @@ class OriginalModel:
         return order[raw.scores[order] >= self._least_score(options)][: options.max_detections]
 
     def _least_score(self, options: PredictOptions) -> float:
-        asked = options.score_threshold
-        return max(self.metadata.score_threshold if asked is None else asked, self._floor)
+        return max(options.score_threshold, self._floor)
 
     def _detections(self, raw: Raw, image: Image, options: PredictOptions) -> Detections:
         kept = self._kept(raw, options)

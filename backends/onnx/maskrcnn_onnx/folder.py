@@ -39,6 +39,7 @@ class ModelFolder:
             backend=backend,
             categories=self.categories,
             score_threshold=self.description.score_threshold if asked is None else asked,
+            max_detections=self.description.detections,
             has_masks=self.layout.has_masks,
             facts=self.facts,
         )

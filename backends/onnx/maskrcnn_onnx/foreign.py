@@ -108,18 +108,17 @@ class ForeignModel:
         Exports of MMDetection pad to a hundred with scores of 0, those of MMDeploy also with labels
         of -1.
         """
-        asked = options.score_threshold
-        threshold = np.float32(self.metadata.score_threshold if asked is None else asked)
         classes = len(self.metadata.categories)
         if labels.max(initial=0) > classes:
             raise InvalidModel(
                 f"the model found class {labels.max()}, but only {classes} have names: name all "
                 "classes in model.yaml, or correct first_label"
             )
-        wanted = np.flatnonzero((scores >= threshold) & (scores > 0) & (labels >= 1))
+        wanted = np.flatnonzero(
+            (scores >= np.float32(options.score_threshold)) & (scores > 0) & (labels >= 1)
+        )
         order = wanted[np.argsort(-scores[wanted], kind="stable")]
-        most = self._description.detections
-        return order[: min(options.max_detections or most, most)]
+        return order[: min(options.max_detections, self._description.detections)]
 
 
 def _flat(

@@ -104,7 +104,7 @@ def test_description_wins_over_what_is_assumed(tmp_path: Path) -> None:
     assert model.metadata.name == "things"
     assert model.metadata.categories[79].name == "thing79"
     assert model.metadata.categories[79].dataset_id == 80
-    assert len(model.predict([half_bright()], PredictOptions())[0]) == 1
+    assert model.metadata.score_threshold == 0.7
 
 
 def renamed(path: Path) -> None:

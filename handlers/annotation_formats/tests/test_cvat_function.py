@@ -16,10 +16,12 @@ import PIL.Image
 import pytest
 import yaml
 
+from maskrcnn_handlers.request.envelope import Envelope
 from maskrcnn_handlers.service import Service
 from maskrcnn_server import settings as environment
 from maskrcnn_server.backend import ModelConfig
 from maskrcnn_server.categories import coco
+from maskrcnn_server.hosting.models import Models
 from maskrcnn_server.hosting.scheduler import Scheduler
 from maskrcnn_server.plugins import Plugins
 from maskrcnn_server.testing import FakeBackend
@@ -30,13 +32,14 @@ FOLDER = Path(__file__).parents[3] / "examples/cvat"
 @pytest.fixture
 def url(tmp_path: Path) -> Iterator[str]:
     """A server, reduced to the one route that the function calls."""
-    service = Service(Plugins().formats(), environment.read())
-    service.start(Scheduler(FakeBackend().load(ModelConfig(model_dir=tmp_path)), max_waiting=1))
+    model = FakeBackend().load(ModelConfig(model_dir=tmp_path))
+    models = Models.single(Scheduler(model, max_waiting=1))
+    service = Service(Plugins().formats(), environment.read(), models)
 
     class Route(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
-            reply = service.invoke(body, self.headers["Content-Type"], "", "")
+            reply = service.invoke(Envelope.of(body, self.headers["Content-Type"]))
             self.send_response(reply.status if self.path == "/invocations" else 404)
             self.send_header("Content-Type", reply.content_type)
             self.end_headers()

@@ -6,10 +6,11 @@ import pytest
 
 from maskrcnn_client import InvalidOption
 from maskrcnn_client.options import Options, attributes
-from maskrcnn_handlers.request.requests import CustomAttributes, parse
-from maskrcnn_server.settings import ModelDefaults
+from maskrcnn_handlers.request.envelope import Envelope
+from maskrcnn_handlers.request.requests import parse
+from maskrcnn_server.options import Options as ServerOptions
 
-FORMAT = {"format", "rle", "rpn", "img_id"}
+FORMAT = {"format", "rle", "rpn"}
 """Options that choose what a reply looks like, and are the client's business."""
 
 GIVEN: Options = {
@@ -23,22 +24,23 @@ GIVEN: Options = {
 
 
 def test_keywords_are_the_servers_options() -> None:
-    assert Options.__annotations__.keys() == CustomAttributes.model_fields.keys() - FORMAT
+    keywords = Options.__annotations__.keys() - {"model"}
+    assert keywords == ServerOptions.model_fields.keys() - FORMAT
     for name, kind in typing.get_type_hints(Options).items():
-        field = CustomAttributes.model_fields[name]
-        may_be_none = type(None) in typing.get_args(kind)
-        assert may_be_none == (field.default is None), name
+        if name in keywords:
+            may_be_none = type(None) in typing.get_args(kind)
+            assert may_be_none == (ServerOptions.model_fields[name].default is None), name
 
 
 def test_each_keyword_reaches_the_server() -> None:
     assert GIVEN.keys() == Options.__annotations__.keys()
-    request = parse(b"", "application/x-image", attributes(GIVEN), ModelDefaults())
-    assert request.format == "coco"
-    assert request.classes == ["a cat", "2"]
-    options = request.options
+    envelope = Envelope.of(b"", "application/x-image", "", attributes(GIVEN))
+    assert envelope.model == "shapes"
+    options = parse(envelope).options
+    assert options.format == "coco"
+    assert options.classes == ["a cat", "2"]
     assert (options.score_threshold, options.mask_threshold) == (0.25, 0.75)
     assert (options.max_detections, options.masks) == (3, False)
-    assert "model=shapes" in attributes(GIVEN)
 
 
 def test_none_is_the_servers_default() -> None:

@@ -1,19 +1,18 @@
-"""The work on a request that is understood: its images, one by one, to its answer."""
+"""The work on a request that is understood: from its images to its answer."""
 
 import json
-import logging
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
-from maskrcnn_handlers.answer.status import status_of
+from maskrcnn_handlers.answer.reply import JSON, Reply, described, failed
 from maskrcnn_handlers.observe import request_ids
-from maskrcnn_handlers.request import classes, images
-from maskrcnn_handlers.request.requests import JSON, Encoded, InferenceRequest
-from maskrcnn_server.backend import Image
+from maskrcnn_handlers.request import images
+from maskrcnn_handlers.request.envelope import ATTRIBUTES
+from maskrcnn_handlers.request.options import ResolvedOptions
+from maskrcnn_handlers.request.requests import Encoded, InferenceRequest
 from maskrcnn_server.errors import (
-    BackendFailed,
     MaskRCNNError,
     NotAcceptable,
     RequestError,
@@ -23,130 +22,130 @@ from maskrcnn_server.formats import Format, Prediction, WritesRuns
 from maskrcnn_server.hosting.caller import Caller
 from maskrcnn_server.hosting.job import Job
 from maskrcnn_server.hosting.scheduler import Scheduler
+from maskrcnn_server.rle import Size
 from maskrcnn_server.stopwatch import Stopwatch, listen, stage
 
-logger = logging.getLogger(__name__)
+
+class Place(ExitStack):
+    """A place among the requests that may have an image in memory, until it is closed."""
+
+    def __init__(self, scheduler: Scheduler, caller: Caller) -> None:
+        """Waits for the place. Raises what `Scheduler.job` raises."""
+        super().__init__()
+        with stage("wait"):
+            self.job = self.enter_context(scheduler.job(caller))
 
 
-class Decoded(NamedTuple):
-    """An image as the model takes it."""
+class Written(NamedTuple):
+    """The detections in one image, as its format writes them."""
 
-    image_id: str | int
-    image: Image
+    body: bytes
+    size: Size
+    """Height and width of the image."""
 
 
 @dataclass(frozen=True)
-class Question:
-    """What a request asks of which model, and how the answer is written.
+class Inference:
+    """How each image of a request is answered: by which model, options and format.
 
-    Raises RequestError on construction if the model or the format cannot give what is asked for.
+    Raises RequestError on construction if the format cannot give what is asked for.
     """
 
     scheduler: Scheduler
-    request: InferenceRequest
+    options: ResolvedOptions
     format: Format
     max_image_pixels: int
 
     def __post_init__(self) -> None:
-        self._classes()
-        name, rle = self.format.name, self.request.rle
+        rle = self.options.rle
+        if rle is None:
+            return
         encodings = self.format.encodings if isinstance(self.format, WritesRuns) else ()
-        if rle is not None and rle not in encodings:
+        if rle not in encodings:
             allowed = " or ".join(encodings) or "no run lengths"
-            raise RequestError(f"rle: format {name} writes {allowed}, not {rle}", field="rle")
-        if self.request.several and not is_json(self.format):
-            raise NotAcceptable(
-                f"format {name} answers one image; for several, one that is JSON is needed"
+            raise RequestError(
+                f"rle: format {self.format.name} writes {allowed}, not {rle}", field="rle"
             )
 
-    def decoded(self, encoded: Encoded | RequestError) -> Decoded:
-        """An image, in memory only as long as the request has a job (`Scheduler.job`)."""
-        if isinstance(encoded, RequestError):
-            raise encoded
-        return Decoded(encoded.image_id, images.decode(encoded.data, self.max_image_pixels))
+    def reply(self, request: InferenceRequest, place: Place, caller: Caller) -> Reply:
+        """The reply to a request that has a place.
 
-    def predicted(self, decoded: Decoded, job: Job) -> Prediction:
-        """What is in an image, by the same job."""
-        image_id, image = decoded
-        options, chosen = self.request.options, self._classes()
-        # The model's best, of which some are left out, would be too few.
-        asked = options if chosen is None else replace(options, max_detections=None)
-        with stage("wait"):
-            (found,) = job.predict([image], asked)
-        if chosen is not None:
-            found = found.of_categories(chosen, options.max_detections)
-        return Prediction(
-            image_id=image_id,
-            image=image,
-            detections=found,
-            model=self.scheduler.metadata,
-            rle=self.request.rle,
-        )
-
-    def written(self, prediction: Prediction) -> bytes:
-        """The answer for one image."""
-        with stage("encode"):
-            return self.format.render(prediction)
-
-    def answers(self, caller: Caller) -> bytes:
-        """Those for several images: `{"predictions": [...]}`, with what went wrong in its place.
-
-        Each has a job of its own, as if it had come alone. Raises what went wrong if that
-        kept all of them from being looked at now.
+        That to several images is `{"predictions": [...]}`, with an error in the place of an image
+        that failed. Raises the error of a single image, or of several if all are unavailable.
         """
+        if request.several and not is_json(self.format):
+            raise NotAcceptable(
+                f"format {self.format.name} answers one image; for several, ask for one in JSON"
+            )
+        if len(request.images) == 1:
+            outcomes = [self._outcome(request.images[0], place, caller)]
+        else:
+            place.close()
+            outcomes = self._outcomes(request, caller)
+        first = outcomes[0]
+        if isinstance(first, MaskRCNNError) and (
+            not request.several or all(isinstance(one, UnavailableError) for one in outcomes)
+        ):
+            raise first
+        if isinstance(first, Written) and not request.several:
+            height, width = first.size
+            size = {ATTRIBUTES: f"height={height};width={width}"}
+            return Reply(200, first.body, self.format.media_type, size)
+        entries = [
+            one.body if isinstance(one, Written) else json.dumps({"error": described(one)}).encode()
+            for one in outcomes
+        ]
+        return Reply(200, b'{"predictions":[' + b",".join(entries) + b"]}")
+
+    def _outcomes(self, request: InferenceRequest, caller: Caller) -> list[Written | MaskRCNNError]:
+        """Outcomes of several images, each of which waits for a place as if it came alone."""
         request_id = request_ids.current()
 
-        def answer(encoded: Encoded | RequestError) -> tuple[bytes | MaskRCNNError, Stopwatch]:
+        def outcome(image: Encoded | RequestError) -> tuple[Written | MaskRCNNError, Stopwatch]:
             with request_ids.assigned(request_id), listen() as stopwatch:
-                return self._answer(encoded, caller), stopwatch
+                return self._outcome(image, None, caller), stopwatch
 
-        found = []
+        outcomes = []
         with listen() as heard, ThreadPoolExecutor(self.scheduler.max_admitted) as pool:
-            for one, stopwatch in pool.map(answer, self.request.images):
+            for one, stopwatch in pool.map(outcome, request.images):
                 heard.hear(stopwatch)
-                found.append(one)
-        unavailable = [one for one in found if isinstance(one, UnavailableError)]
-        if len(unavailable) == len(found):
-            raise unavailable[0]
-        entries = [
-            json.dumps({"error": described(one)}).encode() if isinstance(one, Exception) else one
-            for one in found
-        ]
-        return b'{"predictions":[' + b",".join(entries) + b"]}"
+                outcomes.append(one)
+        return outcomes
 
-    def _answer(self, encoded: Encoded | RequestError, caller: Caller) -> bytes | MaskRCNNError:
+    def _outcome(
+        self, image: Encoded | RequestError, place: Place | None, caller: Caller
+    ) -> Written | MaskRCNNError:
+        """Detections in one image, or the error. Closes the place after the model's part; without
+        one, waits for one."""
         try:
-            with ExitStack() as images_in_memory:
-                with stage("wait"):
-                    job = images_in_memory.enter_context(self.scheduler.job(caller))
-                with stage("decode"):
-                    decoded = self.decoded(encoded)
-                prediction = self.predicted(decoded, job)
-            return self.written(prediction)
+            with place or Place(self.scheduler, caller) as mine:
+                prediction = self._predicted(image, mine.job)
+            with stage("encode"):
+                return Written(self.format.render(prediction), prediction.detections.size)
         except MaskRCNNError as error:
             return error
         except Exception as error:
             return failed(error)
 
-    def _classes(self) -> frozenset[int] | None:
-        wanted = self.request.classes
-        return None if wanted is None else classes.ids(wanted, self.scheduler.metadata.categories)
+    def _predicted(self, image: Encoded | RequestError, job: Job) -> Prediction:
+        if isinstance(image, RequestError):
+            raise image
+        with stage("decode"):
+            pixels = images.decode(image.data, self.max_image_pixels)
+        predict, category_ids, max_detections, rle = self.options
+        with stage("wait"):
+            (detections,) = job.predict([pixels], predict)
+        if category_ids is not None:
+            detections = detections.of_categories(category_ids, max_detections)
+        return Prediction(
+            image_id=image.image_id,
+            image=pixels,
+            detections=detections,
+            model=self.scheduler.metadata,
+            rle=rle,
+        )
 
 
 def is_json(form: Format) -> bool:
     """Whether its answers may stand in a list."""
     return form.media_type == JSON or form.media_type.endswith("+json")
-
-
-def failed(cause: Exception) -> BackendFailed:
-    """The error that a client is told of for one that is none of ours."""
-    failure = BackendFailed("the server failed on this request")
-    failure.__cause__ = cause
-    return failure
-
-
-def described(error: MaskRCNNError) -> dict[str, object]:
-    """An error as clients read it; a fault of ours goes to the log as well."""
-    if status_of(error) == 500:
-        logger.error("request %s failed", request_ids.current(), exc_info=error)
-    return {"code": error.code, "message": error.message, "detail": error.detail}

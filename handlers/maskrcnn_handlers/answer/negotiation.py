@@ -22,6 +22,8 @@ def choose(formats: Mapping[str, Format], asked: str | None, accept: str, defaul
         if asked not in formats:
             raise NotAcceptable(f"no format {asked!r}", formats=list(formats))
         return formats[asked]
+    if accept.strip() in ("", "*/*"):
+        return formats[default]
     ranges = [_range(part) for part in accept.split(",") if part.strip()]
     if not ranges:
         return formats[default]

@@ -13,8 +13,8 @@ from maskrcnn_handlers.formats.coco_results import CocoResult, coco_results
 from maskrcnn_handlers.formats.drawing import overlay
 from maskrcnn_handlers.http.child import running, serve_command
 from maskrcnn_handlers.request import images
+from maskrcnn_handlers.request.options import resolved
 from maskrcnn_server import settings as environment
-from maskrcnn_server.backend import PredictOptions
 from maskrcnn_server.categories import Category
 from maskrcnn_server.detections import Detections
 from maskrcnn_server.errors import InvalidSetting, MaskRCNNError, NoAnswer, RequestError
@@ -25,6 +25,7 @@ from maskrcnn_server.hosting.model_process import ERROR_CLASSES
 from maskrcnn_server.hosting.scheduler import Scheduler
 from maskrcnn_server.hosting.startup import open_model
 from maskrcnn_server.masks import RunLengthMasks
+from maskrcnn_server.options import Options
 from maskrcnn_server.plugins import Plugins
 from maskrcnn_server.rle import from_compressed
 from maskrcnn_server.settings import Settings
@@ -163,16 +164,12 @@ class _InProcess:
         max_detections: int | None = None,
         masks: bool = True,
     ) -> ImageResult:
-        options = PredictOptions(
-            score_threshold=score_threshold,
-            mask_threshold=self._settings.model.mask_threshold,
-            max_detections=max_detections,
-            masks=masks,
-        )
+        asked = Options(score_threshold=score_threshold, max_detections=max_detections, masks=masks)
+        model = self._scheduler.metadata
+        options = resolved(asked, self._settings.model, model).predict
         with self._scheduler.job(Caller(TIMEOUT_S)) as job:
             pixels = images.decode(image, self._settings.max_image_pixels)
             (found,) = job.predict([pixels], options)
-        model = self._scheduler.metadata
         prediction = Prediction(image_id="", image=pixels, detections=found, model=model)
         return ImageResult(found, model.categories, coco_results(prediction), image)
 

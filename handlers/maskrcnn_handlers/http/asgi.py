@@ -1,63 +1,32 @@
 """The ASGI front end: SageMaker's routes. It moves bytes, and decides nothing."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any, TypeAlias
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 
 from anyio import CancelScope, CapacityLimiter, current_time, to_thread
-from fastapi import Request, Response
-from fastapi_offline import FastAPIOffline
+from starlette.applications import Starlette
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
-from starlette.routing import BaseRoute
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from maskrcnn_handlers.answer.reply import JSON, refusal
+from maskrcnn_handlers.http import openapi
 from maskrcnn_handlers.http.host import response
 from maskrcnn_handlers.http.model_management import ModelManagement
-from maskrcnn_handlers.observe import request_ids, tracing
-from maskrcnn_handlers.request.requests import (
-    ARRAY,
-    FORM,
-    JSON,
-    RAW,
-    FormRequest,
-    JsonRequest,
-    SeveralRequest,
-)
-from maskrcnn_handlers.service import Service, refusal
+from maskrcnn_handlers.observe import request_ids
+from maskrcnn_handlers.observe.tracing import Tracing
+from maskrcnn_handlers.request.envelope import ATTRIBUTES, TARGET_MODEL, Envelope
+from maskrcnn_handlers.service import Service
 from maskrcnn_server.errors import BackendTimedOut, MaskRCNNError, NotReady, RequestError
 from maskrcnn_server.hosting.caller import Caller
 
-ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
-TARGET_MODEL = "X-Amzn-SageMaker-Target-Model"
-LONGEST_LENGTH = 18
-"""Digits of a Content-Length that is looked at before the body is read."""
-
-Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
-
-BYTES = {"schema": {"type": "string", "format": "binary"}}
-ONE_OR_SEVERAL = [JsonRequest.model_json_schema(), SeveralRequest.model_json_schema()]
-INVOCATION: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            JSON: {"schema": {"oneOf": ONE_OR_SEVERAL}},
-            FORM: {"schema": FormRequest.model_json_schema()},
-            **dict.fromkeys((*RAW, ARRAY), BYTES),
-        },
-    },
-    "parameters": [
-        {
-            "in": "header",
-            "name": ATTRIBUTES,
-            "schema": {"type": "string", "maxLength": 1024},
-            "description": "Options as `key=value`, separated by `;`, for bodies that are no JSON.",
-        }
-    ],
-}
-"""What OpenAPI says of a request that the routes take as bytes."""
+MAX_DIGITS = 18
+"""Number of digits of a Content-Length that is looked at before the body is read."""
 
 
 class App:
@@ -78,33 +47,35 @@ class App:
         self._limiter = CapacityLimiter(threads)
         self._reading: set[CancelScope] = set()
         self._running: set[CancelScope] = set()
-        traced = service.tracing
-        app = FastAPIOffline(
-            title="maskrcnn_server",
-            description="Instance segmentation: boxes, classes, scores and masks.",
-            redirect_slashes=False,
-            telemetry=tracing.OFF if traced is None else traced.of_requests,
+        answering = [
+            (Route("/ping", self._ping), {}),
+            (Route("/metrics", self._metrics), {}),
+            *(
+                (Route(path, self._invocations, methods=["POST"]), openapi.INVOCATION)
+                for path in ("/invocations", "/endpoints/{name}/invocations")
+            ),
+            *(
+                (Route(path, self._invoke, methods=["POST"]), openapi.INVOCATION)
+                for path in ("/models/{name}/invoke", "/models/{name}/invocations")
+            ),
+            (Route("/execution-parameters", self._execution_parameters), {}),
+            (Route("/models", self._models), openapi.PAGE),
+            (Route("/models", self._load, methods=["POST"]), {}),
+            (Route("/models/{name}", self._model), {}),
+            (Route("/models/{name}", self._unload, methods=["DELETE"]), {}),
+        ]
+        document = json.dumps(openapi.document(answering)).encode()
+
+        async def described(_: Request) -> Response:
+            return Response(document, media_type=JSON)
+
+        own = [route for route, _ in answering]
+        app = Starlette(
+            routes=[*own, Route("/openapi.json", described), *routes],
+            exception_handlers={HTTPException: _no_such_route},
         )
-        app.get("/ping")(self._ping)
-        app.head("/ping", include_in_schema=False)(self._ping)
-        app.get("/metrics")(self._metrics)
-        for path in ("/invocations", "/endpoints/{name}/invocations"):
-            app.post(path, openapi_extra=INVOCATION)(self._invocations)
-        for path in ("/models/{name}/invoke", "/models/{name}/invocations"):
-            app.post(path, openapi_extra=INVOCATION)(self._invoke)
-        app.get("/execution-parameters")(self._execution_parameters)
-        app.get("/models")(self._models)
-        app.post("/models")(self._load)
-        app.get("/models/{name}")(self._model)
-        app.delete("/models/{name}")(self._unload)
-        app.router.routes.extend(routes)
-        app.exception_handler(HTTPException)(_no_such_route)
-        direct = {
-            ("GET", "/ping"): self._pinged,
-            ("POST", "/invocations"): self._invocations,
-        }
-        # FastAPI makes the span of a request.
-        self.asgi = _identified(app if traced is not None else _direct(app, direct))
+        app.router.redirect_slashes = False
+        self.asgi = _observed(app, app.routes, service.tracing)
 
     def stop_reading(self) -> None:
         """Answer requests whose bodies are still on their way without them."""
@@ -116,28 +87,25 @@ class App:
         for scope in self._running:
             scope.cancel()
 
-    async def _ping(self) -> Response:
+    async def _ping(self, _: Request) -> Response:
         """200 once the model answers requests, 503 until then."""
         return response(self._service.ping())
 
-    async def _pinged(self, _: Request) -> Response:
-        return await self._ping()
-
-    async def _metrics(self) -> Response:
+    async def _metrics(self, _: Request) -> Response:
         """What Prometheus reads."""
         return response(self._service.metrics())
 
-    async def _execution_parameters(self) -> Response:
+    async def _execution_parameters(self, _: Request) -> Response:
         """How batch transform is to send its files."""
         return response(self._service.execution_parameters())
 
-    async def _models(self, next_page_token: str = "") -> Response:
-        """The models that a server of several has, and how they do."""
-        return response(self._management.list(next_page_token))
+    async def _models(self, request: Request) -> Response:
+        """The models of a server that has several, and their states."""
+        return response(self._management.list(request.query_params.get("next_page_token", "")))
 
-    async def _model(self, name: str) -> Response:
-        """Where one of them came from, and how it does."""
-        return response(self._management.show(name))
+    async def _model(self, request: Request) -> Response:
+        """One of them: where it came from, and its state."""
+        return response(self._management.show(request.path_params["name"]))
 
     async def _load(self, request: Request) -> Response:
         """Load a model: `{"model_name": ..., "url": ...}`, a folder of this machine."""
@@ -149,13 +117,14 @@ class App:
             return response(refusal(error))
         return response(await to_thread.run_sync(self._management.load, body))
 
-    async def _unload(self, name: str) -> Response:
+    async def _unload(self, request: Request) -> Response:
         """Unload a model."""
+        name = request.path_params["name"]
         return response(await to_thread.run_sync(self._management.unload, name))
 
-    async def _invoke(self, request: Request, name: str) -> Response:
+    async def _invoke(self, request: Request) -> Response:
         """Find the instances in an image with one of several models."""
-        return await self._answer(request, name)
+        return await self._answer(request, request.path_params["name"])
 
     async def _invocations(self, request: Request) -> Response:
         """Find the instances in an image. The path of `/endpoints` is the one that boto3 calls."""
@@ -168,21 +137,23 @@ class App:
             return Response()
         except MaskRCNNError as error:
             return response(self._service.refuse(error))
+        headers = request.headers
+        envelope = Envelope.of(
+            body,
+            headers.get("content-type", ""),
+            headers.get("accept", ""),
+            headers.get(ATTRIBUTES, ""),
+            model,
+        )
         caller = self._service.caller()
         with _cancellable(self._running) as scope:
-            headers = request.headers
-            attributes = headers.get(ATTRIBUTES, "")
-            scope.deadline = current_time() + self._service.patience_s(model, attributes)
+            scope.deadline = current_time() + self._service.limit_s(envelope)
             # anyio's task group would cost eight times as much.
             leaving = asyncio.create_task(_leaves(request, caller))
             try:
                 reply = await to_thread.run_sync(
                     self._service.invoke,
-                    body,
-                    headers.get("content-type", ""),
-                    headers.get("accept", ""),
-                    attributes,
-                    model,
+                    envelope,
                     caller,
                     limiter=self._limiter,
                     abandon_on_cancel=True,
@@ -191,7 +162,7 @@ class App:
                 leaving.cancel()
         if scope.cancelled_caught:
             if scope.deadline <= current_time():
-                hangs = BackendTimedOut("the model does not come to an end with this request")
+                hangs = BackendTimedOut("the model does not finish this request")
                 return response(self._service.refuse(hangs))
             late = NotReady("the server is shutting down; the request took too long")
             return response(refusal(late))
@@ -200,7 +171,7 @@ class App:
     async def _body(self, request: Request) -> bytes:
         """The request's body; it is not read further than its size is allowed."""
         declared = request.headers.get("content-length", "")
-        if declared.isascii() and declared.isdigit() and len(declared) <= LONGEST_LENGTH:
+        if declared.isascii() and declared.isdigit() and len(declared) <= MAX_DIGITS:
             self._service.check_length(int(declared))
         chunks, length = [], 0
         with _cancellable(self._reading) as scope:
@@ -213,43 +184,37 @@ class App:
         return b"".join(chunks)
 
 
-def _direct(app: ASGIApp, routes: Mapping[tuple[str, str], Endpoint]) -> ASGIApp:
-    """The application, but for some routes, by method and path, that are answered without it.
+def _observed(app: ASGIApp, routes: Sequence[BaseRoute], tracing: Tracing | None) -> ASGIApp:
+    """The application, with an id for each request, which a header of its reply says, and a span if
+    there is tracing."""
 
-    They are in it too, for their documentation. What FastAPI does for a route costs half as much as
-    all else that this module does.
-    """
+    def route_of(scope: Scope) -> str | None:
+        found = (route for route in routes if route.matches(scope)[0] is Match.FULL)
+        return getattr(next(found, None), "path", None)
 
-    async def direct(scope: Scope, receive: Receive, send: Send) -> None:
-        endpoint = routes.get((scope.get("method", ""), scope.get("path", "")))
-        if endpoint is None:
-            await app(scope, receive, send)
-            return
-        answer = await endpoint(Request(scope, receive, send))
-        await answer(scope, receive, send)
-
-    return direct
-
-
-def _identified(app: ASGIApp) -> ASGIApp:
-    """The application, with an id for each request, and a header in each answer that says it."""
-
-    async def identified(scope: Scope, receive: Receive, send: Send) -> None:
+    async def observed(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        given = (headers.get(name, "") for name in request_ids.GIVEN)
-        with request_ids.assigned(*given) as request_id:
+        given = [headers.get(name, "") for name in request_ids.GIVEN]
+        span = (
+            nullcontext(None)
+            if tracing is None
+            else tracing.request(scope, headers, route_of(scope))
+        )
+        with request_ids.assigned(*given) as request_id, span as answered:
 
             async def told(message: Message) -> None:
                 if message["type"] == "http.response.start":
                     MutableHeaders(scope=message)[request_ids.HEADER] = request_id
+                    if answered is not None:
+                        answered(message["status"])
                 await send(message)
 
             await app(scope, receive, told)
 
-    return identified
+    return observed
 
 
 @contextmanager
@@ -264,7 +229,7 @@ def _cancellable(scopes: set[CancelScope]) -> Iterator[CancelScope]:
 
 
 async def _leaves(request: Request, caller: Caller) -> None:
-    """Tell the engine when the client closes the connection: nobody is there for the answer."""
+    """Tell the scheduler when the client closes the connection: nobody waits for the answer."""
     while (await request.receive())["type"] != "http.disconnect":
         pass
     caller.leave()

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from starlette.responses import Response
 
-from maskrcnn_handlers.service import Reply, Service
+from maskrcnn_handlers.answer.reply import Reply
+from maskrcnn_handlers.service import Service
 from maskrcnn_server.formats import Format
 from maskrcnn_server.plugins import Plugins
 from maskrcnn_server.settings import Settings

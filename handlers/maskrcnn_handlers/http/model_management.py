@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from maskrcnn_handlers.service import Reply, json_reply, refusal
+from maskrcnn_handlers.answer.reply import Reply, json_reply, refusal
 from maskrcnn_server.errors import MaskRCNNError, ModelNotFound, MultiModelOff, RequestError
 from maskrcnn_server.hosting.models import Hosted, Models
 
@@ -29,7 +29,7 @@ class ModelManagement:
     They are loaded and unloaded by request if `is_open`.
     """
 
-    def __init__(self, models: Models | None, *, is_open: bool = True) -> None:
+    def __init__(self, models: Models, *, is_open: bool = True) -> None:
         self._models = models
         self._is_open = is_open
 
@@ -58,7 +58,7 @@ class ModelManagement:
         return self._answered(answer, changing=True)
 
     def show(self, name: str) -> Reply:
-        """Where a model came from, and how it does: 200, 404 if it is not loaded."""
+        """Where a model came from, and its state: 200, 404 if it is not loaded."""
 
         def answer(models: Models) -> Reply:
             found = next((h for h in models.hosted() if h.name == name), None)
@@ -73,7 +73,7 @@ class ModelManagement:
 
         def answer(models: Models) -> Reply:
             if not (token == "" or (token.isascii() and token.isdigit() and len(token) <= 9)):
-                raise RequestError(f"next_page_token={token}: not one that was given out")
+                raise RequestError(f"next_page_token={token}: not a token that this server gave")
             start = int(token or 0)
             hosted = sorted(models.hosted(), key=lambda h: h.name)
             page = [_described(h) for h in hosted[start : start + PAGE]]
@@ -84,7 +84,7 @@ class ModelManagement:
 
     def _answered(self, answer: Callable[[Models], Reply], *, changing: bool = False) -> Reply:
         try:
-            if self._models is None:
+            if self._models.is_single:
                 raise MultiModelOff("this server hosts one model; MASKRCNN_MULTI_MODEL is off")
             if changing and not self._is_open:
                 raise MultiModelOff("this server's models stay; MASKRCNN_MULTI_MODEL is off")

@@ -29,11 +29,12 @@ from maskrcnn_server.plugins import Plugins
 from maskrcnn_server.settings import ModelSettings, Settings
 
 SPARE_THREADS = 8
-"""Beside the requests that are admitted: to refuse the others without delay."""
+"""Threads besides those of admitted requests, to refuse the others without delay."""
 MEMORY_SHARE = 0.8
-"""Of the memory there is, for the models of a multi-model server."""
+"""Share of the memory that the models of a multi-model server may take."""
 GRACE_S = 2
-"""After the drain timeout: for the request that runs. Then it is answered without its result."""
+"""Seconds after the drain timeout in which the request that runs may finish; then it is answered
+without its result."""
 
 logger = logging.getLogger(__name__)
 
@@ -45,26 +46,25 @@ def serve(plugins: Plugins, settings: Settings) -> None:
     """
     start = time.monotonic()
     formats = plugins.formats()
-    service = Service(formats, settings, tracing.opened(settings))
     file = settings.models_file
     specs = [] if file is None else read_models(file, settings.model)
     turns = Turns(min(TURN_S, settings.timeout_s / 4))
-    models = _models(plugins, settings, turns) if specs or settings.multi_model else None
+    several = specs or settings.multi_model
+    models = _models(plugins, settings, turns) if several else Models.single()
+    service = Service(formats, settings, models, tracing.opened(settings))
 
     def open_spec(spec: Spec) -> tuple[Scheduler, Path]:
         return _scheduler(plugins, spec.settings, settings, turns, spec.name)
 
     def load() -> None:
-        if models is None:
-            service.start(_scheduler(plugins, settings.model, settings)[0])
+        if models.is_single:
+            models.put(_scheduler(plugins, settings.model, settings)[0])
         elif specs:
             models.open(specs, open_spec)
         else:
             return
         logger.info("ready after %.1f s", time.monotonic() - start)
 
-    if models is not None:
-        service.host(models)
     management = ModelManagement(models, is_open=settings.multi_model)
     served = [spec.settings for spec in specs] or [settings.model]
     admitted = sum(model.max_waiting + 1 for model in served)

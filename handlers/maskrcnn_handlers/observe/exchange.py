@@ -1,6 +1,6 @@
 """A request and its answer, as logs, metrics and traces see them: no content of either."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from maskrcnn_server.stopwatch import Lap
@@ -15,19 +15,14 @@ class Exchange:
     """Name of the model that was asked; empty if there is none of that name."""
     status: int
     code: str
-    """Of the error; empty if there was none."""
+    """Code of the error; empty if there was none."""
     seconds: float
+    stages: Mapping[str, float]
+    """Seconds by stage; a stage inside another counts for itself alone."""
     laps: Sequence[Lap]
-    """The stages that this request's own thread went through."""
+    """Passages through the stages."""
     bytes_in: int
     bytes_out: int
-
-    def stages(self) -> dict[str, float]:
-        """Seconds by stage; a stage inside another counts for itself alone."""
-        seconds: dict[str, float] = {}
-        for lap in self.laps:
-            seconds[lap.stage] = seconds.get(lap.stage, 0.0) + lap.own
-        return seconds
 
     def fields(self) -> dict[str, object]:
         """What a line of the log says of it."""
@@ -37,7 +32,7 @@ class Exchange:
             "status": self.status,
             "code": self.code,
             "duration_s": round(self.seconds, 6),
-            "stages_s": {name: round(seconds, 6) for name, seconds in self.stages().items()},
+            "stages_s": {name: round(seconds, 6) for name, seconds in self.stages.items()},
             "bytes_in": self.bytes_in,
             "bytes_out": self.bytes_out,
         }

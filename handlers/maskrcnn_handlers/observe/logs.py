@@ -5,11 +5,12 @@ import logging
 from datetime import datetime, timezone
 
 from maskrcnn_handlers.observe import request_ids
+from maskrcnn_handlers.observe.exchange import Exchange
 from maskrcnn_server.settings import Settings
 
 
 class JsonFormatter(logging.Formatter):
-    """A record as one line of JSON, with the `fields` that it has beside its message."""
+    """Formats a record as one line of JSON, with what is known of the request, if it is of one."""
 
     def format(self, record: logging.LogRecord) -> str:
         time = datetime.fromtimestamp(record.created, timezone.utc)
@@ -21,7 +22,9 @@ class JsonFormatter(logging.Formatter):
         }
         if request_id := request_ids.current():
             line["request_id"] = request_id
-        line |= getattr(record, "fields", {})
+        exchange = getattr(record, "exchange", None)
+        if isinstance(exchange, Exchange):
+            line |= exchange.fields()
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return json.dumps(line)
@@ -31,7 +34,7 @@ def set_up(settings: Settings) -> None:
     """Have this process log as much as the settings say, and in their format."""
     root = logging.getLogger()
     root.setLevel(settings.log_level.upper())
-    # It warns of each form that is none; the answer and our own line say so already.
+    # It warns of each malformed form; the reply and our own line say so already.
     logging.getLogger("python_multipart").setLevel(logging.ERROR)
     if settings.log_format == "json":
         for handler in root.handlers:

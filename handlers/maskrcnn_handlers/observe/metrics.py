@@ -77,7 +77,7 @@ class Metrics:
         if exchange.code in REJECTIONS:
             self._rejections.labels(exchange.code).inc()
         self._seconds.labels(status).observe(exchange.seconds)
-        for name, seconds in exchange.stages().items():
+        for name, seconds in exchange.stages.items():
             self._stages.labels(name).observe(seconds)
 
     def text(self) -> bytes:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from maskrcnn_handlers.observe.exchange import Exchange
@@ -17,35 +19,61 @@ SERVICE = "maskrcnn-server"
 """Name of the service, unless OTEL_SERVICE_NAME or OTEL_RESOURCE_ATTRIBUTES says another."""
 NOT_TRACED = {"/ping", "/metrics"}
 """Routes that are asked for every few seconds."""
+METHODS = {"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"}
 CLOSE_S = 2
-"""For the last spans to be sent when the server ends."""
-OFF: dict[str, Any] = {
-    "tracing": False,
-    "metrics": False,
-    "logs": False,
-    "operation_spans": False,
-    "auto_configure": False,
-}
-"""FastAPI's own telemetry, which also makes the span of a request, all switched off."""
+"""Seconds in which the last spans are sent when the server ends."""
 
 logger = logging.getLogger(__name__)
 
 
 class Tracing:
-    """Sends a span for each request, which FastAPI makes, and one for each of its stages."""
+    """Sends a span for each request, and one for each of its stages."""
 
     def __init__(self, provider: TracerProvider) -> None:
         self._provider = provider
         self._tracer = provider.get_tracer(SERVICE)
 
-    @property
-    def of_requests(self) -> dict[str, Any]:
-        """What FastAPI is to be told as `telemetry`."""
-        return OFF | {
-            "tracing": True,
-            "tracer_provider": self._provider,
-            "exclude": lambda scope: scope.get("path") in NOT_TRACED,
+    @contextmanager
+    def request(
+        self, scope: Mapping[str, Any], headers: Mapping[str, str], route: str | None
+    ) -> Iterator[Callable[[int], None]]:
+        """The span of the request that is answered inside, which continues the client's trace.
+
+        `scope` is ASGI's; `route` is the path of the route that answers. Gives a function to be
+        called with the status. Attributes are those of OpenTelemetry's conventions for HTTP.
+        """
+        from opentelemetry import propagate
+        from opentelemetry.trace import SpanKind, StatusCode
+
+        if scope["path"] in NOT_TRACED:
+            yield lambda _: None
+            return
+        method = scope["method"] if scope["method"] in METHODS else "_OTHER"
+        name = "HTTP" if method == "_OTHER" else method
+        attributes: dict[str, str | int] = {
+            "http.request.method": method,
+            "url.scheme": scope.get("scheme", "http"),
+            "url.path": scope["path"],
+            "network.protocol.version": scope.get("http_version", "1.1"),
         }
+        host, port = scope.get("server") or (None, None)
+        attributes |= {"server.address": host} if host else {}
+        attributes |= {"server.port": port} if port else {}
+        attributes |= {"http.route": route} if route else {}
+        with self._tracer.start_as_current_span(
+            f"{name} {route}" if route else name,
+            context=propagate.extract(headers),
+            kind=SpanKind.SERVER,
+            attributes=attributes,
+        ) as span:
+
+            def answered(status: int) -> None:
+                span.set_attribute("http.response.status_code", status)
+                if status >= 500:
+                    span.set_attribute("error.type", str(status))
+                    span.set_status(StatusCode.ERROR)
+
+            yield answered
 
     def add(self, exchange: Exchange) -> None:
         """Add to the current span, if it is recorded, what is known of its request."""

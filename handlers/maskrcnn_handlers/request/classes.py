@@ -8,9 +8,9 @@ from maskrcnn_server.errors import RequestError
 
 
 def ids(wanted: Sequence[str | int], categories: Sequence[Category]) -> frozenset[int]:
-    """The network's class indices of names, or of such indices, as numbers or as text.
+    """Class indices of the network, for classes given by name or by index (a number, or text).
 
-    Raises RequestError for what the model has no class of, with the nearest names.
+    Raises RequestError for an unknown class, with the nearest names.
     """
     by_name: dict[str, set[int]] = {}
     for category in categories:
@@ -24,11 +24,11 @@ def ids(wanted: Sequence[str | int], categories: Sequence[Category]) -> frozense
         elif number in known:
             chosen.add(number)
         else:
-            raise _absent(one, list(by_name), known)
+            raise _unknown(one, list(by_name), known)
     return frozenset(chosen)
 
 
-def _absent(one: str | int, names: list[str], known: set[int]) -> RequestError:
+def _unknown(one: str | int, names: list[str], known: set[int]) -> RequestError:
     asked = str(one)[:80]
     nearest = difflib.get_close_matches(asked, names, n=3, cutoff=0.5)
     hint = f"the nearest are {', '.join(nearest)}" if nearest else f"such as {names[0]}"

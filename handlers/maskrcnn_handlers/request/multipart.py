@@ -8,36 +8,37 @@ from python_multipart.multipart import Field, File, parse_options_header
 
 from maskrcnn_server.errors import RequestError
 
-MOST_PARTS = 64
+MAX_PARTS = 64
+"""Number of parts of a form at most."""
 
 
 @dataclass
 class Form:
-    """What was sent: fields by name, and files as pairs of file name and contents."""
+    """The parts of a form: fields by name, and files as pairs of file name and contents."""
 
     fields: dict[str, str] = field(default_factory=dict)
     files: list[tuple[str, bytes]] = field(default_factory=list)
 
 
 def parse(body: bytes, content_type: str) -> Form:
-    """The form in `body`. Nothing of it is written to a disk.
+    """The form in `body`. Nothing is written to disk.
 
-    Raises RequestError for what is no form, or has too many parts, or one field twice.
+    Raises RequestError if it is not a form, has too many parts, or has a field twice.
     """
     boundary = parse_options_header(content_type.encode("utf-8", "replace"))[1].get(b"boundary")
     if not boundary:
-        raise RequestError("body: a form's content type has a boundary", field="body")
+        raise RequestError("body: the content type of a form needs a boundary", field="body")
     form = Form()
 
     def make_room() -> None:
-        if len(form.fields) + len(form.files) == MOST_PARTS:
-            raise RequestError(f"body: a form of more than {MOST_PARTS} parts", field="body")
+        if len(form.fields) + len(form.files) == MAX_PARTS:
+            raise RequestError(f"body: the form has more than {MAX_PARTS} parts", field="body")
 
     def on_field(part: Field) -> None:
         make_room()
         name = _text(part.field_name)
         if name in form.fields:
-            raise RequestError(f"{name[:80]}: there are two of it", field=name[:80])
+            raise RequestError(f"{name[:80]}: the form has this field twice", field=name[:80])
         form.fields[name] = _text(part.value)
 
     def on_file(part: File) -> None:
@@ -56,7 +57,7 @@ def parse(body: bytes, content_type: str) -> Form:
         parser.write(body)
         parser.finalize()
     except FormParserError as error:
-        raise RequestError(f"body: no form ({error})", field="body") from None
+        raise RequestError(f"body: not a form ({error})", field="body") from None
     return form
 
 

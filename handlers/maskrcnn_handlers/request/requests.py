@@ -1,28 +1,24 @@
-"""From a request as received to what it asks for."""
+"""From an envelope to what the request asks for."""
 
 import base64
 import binascii
 import contextlib
 import difflib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Annotated, NamedTuple, TypeVar
+from typing import Annotated, NamedTuple
 
-import pybase64
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    WithJsonSchema,
-)
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
 
 from maskrcnn_handlers.request import multipart
-from maskrcnn_server.backend import PredictOptions
+from maskrcnn_handlers.request.envelope import Envelope
+from maskrcnn_handlers.request.options import given
 from maskrcnn_server.errors import RequestError, UnsupportedContentType
-from maskrcnn_server.formats import Encoding
 from maskrcnn_server.options import Options
-from maskrcnn_server.settings import ModelDefaults
+
+try:
+    import pybase64 as fast_base64
+except ImportError:
+    import base64 as fast_base64  # type: ignore[no-redef]
 
 JSON = "application/json"
 RAW = (
@@ -38,8 +34,8 @@ RAW = (
 ARRAY = "application/x-npy"
 FORM = "multipart/form-data"
 
-MOST_IMAGES = 32
-"""In one request."""
+MAX_IMAGES = 32
+"""Number of images in one request at most."""
 
 ImageId = Annotated[str, Field(max_length=1024)] | int
 
@@ -48,12 +44,6 @@ class Attributes(Options):
     """What custom attributes or the fields of a form say."""
 
     img_id: ImageId = Field("", description="Name of the image, returned as it came.")
-
-
-class CustomAttributes(Attributes):
-    """The custom attributes of a request."""
-
-    model: str | None = Field(None, max_length=1024, description="Which of several models.")
 
 
 class Instance(BaseModel):
@@ -74,9 +64,9 @@ class SeveralRequest(Options):
 
     instances: Annotated[
         list[object],
-        Field(min_length=1, max_length=MOST_IMAGES),
+        Field(min_length=1, max_length=MAX_IMAGES),
         WithJsonSchema({"type": "array", "items": Instance.model_json_schema()}),
-    ] = Field(description=f"Images, {MOST_IMAGES} at most; each is answered by itself.")
+    ] = Field(description=f"Images, {MAX_IMAGES} at most; each is answered by itself.")
 
 
 class FormRequest(Attributes):
@@ -87,9 +77,6 @@ class FormRequest(Attributes):
     )
 
 
-A = TypeVar("A", bound=Attributes)
-
-
 class Encoded(NamedTuple):
     """An image as it came."""
 
@@ -98,33 +85,27 @@ class Encoded(NamedTuple):
     """An encoded image file, or an array in NumPy's format."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class InferenceRequest:
-    """A request, validated but for its images' bytes."""
+class InferenceRequest(NamedTuple):
+    """A request, validated except for the bytes of its images."""
 
     images: Sequence[Encoded | RequestError]
-    """One, unless there are `several`; what is wrong with one of several stands in its place."""
+    """One or more; an error stands in the place of one of several that is wrong."""
+    options: Options
+    """What it asks for itself."""
     several: bool = False
-    """Whether the answer is a list, if only of one."""
-    options: PredictOptions
-    classes: Sequence[str | int] | None = None
-    format: str | None
-    """None: the server's default, or what the client accepts."""
-    rle: Encoding | None = None
+    """Whether the answer is a list, even of one."""
 
 
-def parse(
-    body: bytes, content_type: str, attributes: str, defaults: ModelDefaults
-) -> InferenceRequest:
-    """Parse a request; `defaults` are for options that it does not give.
+def parse(envelope: Envelope) -> InferenceRequest:
+    """Parse a request. Fields of its body win over its custom attributes.
 
-    `attributes` are SageMaker's custom attributes, `key=value` separated by `;`. Fields of a JSON
-    body win over them. Raises RequestError, or UnsupportedContentType.
+    Raises RequestError, or UnsupportedContentType.
     """
-    asked: Attributes = _strings(CustomAttributes, _pairs(attributes), "custom attribute ")
-    media_type = content_type.partition(";")[0].strip().lower()
+    body = envelope.body
+    attributes = _strings(envelope.attributes, "custom attribute ")
+    media_type = envelope.content_type.partition(";")[0].strip().lower()
     images: list[Encoded | RequestError]
-    fields: Options = asked
+    fields: Options = attributes
     if media_type == JSON:
         fields = _validated(body)
         if isinstance(fields, SeveralRequest):
@@ -132,55 +113,27 @@ def parse(
         else:
             images = [Encoded(fields.img_id, _base64(fields.img_data))]
     elif media_type == FORM:
-        form = multipart.parse(body, content_type)
-        fields = _strings(Attributes, form.fields, "")
+        form = multipart.parse(body, envelope.content_type)
+        fields = _strings(form.fields, "")
         if len(form.files) != 1:
             raise RequestError(f"a form has one file, not {len(form.files)}", field="image")
         ((name, data),) = form.files
-        images = [Encoded(fields.img_id or asked.img_id or name[:1024], data)]
+        images = [Encoded(fields.img_id or attributes.img_id or name[:1024], data)]
     elif media_type in (*RAW, ARRAY):
-        images = [Encoded(asked.img_id, body)]
+        images = [Encoded(attributes.img_id, body)]
     else:
         raise UnsupportedContentType(
             f"content type {media_type[:80]!r} is not supported",
             supported=[JSON, *RAW, ARRAY, FORM],
         )
-    given = {
-        name: value
-        for said in (asked, fields)
-        for name in said.model_fields_set & Options.model_fields.keys()
-        if (value := getattr(said, name)) is not None
-    }
-    options = defaults.model_copy(update=given)
-    return InferenceRequest(
-        images=images,
-        several=isinstance(fields, SeveralRequest),
-        options=PredictOptions(
-            score_threshold=given.get("score_threshold"),
-            mask_threshold=options.mask_threshold,
-            max_detections=options.max_detections,
-            masks=options.masks,
-            proposals=options.rpn,
-        ),
-        classes=options.classes,
-        format=given.get("format"),
-        rle=options.rle,
-    )
+    asked = given(attributes) if fields is attributes else given(attributes) | given(fields)
+    options = Options().model_copy(update=asked)
+    return InferenceRequest(images, options, isinstance(fields, SeveralRequest))
 
 
-def named_model(attributes: str) -> str | None:
-    """Which of several models the custom attributes name."""
-    return _pairs(attributes).get("model") or None
-
-
-def _pairs(text: str) -> dict[str, str]:
-    parts = [part.partition("=") for part in text.split(";") if part.strip()]
-    return {key.strip(): value.strip() for key, _, value in parts}
-
-
-def _strings(schema: type[A], values: Mapping[str, str], kind: str) -> A:
+def _strings(values: Mapping[str, str], kind: str) -> Attributes:
     try:
-        return schema.model_validate_strings(values)
+        return Attributes.model_validate_strings(values)
     except ValidationError as error:
         raise _refusal(error, kind) from None
 
@@ -220,7 +173,7 @@ def _refusal(error: ValidationError, kind: str) -> RequestError:
 
 def _base64(text: str) -> bytes:
     with contextlib.suppress(ValueError):
-        return pybase64.b64decode(text, validate=True)
+        return fast_base64.b64decode(text, validate=True)
     # Broken over lines, or wrong: the slow way knows what is wrong.
     try:
         data = text.encode("ascii").translate(None, b" \t\r\n")

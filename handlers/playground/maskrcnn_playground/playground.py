@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 
-from maskrcnn_handlers.service import Reply, json_reply
+from maskrcnn_handlers.answer.reply import Reply, json_reply
 from maskrcnn_server.backend import Demo
 from maskrcnn_server.formats import Format
 from maskrcnn_server.settings import Settings

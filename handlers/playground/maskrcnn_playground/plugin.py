@@ -1,4 +1,4 @@
-"""The page to try a model by, as routes of the server."""
+"""The page to try a model by, and the pages of the API, as routes of the server."""
 
 from collections.abc import Callable
 
@@ -10,7 +10,9 @@ api_version = "1.2"
 
 @hookimpl
 def register_routes(register: Callable[[Routes], None]) -> None:
-    """`/` and what the page needs."""
+    """`/`, `/docs`, and what these pages need."""
+    from maskrcnn_playground.docs import DocsRoutes
     from maskrcnn_playground.routes import PlaygroundRoutes
 
     register(PlaygroundRoutes())
+    register(DocsRoutes())

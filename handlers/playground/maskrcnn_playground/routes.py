@@ -8,8 +8,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from maskrcnn_handlers.answer.reply import Reply
 from maskrcnn_handlers.http.host import Host, response
-from maskrcnn_handlers.service import Reply
 from maskrcnn_playground.playground import Playground
 from maskrcnn_server import settings as environment
 

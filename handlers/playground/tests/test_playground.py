@@ -15,6 +15,7 @@ from maskrcnn_playground.playground import Playground
 from maskrcnn_playground.routes import PlaygroundRoutes, mounted
 from maskrcnn_server import settings as environment
 from maskrcnn_server.backend import Demo
+from maskrcnn_server.hosting.models import Models
 from maskrcnn_server.plugins import Plugins
 from maskrcnn_server.settings import Settings
 
@@ -36,7 +37,7 @@ def page(
     other.write_bytes(b"")
     demo = Demo(name="mine", backend="fake", model_dir=tmp_path, images=[other, shown])
     opened = Playground(Plugins().formats(), [demo], settings)
-    return connect(App(service, ModelManagement(None), 4, mounted(opened)))
+    return connect(App(service, ModelManagement(service.models), 4, mounted(opened)))
 
 
 def test_the_page_is_at_the_root(page: httpx.Client) -> None:
@@ -125,5 +126,5 @@ def test_sagemaker_gets_no_page_unless_somebody_says_so(
         monkeypatch.setenv(name, value)
     settings, plugins = environment.read(), Plugins()
     formats = plugins.formats()
-    host = Host(Service(formats, settings), formats, plugins, settings)
+    host = Host(Service(formats, settings, Models.single()), formats, plugins, settings)
     assert bool(PlaygroundRoutes().routes(host)) == expected

@@ -90,9 +90,7 @@ class Blobs(FakeModel):
         )
 
     def _one(self, image: Image, options: PredictOptions) -> Detections:
-        least = options.score_threshold
-        kept = self.metadata.score_threshold if least is None else least
-        n = int((kept <= SCORES).sum())
+        n = int((options.score_threshold <= SCORES).sum())
         size = (image.shape[0], image.shape[1])
         boxes = np.minimum(BOXES[:n], np.array([*size[::-1], *size[::-1]], np.float32))
         noise = np.random.default_rng(0).random((6, 7, 7)).repeat(4, axis=1).repeat(4, axis=2)
@@ -143,11 +141,9 @@ def serve(tmp_path_factory: pytest.TempPathFactory, picture: bytes) -> Iterator[
     def served(model: FakeModel | None = None, models: Models | None = None) -> Site:
         settings = environment.read(max_payload_mb=1)
         plugins = Plugins()
-        service = Service(plugins.formats(), settings)
-        if model is not None:
-            service.start(Scheduler(model, max_waiting=4))
-        if models is not None:
-            service.host(models)
+        if models is None:
+            models = Models.single(None if model is None else Scheduler(model, max_waiting=4))
+        service = Service(plugins.formats(), settings, models)
         page = Playground(plugins.formats(), [demo], settings)
         app = App(service, ModelManagement(models), 4, mounted(page)).asgi
         site = Site("", service)
@@ -687,7 +683,7 @@ def test_the_page_waits_for_the_model(serve: Serve, visit: Callable[..., Page]) 
     page = visit(place)
     expect(page.locator("#status")).to_have_text("The model is loading.")
     page.locator("#welcome .samples button").click()
-    place.service.start(Scheduler(Blobs(), max_waiting=4))
+    place.service.models.put(Scheduler(Blobs(), max_waiting=4))
     expect(page.locator("#count")).to_have_text("4 of 6")
     expect(page.locator("#status")).to_be_hidden()
 

@@ -16,10 +16,13 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from maskrcnn_handlers.answer.reply import Reply
 from maskrcnn_handlers.observe import request_ids
-from maskrcnn_handlers.service import Reply, Service
+from maskrcnn_handlers.request.envelope import ATTRIBUTES, Envelope
+from maskrcnn_handlers.service import Service
 from maskrcnn_server import settings as environment
-from maskrcnn_server.errors import DeadlineExceeded, MaskRCNNError, StartupError
+from maskrcnn_server.errors import DeadlineExceeded, MaskRCNNError, PayloadTooLarge, StartupError
+from maskrcnn_server.hosting.models import Models
 from maskrcnn_server.hosting.startup import log_progress, open_model
 from maskrcnn_server.plugins import installed
 from maskrcnn_torchserve.together import BatchScheduler
@@ -27,7 +30,6 @@ from maskrcnn_torchserve.together import BatchScheduler
 SECTION = "maskrcnn"
 """Section of `model-config.yaml`: `model` and `backend` as on the command line, the working
 `directory`, and `status`, a file for the outcome of loading."""
-ATTRIBUTES = "x-amzn-sagemaker-custom-attributes"
 ANSWERED = "x-maskrcnn-answered"
 """Response header that marks replies of this handler, as opposed to TorchServe's own."""
 CAME = "x-maskrcnn-came"
@@ -90,9 +92,9 @@ class MaskRCNNHandler:
         self._timeout_s = settings.timeout_s
         logging.getLogger().setLevel(settings.log_level.upper())
         plugins = installed()
-        self._service = Service(plugins.formats(), settings)
         self._scheduler = BatchScheduler(open_model(plugins, settings, log_progress))
-        self._service.start(self._scheduler)
+        models = Models.single(self._scheduler)
+        self._service = Service(plugins.formats(), settings, models)
 
     def _reply(self, item: Mapping[str, object], headers: Mapping[str, object]) -> Reply:
         found = {name.lower(): str(value) for name, value in headers.items()}
@@ -106,13 +108,19 @@ class MaskRCNNHandler:
                 timeout_s=self._timeout_s,
             )
             return self._service.refuse(late)
-        body = item.get("body")
-        return self._service.invoke(
-            bytes(body) if isinstance(body, (bytes, bytearray)) else b"",
+        sent = item.get("body")
+        body = bytes(sent) if isinstance(sent, (bytes, bytearray)) else b""
+        try:
+            self._service.check_length(len(body))
+        except PayloadTooLarge as error:
+            return self._service.refuse(error)
+        envelope = Envelope.of(
+            body,
             found.get(FORM) or found.get("content-type", ""),
             found.get("accept", ""),
-            found.get(ATTRIBUTES, ""),
+            found.get(ATTRIBUTES.lower(), ""),
         )
+        return self._service.invoke(envelope)
 
 
 def _tell(status: Path, content: bytes) -> None:

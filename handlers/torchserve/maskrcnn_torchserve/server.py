@@ -16,12 +16,14 @@ from pathlib import Path
 
 import PIL.Image
 
+from maskrcnn_handlers.answer.reply import Reply
 from maskrcnn_handlers.http import server
 from maskrcnn_handlers.http.host import Host
 from maskrcnn_handlers.http.model_management import ModelManagement
 from maskrcnn_handlers.observe import request_ids, tracing
 from maskrcnn_handlers.request import requests
-from maskrcnn_handlers.service import SERVER_TIMING, Reply, Service
+from maskrcnn_handlers.request.envelope import ATTRIBUTES, Envelope
+from maskrcnn_handlers.service import SERVER_TIMING, Service
 from maskrcnn_server.errors import (
     BackendFailed,
     InvalidSetting,
@@ -33,10 +35,11 @@ from maskrcnn_server.errors import (
 )
 from maskrcnn_server.formats import Format
 from maskrcnn_server.hosting.caller import Caller
+from maskrcnn_server.hosting.models import Models
 from maskrcnn_server.plugins import Plugins
 from maskrcnn_server.settings import Settings
 from maskrcnn_torchserve.files import Options
-from maskrcnn_torchserve.handler import ANSWERED, ATTRIBUTES, CAME, FORM
+from maskrcnn_torchserve.handler import ANSWERED, CAME, FORM
 from maskrcnn_torchserve.process import TorchServe
 
 logger = logging.getLogger(__name__)
@@ -64,7 +67,7 @@ def serve(plugins: Plugins, settings: Settings, options: Options) -> None:
         try:
             server.listen(
                 Host(service, formats, plugins, settings),
-                ModelManagement(None),
+                ModelManagement(service.models),
                 at_once,
                 lambda: torchserve.run(plugins, settings, options, loaded),
             )
@@ -83,7 +86,7 @@ class Forwarding(Service):
         torchserve: TorchServe,
         at_once: int,
     ) -> None:
-        super().__init__(formats, settings, tracing.opened(settings))
+        super().__init__(formats, settings, Models.single(), tracing.opened(settings))
         self._torchserve = torchserve
         self._free = threading.Semaphore(at_once)
         self._max_waiting = settings.model.max_waiting
@@ -97,7 +100,7 @@ class Forwarding(Service):
         file = BytesIO()
         PIL.Image.new("RGB", (8, 8)).save(file, "PNG")
         try:
-            first = self._asked(file.getvalue(), "image/png", "", "")
+            first = self._asked(Envelope.of(file.getvalue(), "image/png"))
         except MaskRCNNError as error:
             why = error.__cause__ or error
             raise StartupError(f"the first inference through TorchServe failed: {why}") from error
@@ -111,16 +114,12 @@ class Forwarding(Service):
 
     def _answer(
         self,
-        body: bytes,
-        content_type: str,
-        accept: str,
-        attributes: str,
-        model: str | None,
+        envelope: Envelope,
         caller: Caller,  # noqa: ARG002 (TorchServe is not told who leaves)
     ) -> Reply:
         if self._ping is None:
             raise NotReady("the model is loading")
-        if model is not None:
+        if (model := envelope.model) is not None:
             raise ModelNotFound(f"no model {model} is loaded", model_name=model)
         if not self._free.acquire(blocking=False):
             limit = self._max_waiting
@@ -130,20 +129,25 @@ class Forwarding(Service):
                 retry_after_s=1,
             )
         try:
-            return self._asked(body, content_type, accept, attributes)
+            return self._asked(envelope)
         finally:
             self._free.release()
 
-    def _asked(self, body: bytes, content_type: str, accept: str, attributes: str) -> Reply:
+    def _asked(self, envelope: Envelope) -> Reply:
         """TorchServe's reply. Raises NotReady, and BackendFailed for an error of its own."""
-        headers = {"content-type": content_type, "accept": accept, ATTRIBUTES: attributes}
+        content_type = envelope.content_type
+        headers = {
+            "content-type": content_type,
+            "accept": envelope.accept,
+            ATTRIBUTES: ";".join(f"{name}={value}" for name, value in envelope.attributes.items()),
+        }
         given = {name: value for name, value in headers.items() if value}
         if content_type.strip().lower().startswith(requests.FORM):
             given |= {"content-type": "application/octet-stream", FORM: content_type}
         given[CAME] = str(time.monotonic())
         given[request_ids.HEADER] = request_ids.current()
         try:
-            answer = self._torchserve.ask("POST", "/invocations", body, given)
+            answer = self._torchserve.ask("POST", "/invocations", envelope.body, given)
         except (OSError, HTTPException) as error:
             if self._torchserve.ended:
                 raise NotReady("the server is shutting down; the request took too long") from error

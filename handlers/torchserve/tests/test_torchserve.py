@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import sys
 import zipfile
 from collections.abc import Callable, Mapping
@@ -85,7 +86,7 @@ class Context:
 @pytest.fixture
 def plugin(install: Callable[..., dict[str, str]], monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The backend `recording`, installed in this process."""
-    monkeypatch.syspath_prepend(install(PLUGIN)["PYTHONPATH"])
+    monkeypatch.syspath_prepend(install(PLUGIN)["PYTHONPATH"].partition(os.pathsep)[0])
     monkeypatch.delitem(sys.modules, "stranger", raising=False)
     monkeypatch.setattr("maskrcnn_torchserve.handler.installed", Plugins)
     return importlib.import_module("stranger")

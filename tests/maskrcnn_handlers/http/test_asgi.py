@@ -1,5 +1,6 @@
 import asyncio
 import json
+import re
 import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -9,9 +10,11 @@ import pytest
 
 from maskrcnn_handlers.http.asgi import App
 from maskrcnn_handlers.http.model_management import ModelManagement
+from maskrcnn_handlers.request.envelope import Envelope
 from maskrcnn_handlers.service import Service
 from maskrcnn_server.backend import Image, PredictOptions
 from maskrcnn_server.detections import Detections
+from maskrcnn_server.hosting.models import Models
 from maskrcnn_server.hosting.scheduler import Scheduler
 from maskrcnn_server.plugins import Plugins
 from maskrcnn_server.settings import Settings
@@ -50,7 +53,7 @@ def called(service: Service, scope: dict[str, Any], *events: dict[str, Any]) -> 
         sent.append(message)
 
     async def call() -> None:
-        await App(service, ModelManagement(None), threads=1).asgi(scope, receive, send)
+        await App(service, ModelManagement(service.models), threads=1).asgi(scope, receive, send)
 
     asyncio.run(call())
     return sent
@@ -63,7 +66,7 @@ def test_ping_is_200_when_the_model_is_ready(client: httpx.Client) -> None:
 
 
 def test_ping_is_503_before(settings: Settings) -> None:
-    starting = Service(Plugins().formats(), settings)
+    starting = Service(Plugins().formats(), settings, Models.single())
     sent = called(starting, scope() | {"method": "GET", "path": "/ping"})
     assert sent[0]["status"] == 503
     assert json.loads(sent[1]["body"])["error"]["code"] == "not_ready"
@@ -114,6 +117,13 @@ def test_a_chunked_body_is_not_read_further_than_the_limit(client: httpx.Client)
     assert taken <= 6
 
 
+@pytest.mark.parametrize(("length", "status"), [(2**20, 422), (2**20 + 1, 413)])
+def test_the_limit_of_the_body_is_exact(client: httpx.Client, length: int, status: int) -> None:
+    headers = {"Content-Type": "image/png"}
+    reply = client.post("/invocations", content=bytes(length), headers=headers)
+    assert reply.status_code == status
+
+
 @pytest.mark.parametrize("length", [b"\xb2", b"9" * 5000, b"-1", b"ten", b""])
 def test_a_strange_content_length_is_no_fault_of_ours(service: Service, length: bytes) -> None:
     strange = scope((b"content-type", b"application/json"), (b"content-length", length))
@@ -141,9 +151,9 @@ def test_who_has_gone_is_not_computed_for(settings: Settings, png: bytes) -> Non
             assert go_on.wait(10)
             return super().predict(images, options)
 
-    service = Service(Plugins().formats(), settings)
-    service.start(Scheduler(Busy(0.5), max_waiting=4))
-    first = threading.Thread(target=service.invoke, args=(png, "image/png", "", ""))
+    models = Models.single(Scheduler(Busy(0.5), max_waiting=4))
+    service = Service(Plugins().formats(), settings, models)
+    first = threading.Thread(target=service.invoke, args=(Envelope.of(png, "image/png"),))
     first.start()
     assert started.wait(10)
     called(
@@ -196,7 +206,23 @@ def test_openapi_describes_the_request(client: httpx.Client) -> None:
     assert "$ref" not in str(content)
 
 
-def test_the_documentation_is_served(client: httpx.Client) -> None:
-    reply = client.get("/docs")
-    assert reply.status_code == 200
-    assert "text/html" in reply.headers["content-type"]
+def test_openapi_has_every_route_and_what_its_path_names(client: httpx.Client) -> None:
+    paths = client.get("/openapi.json").json()["paths"]
+    assert {path: sorted(methods) for path, methods in paths.items()} == {
+        "/ping": ["get"],
+        "/metrics": ["get"],
+        "/invocations": ["post"],
+        "/endpoints/{name}/invocations": ["post"],
+        "/models/{name}/invoke": ["post"],
+        "/models/{name}/invocations": ["post"],
+        "/execution-parameters": ["get"],
+        "/models": ["get", "post"],
+        "/models/{name}": ["delete", "get"],
+    }
+    operations = [one for methods in paths.values() for one in methods.values()]
+    assert len({one["operationId"] for one in operations}) == len(operations)
+    for path, methods in paths.items():
+        for operation in methods.values():
+            in_path = [p["name"] for p in operation.get("parameters", []) if p["in"] == "path"]
+            assert in_path == re.findall(r"{(\w+)}", path)
+            assert operation["description"]

@@ -28,8 +28,7 @@ def many(
     for name in ("a", "b", "c"):
         (tmp_path / name).mkdir()
     models = Models(scheduler, tmp_path, 2 * ACTIVATIONS + 4096, evicts=False)
-    service = Service(Plugins().formats(), settings)
-    service.host(models)
+    service = Service(Plugins().formats(), settings, models)
     return connect(App(service, ModelManagement(models), threads=4))
 
 

@@ -88,8 +88,7 @@ def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Models:
 def several(
     models: Models, settings: Settings, connect: Callable[[App], httpx.Client]
 ) -> httpx.Client:
-    service = Service(Plugins().formats(), settings)
-    service.host(models)
+    service = Service(Plugins().formats(), settings, models)
     return connect(App(service, ModelManagement(models, is_open=False), threads=4))
 
 
@@ -188,9 +187,10 @@ def test_a_request_to_a_model_that_hangs_is_answered_and_the_server_unhealthy(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(handlers, "ENCODE_S", 0.1)
-    service = Service(Plugins().formats(), settings.model_copy(update={"timeout_s": 0.2}))
-    service.start(Scheduler(hanging, max_waiting=4, turns=Turns(), limit_s=0.2))
-    client = connect(App(service, ModelManagement(None), threads=4))
+    single = Models.single(Scheduler(hanging, max_waiting=4, turns=Turns(), limit_s=0.2))
+    hasty = settings.model_copy(update={"timeout_s": 0.2})
+    service = Service(Plugins().formats(), hasty, single)
+    client = connect(App(service, ModelManagement(service.models), threads=4))
     assert client.get("/ping").status_code == 200
     reply = client.post("/invocations", content=png, headers=PNG)
     assert (reply.status_code, reply.json()["error"]["code"]) == (504, "backend_timed_out")
@@ -272,8 +272,7 @@ def test_each_model_has_its_own_defaults_for_requests(
     (tmp_path / "models.yaml").write_text(text)
     models = Models(lambda _: Scheduler(FakeModel(0.5), max_waiting=1), tmp_path, 0, evicts=False)
     models.open(read_models(tmp_path / "models.yaml", settings.model), opened)
-    service = Service(Plugins().formats(), settings)
-    service.host(models)
+    service = Service(Plugins().formats(), settings, models)
     client = connect(App(service, ModelManagement(models, is_open=False), threads=4))
     (one,) = client.post("/models/a/invocations", content=png, headers=PNG).json()
     assert "segmentation" in one

@@ -23,6 +23,7 @@ from maskrcnn_handlers.service import Service
 from maskrcnn_server import settings as environment
 from maskrcnn_server.backend import Image, PredictOptions
 from maskrcnn_server.detections import Detections
+from maskrcnn_server.hosting.models import Models
 from maskrcnn_server.hosting.scheduler import Scheduler
 from maskrcnn_server.plugins import Plugins
 from maskrcnn_server.settings import Settings
@@ -82,9 +83,9 @@ def test_a_request_is_one_line(client: httpx.Client, lines: Lines, png: bytes) -
 def test_a_fault_has_its_traceback_in_the_same_line(
     settings: Settings, connect: Callable[[App], httpx.Client], lines: Lines, png: bytes
 ) -> None:
-    service = Service(Plugins().formats(), settings)
-    service.start(Scheduler(Broken(0.5), max_waiting=1))
-    client = connect(App(service, ModelManagement(None), threads=1))
+    models = Models.single(Scheduler(Broken(0.5), max_waiting=1))
+    service = Service(Plugins().formats(), settings, models)
+    client = connect(App(service, ModelManagement(service.models), threads=1))
     reply = client.post("/invocations", content=png, headers=PNG)
     fault, request = (one for one in lines() if one["logger"].startswith("maskrcnn_handlers."))
     assert "RuntimeError: the graph\nfailed on 1" in fault["exception"]

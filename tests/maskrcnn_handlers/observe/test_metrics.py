@@ -22,6 +22,7 @@ from maskrcnn_handlers.http.asgi import App
 from maskrcnn_handlers.http.model_management import ModelManagement
 from maskrcnn_handlers.observe.exchange import Exchange
 from maskrcnn_handlers.observe.metrics import Metrics
+from maskrcnn_handlers.request.envelope import Envelope
 from maskrcnn_handlers.service import Service
 from maskrcnn_server.backend import Image, ModelMetadata, PredictOptions
 from maskrcnn_server.detections import Detections
@@ -93,15 +94,14 @@ def held() -> Held:
 
 @pytest.fixture
 def serving(settings: Settings, held: Held) -> Service:
-    service = Service(Plugins().formats(), settings)
-    service.start(Scheduler(held, max_waiting=4, max_batch=4))
-    return service
+    models = Models.single(Scheduler(held, max_waiting=4, max_batch=4))
+    return Service(Plugins().formats(), settings, models)
 
 
 def test_answers_are_counted_by_status_and_code(service: Service, png: bytes) -> None:
     for _ in range(2):
-        service.invoke(png, "image/png", "", "")
-    service.invoke(b"no image", "image/png", "", "")
+        service.invoke(Envelope.of(png, "image/png"))
+    service.invoke(Envelope.of(b"no image", "image/png"))
     value = scraped(service)
     assert value("maskrcnn_requests_total", status="200", code="") == 2
     assert value("maskrcnn_requests_total", status="422", code="invalid_image") == 1
@@ -110,7 +110,7 @@ def test_answers_are_counted_by_status_and_code(service: Service, png: bytes) ->
 
 
 def test_stages_of_a_request_are_timed(service: Service, png: bytes) -> None:
-    service.invoke(png, "image/png", "", "")
+    service.invoke(Envelope.of(png, "image/png"))
     value = scraped(service)
     for stage in ("wait", "decode", "model", "paste", "encode"):
         assert value("maskrcnn_stage_duration_seconds_count", stage=stage) == 1
@@ -121,16 +121,15 @@ def test_stages_of_a_request_are_timed(service: Service, png: bytes) -> None:
 def test_who_waits_and_what_runs_is_read_when_it_is_asked_for(
     serving: Service, held: Held, png: bytes, pool: ThreadPoolExecutor
 ) -> None:
-    replies = [pool.submit(serving.invoke, png, "image/png", "", "")]
+    replies = [pool.submit(serving.invoke, Envelope.of(png, "image/png"))]
     assert held.started.wait(10)
-    replies += [pool.submit(serving.invoke, png, "image/png", "", "") for _ in range(3)]
+    replies += [pool.submit(serving.invoke, Envelope.of(png, "image/png")) for _ in range(3)]
     deadline = time.monotonic() + 10
     while scraped(serving)("maskrcnn_requests_waiting", model="colours") < 3:
         assert time.monotonic() < deadline
     value = scraped(serving)
     assert value("maskrcnn_requests_in_flight", model="colours") == 1
-    scheduler = serving._scheduler
-    assert scheduler is not None
+    scheduler = serving.models.find(None).ready()
     while scheduler.ready < 3:
         assert time.monotonic() < deadline
     held.go_on.set()
@@ -149,14 +148,13 @@ def test_who_waits_and_what_runs_is_read_when_it_is_asked_for(
 def test_rejections_are_there_before_the_first(
     settings: Settings, held: Held, png: bytes, pool: ThreadPoolExecutor
 ) -> None:
-    service = Service(Plugins().formats(), settings)
-    service.start(Scheduler(held, max_waiting=0))
+    service = Service(Plugins().formats(), settings, Models.single(Scheduler(held, max_waiting=0)))
     rejected = "maskrcnn_rejections_total"
     text = service.metrics().body.decode()
     assert f'{rejected}{{code="queue_full"}} 0.0' in text
-    first = pool.submit(service.invoke, png, "image/png", "", "")
+    first = pool.submit(service.invoke, Envelope.of(png, "image/png"))
     assert held.started.wait(10)
-    assert service.invoke(png, "image/png", "", "").status == 429
+    assert service.invoke(Envelope.of(png, "image/png")).status == 429
     held.go_on.set()
     assert first.result().status == 200
     assert scraped(service)(rejected, code="queue_full") == 1
@@ -166,9 +164,9 @@ def test_rejections_are_there_before_the_first(
 
 
 def test_metrics_are_there_while_the_model_loads(settings: Settings, scheduler: Scheduler) -> None:
-    service = Service(Plugins().formats(), settings)
+    service = Service(Plugins().formats(), settings, Models.single())
     assert "maskrcnn_ready 0.0" in service.metrics().body.decode()
-    service.start(scheduler)
+    service.models.put(scheduler)
     assert "maskrcnn_ready 1.0" in service.metrics().body.decode()
 
 
@@ -193,11 +191,10 @@ def test_several_models_have_metrics_of_their_own(
     models = Models(
         lambda _: Scheduler(FakeModel(0.5), max_waiting=4), tmp_path, 2**40, evicts=False
     )
-    service = Service(Plugins().formats(), settings)
-    service.host(models)
+    service = Service(Plugins().formats(), settings, models)
     models.load("a", str(tmp_path))
     models.load(name, str(tmp_path))
-    service.invoke(png, "image/png", "", "", model=name)
+    service.invoke(Envelope.of(png, "image/png", model=name))
     value = scraped(service)
     assert value("maskrcnn_batch_size_count", model="a") == 0
     assert value("maskrcnn_batch_size_count", model=name) == 1
@@ -246,16 +243,16 @@ def test_the_answer_is_text_whatever_is_accepted(client: httpx.Client, accept: s
 
 
 def test_two_services_share_nothing(settings: Settings, scheduler: Scheduler, png: bytes) -> None:
-    first, second = (Service(Plugins().formats(), settings) for _ in range(2))
-    first.start(scheduler)
-    first.invoke(png, "image/png", "", "")
+    first = Service(Plugins().formats(), settings, Models.single(scheduler))
+    second = Service(Plugins().formats(), settings, Models.single())
+    first.invoke(Envelope.of(png, "image/png"))
     assert scraped(first)("maskrcnn_requests_total", status="200", code="") == 1
     assert scraped(second)("maskrcnn_requests_total", status="200", code="") == 0
     assert not [family for family in REGISTRY.collect() if family.name.startswith("maskrcnn")]
 
 
 def test_every_metric_is_documented(service: Service, png: bytes) -> None:
-    service.invoke(png, "image/png", "", "")
+    service.invoke(Envelope.of(png, "image/png"))
     rows = set(re.findall(r"^(\| `maskrcnn_.*) \| .+\. \|$", PAGE.read_text(), re.MULTILINE))
     expected = set()
     for family in families(service.metrics().body.decode()).values():
@@ -270,7 +267,15 @@ def test_every_metric_is_documented(service: Service, png: bytes) -> None:
 def test_counting_takes_microseconds() -> None:
     metrics = Metrics(lambda: True, dict)
     exchange = Exchange(
-        request_id="a", model="", status=200, code="", seconds=1.0, laps=(), bytes_in=1, bytes_out=1
+        request_id="a",
+        model="",
+        status=200,
+        code="",
+        seconds=1.0,
+        stages={},
+        laps=(),
+        bytes_in=1,
+        bytes_out=1,
     )
     begin = time.perf_counter()
     for _ in range(1000):
@@ -282,10 +287,9 @@ def test_a_scrape_does_not_wait_for_the_model(
     settings: Settings, connect: Callable[[App], httpx.Client], png: bytes
 ) -> None:
     held = Held()
-    service = Service(Plugins().formats(), settings)
-    service.start(Scheduler(held, max_waiting=4))
-    client = connect(App(service, ModelManagement(None), threads=1))
-    asker = threading.Thread(target=service.invoke, args=(png, "image/png", "", ""))
+    service = Service(Plugins().formats(), settings, Models.single(Scheduler(held, max_waiting=4)))
+    client = connect(App(service, ModelManagement(service.models), threads=1))
+    asker = threading.Thread(target=service.invoke, args=(Envelope.of(png, "image/png"),))
     asker.start()
     assert held.started.wait(10)
     text = client.get("/metrics").text

@@ -24,6 +24,7 @@ from maskrcnn_handlers.observe import tracing
 from maskrcnn_handlers.observe.tracing import Tracing
 from maskrcnn_handlers.service import Service
 from maskrcnn_server import settings as environment
+from maskrcnn_server.hosting.models import Models
 from maskrcnn_server.hosting.scheduler import Scheduler
 from maskrcnn_server.plugins import Plugins
 from maskrcnn_server.settings import Settings
@@ -51,9 +52,8 @@ def traced(
 ) -> httpx.Client:
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(exporter))
-    service = Service(Plugins().formats(), settings, Tracing(provider))
-    service.start(scheduler)
-    return connect(App(service, ModelManagement(None), threads=2))
+    service = Service(Plugins().formats(), settings, Models.single(scheduler), Tracing(provider))
+    return connect(App(service, ModelManagement(service.models), threads=2))
 
 
 def split(exporter: InMemorySpanExporter) -> tuple[ReadableSpan, list[ReadableSpan]]:
@@ -93,7 +93,9 @@ def test_stages_are_in_their_order(
     traced.post("/invocations", content=png, headers=PNG)
     _, stages = split(exporter)
     begun = sorted(stages, key=lambda stage: stage.start_time or 0)
-    assert [stage.name for stage in begun] == ["wait", "decode", "wait", "model", "encode", "paste"]
+    assert [stage.name for stage in begun] == [
+        *("wait", "decode", "decode", "wait", "model", "encode", "paste")
+    ]
 
 
 def test_a_clients_trace_is_continued(

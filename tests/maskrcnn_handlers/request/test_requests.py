@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from maskrcnn_handlers.request.requests import MOST_IMAGES, RAW, Encoded, InferenceRequest, parse
-from maskrcnn_server.backend import PredictOptions
+from maskrcnn_handlers.request.envelope import Envelope
+from maskrcnn_handlers.request.requests import MAX_IMAGES, RAW, Encoded, InferenceRequest, parse
 from maskrcnn_server.errors import RequestError, UnsupportedContentType
-from maskrcnn_server.settings import ModelDefaults
+from maskrcnn_server.options import Options
 
 IMAGE = b"\x89PNG any bytes \xff\x00"
 NOTEBOOK: dict[str, Any] = {
@@ -18,37 +18,37 @@ NOTEBOOK: dict[str, Any] = {
 }
 
 
+def read(body: bytes, content_type: str, attributes: str = "") -> InferenceRequest:
+    return parse(Envelope.of(body, content_type, "", attributes))
+
+
 def parsed(attributes: str = "", /, **fields: Any) -> InferenceRequest:
     body = json.dumps(NOTEBOOK | fields).encode()
-    return parse(body, "application/json", attributes, ModelDefaults())
+    return read(body, "application/json", attributes)
 
 
 def test_the_notebooks_request_asks_for_the_defaults() -> None:
-    assert parsed() == InferenceRequest(
-        images=[Encoded("000000000139.jpg", IMAGE)], options=PredictOptions(), format=None
-    )
+    assert parsed() == InferenceRequest([Encoded("000000000139.jpg", IMAGE)], Options())
 
 
 def test_every_option_may_be_a_json_field() -> None:
-    request = parsed(
-        score_threshold=0.25,
-        mask_threshold=0.75,
-        max_detections=3,
-        masks=False,
-        rpn=True,
-        format="coco",
-        classes=["person", 3],
-        rle="columns",
-    )
-    assert (request.format, request.rle, request.classes) == ("coco", "columns", ["person", 3])
-    assert request.options == PredictOptions(
-        score_threshold=0.25, mask_threshold=0.75, max_detections=3, masks=False, proposals=True
-    )
+    fields: dict[str, Any] = {
+        "score_threshold": 0.25,
+        "mask_threshold": 0.75,
+        "max_detections": 3,
+        "masks": False,
+        "rpn": True,
+        "format": "coco",
+        "classes": ["person", 3],
+        "rle": "columns",
+    }
+    assert set(fields) == set(Options.model_fields)
+    assert parsed(**fields).options == Options(**fields)
 
 
 @pytest.mark.parametrize("content_type", RAW)
 def test_an_image_may_be_the_body(content_type: str) -> None:
-    request = parse(IMAGE, content_type, "", ModelDefaults())
+    request = read(IMAGE, content_type)
     assert request.images == [Encoded("", IMAGE)]
     assert not request.several
 
@@ -59,14 +59,18 @@ def test_every_option_may_be_a_custom_attribute() -> None:
         "masks=false;rpn=true;format=coco;"
         "rle=columns;classes=person, 3"
     )
-    request = parse(IMAGE, "image/jpeg", attributes, ModelDefaults())
+    request = read(IMAGE, "image/jpeg", attributes)
     assert request == InferenceRequest(
-        images=[Encoded("a.jpg", IMAGE)],
-        classes=["person", "3"],
-        format="coco",
-        rle="columns",
-        options=PredictOptions(
-            score_threshold=0.25, mask_threshold=0.75, max_detections=3, masks=False, proposals=True
+        [Encoded("a.jpg", IMAGE)],
+        Options(
+            score_threshold=0.25,
+            mask_threshold=0.75,
+            max_detections=3,
+            masks=False,
+            rpn=True,
+            format="coco",
+            classes=["person", "3"],
+            rle="columns",
         ),
     )
 
@@ -80,19 +84,7 @@ def test_json_fields_win_over_custom_attributes() -> None:
 
 def test_a_field_that_is_null_counts_as_not_named() -> None:
     assert parsed(score_threshold=None, format=None) == parsed()
-
-
-def test_the_servers_mask_threshold_is_used_unless_the_request_names_one() -> None:
-    assert (
-        parse(IMAGE, "image/png", "", ModelDefaults(mask_threshold=0.3)).options.mask_threshold
-        == 0.3
-    )
-    assert (
-        parse(
-            IMAGE, "image/png", "mask_threshold=0.7", ModelDefaults(mask_threshold=0.3)
-        ).options.mask_threshold
-        == 0.7
-    )
+    assert parsed("format=coco", format=None).options.format == "coco"
 
 
 @pytest.mark.parametrize("value", ["", "../../etc/passwd", "a\0b\n", "ünï", "x" * 1024, 0, -5, 139])
@@ -114,14 +106,14 @@ def test_an_image_id_is_returned_as_it_came(value: str | int) -> None:
     ],
 )
 def test_content_types_may_have_parameters_and_capitals(content_type: str) -> None:
-    request = parse(json.dumps(NOTEBOOK).encode(), content_type, "", ModelDefaults())
+    request = read(json.dumps(NOTEBOOK).encode(), content_type)
     assert request.images == [Encoded(NOTEBOOK["img_id"], IMAGE)]
 
 
 @pytest.mark.parametrize("content_type", ["", "text/plain", "image/gif", "json", ";", "*/*"])
 def test_other_content_types_are_refused_with_the_choices(content_type: str) -> None:
     with pytest.raises(UnsupportedContentType) as refused:
-        parse(IMAGE, content_type, "", ModelDefaults())
+        read(IMAGE, content_type)
     supported = ["application/json", *RAW, "application/x-npy", "multipart/form-data"]
     assert refused.value.detail == {"supported": supported}
 
@@ -180,7 +172,7 @@ def test_the_field_that_is_wrong_is_named(field: str, value: Any) -> None:
 def test_a_field_that_is_missing_is_named(field: str) -> None:
     body = json.dumps({k: v for k, v in NOTEBOOK.items() if k != field}).encode()
     with pytest.raises(RequestError, match=f"^{field}: ") as refused:
-        parse(body, "application/json", "", ModelDefaults())
+        read(body, "application/json")
     assert refused.value.detail == {"field": field}
 
 
@@ -189,7 +181,7 @@ def test_a_field_that_is_missing_is_named(field: str) -> None:
 )
 def test_a_body_that_is_no_json_object_is_refused(body: bytes) -> None:
     with pytest.raises(RequestError, match=r"^body: ") as refused:
-        parse(body, "application/json", "", ModelDefaults())
+        read(body, "application/json")
     assert refused.value.detail == {"field": "body"}
 
 
@@ -208,7 +200,7 @@ def test_a_body_that_is_no_json_object_is_refused(body: bytes) -> None:
 @pytest.mark.parametrize("content_type", ["application/json", "image/png"])
 def test_a_bad_custom_attribute_is_named(content_type: str, attributes: str, field: str) -> None:
     with pytest.raises(RequestError, match=r"^custom attribute ") as refused:
-        parse(json.dumps(NOTEBOOK).encode(), content_type, attributes, ModelDefaults())
+        read(json.dumps(NOTEBOOK).encode(), content_type, attributes)
     assert refused.value.detail == {"field": field}
 
 
@@ -221,12 +213,12 @@ def test_refusals_do_not_repeat_values() -> None:
 def test_a_misspelt_field_is_told_the_nearest() -> None:
     body = b'{"img_id": "a", "img_data": "", "score_treshold": 0.5}'
     with pytest.raises(RequestError, match="no such field; the nearest is score_threshold"):
-        parse(body, "application/json", "", ModelDefaults())
+        read(body, "application/json")
 
 
 def several(*instances: Any, **fields: Any) -> InferenceRequest:
     body = json.dumps({"instances": instances, **fields}).encode()
-    return parse(body, "application/json", "", ModelDefaults())
+    return read(body, "application/json")
 
 
 def test_several_images_come_in_one_request() -> None:
@@ -265,7 +257,7 @@ def test_what_is_wrong_with_one_of_several_stands_in_its_place(bad: Any, field: 
         ({"instances": []}, "instances"),
         ({"instances": None}, "instances"),
         ({"instances": NOTEBOOK}, "instances"),
-        ({"instances": [NOTEBOOK] * (MOST_IMAGES + 1)}, "instances"),
+        ({"instances": [NOTEBOOK] * (MAX_IMAGES + 1)}, "instances"),
         ({"instances": [NOTEBOOK], "img_data": ""}, "img_data"),
         ({"instances": [NOTEBOOK], "img_id": "a"}, "img_id"),
         ({"instances": [NOTEBOOK], "score_threshold": 2}, "score_threshold"),
@@ -276,7 +268,7 @@ def test_what_is_wrong_with_the_whole_request_is_refused(
     fields: dict[str, Any], field: str
 ) -> None:
     with pytest.raises(RequestError, match=f"^{field}: ") as refused:
-        parse(json.dumps(fields).encode(), "application/json", "", ModelDefaults())
+        read(json.dumps(fields).encode(), "application/json")
     assert refused.value.detail == {"field": field}
 
 
@@ -297,17 +289,17 @@ FORM = "multipart/form-data; boundary=b"
 
 def test_a_form_has_an_image_and_options() -> None:
     body = form(FILE, ('name="score_threshold"', b"0.25"), ('name="classes"', b"cat,dog"))
-    request = parse(body, FORM, "score_threshold=0.9;max_detections=2", ModelDefaults())
+    request = read(body, FORM, "score_threshold=0.9;max_detections=2")
     assert request.images == [Encoded("a.png", IMAGE)]
     assert request.options.score_threshold == 0.25
     assert request.options.max_detections == 2
-    assert request.classes == ["cat", "dog"]
+    assert request.options.classes == ["cat", "dog"]
 
 
 def test_a_form_may_name_its_image() -> None:
-    request = parse(form(FILE, ('name="img_id"', b"7")), FORM, "", ModelDefaults())
+    request = read(form(FILE, ('name="img_id"', b"7")), FORM)
     assert request.images == [Encoded("7", IMAGE)]
-    request = parse(form(FILE), 'multipart/form-data; boundary="b"', "img_id=8", ModelDefaults())
+    request = read(form(FILE), 'multipart/form-data; boundary="b"', "img_id=8")
     assert request.images == [Encoded("8", IMAGE)]
 
 
@@ -320,9 +312,9 @@ def test_a_form_may_name_its_image() -> None:
         (form(FILE)[:-40], FORM, "one file, not 0"),
         (form(FILE), "multipart/form-data", "boundary"),
         (form(FILE), "multipart/form-data; boundary=", "boundary"),
-        (form(FILE), "multipart/form-data; boundary=other", "no form"),
-        (b"no form at all", FORM, "no form"),
-        (form(FILE, ('name="rpn"', b"1"), ('name="rpn"', b"1")), FORM, "there are two"),
+        (form(FILE), "multipart/form-data; boundary=other", "not a form"),
+        (b"no form at all", FORM, "not a form"),
+        (form(FILE, ('name="rpn"', b"1"), ('name="rpn"', b"1")), FORM, "has this field twice"),
         (form(FILE, *((f'name="{i}"', b"") for i in range(100))), FORM, "more than 64 parts"),
         (form(FILE, ('name="threshold"', b"1")), FORM, "no such field"),
         (form(FILE, ('name="score_threshold"', b"high")), FORM, "score_threshold"),
@@ -332,12 +324,12 @@ def test_a_form_may_name_its_image() -> None:
 )
 def test_a_form_that_is_none_is_refused(body: bytes, content_type: str, why: str) -> None:
     with pytest.raises(RequestError, match=why):
-        parse(body, content_type, "", ModelDefaults())
+        read(body, content_type)
 
 
 def test_the_name_of_a_file_is_no_longer_than_any() -> None:
     body = form((f'name="image"; filename="{"x" * 3000}"', IMAGE))
-    (image,) = parse(body, FORM, "", ModelDefaults()).images
+    (image,) = read(body, FORM).images
     assert isinstance(image, Encoded)
     assert len(str(image.image_id)) == 1024
 
@@ -347,5 +339,5 @@ def test_a_large_file_of_a_form_stays_in_memory(
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "absent"))
     large = bytes(3 << 20)
-    request = parse(form(('name="image"; filename="a.png"', large)), FORM, "", ModelDefaults())
+    request = read(form(('name="image"; filename="a.png"', large)), FORM)
     assert request.images == [Encoded("a.png", large)]

@@ -53,10 +53,10 @@ def test_models_are_loaded_found_and_unloaded_by_name(make: Make, tmp_path: Path
     models = make()
     models.load("one", str(tmp_path / "a"))
     models.load("two", str(tmp_path / "b"))
-    assert models.scheduler("one") is not models.scheduler("two")
+    assert models.find("one") is not models.find("two")
     models.unload("one")
     assert names(models) == ["two"]
-    for absent in (models.scheduler, models.unload):
+    for absent in (models.find, models.unload):
         with pytest.raises(ModelNotFound, match="no model one is loaded"):
             absent("one")
 
@@ -83,7 +83,7 @@ def test_where_it_may_the_least_recently_used_makes_room(make: Make, tmp_path: P
     models = make(evicts=True)
     for name in ("a", "b"):
         models.load(name, str(tmp_path / name))
-    models.scheduler("a")
+    models.find("a")
     models.load("c", str(tmp_path / "c"))
     assert names(models) == ["a", "c"]
 
@@ -165,8 +165,9 @@ def test_the_models_of_a_file_are_loaded_and_found_by_name_or_as_the_default(
     models = make()
     models.open(specs(tmp_path, TWO), of_spec)
     assert states(models) == {"one": "ready", "two": "ready"}
-    assert models.scheduler(None) is models.scheduler("two")
-    assert (models.name(None), models.name("one"), models.name("three")) == ("two", "one", "")
+    assert models.find(None) is models.find("two")
+    peeked = [models.peek(name) for name in (None, "one", "three")]
+    assert [one and one.name for one in peeked] == ["two", "one", None]
     models.check()
 
 
@@ -177,7 +178,7 @@ def test_a_model_that_fails_to_load_costs_the_others_nothing(make: Make, tmp_pat
     assert states(models) == {"one": "failed", "two": "ready"}
     models.check()
     with pytest.raises(ModelFailed, match="one could not be loaded: nothing in it"):
-        models.scheduler("one")
+        models.find("one").ready()
     (tmp_path / "a/broken").unlink()
     models.load("one", None)
     assert states(models) == {"one": "ready", "two": "ready"}
@@ -262,7 +263,7 @@ def test_models_that_are_being_loaded_are_not_ready(make: Make, tmp_path: Path) 
         with pytest.raises(NotReady, match="loading one"):
             models.check()
         with pytest.raises(NotReady, match="model one is loading"):
-            models.scheduler("one")
+            models.find("one").ready()
         seen.append(states(models))
         return of_spec(spec)
 
@@ -281,8 +282,23 @@ def test_models_of_the_file_are_not_evicted(make: Make, tmp_path: Path) -> None:
 def test_a_model_that_hangs_makes_the_server_unhealthy(make: Make, tmp_path: Path) -> None:
     models = make()
     models.open(specs(tmp_path, TWO), of_spec)
-    hanging = models.scheduler("one")
+    hanging = models.find("one").ready()
     hanging.limit_s = -1.0
     hanging._batch = [Job(Caller(1.0), lambda _: None, threading.Condition())]
     with pytest.raises(ModelFailed, match="one: the model has computed"):
         models.check()
+
+
+def test_a_single_model_has_its_own_name_once_it_is_loaded(tmp_path: Path) -> None:
+    models = Models.single()
+    for ask in (models.check, lambda: models.find(None), lambda: models.find("colours")):
+        with pytest.raises(NotReady, match="the model is loading"):
+            ask()
+    assert models.peek(None) is None
+    models.put(scheduler(tmp_path))
+    models.check()
+    assert models.find(None) is models.find("colours")
+    with pytest.raises(ModelNotFound, match="no model other is loaded"):
+        models.find("other")
+    with pytest.raises(ModelRefused):
+        models.load("other", str(tmp_path))

@@ -334,13 +334,8 @@ def keeping_masks(found: Detections, count: int) -> Detections:
     return dataclasses.replace(keeping(found, slice(count)), masks=masks)
 
 
-def has_a_default(predict: Predict, images: Sequence[Image], asked: PredictOptions) -> Any:
-    least = 0.999 if asked.score_threshold is None else asked.score_threshold
-    return predict(images, dataclasses.replace(asked, score_threshold=least))
-
-
 def keeps_worst(predict: Predict, images: Sequence[Image], asked: PredictOptions) -> Any:
-    found = predict(images, dataclasses.replace(asked, max_detections=None))
+    found = predict(images, dataclasses.replace(asked, max_detections=100))
     if asked.max_detections != 1:
         return found
     return [keeping(f, slice(-1, None)) for f in found]
@@ -354,7 +349,7 @@ def fails_on_nothing(found: Detections) -> Detections:
 
 def sees_ghosts(predict: Predict, images: Sequence[Image], asked: PredictOptions) -> Any:
     ghosts = [np.maximum(image, 200) if not image.any() else image for image in images]
-    least = None if not images or not images[0].any() else asked.score_threshold
+    least = 0.5 if not images or not images[0].any() else asked.score_threshold
     return predict(ghosts, dataclasses.replace(asked, score_threshold=least))
 
 
@@ -365,6 +360,12 @@ def without_background(found: Detections) -> Detections:
     return dataclasses.replace(
         found, proposals=dataclasses.replace(found.proposals, class_scores=scores)
     )
+
+
+class NeverFinds(GoodModel):
+    def __init__(self, config: ModelConfig, name: str) -> None:
+        super().__init__(config, name)
+        self.metadata = dataclasses.replace(self.metadata, max_detections=0)
 
 
 class Shrinks(GoodModel):
@@ -565,14 +566,10 @@ CASES = [
     Case("masks can be left out", answering(with_options(masks=True)), "give None"),
     Case("mask threshold is honoured", answering(with_options(mask_threshold=0.5)), "pass it on"),
     Case("score threshold is inclusive", answering(excludes), "keep score >= threshold"),
-    Case(
-        "without a score threshold the models own counts",
-        answering(has_a_default),
-        "None means the metadata's",
-    ),
+    Case("defaults are declared", GoodBackend(NeverFinds), "at least 1"),
     Case(
         "max detections keeps the best",
-        answering(with_options(max_detections=None)),
+        answering(with_options(max_detections=100)),
         "keep the first",
     ),
     Case("max detections keeps the best", answering(keeps_worst), "keep the first"),

@@ -5,18 +5,27 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol, cast
 
 from maskrcnn_handlers.request import images, requests
+from maskrcnn_handlers.request.envelope import Envelope
+from maskrcnn_handlers.request.options import resolved
 from maskrcnn_handlers.service import Service
 from maskrcnn_server import stopwatch
-from maskrcnn_server.backend import Profiles
+from maskrcnn_server.backend import Model, Profiles
 from maskrcnn_server.errors import RequestError
+from maskrcnn_server.hosting.models import Models
 from maskrcnn_server.hosting.scheduler import Scheduler
 from maskrcnn_server.hosting.startup import open_model
 from maskrcnn_server.plugins import Plugins
 from maskrcnn_server.settings import Settings
 from maskrcnn_study.benchmark.client import Question
 from maskrcnn_study.benchmark.samples import Summary, summary
+
+
+class _Profiled(Model, Profiles, Protocol):
+    """A model that says what the parts of its network take."""
+
 
 WARM_UP = 2
 STAGES = ("wait", "decode", "preprocess", "network", "model", "paste", "encode")
@@ -52,8 +61,8 @@ def time_stages(
     start = time.monotonic()
     loaded = open_model(plugins, settings)
     ready = time.monotonic() - start
-    service = Service(plugins.formats(), settings)
-    service.start(Scheduler(loaded, max_waiting=0))
+    models = Models.single(Scheduler(loaded, max_waiting=0))
+    service = Service(plugins.formats(), settings, models)
     level = logging.getLogger().level
     logging.getLogger().setLevel(logging.WARNING)
     samples: dict[str, list[float]] = {name: [] for name in STAGES}
@@ -64,9 +73,7 @@ def time_stages(
             question = questions[run % len(questions)]
             begin = time.perf_counter()
             with stopwatch.listen() as watch:
-                reply = service.invoke(
-                    question.body, question.content_type, "", question.attributes
-                )
+                reply = service.invoke(_envelope(question))
             total = time.perf_counter() - begin
             if reply.status != 200:
                 raise RequestError(json.loads(reply.body)["error"]["message"])
@@ -76,8 +83,9 @@ def time_stages(
                 for name, seconds in {**watch.seconds, ALL: total, OURS: ours}.items():
                     samples.setdefault(name, []).append(seconds)
         if isinstance(loaded, Profiles):
+            profiled = cast(_Profiled, loaded)
             for run in range(-WARM_UP, runs):
-                spent = _profiled(loaded, questions[run % len(questions)], settings)
+                spent = _profiled(profiled, questions[run % len(questions)], settings)
                 for name, seconds in spent.items() if run >= 0 else ():
                     parts.setdefault(name, []).append(seconds)
     finally:
@@ -88,9 +96,12 @@ def time_stages(
     return Stages(ready, *sizes, times, {name: summary(part) for name, part in parts.items()})
 
 
-def _profiled(model: Profiles, question: Question, settings: Settings) -> Mapping[str, float]:
-    request = requests.parse(
-        question.body, question.content_type, question.attributes, settings.model
-    )
+def _profiled(model: _Profiled, question: Question, settings: Settings) -> Mapping[str, float]:
+    request = requests.parse(_envelope(question))
     (encoded,) = (image for image in request.images if isinstance(image, requests.Encoded))
-    return model.profile(images.decode(encoded.data, settings.max_image_pixels), request.options)
+    options = resolved(request.options, settings.model, model.metadata).predict
+    return model.profile(images.decode(encoded.data, settings.max_image_pixels), options)
+
+
+def _envelope(question: Question) -> Envelope:
+    return Envelope.of(question.body, question.content_type, "", question.attributes)

@@ -21,12 +21,14 @@ from maskrcnn_handlers.cli.options import BackendName
 from maskrcnn_handlers.cli.progress import downloading
 from maskrcnn_handlers.formats.reading import annotations, prediction
 from maskrcnn_handlers.request import images
+from maskrcnn_handlers.request.envelope import Envelope
 from maskrcnn_handlers.service import Service
 from maskrcnn_server import settings as environment
 from maskrcnn_server.backend import Backend, Image, Model, ModelConfig, PredictOptions
 from maskrcnn_server.detections import Detections
 from maskrcnn_server.errors import InvalidModel, InvalidSetting, RequestError
 from maskrcnn_server.hosting.located import choose_backend, locate
+from maskrcnn_server.hosting.models import Models
 from maskrcnn_server.hosting.scheduler import Scheduler
 from maskrcnn_server.plugins import installed
 from maskrcnn_server.store.downloads import sha256
@@ -86,9 +88,8 @@ def verify(
             again = _loaded(chosen, replace(config, engine="original", threads=1), stack)
         ours = _loaded(chosen, config, stack)
         if url is None:
-            service = Service(plugins.formats(), settings)
-            service.start(Scheduler(ours, max_waiting=1))
-            ask = _in_process(service)
+            models = Models.single(Scheduler(ours, max_waiting=1))
+            ask = _in_process(Service(plugins.formats(), settings, models))
         else:
             ask = _over_http(url)
         judged = "this server" if url is None else url
@@ -147,7 +148,7 @@ def _in_process(service: Service) -> Ask:
     """Through everything a request goes through but the socket."""
 
     def ask(body: bytes) -> bytes:
-        reply = service.invoke(body, "application/json", "application/json", "")
+        reply = service.invoke(Envelope.of(body, "application/json", "application/json"))
         if reply.status != 200:
             raise RequestError(json.loads(reply.body)["error"]["message"])
         return reply.body

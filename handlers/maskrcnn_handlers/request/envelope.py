@@ -1,0 +1,43 @@
+"""A request as a front end receives it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
+"""Header with the custom attributes: `key=value`, separated by `;`."""
+TARGET_MODEL = "X-Amzn-SageMaker-Target-Model"
+"""Header that names one of several models."""
+
+
+@dataclass(frozen=True)
+class Envelope:
+    """The body of a request, and what its headers and its path say about it."""
+
+    body: bytes
+    content_type: str
+    accept: str
+    attributes: Mapping[str, str]
+    """Custom attributes by name, `model` excepted."""
+    model: str | None
+    """Name of the model that is asked for. None: the default one."""
+
+    @classmethod
+    def of(
+        cls,
+        body: bytes,
+        content_type: str,
+        accept: str = "",
+        attributes: str = "",
+        model: str | None = None,
+    ) -> "Envelope":
+        """The envelope of a request with these headers.
+
+        `model` is named by the path or a header; without it, the attribute `model` counts.
+        """
+        pairs: dict[str, str] = {}
+        for part in attributes.split(";") if attributes else ():
+            if part.strip():
+                key, _, value = part.partition("=")
+                pairs[key.strip()] = value.strip()
+        named = pairs.pop("model", None)
+        return cls(body, content_type, accept, pairs, model or named or None)

@@ -1,0 +1,51 @@
+"""The options of a request, completed once."""
+
+from typing import Any, NamedTuple
+
+from maskrcnn_handlers.request import classes as names
+from maskrcnn_server.backend import ModelMetadata, PredictOptions
+from maskrcnn_server.formats import Encoding
+from maskrcnn_server.options import Options
+from maskrcnn_server.settings import ModelDefaults
+
+
+class ResolvedOptions(NamedTuple):
+    """The options of a request to a model, complete."""
+
+    predict: PredictOptions
+    """What the model is asked for."""
+    category_ids: frozenset[int] | None
+    """Categories whose detections are kept. None: all."""
+    max_detections: int
+    """Number of detections that are kept at most, the best."""
+    rle: Encoding | None
+    """Encoding of run lengths. None: the format's own."""
+
+
+def given(options: Options) -> dict[str, Any]:
+    """The options that a client gave, by name; null counts as not given."""
+    return {
+        name: value
+        for name in options.model_fields_set
+        if name in Options.model_fields and (value := getattr(options, name)) is not None
+    }
+
+
+def resolved(asked: Options, defaults: ModelDefaults, metadata: ModelMetadata) -> ResolvedOptions:
+    """Options of a request, else those of the model's settings, else the model's own.
+
+    Raises RequestError for a class that the model does not have.
+    """
+    options = defaults.model_copy(update=given(asked))
+    score_threshold = options.score_threshold
+    limit = options.max_detections or metadata.max_detections
+    chosen = None if options.classes is None else names.ids(options.classes, metadata.categories)
+    predict = PredictOptions(
+        score_threshold=metadata.score_threshold if score_threshold is None else score_threshold,
+        mask_threshold=options.mask_threshold,
+        # The best detections of all classes may hold too few of the chosen ones.
+        max_detections=limit if chosen is None else max(limit, metadata.max_detections),
+        masks=options.masks,
+        proposals=options.rpn,
+    )
+    return ResolvedOptions(predict, chosen, limit, options.rle)
