@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 
-from maskrcnn_handlers.answer.answers import detections
+from maskrcnn_handlers.formats.reading import annotations, prediction
 from maskrcnn_server.agreement import compare
 from maskrcnn_server.backend import Image, PredictOptions
 from maskrcnn_server.detections import Detections
@@ -72,9 +72,7 @@ def ask(url: str, picture: bytes, image: Image) -> Detections:
     # The environment's proxy does not lead to a server on this machine.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     with opener.open(request, timeout=60) as reply:
-        answer = json.load(reply)
-    height, width = image.shape[:2]
-    return detections(answer["annotations"], (height, width))
+        return prediction(annotations(json.load(reply)), image).detections
 
 
 def from_golden(file: Path, image: Image) -> Detections:

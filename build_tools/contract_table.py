@@ -11,8 +11,8 @@ from pathlib import Path
 
 HEAD = """# Front ends
 
-What a client may rely on ([the contract](contract.md)), asked of each front end by the same tests,
-`tests/contract`. This page is written by `build_tools/contract_table.py`.
+The contract says what a client may rely on: see [The contract](contract.md). The same tests
+(`tests/contract`) check it on each front end. `build_tools/contract_table.py` writes this page.
 """
 
 

@@ -330,9 +330,8 @@ class Step:
                 model.predict([decode(jpeg, 1 << 26)] * batch, options)
 
         def answer(data: bytes) -> bytes:
-            caller = Caller(600)
-            with scheduler.admission(caller):
-                (found,) = scheduler.predict([decode(data, 1 << 26)], options, caller)
+            with scheduler.job(Caller(600)) as job:
+                (found,) = job.predict([decode(data, 1 << 26)], options)
             masks = found.masks.rle("columns") if found.masks is not None else []
             counts = [mask.compressed() for mask in masks]
             scores, boxes = found.scores.tolist(), found.boxes.tolist()

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Take the pictures of docs/playground.md: the bundled demo model in headless Chromium.
+"""Take the screenshots of docs/playground.md: the bundled demo model in headless Chromium.
 
 screenshot_playground.py [--out FOLDER]
 """
@@ -19,7 +19,7 @@ from playwright.sync_api import Browser, expect, sync_playwright
 from maskrcnn_handlers.http.child import served
 from maskrcnn_server.plugins import Plugins
 
-DOCS = Path(__file__).parents[1] / "docs/pictures"
+DOCS = Path(__file__).parents[1] / "docs/screenshots"
 SCREEN = MappingProxyType({"viewport": {"width": 1280, "height": 860}})
 PHONE = MappingProxyType(
     {

@@ -219,7 +219,7 @@ class Settings(BaseSettings):
         le=64,
         validation_alias=_names("MASKRCNN_MAX_BATCH"),
         description="Requests whose images the network computes in one call at most, where that is "
-        "faster and changes no answer. As many and one more have their images in memory.",
+        "faster and changes no answer. Twice as many have their images in memory.",
     )
     timeout_s: float = Field(
         60,

@@ -61,7 +61,7 @@ def test_an_example_runs(
     name: str, prediction: Prediction, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    (file,) = set(re.findall(r"answer\.\w+", EXAMPLES[name]))
+    (file,) = set(re.findall(r"reply\.\w+", EXAMPLES[name]))
     Path(file).write_bytes(FORMATS[name].render(prediction))
     seen: dict[str, object] = {}
     exec(compile(EXAMPLES[name], f"docs/formats.md, {name}", "exec"), seen)  # noqa: S102 (ours)

@@ -79,13 +79,19 @@ def test_only_backend_serves(
         assert len(json.loads((tmp_path / f"{name}.json").read_text())) >= 8
 
 
+def test_a_server_needs_the_client(only_tensorpack: Run) -> None:
+    done = only_tensorpack("predict", PICTURE, "--url", "http://127.0.0.1:9")
+    assert done.returncode == 1
+    assert "maskrcnn-client is not installed: pip install maskrcnn-client" in done.stderr
+
+
 def test_only_backend_refuses_the_others_checkpoint(
     only_tensorpack: Run, only_aws_samples: Run, folders: dict[str, Path]
 ) -> None:
     for run, other in ((only_tensorpack, "aws_samples"), (only_aws_samples, "tensorpack")):
         done = run("serve", "--model", folders[other], "--port", 0)
         assert done.returncode == 1
-        assert "the rows of fastrcnn/fc6/W run channel" in done.stderr
+        assert "the rows of fastrcnn/fc6/W are channel" in done.stderr
 
 
 @pytest.mark.parametrize("name", ["tensorpack", "aws_samples"])

@@ -1,4 +1,4 @@
-"""What the site has beside `docs`: other pages, what pages link to, and the commands' options.
+"""What the site has besides `docs`: other pages, linked files, and the commands' options.
 
 Links are written for the repository, where they lead from file to file. In the site, README.md is
 the first page, the files of `docs` are at the top, and any other file keeps its path.
@@ -20,18 +20,19 @@ from maskrcnn_server.plugins import Plugins
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 HOME = ROOT / "README.md"
-BESIDE = [*ROOT.glob("*.md"), *ROOT.glob("backends/*/README.md")]
+PAGES = [*ROOT.glob("*.md"), *ROOT.glob("backends/*/README.md"), *ROOT.glob("handlers/*/README.md")]
+"""Pages outside `docs`."""
 LINK = re.compile(r"(?<=\]\()[^)#\s]+")
-"""The target of a link, without the place in the page."""
+"""Target of a link, without the anchor."""
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the pages beside `docs`, what pages link to, what that links to, and so on."""
-    sources = [*BESIDE, *(Path(str(page.abs_src_path)) for page in files.documentation_pages())]
+    """Add the pages outside `docs`, the files that they link to, and so on."""
+    sources = [*PAGES, *(Path(str(page.abs_src_path)) for page in files.documentation_pages())]
     for source in sources:
         if _place(source) not in files.src_uris:
             file = File.generated(config, _place(source), abs_src_path=str(source))
-            if source not in BESIDE:
+            if source not in PAGES:
                 file.inclusion = InclusionLevel.NOT_IN_NAV
             files.append(file)
         if source.suffix == ".md":
@@ -41,7 +42,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
-    """Have links lead to where their targets are in the site; list the commands' options."""
+    """Rewrite links for the site, and list the commands' options."""
     source = Path(str(page.file.abs_src_path))
 
     def moved(link: re.Match[str]) -> str:
@@ -53,27 +54,27 @@ def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
 
 
 def on_page_content(html: str, page: Page, **_: object) -> str:
-    """Give pages without sections, which are tables, the room of the table of contents."""
+    """Hide the table of contents of pages without sections, which are wide tables."""
     if not any(section.children for section in page.toc):
         page.meta["hide"] = ["toc"]
     return html
 
 
 def _place(path: Path) -> str:
-    """Of a file of the repository in the site."""
+    """Place in the site of a file of the repository."""
     if path == HOME:
         return "index.md"
     return path.relative_to(DOCS if path.is_relative_to(DOCS) else ROOT).as_posix()
 
 
 def _target(source: Path, link: str) -> Path | None:
-    """The file of the repository that a link in another leads to, if there is one."""
+    """File of the repository that a link leads to, if there is one."""
     path = (source.parent / link).resolve()
     return path if path.is_file() and path.is_relative_to(ROOT) else None
 
 
 def _options() -> str:
-    """Of every command, as `--help` has them."""
+    """Options of every command, as `--help` shows them."""
     group = typer.main.get_group(program(Plugins()))
     context = typer.Context(group)
     pages = (

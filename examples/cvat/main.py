@@ -1,6 +1,6 @@
 """CVAT's automatic annotation by a maskrcnn_server: the handler of a nuclio function.
 
-It needs nothing but Python; the server does the work, and answers in CVAT's form (`format=cvat`).
+It needs only Python. The server does the work, and replies in CVAT's format (`format=cvat`).
 """
 
 import json
@@ -12,19 +12,19 @@ TIMEOUT_S = 60
 
 
 def init_context(context):
-    """Called by nuclio once, at the start of each worker."""
+    """Nuclio calls this once, at the start of each worker."""
     context.user_data.url = os.environ["MASKRCNN_URL"].rstrip("/") + "/invocations"
     context.logger.info(f"annotating with {context.user_data.url}")
 
 
 def handler(context, event):
-    """Called by nuclio for each frame: `{"image": base64, "threshold": 0.5}`."""
-    question = {"img_id": "frame", "img_data": event.body["image"], "format": "cvat"}
+    """Nuclio calls this for each frame: `{"image": base64, "threshold": 0.5}`."""
+    fields = {"img_id": "frame", "img_data": event.body["image"], "format": "cvat"}
     if event.body.get("threshold") is not None:
-        question["score_threshold"] = float(event.body["threshold"])
+        fields["score_threshold"] = float(event.body["threshold"])
     request = urllib.request.Request(
         context.user_data.url,
-        json.dumps(question).encode(),
+        json.dumps(fields).encode(),
         {"Content-Type": "application/json"},
     )
     try:

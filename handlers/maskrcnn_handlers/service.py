@@ -192,9 +192,9 @@ class Service:
     ) -> Reply:
         self.check_length(len(body))
         scheduler = self._scheduler_of(model)
-        with ExitStack() as turn:
+        with ExitStack() as images_in_memory:
             with stage("wait"):
-                turn.enter_context(scheduler.admission(caller))
+                job = images_in_memory.enter_context(scheduler.job(caller))
             with stage("decode"):
                 request = requests.parse(
                     body, content_type, attributes, self._settings.mask_threshold
@@ -206,7 +206,7 @@ class Service:
                 if not request.several:
                     decoded = question.decoded(request.images[0])
             if not request.several:
-                prediction = question.predicted(decoded, caller)
+                prediction = question.predicted(decoded, job)
         if request.several:
             return Reply(200, question.answers(caller))
         height, width = prediction.detections.size

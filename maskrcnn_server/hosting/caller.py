@@ -1,23 +1,20 @@
-"""Who waits for an answer, as the front end knows it and the engine asks."""
+"""Who waits for a reply, as the front end knows it and the scheduler needs it."""
 
 import time
 from collections.abc import Callable
 
 
 class Caller:
-    """Who waits for an answer: until when, and whether still there."""
+    """Who waits for a reply: until when, and whether still there."""
 
     def __init__(self, timeout_s: float) -> None:
         self.timeout_s = timeout_s
         self.deadline = time.monotonic() + timeout_s
         self.is_gone = False
-        self._wake: Callable[[], None] = lambda: None
+        self.wake: Callable[[], None] = lambda: None
+        """Function that wakes the threads that wait on behalf of this caller."""
 
     def leave(self) -> None:
-        """Nobody waits for the answer any more. From any thread."""
+        """Note that nobody waits for the reply any more. May be called from any thread."""
         self.is_gone = True
-        self._wake()
-
-    def wake_by(self, wake: Callable[[], None]) -> None:
-        """Call this when the caller leaves."""
-        self._wake = wake
+        self.wake()

@@ -1,12 +1,12 @@
 """Between many requests and one model: who may wait, how long, and what is computed together."""
 
-import itertools
 import math
+import threading
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TypeAlias
+from itertools import islice
 
 from maskrcnn_server.backend import (
     Batches,
@@ -28,51 +28,21 @@ from maskrcnn_server.errors import (
     QueueFull,
 )
 from maskrcnn_server.hosting.caller import Caller
+from maskrcnn_server.hosting.job import Job
 from maskrcnn_server.hosting.turns import Turns
-from maskrcnn_server.rle import Size
 from maskrcnn_server.stopwatch import stage
 
 SMOOTHING = 0.2
-"""Weight of the latest call in the average of what an image takes."""
-
-Answer: TypeAlias = "list[Detections] | Exception"
-
-
-class _Question:
-    """Images that a request asks about."""
-
-    def __init__(
-        self, images: Sequence[Image], options: PredictOptions, caller: Caller, shape: Size | None
-    ) -> None:
-        self.images = images
-        self.options = options
-        self.caller = caller
-        self.shape = shape
-        """Of the one image in the network; None if it is computed by itself."""
-        self.taken = False
-        """Whether a call has begun that will answer it."""
-        self.again = False
-        """Whether a call has begun before, and was lost with what the model ran in."""
-        self.answer: Answer | None = None
-
-    def goes_with(self, other: "_Question") -> bool:
-        """Whether both may be computed in one call."""
-        return self.shape is not None and (self.shape, self.options) == (other.shape, other.options)
-
-    def result(self) -> list[Detections]:
-        """The answer, which is there."""
-        if isinstance(self.answer, list):
-            return self.answer
-        raise self.answer or BackendFailed("the server failed on this request")
+"""Weight of the latest call in the average time of an image."""
 
 
 class Scheduler:
     """Runs a model for requests from many threads: one call at a time, first come first served.
 
-    Images of requests that wait are computed in one call where that changes no answer: their
-    options are equal, and so is what the model makes of their sizes (see `Batches`). Schedulers
-    with the same `turns` take turns. While a model `Restarts`, requests wait; those whose call was
-    lost with it are computed once more, each by itself.
+    Images of waiting requests are computed in one call where that changes no answer: their options
+    are equal, and so are their sizes in the network (see `Batches`). Schedulers with the same
+    `turns` take turns. While a model `Restarts`, requests wait; those whose call was lost with it
+    are computed once more, each by itself.
     """
 
     def __init__(
@@ -88,22 +58,30 @@ class Scheduler:
         call that takes longer than `limit_s` hangs."""
         self._model = model
         self._restarts = model if isinstance(model, Restarts) else None
-        self.limit_s = limit_s
         self._batches = model if isinstance(model, Batches) and model.batch_pixels else None
-        self._max_batch = max_batch if self._batches else 1
+        self.limit_s = limit_s
+        self.max_batch = max_batch if self._batches else 1
+        """Number of images in one call at most."""
         self._max_waiting = max_waiting
+        self.max_admitted = self.max_batch + min(self.max_batch, max_waiting)
+        """Number of requests that have images in memory at most: those of one call, and as many
+        that are decoded meanwhile."""
         self._turns = turns or Turns()
-        self._changed = self._turns.changed
-        self._admitted: list[Caller] = []
-        self._questions: deque[_Question] = deque()
-        """What no call has begun for, first come first."""
-        self._running = 0
-        self._since = 0.0
+        self._lock = self._turns.lock
+        self._idle = threading.Condition(self._lock)
+        """Condition that is notified when a call ends."""
+        self._jobs: list[Job] = []
+        """Jobs of all requests, in the order of their arrival, until their images are let go."""
+        self._batch: Sequence[Job] = ()
+        """Jobs of the call that runs."""
+        self._began = 0.0
         self._refusing = False
         self.calls: Counter[int] = Counter()
-        """How often the model was called with each number of images."""
-        self._seconds = 0.0
-        """What an image takes, averaged, the latest most."""
+        """Number of calls of the model, by their number of images."""
+        self._image_s = 0.0
+        """Average time of an image in seconds; recent calls have more weight."""
+        with self._lock:
+            self._turns.queues.append(self)
         if self._restarts is not None:
             self._restarts.tell(self._wake)
 
@@ -113,24 +91,24 @@ class Scheduler:
         return self._model.metadata
 
     @property
-    def at_once(self) -> int:
-        """Images that it pays for one client to bring at a time."""
-        return self._max_batch
+    def waiting(self) -> int:
+        """Number of requests that wait, with an image in memory or without."""
+        return max(0, len(self._jobs) - self.running)
 
     @property
-    def waiting(self) -> int:
-        """Requests that are admitted and not answered, the running ones aside."""
-        return max(0, len(self._admitted) - self._running)
+    def ready(self) -> int:
+        """Number of requests whose images wait for a call."""
+        return sum(job.is_ready for job in self._jobs)
 
     @property
     def running(self) -> int:
-        """Requests that the model computes now."""
-        return self._running
+        """Number of requests in the call that runs."""
+        return len(self._batch)
 
     @property
     def hangs(self) -> bool:
         """Whether the call that runs takes too long."""
-        return self._running > 0 and time.monotonic() - self._since > self.limit_s
+        return self.running > 0 and time.monotonic() - self._began > self.limit_s
 
     @property
     def restarts(self) -> int:
@@ -138,72 +116,69 @@ class Scheduler:
         return 0 if self._restarts is None else self._restarts.restarts
 
     def is_up(self) -> bool:
-        """Whether the model can answer now. Raises ModelFailed if nobody should wait for that."""
-        if self.hangs:
+        """Whether the model can compute now. Raises ModelFailed if nobody should wait for that."""
+        if self._batch and self.hangs:
             raise ModelFailed(f"the model has computed one call for more than {self.limit_s:g} s")
         return self._restarts is None or self._restarts.is_up()
 
-    @property
-    def asked(self) -> int:
-        """Requests whose images are there, and that no call has begun for."""
-        return len(self._questions)
-
     @contextmanager
-    def admission(self, caller: Caller) -> Iterator[None]:
-        """The time in which a request is worked on: its image in memory, its turn at the model.
+    def job(self, caller: Caller) -> Iterator[Job]:
+        """A place in the queue. Waits until images may be in memory, as long as the context lasts.
 
-        Waits until it is among the first: those of one call, and one more. Raises QueueFull at once
-        if too many wait already, and what `predict` raises of waiting.
+        Raises QueueFull at once if too many wait, and what `Job.predict` raises while it waits.
         """
-        with self._changed:
-            if len(self._admitted) >= self._max_waiting + self._max_batch:
+        job = Job(caller, self.compute, threading.Condition(self._lock))
+        with self._lock:
+            if len(self._jobs) >= self._max_waiting + self.max_batch:
+                # By then, about half of those that wait are answered.
+                retry_after_s = max(1, math.ceil(self._image_s * len(self._jobs) / 2))
                 raise QueueFull(
                     f"{self._max_waiting} requests are waiting already; "
-                    f"try again in {self._retry_after()} s",
+                    f"try again in {retry_after_s} s",
                     max_waiting=self._max_waiting,
-                    retry_after_s=self._retry_after(),
+                    retry_after_s=retry_after_s,
                 )
-            self._admitted.append(caller)
-        caller.wake_by(self._wake)
+            self._jobs.append(job)
+        caller.wake = self._wake
         try:
-            self._wait(lambda: caller in self._admitted[: self._max_batch + 1], caller)
-            yield
+            with self._lock:
+                while (wait_s := self._wait_s(job)) > 0:
+                    job.changed.wait(wait_s)
+            yield job
         finally:
-            with self._changed:
-                self._admitted.remove(caller)
-                self._changed.notify_all()
+            with self._lock:
+                self._jobs.remove(job)
+                for newly_admitted in self._jobs[self.max_admitted - 1 : self.max_admitted]:
+                    newly_admitted.changed.notify()
+                if job.outcome is None:
+                    self._wake_next()
 
-    def predict(
-        self, images: Sequence[Image], options: PredictOptions, caller: Caller
-    ) -> list[Detections]:
-        """Detections of each image, when it is this request's turn.
+    def compute(self, job: Job) -> None:
+        """Give a job its outcome. Raises what `Job.predict` raises while it waits."""
+        if self._batches is not None and len(job.images) == 1:
+            height, width, _ = job.images[0].shape
+            job.shape = self._batches.network_shape((height, width))
+            fitting = self._batches.batch_pixels // math.prod(job.shape)
+            job.max_batch = max(1, min(self.max_batch, fitting))
+        with self._lock:
+            job.is_ready = True
+            while job.outcome is None:
+                if (wait_s := self._wait_s(job)) > 0:
+                    job.changed.wait(wait_s)
+                else:
+                    self._run(self._batch_of(job))
 
-        If it has not begun by then, raises DeadlineExceeded at the caller's deadline, CallerGone
-        when the caller left, NotReady when `refuse_waiting` was called. Raises BackendFailed when
-        the model raised anything but an error of ours, or gave anything but an answer for each
-        image. What is wrong with one request's images concerns no other request.
-        """
-        question = _Question(images, options, caller, self._shape(images))
-        with self._changed:
-            self._questions.append(question)
-            self._line_up()
-        while question.answer is None:
-            with self._changed:
-                try:
-                    self._wait(lambda: self._is_next(question), caller, question)
-                    batch = [] if question.taken else self._take(question)
-                except BaseException:
-                    self._forget([question])
-                    raise
-            if batch:
-                self._run(batch)
-        return question.result()
+    def next_job(self) -> Job | None:
+        """The first job whose images wait for a call."""
+        for job in self._jobs[: self.max_admitted]:
+            if job.is_ready:
+                return job
+        return None
 
     def refuse_waiting(self) -> None:
         """Start no more requests; those that run go on."""
-        with self._changed:
-            self._refusing = True
-            self._changed.notify_all()
+        self._refusing = True
+        self._wake()
 
     def close(self, timeout_s: float | None = None) -> bool:
         """Start no more requests, and close the model after the call that runs.
@@ -211,132 +186,107 @@ class Scheduler:
         False if that took longer than `timeout_s`; the model then stays as it is.
         """
         self.refuse_waiting()
-        with self._changed:
-            if not self._changed.wait_for(lambda: not self._running, timeout_s):
+        with self._lock:
+            if not self._idle.wait_for(lambda: not self._batch, timeout_s):
                 return False
+            if self in self._turns.queues:
+                self._turns.queues.remove(self)
             self._model.close()
             return True
 
-    def _wait(
-        self, ready: Callable[[], bool], caller: Caller, question: _Question | None = None
-    ) -> None:
-        """Wait until it is `ready`, or `question` is answered."""
-        with self._changed:
-            while True:
-                if question is not None and question.taken:
-                    if question.answer is not None:
-                        return
-                    self._changed.wait()
-                    continue
-                left = caller.deadline - time.monotonic()
-                if self._refusing:
-                    raise NotReady("the server is shutting down; the request did not run")
-                if caller.is_gone:
-                    raise CallerGone("the client has gone; the request did not run")
-                if left <= 0:
-                    raise DeadlineExceeded(
-                        f"the model was busy for {caller.timeout_s:g} s; the request did not run",
-                        timeout_s=caller.timeout_s,
-                    )
-                # Raises if it is down for long.
-                if self.is_up() and ready():
-                    return
-                turn_s = self._turns.left_s()
-                self._changed.wait(min(left, turn_s) if turn_s > 0 else left)
-
     def _wake(self) -> None:
-        with self._changed:
-            self._changed.notify_all()
+        """Let every job see whether it may go on."""
+        with self._lock:
+            for job in self._jobs:
+                job.changed.notify()
 
-    def _shape(self, images: Sequence[Image]) -> Size | None:
-        if self._batches is None or len(images) != 1:
-            return None
-        height, width, _ = images[0].shape
-        return self._batches.network_shape((height, width))
+    def _wake_next(self) -> None:
+        """Let the job that may begin a call, of whichever scheduler, do so."""
+        if (job := self._turns.next_job()) is not None:
+            job.changed.notify()
 
-    def _is_next(self, question: _Question) -> bool:
-        return self._questions[0] is question and self._turns.may_run(self)
+    def _wait_s(self, job: Job) -> float:
+        """Seconds that a job waits if nothing changes meanwhile. 0 or less: it goes on.
 
-    def _line_up(self) -> None:
-        """Want a turn, if there is something to do in it."""
-        if self._questions:
-            self._turns.wants(self)
+        Raises what `Job.predict` raises while it waits.
+        """
+        if job.images and not job.is_ready:
+            return threading.TIMEOUT_MAX
+        caller = job.caller
+        left_s = caller.deadline - time.monotonic()
+        if self._refusing:
+            raise NotReady("the server is shutting down; the request did not run")
+        if caller.is_gone:
+            raise CallerGone("the client has gone; the request did not run")
+        if left_s <= 0:
+            raise DeadlineExceeded(
+                f"the model was busy for {caller.timeout_s:g} s; the request did not run",
+                timeout_s=caller.timeout_s,
+            )
+        if not self.is_up():
+            return left_s
+        if not job.is_ready:
+            return 0.0 if job in self._jobs[: self.max_admitted] else left_s
+        if self._turns.next_job() is job:
+            return 0.0
+        return min(left_s, self._turns.left_s())
 
-    def _take(self, first: _Question) -> list[_Question]:
-        """Begin a call for the first question, and what waits and may be computed with it."""
-        batch = [first]
-        if self._batches is not None and first.shape is not None:
-            height, width = first.shape
-            limit = min(self._max_batch, self._batches.batch_pixels // (height * width))
-            alike = (q for q in self._questions if q is not first and q.goes_with(first))
-            batch += itertools.islice(alike, max(0, limit - 1))
-        for question in batch:
-            question.taken = True
-        self._running, self._since = len(batch), time.monotonic()
+    def _batch_of(self, first: Job) -> list[Job]:
+        """The first job that is ready, and those that are computed in one call with it."""
+        kind = first.shape, first.max_batch, first.options
+        return [
+            job
+            for job in self._jobs[: self.max_admitted]
+            if job.is_ready and (job.shape, job.max_batch, job.options) == kind
+        ][: first.max_batch]
+
+    def _run(self, batch: Sequence[Job]) -> None:
+        """Give each job its outcome. Holds the lock before and after, not while computing."""
+        for job in batch:
+            job.is_ready = False
+        self._batch, self._began = batch, time.monotonic()
         self._turns.begin(self)
-        self._forget(batch)
-        return batch
+        self._lock.release()
+        outcomes = self._outcomes(batch)
+        self._lock.acquire()
+        image_s = (time.monotonic() - self._began) / len(batch)
+        self._image_s += SMOOTHING * (image_s - self._image_s) if self._image_s else image_s
+        for job, outcome in zip(batch, outcomes, strict=True):
+            if isinstance(outcome, ModelLost) and not job.was_lost:
+                job.was_lost, job.is_ready, job.max_batch = True, True, 1
+            else:
+                job.outcome = outcome
+            job.changed.notify()
+        self._batch = ()
+        self._turns.end(self)
+        self._idle.notify_all()
+        self._wake_next()
 
-    def _forget(self, questions: Sequence[_Question]) -> None:
-        """Take questions out of the queue, after which others are next."""
-        for question in questions:
-            self._questions.remove(question)
-        self._turns.leave(self)
-        self._line_up()
-        self._changed.notify_all()
-
-    def _run(self, batch: Sequence[_Question]) -> None:
-        begin = time.monotonic()
-        answers: Sequence[Answer] = [BackendFailed("the server failed on this request")] * len(
-            batch
-        )
+    def _outcomes(self, batch: Sequence[Job]) -> Sequence[list[Detections] | BaseException]:
+        """Outcome of each job, by one call; if that fails, by a call for each, so that only those
+        that are at fault fail. Raises nothing."""
         try:
-            answers = self._ask(batch)
-        finally:
-            seconds = (time.monotonic() - begin) / len(batch)
-            with self._changed:
-                self._seconds += SMOOTHING * (seconds - self._seconds) if self._seconds else seconds
-                for question, answer in zip(reversed(batch), reversed(answers), strict=True):
-                    if isinstance(answer, ModelLost) and not question.again:
-                        question.again, question.taken, question.shape = True, False, None
-                        self._questions.appendleft(question)
-                    else:
-                        question.answer = answer
-                self._running = 0
-                self._turns.end(self)
-                self._line_up()
-                self._changed.notify_all()
-
-    def _ask(self, batch: Sequence[_Question]) -> list[Answer]:
-        """An answer for each, of one call; if that fails, of one for each, to know whose fault it
-        is."""
-        images = [image for question in batch for image in question.images]
-        try:
-            found = iter(self._call(images, batch[0].options))
-        except Exception as error:
-            if len(batch) == 1 or isinstance(error, ModelLost):
+            found = iter(self._call([i for job in batch for i in job.images], batch[0].options))
+            return [list(islice(found, len(job.images))) for job in batch]
+        except BaseException as error:
+            if len(batch) == 1 or isinstance(error, ModelLost) or not isinstance(error, Exception):
                 return [error] * len(batch)
-            return [answer for question in batch for answer in self._ask([question])]
-        return [[next(found) for _ in question.images] for question in batch]
+            return [outcome for job in batch for outcome in self._outcomes([job])]
 
     def _call(self, images: Sequence[Image], options: PredictOptions) -> list[Detections]:
         self.calls[len(images)] += 1
         try:
             with stage("model"):
                 found = self._model.predict(images, options)
-            answered = [detections.size for detections in found]
+            sizes = [detections.size for detections in found]
         except MaskRCNNError:
             raise
         # SystemExit would end the server.
         except (Exception, SystemExit) as error:
             raise BackendFailed("the backend failed on this request") from error
-        asked = [image.shape[:2] for image in images]
-        if len(answered) != len(asked):
-            raise BackendFailed(f"the backend gave {len(answered)} answers for {len(asked)} images")
-        if answered != asked:
-            raise BackendFailed(f"the backend gave sizes {answered} for images of {asked}")
+        expected = [image.shape[:2] for image in images]
+        if len(sizes) != len(expected):
+            raise BackendFailed(f"the backend gave {len(sizes)} answers for {len(expected)} images")
+        if sizes != expected:
+            raise BackendFailed(f"the backend gave sizes {sizes} for images of {expected}")
         return found
-
-    def _retry_after(self) -> int:
-        """Seconds until about half of those that wait are answered."""
-        return max(1, math.ceil(self._seconds * len(self._admitted) / 2))

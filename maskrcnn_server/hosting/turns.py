@@ -1,56 +1,59 @@
 """Several models on one machine: whose turn it is to compute."""
 
+import math
 import threading
 import time
-from collections import deque
+from typing import Protocol
+
+from maskrcnn_server.hosting.job import Job
 
 TURN_S = 20.0
-"""A call that takes longer does not keep other models from computing beside it."""
+"""Longest time in seconds for which one call keeps other models from computing."""
+
+
+class Queue(Protocol):
+    """The jobs of one model."""
+
+    def next_job(self) -> Job | None:
+        """The first job whose images wait for a call."""
 
 
 class Turns:
-    """Which of several schedulers computes next: one at a time, each in its turn.
+    """Which of several queues has the next call: one call at a time, each queue in its turn.
 
-    One that computes for longer than `limit_s` does so beside the next.
+    A call that takes longer than `limit_s` no longer keeps the others waiting. Its users hold the
+    lock.
     """
 
     def __init__(self, limit_s: float = TURN_S) -> None:
-        self.changed = threading.Condition()
-        """Guards the turns and the schedulers' queues, and is notified when one changes."""
+        self.lock = threading.RLock()
+        """Lock of the turns and of all queues."""
+        self.queues: list[Queue] = []
+        """All queues; the one whose last turn is longest ago comes first."""
         self._limit_s = limit_s
-        self._turn: object | None = None
-        """Whose turn it is."""
-        self._until = 0.0
-        self._running: set[object] = set()
-        """Who computes, also after its turn."""
-        self._waiting: deque[object] = deque()
-
-    def wants(self, scheduler: object) -> None:
-        """Line up `scheduler`, if it is not in the line. While holding the lock, as all here."""
-        if scheduler not in self._waiting:
-            self._waiting.append(scheduler)
-
-    def may_run(self, scheduler: object) -> bool:
-        """Whether nobody's turn lasts, and it is this scheduler's."""
-        ready = (other for other in self._waiting if other not in self._running)
-        return self.left_s() <= 0 and next(ready, None) is scheduler
+        self._turn_ends: dict[Queue, float] = {}
+        """End of the turn (`time.monotonic`) of each queue that has a call running."""
 
     def left_s(self) -> float:
-        """Seconds for which whoever runs keeps the others waiting, at most."""
-        return 0.0 if self._turn is None else self._until - time.monotonic()
+        """Seconds until a turn ends at the latest. Infinite: it is nobody's turn."""
+        left_s = max(self._turn_ends.values(), default=0.0) - time.monotonic()
+        return left_s if left_s > 0 else math.inf
 
-    def begin(self, scheduler: object) -> None:
-        """Have `scheduler` run."""
-        self._turn, self._until = scheduler, time.monotonic() + self._limit_s
-        self._running.add(scheduler)
+    def next_job(self) -> Job | None:
+        """The job that may begin a call. None: there is none, or somebody's turn lasts."""
+        if self._turn_ends and self.left_s() < math.inf:
+            return None
+        for queue in self.queues:
+            if queue not in self._turn_ends and (job := queue.next_job()) is not None:
+                return job
+        return None
 
-    def end(self, scheduler: object) -> None:
-        """`scheduler` does not run any more; its turn may be over already."""
-        self._running.remove(scheduler)
-        if self._turn is scheduler:
-            self._turn = None
+    def begin(self, queue: Queue) -> None:
+        """Begin the turn of a queue."""
+        self.queues.remove(queue)
+        self.queues.append(queue)
+        self._turn_ends[queue] = time.monotonic() + self._limit_s
 
-    def leave(self, scheduler: object) -> None:
-        """Take `scheduler` out of the line."""
-        if scheduler in self._waiting:
-            self._waiting.remove(scheduler)
+    def end(self, queue: Queue) -> None:
+        """End the turn of a queue, which may be over already."""
+        del self._turn_ends[queue]

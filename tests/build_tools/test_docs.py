@@ -20,7 +20,10 @@ pytestmark = pytest.mark.full
 app = program(Plugins())
 
 ROOT = Path(__file__).parents[2]
-INTERFACE = ("hookspecs", "backend", "formats", "detections", "masks", "rle", "errors")
+INTERFACE = (
+    *("hookspecs", "backend", "engine", "extensions", "formats"),
+    *("detections", "masks", "rle", "errors"),
+)
 FETCHED = {"script": "src", "img": "src", "iframe": "src", "source": "src", "link": "href"}
 """By tag, the attribute with the address of what a browser fetches without being asked."""
 

@@ -21,14 +21,14 @@ DEMO = Path(__file__).parents[2] / "backends/tensorpack/maskrcnn_tensorpack/demo
 URL = os.environ.get("CONTRACT_URL")
 FRONT_END = os.environ.get("CONTRACT_NAME", "url") if URL else "native"
 
-NO_ROUTE = "it has the routes that it has, and a handler cannot add one"
-ONE_MODEL = "it loads models from archives of its own, by requests of its own"
+NO_ROUTE = "its routes are fixed, and a handler cannot add one"
+ONE_MODEL = "it loads models from its own archives, by its own requests"
 SEVERAL_MODELS = (
     "test_ping_is_200_without_a_model",
     "test_a_model_is_loaded_listed_invoked_and_unloaded",
     "test_a_name_that_is_taken_is_409",
-    "test_a_model_that_is_not_there_is_404",
-    "test_what_is_no_model_is_refused_and_harms_none",
+    "test_an_unknown_model_is_404",
+    "test_a_path_that_is_not_a_model_is_refused",
     "test_invocations_reach_the_only_model",
 )
 TORCHSERVE = dict.fromkeys(SEVERAL_MODELS, ONE_MODEL)
@@ -36,10 +36,10 @@ IMPOSSIBLE: dict[str, dict[str, str]] = {
     "torchserve": TORCHSERVE,
     "torchserve-alone": TORCHSERVE
     | {
-        "test_a_route_that_there_is_not_is_404": "its own errors have a form of their own: "
+        "test_an_unknown_route_is_404": "its own errors have another form: "
         '`{"code": 404, "type": ..., "message": ...}`',
-        "test_a_form_gets_the_same_answer": "it takes forms apart itself, and drops their options",
-        "test_invocations_are_posted": "it takes any method for a request, and runs the handler",
+        "test_a_form_gets_the_same_reply": "it parses forms itself, and drops their options",
+        "test_invocations_accept_only_post": "it accepts any method, and runs the handler",
         "test_batch_transform_is_told_how_to_send": NO_ROUTE,
         "test_boto3_is_a_client": NO_ROUTE,
         "test_boto3_sees_the_status_of_a_mistake": NO_ROUTE,

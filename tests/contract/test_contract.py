@@ -69,13 +69,13 @@ def test_a_notebook_gets_what_the_original_code_found(
     assert_is_the_golden_answer(reply.json(), expected)
 
 
-def test_answers_are_declared_as_json(client: httpx.Client, png: bytes) -> None:
+def test_replies_are_declared_as_json(client: httpx.Client, png: bytes) -> None:
     reply = client.post("/invocations", json=notebook(png))
     assert reply.headers["content-type"].partition(";")[0] == "application/json"
 
 
 @pytest.mark.parametrize("content_type", ["image/png", "application/x-image"])
-def test_a_picture_as_it_is_gets_the_same_answer(
+def test_an_image_file_gets_the_same_reply(
     content_type: str, client: httpx.Client, png: bytes, expected: dict[str, Any]
 ) -> None:
     reply = client.post("/invocations", content=png, headers={"Content-Type": content_type})
@@ -90,7 +90,7 @@ def test_jpeg_is_read(client: httpx.Client) -> None:
     assert reply.status_code == 200, reply.text
 
 
-def test_options_stand_in_the_request(
+def test_options_may_be_in_the_request(
     client: httpx.Client, png: bytes, expected: dict[str, Any]
 ) -> None:
     reply = client.post("/invocations", json=notebook(png, score_threshold=0.9))
@@ -99,7 +99,7 @@ def test_options_stand_in_the_request(
     assert min(scores) >= 0.9
 
 
-def test_options_stand_in_custom_attributes(client: httpx.Client, png: bytes) -> None:
+def test_options_may_be_in_custom_attributes(client: httpx.Client, png: bytes) -> None:
     headers = PNG | {ATTRIBUTES: "img_id=7; format=coco; score_threshold=0.9"}
     reply = client.post("/invocations", content=png, headers=headers)
     assert reply.status_code == 200, reply.text
@@ -109,7 +109,7 @@ def test_options_stand_in_custom_attributes(client: httpx.Client, png: bytes) ->
     assert all(isinstance(result["segmentation"]["counts"], str) for result in results)
 
 
-def test_an_array_gets_the_same_answer(
+def test_an_array_gets_the_same_reply(
     client: httpx.Client, png: bytes, expected: dict[str, Any]
 ) -> None:
     file = io.BytesIO()
@@ -121,7 +121,7 @@ def test_an_array_gets_the_same_answer(
     assert_is_the_golden_answer(reply.json(), expected)
 
 
-def test_a_form_gets_the_same_answer(
+def test_a_form_gets_the_same_reply(
     client: httpx.Client, png: bytes, expected: dict[str, Any]
 ) -> None:
     files = {"image": ("a.png", png, "image/png")}
@@ -131,7 +131,7 @@ def test_a_form_gets_the_same_answer(
     assert_is_the_golden_answer(reply.json(), expected)
 
 
-def test_several_images_are_answered_in_order(
+def test_several_images_get_replies_in_order(
     client: httpx.Client, png: bytes, expected: dict[str, Any]
 ) -> None:
     bad = {"img_id": "b", "img_data": "aGVsbG8="}
@@ -145,12 +145,12 @@ def test_several_images_are_answered_in_order(
     assert third == first | {"img_id": "c"}
 
 
-def test_several_images_are_no_picture(client: httpx.Client, png: bytes) -> None:
+def test_several_images_cannot_be_drawn(client: httpx.Client, png: bytes) -> None:
     body = {"instances": [notebook(png)], "format": "overlay"}
     assert failure(client.post("/invocations", json=body)) == (406, "not_acceptable")
 
 
-def test_only_the_classes_that_were_asked_for(
+def test_only_the_requested_classes_are_returned(
     client: httpx.Client, png: bytes, expected: dict[str, Any]
 ) -> None:
     name = CLASSES[expected["class_ids"][0] - 1]
@@ -159,7 +159,7 @@ def test_only_the_classes_that_were_asked_for(
     assert found == [name] * (expected["class_ids"] == expected["class_ids"][0]).sum()
 
 
-def test_a_class_that_there_is_not_is_400(client: httpx.Client, png: bytes) -> None:
+def test_an_unknown_class_is_400(client: httpx.Client, png: bytes) -> None:
     headers = PNG | {ATTRIBUTES: "classes=cirle"}
     reply = client.post("/invocations", content=png, headers=headers)
     assert failure(reply) == (400, "invalid_request")
@@ -182,7 +182,7 @@ def test_a_class_that_there_is_not_is_400(client: httpx.Client, png: bytes) -> N
         ("instance-map", "image/png"),
     ],
 )
-def test_every_format_is_written(
+def test_every_format_can_be_written(
     name: str, content_type: str, client: httpx.Client, png: bytes
 ) -> None:
     reply = client.post("/invocations", content=png, headers=PNG | {ATTRIBUTES: f"format={name}"})
@@ -196,13 +196,15 @@ def test_every_format_is_written(
 
 
 @pytest.mark.parametrize("content_type", ["image/jpeg", "application/geo+json", "text/plain"])
-def test_what_is_accepted_is_written(content_type: str, client: httpx.Client, png: bytes) -> None:
+def test_the_accept_header_chooses_the_format(
+    content_type: str, client: httpx.Client, png: bytes
+) -> None:
     reply = client.post("/invocations", content=png, headers=PNG | {"Accept": content_type})
     assert reply.status_code == 200
     assert reply.headers["content-type"].partition(";")[0] == content_type
 
 
-def test_nothing_found_is_an_empty_list(client: httpx.Client) -> None:
+def test_no_instances_is_an_empty_list(client: httpx.Client) -> None:
     reply = client.post(
         "/invocations", content=jpeg(64, 64, 0), headers={"Content-Type": "image/jpeg"}
     )
@@ -230,19 +232,19 @@ def failure(reply: httpx.Response) -> tuple[int, str]:
     ],
     ids=["half", "empty", "no base64", "no image", "text as png", "nothing as png", "text"],
 )
-def test_a_mistake_has_a_status_that_says_which(
+def test_a_mistake_has_its_own_status(
     body: bytes, headers: dict[str, str], status: int, code: str, client: httpx.Client
 ) -> None:
     assert failure(client.post("/invocations", content=body, headers=headers)) == (status, code)
 
 
-def test_a_value_that_is_not_allowed_is_named(client: httpx.Client, png: bytes) -> None:
+def test_an_invalid_value_is_named(client: httpx.Client, png: bytes) -> None:
     reply = client.post("/invocations", json=notebook(png, score_threshold=2))
     assert failure(reply) == (400, "invalid_request")
     assert "score_threshold" in reply.json()["error"]["message"]
 
 
-def test_a_format_that_there_is_not_is_406(client: httpx.Client, png: bytes) -> None:
+def test_an_unknown_format_is_406(client: httpx.Client, png: bytes) -> None:
     reply = client.post("/invocations", content=png, headers=PNG | {"Accept": "image/gif"})
     assert failure(reply) == (406, "not_acceptable")
 
@@ -259,15 +261,15 @@ def test_the_next_request_after_one_that_was_too_large_is_answered(
     assert client.post("/invocations", content=png, headers=PNG).status_code == 200
 
 
-def test_a_route_that_there_is_not_is_404(client: httpx.Client) -> None:
+def test_an_unknown_route_is_404(client: httpx.Client) -> None:
     assert failure(client.get("/nowhere"))[0] == 404
 
 
-def test_invocations_are_posted(client: httpx.Client) -> None:
+def test_invocations_accept_only_post(client: httpx.Client) -> None:
     assert failure(client.get("/invocations"))[0] == 405
 
 
-def test_one_bad_picture_among_many_is_its_own_problem(client: httpx.Client, png: bytes) -> None:
+def test_one_bad_image_does_not_affect_the_others(client: httpx.Client, png: bytes) -> None:
     bodies = [png if i % 4 else b"no picture" for i in range(16)]
 
     def post(body: bytes) -> int:
@@ -278,7 +280,7 @@ def test_one_bad_picture_among_many_is_its_own_problem(client: httpx.Client, png
     assert statuses == [200 if i % 4 else 422 for i in range(16)]
 
 
-def test_answers_are_not_mixed_up(client: httpx.Client) -> None:
+def test_replies_are_not_mixed_up(client: httpx.Client) -> None:
     """Pictures of different sizes at a time: each mask has its own picture's size."""
     pictures = sorted(GOLDEN.glob("*.png"))
 

@@ -73,7 +73,7 @@ def test_a_name_that_is_taken_is_409(loaded: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("method", ["GET", "DELETE"])
-def test_a_model_that_is_not_there_is_404(many: httpx.Client, method: str) -> None:
+def test_an_unknown_model_is_404(many: httpx.Client, method: str) -> None:
     reply = many.request(method, "/models/other")
     assert (reply.status_code, reply.json()["error"]["code"]) == (404, "model_not_found")
 
@@ -81,7 +81,7 @@ def test_a_model_that_is_not_there_is_404(many: httpx.Client, method: str) -> No
 @pytest.mark.parametrize(
     "place", ["/etc", "../../..", f"{FOLDER}/nothing"], ids=["outside", "above", "no folder"]
 )
-def test_what_is_no_model_is_refused_and_harms_none(
+def test_a_path_that_is_not_a_model_is_refused(
     loaded: httpx.Client, png: bytes, place: str
 ) -> None:
     reply = load(loaded, "bad", place)

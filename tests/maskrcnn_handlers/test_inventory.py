@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 COMMANDS = """
     backends bench calibrate check-backend compare convert convert-results delete demo deploy
-    doctor evaluate export invoke models new-backend new-engine pack predict serve status
+    doctor evaluate export faults invoke models new-backend new-engine pack predict serve status
     torchserve verify
 """.split()
 FORMATS = """

@@ -132,7 +132,7 @@ def test_images_of_one_shape_are_computed_together(
     replies: list[Reply] = []
     asking = threading.Thread(target=lambda: replies.append(ask(batching, alike)))
     asking.start()
-    while batches.asked < 3:
+    while batches.ready < 3:
         assert asking.is_alive()
         time.sleep(0.001)
     go_on.set()

@@ -1,4 +1,4 @@
-"""The AWS Samples backend: what sets its checkpoints apart from others of the same names."""
+"""The AWS Samples backend."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -16,22 +16,22 @@ from maskrcnn_server.backend import ModelConfig
 from maskrcnn_server.errors import InvalidSetting
 
 SCORE_THRESHOLD = 0.8
-"""What the old container filtered by, there after rounding to one digit; here it is exact."""
+"""Default score threshold, as in the old container, which first rounded scores to one digit."""
 
 ROWS: dict[str, RowOrder] = {"tf2": "channel last", "tf1": "channel first"}
 
 
 class Options(BaseModel):
-    """Options of this backend, as `AWS_SAMPLES_<OPTION>`."""
+    """Options of this backend, set by `AWS_SAMPLES_<OPTION>`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     variant: Literal["tf2", "tf1"] = "tf2"
-    """`tf1`: trained on branch `tf1.15-with-custom-ops`, which computes in NCHW."""
+    """Branch that trained the model; `tf1`: `tf1.15-with-custom-ops`, which computes in NCHW."""
     resize: bool = True
-    """False: images go into the network as they are, as in the old container."""
+    """Whether images are resized; the old container did not."""
     maskrcnn: Path | None = None
-    """A checkout of the framework, for engine `original`; also set by `AWS_MASKRCNN`."""
+    """Checkout of the framework for the engine `original`; also set by `AWS_MASKRCNN`."""
 
 
 class AwsSamplesBackend(Dialect[AwsSamplesConfig]):
@@ -53,7 +53,7 @@ def _read(config: ModelConfig) -> ModelFolder[AwsSamplesConfig]:
 
 
 def _configured(config: ModelConfig, options: Options) -> ModelConfig:
-    """`config` with the options that are configuration of the network."""
+    """`config` with the options that configure the network."""
     if options.resize:
         return config
     overrides = {**config.overrides, "PREPROC.TEST_SHORT_EDGE_SIZE": "null"}

@@ -21,7 +21,7 @@ RENAMED = {
     "FPN.FRCNN_FC_HEAD_DIM": "FPN.BOXCLASS_FC_HEAD_DIM",
     "FPN.FRCNN_CONV_HEAD_DIM": "FPN.BOXCLASS_CONV_HEAD_DIM",
 }
-"""TensorPack's names of what has another name here."""
+"""AWS Samples' names of renamed keys, by TensorPack's names."""
 OWN = {
     "RPN.TEST_PER_LEVEL_PRE_NMS_TOPK": "level_candidates",
     "RPN.TEST_PER_LEVEL_POST_NMS_TOPK": "level_proposals",
@@ -49,11 +49,12 @@ class AwsSamplesConfig(TensorPackConfig):
 
     proposal_mode: Literal["Level"] = "Level"
     level_candidates: Positive = 2000
-    """Of each level before suppression."""
+    """Number of proposals of each level before suppression."""
     level_proposals: Positive = 1000
-    """Of each level after it."""
+    """Number of proposals of each level after suppression."""
     proposals: Positive = 1000
-    """Of all levels together."""
+    """Number of proposals of all levels together."""
     min_size: Length = 0.1
-    """Over the stride: the least width and height of a proposal, in pixels of the resized image."""
+    """Number whose quotient by the stride is the minimum side of a proposal, in pixels of the
+    resized image."""
     box_head: str | None = Field(None, pattern=r"^boxclass_(2fc|4conv1fc|4conv1fc_gn)_head$")

@@ -1,7 +1,7 @@
 """AWS Samples' own code as an engine.
 
-It is driven as `MaskRCNN/train.py --predict` drives it, one picture at a time. The checkout brings
-a TensorPack of its own, whose layers take seeds; with the published one the code does not run.
+It is called like in `MaskRCNN/train.py --predict`, one image at a time. The checkout contains a
+TensorPack of its own, whose layers take seeds; the code does not run with the published one.
 """
 
 import sys
@@ -17,7 +17,7 @@ from maskrcnn_server.backend import Image
 from maskrcnn_server.errors import InvalidModel, InvalidSetting
 
 MODULES = "MaskRCNN"
-"""The checkout's folder of modules, which import each other with it in front and without."""
+"""Folder of the checkout's modules, which import each other with and without its name."""
 
 
 def load(job: Job) -> Code:
@@ -26,11 +26,10 @@ def load(job: Job) -> Code:
 
     if not tf.config.list_physical_devices("GPU"):
         raise RuntimeError(
-            "it needs a GPU, and TensorFlow finds none: "
-            "tf.image.generate_bounding_box_proposals, by which it proposes boxes, "
-            "has no kernel for a CPU"
+            "it needs a GPU, but TensorFlow finds none: "
+            "tf.image.generate_bounding_box_proposals, which it uses, has no kernel for CPUs"
         )
-    # TF32 keeps ten bits of a factor; stages are compared more closely than that.
+    # TF32 keeps ten bits of a factor, too few to compare stages.
     tf.config.experimental.enable_tensor_float_32_execution(False)
     sys.path.insert(0, str(job.checkout / MODULES))
     _restore_names()
@@ -41,7 +40,7 @@ def load(job: Job) -> Code:
         "DATA.NUM_CATEGORY": len(job.class_names) - 1,
         "DATA.CLASS_NAMES": list(job.class_names),
         "TEST.BATCH_SIZE_PER_GPU": 1,
-        # Whatever the machine was that trained it.
+        # Independent of the machine that trained the model.
         "TRAIN.NUM_GPUS": None,
     }
     config.freeze(False)
@@ -81,9 +80,9 @@ class AwsSamplesCode:
         self._axes = (1, 2, 0) if config.TRAIN.FPN_NCHW else (0, 1, 2)
 
     def run(self, image: Image, features: bool) -> Raw:
-        """Through the framework's own `predict_image`, which resizes and pastes.
+        """Call the framework's own `predict_image`, which resizes and pastes.
 
-        It expects a network of one picture; the framework's takes batches.
+        It expects a network for one image; the framework's takes batches.
         """
         from eval import predict_image
 
@@ -118,24 +117,25 @@ class AwsSamplesCode:
 
 
 def settings(folder: ModelFolder[AwsSamplesConfig]) -> dict[str, Any]:
-    """The architecture as the framework's configuration says it.
+    """The architecture in the framework's configuration.
 
-    Raises InvalidModel or InvalidSetting for what this code, branch `master`, cannot do.
+    Raises InvalidModel or InvalidSetting if this code, branch `master`, does not support it.
     """
     architecture = folder.architecture
     if architecture.pyramid is None or architecture.cascade:
         raise InvalidModel(
-            f"engine original: AWS Samples' code knows no {architecture.description}, "
+            f"engine original: AWS Samples' code does not support {architecture.description}, "
             "only networks with a feature pyramid and one box head"
         )
     if folder.rows == "channel first":
         raise InvalidSetting(
             "AWS_SAMPLES_VARIANT=tf1: engine original runs AWS Samples' branch master, which reads "
-            "rows of fc6 channel last"
+            "the rows of fc6 channel last: choose another engine"
         )
     if folder.config.short_edge is None:
         raise InvalidSetting(
-            "engine original: AWS Samples' code always resizes; AWS_SAMPLES_RESIZE has to be true"
+            "engine original: AWS Samples' code always resizes: set AWS_SAMPLES_RESIZE=true, or "
+            "choose another engine"
         )
     box, mask = architecture.box_convs, architecture.mask_convs
     box_kind = "4conv1fc" if box.count else "2fc"
@@ -180,9 +180,9 @@ def _gn(norm: str) -> str:
 
 
 def _restore_names() -> None:
-    """Give this code the names that it uses and that are gone, or that a server lacks."""
+    """Restore names that this code uses, but that NumPy dropped or a server lacks."""
     vars(np)["float"] = float
-    # model/rpn.py imports a name from Python's turtle graphics, which need Tk, and does not use it.
+    # model/rpn.py imports an unused name from Python's turtle graphics, which need Tk.
     turtle = ModuleType("turtle")
     vars(turtle)["shape"] = None
     sys.modules.setdefault("turtle", turtle)

@@ -81,7 +81,7 @@ def test_checkpoint_of_the_other_framework_is_recognised_and_refused(
 
     (tmp_path / "model.npz").symlink_to(shapes_dir / "model-6770.npz")
     for backend, folder in ((AwsSamplesBackend(), demo_dir), (TensorPackBackend(), tmp_path)):
-        with pytest.raises(InvalidModel, match=r"rows of fastrcnn/fc6/W run channel"):
+        with pytest.raises(InvalidModel, match=r"rows of fastrcnn/fc6/W are channel"):
             backend.load(ModelConfig(model_dir=folder))
 
 
@@ -109,7 +109,7 @@ def test_images_can_go_in_as_they_are(shapes_dir: Path, photograph: Callable[[st
     (found,) = model.predict([image], ALL)
     assert found.size == image.shape[:2]
     assert len(found) > 9
-    with pytest.raises(ImageTooLarge, match="takes images as they are"):
+    with pytest.raises(ImageTooLarge, match="does not resize images"):
         model.predict([np.zeros((2001, 2000, 3), np.uint8)], ALL)
     model.close()
 

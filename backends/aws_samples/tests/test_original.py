@@ -189,7 +189,7 @@ def test_a_graph_of_another_version_is_named(
 ) -> None:
     predictor = checkout(tmp_path) / "tensorpack/predict/base.py"
     predictor.write_text(predictor.read_text().replace("return name", "raise KeyError"))
-    with pytest.raises(InvalidModel, match="no tensor images: is this checkout of another version"):
+    with pytest.raises(InvalidModel, match="no tensor images: check the version"):
         backend.load(ModelConfig(model_dir=shapes_dir, engine="original", original=tmp_path))
 
 
@@ -199,10 +199,10 @@ def test_what_is_missing_is_named(
     config = ModelConfig(model_dir=shapes_dir, engine="original")
     with pytest.raises(InvalidSetting, match=r"needs a checkout of AWS .*: set AWS_MASKRCNN"):
         backend.load(config)
-    with pytest.raises(InvalidSetting, match=r"is not a checkout .*: MaskRCNN/config\.py, "):
+    with pytest.raises(InvalidSetting, match=r"not a checkout .*: MaskRCNN/config\.py, "):
         backend.load(replace(config, original=tmp_path))
     inside = checkout(tmp_path) / "MaskRCNN"
-    with pytest.raises(InvalidSetting, match=r"MaskRCNN: is not a checkout .* missing"):
+    with pytest.raises(InvalidSetting, match=r"MaskRCNN: not a checkout .* missing"):
         backend.load(replace(config, original=inside))
 
 
@@ -214,7 +214,7 @@ def test_the_variable_is_an_option_of_this_backend(monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"resize": "false"}, "AWS_SAMPLES_RESIZE has to be true"),
+        ({"resize": "false"}, "set AWS_SAMPLES_RESIZE=true"),
         ({"variant": "tf1"}, "AWS_SAMPLES_VARIANT=tf1: .* branch master"),
     ],
     ids=["resize", "variant"],

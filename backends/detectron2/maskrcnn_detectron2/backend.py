@@ -1,4 +1,4 @@
-"""The Detectron2 backend: what sets its checkpoints apart from others."""
+"""The Detectron2 backend."""
 
 import re
 
@@ -11,7 +11,7 @@ from maskrcnn_network.folder import ModelFolder, read_folder
 from maskrcnn_server.backend import ModelConfig
 
 SCORE_THRESHOLD = 0.5
-"""As `demo.py` and the tutorials of Detectron2 show detections."""
+"""Default score threshold, as in `demo.py` and the tutorials of Detectron2."""
 
 FILES = Files(
     suffixes=(".npz", ".pkl", ".pth"),
@@ -23,7 +23,7 @@ FILES = Files(
 
 
 class Detectron2Backend(Dialect[Detectron2Config]):
-    """Loads checkpoints of Detectron2's `mask_rcnn_R_50_FPN`, `mask_rcnn_R_101_FPN` and alike."""
+    """Loads checkpoints of Detectron2's `mask_rcnn_R_50_FPN`, `mask_rcnn_R_101_FPN` and similar."""
 
     def __init__(self) -> None:
         super().__init__(

@@ -1,4 +1,4 @@
-"""Detectron2's configuration, as training writes it to `config.yaml` beside its checkpoints.
+"""Detectron2's configuration, as training writes it to `config.yaml` next to its checkpoints.
 
 Sources: detectron2/config/defaults.py, and configs/Base-RCNN-FPN.yaml for the defaults of networks
 with a feature pyramid.
@@ -17,13 +17,13 @@ from maskrcnn_network.preparation import Triple
 DEPTHS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 
 
-def _of_each_level(sizes: Any) -> Any:
-    """Sizes come in a list for each level, which has one here."""
+def _first_of_each_level(sizes: Any) -> Any:
+    """Sizes of all levels from lists of one size for each level."""
     return [size[0] for size in sizes] if _is_nested(sizes) else sizes
 
 
-def _of_all_levels(ratios: Any) -> Any:
-    """Ratios come in a list for each level, or one for all."""
+def _shared_ratios(ratios: Any) -> Any:
+    """Ratios from one list for all levels, or from equal lists for each level."""
     alike = _is_nested(ratios) and all(level == ratios[0] for level in ratios)
     return ratios[0] if alike else ratios
 
@@ -37,7 +37,7 @@ def _none_if_zero(short_edge: Any) -> Any:
 
 
 class Detectron2Config(NetworkConfig):
-    """Constants of inference. What can only have one value is what this server computes."""
+    """Constants of inference. Fields with a single allowed value are all that is supported."""
 
     fields_by_key: ClassVar[Mapping[str, str]] = {
         "INPUT.FORMAT": "channels",
@@ -85,7 +85,7 @@ class Detectron2Config(NetworkConfig):
         "TEST.DETECTIONS_PER_IMAGE": "detections",
         "CLASS_NAMES": "class_names",
     }
-    """`CLASS_NAMES` is ours: Detectron2 keeps names with its data sets."""
+    """Field of each key. `CLASS_NAMES` is our own: Detectron2 keeps names with its data sets."""
     sections_without_effect: ClassVar[tuple[str, ...]] = (
         *"VERSION CUDNN_BENCHMARK FLOAT32_PRECISION OUTPUT_DIR SEED VIS_PERIOD".split(),
         *"DATALOADER. DATASETS. GLOBAL. SOLVER. INPUT. TEST. MODEL.DEVICE MODEL.WEIGHTS".split(),
@@ -94,12 +94,12 @@ class Detectron2Config(NetworkConfig):
         *"MODEL.ROI_BOX_CASCADE_HEAD. MODEL.ROI_MASK_HEAD. MODEL.ROI_KEYPOINT_HEAD.".split(),
         "MODEL.SEM_SEG_HEAD.",
     )
-    """Training, heads of other kinds, and what shows in the weights' names and shapes."""
+    """Prefixes of keys for training, for other heads, and for what the weights show."""
     resampling: ClassVar[Literal["pillow"]] = "pillow"
     one_scale: ClassVar[bool] = False
-    least_side: ClassVar[float] = 1e-30
-    """Boxes need an area. Detectron2 drops those without at the very end: the same, but for
-    pictures with more detections than there may be."""
+    min_detection_side: ClassVar[float] = 1e-30
+    """Minimum side, so that boxes have an area. Detectron2 drops boxes without at the very end,
+    which differs only in images with more than `detections`."""
 
     short_edge: Annotated[Positive | None, BeforeValidator(_none_if_zero)] = 800
     channels: Literal["RGB", "BGR"] = "BGR"
@@ -107,13 +107,13 @@ class Detectron2Config(NetworkConfig):
     pixel_std: Triple = (1.0, 1.0, 1.0)
     stride_1x1: bool = True
     anchor_sizes: Annotated[
-        tuple[float, float, float, float, float], BeforeValidator(_of_each_level)
+        tuple[float, float, float, float, float], BeforeValidator(_first_of_each_level)
     ] = (32, 64, 128, 256, 512)
-    anchor_ratios: Annotated[tuple[float, ...], BeforeValidator(_of_all_levels)] = (0.5, 1.0, 2.0)
+    anchor_ratios: Annotated[tuple[float, ...], BeforeValidator(_shared_ratios)] = (0.5, 1.0, 2.0)
     level_candidates: Positive = 1000
-    """Of each level before suppression."""
+    """Number of proposals of each level before suppression."""
     proposals: Positive = 1000
-    """Of all levels together, after it."""
+    """Number of proposals of all levels together after suppression."""
 
     depth: Literal[50, 101, 152] | None = None
     meta_architecture: Literal["GeneralizedRCNN"] = "GeneralizedRCNN"
@@ -137,7 +137,7 @@ class Detectron2Config(NetworkConfig):
     has_sigmoid_classes: Literal[False] = False
     box_resolution: Literal[7] = 7
     box_samples: Literal[0] = 0
-    """As many as a bin has places, rounded up."""
+    """Number of samples in each direction of a bin. 0: one for each pixel covered, rounded up."""
     box_pooler: Literal["ROIAlignV2"] = "ROIAlignV2"
     mask_head: Literal["MaskRCNNConvUpsampleHead"] = "MaskRCNNConvUpsampleHead"
     one_mask_for_all_classes: Literal[False] = False
@@ -165,7 +165,7 @@ class Detectron2Config(NetworkConfig):
         first, second, third = values
         return (third, second, first) if self.channels == "BGR" else values
 
-    def _said_twice(self, architecture: Architecture) -> dict[str, tuple[object, object]]:
-        says = super()._said_twice(architecture)
-        says["depth"] = (self.depth and DEPTHS[self.depth], architecture.blocks)
-        return says
+    def _checkable(self, architecture: Architecture) -> dict[str, tuple[object, object]]:
+        values = super()._checkable(architecture)
+        values["depth"] = (self.depth and DEPTHS[self.depth], architecture.blocks)
+        return values

@@ -1,20 +1,20 @@
-"""What Detectron2's network computes in its own way, as numbers: see `operators`."""
+"""Detectron2's own rules of the network."""
 
 from maskrcnn_detectron2.config import Detectron2Config
 from maskrcnn_network.graph.rules import Rules, Sampling
 
-NO_AREA = 1e-30
-"""Shorter sides than this are none."""
+MIN_SIDE = 1e-30
+"""Minimum side of a proposal, so that it has an area."""
 
 
 def rules(config: Detectron2Config) -> Rules:
-    """The rules of a network that is configured like this."""
+    """The rules of a network with this configuration."""
     return Rules(
         candidates=config.level_candidates,
         kept=config.level_candidates,
         proposals=config.proposals,
         delta_clip=config.delta_clip,
-        least_sides=(max(config.min_size, NO_AREA),),
+        min_sides=(max(config.min_size, MIN_SIDE),),
         sampling=Sampling(samples=0),
         level_epsilon=1e-8,
     )

@@ -83,7 +83,9 @@ def test_a_number_of_classes_that_the_weights_do_not_have_is_a_problem(
     tmp_path: Path, shapes_dir: Path
 ) -> None:
     config = configured(tmp_path, shapes_dir, "MODEL: {ROI_HEADS: {NUM_CLASSES: 80}}")
-    with pytest.raises(InvalidModel, match=r"NUM_CLASSES is configured as 80, the weights say 6"):
+    with pytest.raises(
+        InvalidModel, match=r"NUM_CLASSES is configured as 80, but the weights have 6"
+    ):
         Detectron2Backend().load(config)
 
 

@@ -15,12 +15,12 @@ RESNETS: dict[tuple[int, ...], str] = {
     (3, 8, 36, 3): "resnet152",
 }
 NETWORK = re.compile(r"(conv0|group\d|fpn|rpn|fastrcnn|maskrcnn|cascade_rcnn\w*)/")
-"""Scopes of the network."""
+"""Pattern of the network's scopes."""
 SLOT = re.compile(r"/(Momentum|Adam|Adam_1|AccumGrad\w*|ExponentialMovingAverage)$")
-"""What optimizers keep beside a variable, inside the network's scopes."""
+"""Pattern of optimizer variables, which are inside the network's scopes."""
 CASCADE = tuple(f"cascade_rcnn_stage{i}" for i in (1, 2, 3))
 GRID = 7
-"""Height and width of the regions that fully connected layers see."""
+"""Height and width of the regions that fully connected layers take."""
 
 
 Norm: TypeAlias = Literal["none", "batch", "group"]
@@ -33,7 +33,7 @@ class Convs:
     count: int
     width: int
     norm: Norm
-    """What follows each."""
+    """Normalisation after each convolution."""
 
 
 @dataclass(frozen=True)
@@ -45,14 +45,14 @@ class Architecture:
     stem: int
     """Channels of conv0."""
     widths: tuple[tuple[int, int], ...]
-    """Of each group: channels inside a block, and channels it puts out."""
+    """Channels inside a block and channels out of it, for each group."""
     group_norm: bool
-    """Whether the backbone has group normalisation, not batch normalisation."""
+    """Whether the backbone uses group instead of batch normalisation."""
     pyramid: int | None
-    """Channels of the feature pyramid; None: a C4 network, without one."""
+    """Channels of the feature pyramid. None: a C4 network, which has no pyramid."""
     pyramid_norm: Norm
     rpn: Convs
-    """Of the RPN, which has no norm."""
+    """Convolutions of the RPN, which are not normalised."""
     anchors: int
     """Anchors per cell of a feature map."""
     cascade: bool
@@ -74,7 +74,7 @@ class Architecture:
 
     @property
     def description(self) -> str:
-        """All of it in words."""
+        """The architecture in words."""
         parts = [self.name]
         parts.append("C4" if self.pyramid is None else f"FPN of {self.pyramid} channels")
         if self.group_norm or self.pyramid_norm == "group":
@@ -87,18 +87,18 @@ class Architecture:
 
     @property
     def heads(self) -> tuple[tuple[str, str], ...]:
-        """Of each box head, the scopes of its layers and of its outputs."""
+        """Scopes of the layers and of the outputs of each box head."""
         if self.cascade:
             return tuple((f"{stage}/head", f"{stage}/outputs") for stage in CASCADE)
         return (("fastrcnn", "fastrcnn" if self.pyramid is None else "fastrcnn/outputs"),)
 
     @property
     def flattening(self) -> list[str]:
-        """The layers that see flattened regions, and so depend on the order of rows."""
+        """Kernels of the layers that take flattened regions, whose row order matters."""
         return [f"{head}/{self.fc[0][0]}/W" for head, _ in self.heads if self.fc]
 
     def variables(self) -> dict[str, Shape]:
-        """Every variable that such a network has, with its shape."""
+        """Shape of every variable of such a network."""
         return dict(self._variables())
 
     def _variables(self) -> Iterator[tuple[str, Shape]]:
@@ -137,9 +137,9 @@ class Architecture:
 
     def _fpn(self, channels: int) -> Iterator[tuple[str, Shape]]:
         for level, (_, outer) in enumerate(self.widths, start=2):
-            of_layer = _batch_norm if self.pyramid_norm == "batch" else _biased
-            yield from of_layer(f"fpn/lateral_1x1_c{level}", (1, 1, outer, channels))
-            yield from of_layer(f"fpn/posthoc_3x3_p{level}", (3, 3, channels, channels))
+            layer = _batch_norm if self.pyramid_norm == "batch" else _biased
+            yield from layer(f"fpn/lateral_1x1_c{level}", (1, 1, outer, channels))
+            yield from layer(f"fpn/posthoc_3x3_p{level}", (3, 3, channels, channels))
             if self.pyramid_norm == "group":
                 yield from _scaled(f"fpn/gn_c{level}", channels)
                 yield from _scaled(f"fpn/gn_p{level}", channels)
@@ -156,14 +156,14 @@ class Architecture:
         yield from _biased(f"{outputs}/box", (previous, 4 * boxes))
 
 
-def is_of_network(variable: str) -> bool:
-    """Whether the network computes with it; what is outside is the optimizer's, or the step."""
+def in_network(variable: str) -> bool:
+    """Whether the network computes with this variable, not only its training."""
     return NETWORK.match(variable) is not None and SLOT.search(variable) is None
 
 
 def read_off(shapes: Shapes) -> Architecture | None:
-    """The architecture that `shapes` come nearest to; None if nothing looks like Mask R-CNN."""
-    if not any(is_of_network(name) for name in shapes):
+    """The architecture closest to `shapes`. None if nothing looks like Mask R-CNN."""
+    if not any(in_network(name) for name in shapes):
         return None
 
     def out(name: str, default: int) -> int:
@@ -211,7 +211,7 @@ def read_off(shapes: Shapes) -> Architecture | None:
 
 
 def _norm(shapes: Shapes, group: str, layer: str) -> Norm:
-    """The kind of normalisation by where its variables are."""
+    """The kind of normalisation, from where its variables are."""
     if f"{group}/gamma" in shapes:
         return "group"
     return "batch" if f"{layer}/bn/gamma" in shapes else "none"
@@ -241,13 +241,13 @@ def _biased(name: str, kernel: Shape) -> Iterator[tuple[str, Shape]]:
 
 def _convs(scope: str, kind: str, channels: int, convs: Convs) -> Iterator[tuple[str, Shape]]:
     for i in range(convs.count):
-        of_layer = _batch_norm if convs.norm == "batch" else _biased
-        yield from of_layer(f"{scope}/{kind}{i}", (3, 3, channels, convs.width))
+        layer = _batch_norm if convs.norm == "batch" else _biased
+        yield from layer(f"{scope}/{kind}{i}", (3, 3, channels, convs.width))
         if convs.norm == "group":
             yield from _scaled(f"{scope}/gn{i}", convs.width)
         channels = convs.width
 
 
 def _count(shapes: Shapes, name: str) -> int:
-    """How many there are, counted from 0; `{}` in `name` stands for the number."""
+    """Number of names in `shapes`, counted from 0; `{}` in `name` stands for the index."""
     return next(i for i in itertools.count() if name.format(i) not in shapes)

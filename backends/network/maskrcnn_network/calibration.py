@@ -1,6 +1,6 @@
-"""What 8-bit integers need to know of a model: how large the inputs of its layers get.
+"""Calibration for 8-bit integers: the range of the input of each layer.
 
-It stands beside the weights, in `int8.json`, and is made of images like those to come.
+It is kept next to the weights in `int8.json`, and measured on images like those to be served.
 """
 
 import hashlib
@@ -26,11 +26,11 @@ from maskrcnn_server.errors import InvalidModel, InvalidSetting
 
 FILE_BYTES = 1 << 20
 MIN_CHANNELS = 16
-"""Number of channels in and out of a layer below which integers save nothing."""
+"""Minimum number of channels in and out of a layer for integers to save time."""
 LAST = "maskrcnn/conv"
-"""The layer of which only one channel is computed for each region."""
-SAME_PLACE = 2.0
-"""Distance in pixels within which boxes are the same."""
+"""Last layer of the mask head, of which one channel is computed for each region."""
+BOX_TOLERANCE = 2.0
+"""Distance in pixels within which two boxes count as the same."""
 
 
 class Calibration(BaseModel):
@@ -40,25 +40,25 @@ class Calibration(BaseModel):
 
     format: Literal[1] = 1
     images: Annotated[int, Field(gt=0)]
-    """Number of images that it was made of."""
+    """Number of images it was measured on."""
     weights: str
-    """SHA-256 of the variables that it was made for."""
+    """SHA-256 of the variables it was made for."""
     ranges: dict[str, tuple[float, float]]
-    """Least and largest input of each layer that is computed in integers, by the layer's name."""
+    """Minimum and maximum input of each layer computed in integers, by the layer's name."""
     kept: tuple[str, ...] = ()
-    """Parts that stay in float32, since integers change too much in them."""
+    """Parts that stay in float32 because integers change their results too much."""
 
     def only(self, layers: Sequence[str]) -> "Calibration":
-        """The same of these layers alone."""
+        """A copy with these layers only."""
         return self.model_copy(update={"ranges": {n: self.ranges[n] for n in layers}})
 
     def without(self, part: str, layers: Sequence[str]) -> "Calibration":
-        """The same, but for a part that stays in float32."""
+        """A copy in which one more part stays in float32."""
         rest = {name: ends for name, ends in self.ranges.items() if name not in layers}
         return self.model_copy(update={"ranges": rest, "kept": (*self.kept, part)})
 
     def write(self, folder: Path) -> Path:
-        """Put it beside a checkpoint."""
+        """Write `int8.json` next to a checkpoint."""
         path = folder / INT8_FILE
         path.write_text(self.model_dump_json(indent=1) + "\n", "utf-8")
         return path
@@ -67,26 +67,29 @@ class Calibration(BaseModel):
 def read(folder: Path, variables: Mapping[str, NDArray[np.float32]]) -> Calibration:
     """The calibration of a model folder.
 
-    Raises InvalidModel if there is none, or one of other weights.
+    Raises InvalidModel if it is missing, invalid, or made for other weights.
     """
     path = folder / INT8_FILE
     if not path.is_file():
         raise InvalidModel(
-            f"{path}: no such file, which int8 needs: make it with "
+            f"{path}: int8 needs this file, which does not exist; create it with "
             f"`maskrcnn-server calibrate {folder} IMAGES`"
         )
     try:
         with path.open(encoding="utf-8") as file:
             found = Calibration.model_validate(json.loads(file.read(FILE_BYTES)))
     except (ValidationError, ValueError, RecursionError) as error:
-        raise InvalidModel(f"{path}: not a calibration ({str(error)[:200]})") from None
+        raise InvalidModel(f"{path}: not a valid calibration ({str(error)[:200]})") from None
     if found.weights != digest(variables):
-        raise InvalidModel(f"{path}: made for other weights: calibrate this checkpoint anew")
+        raise InvalidModel(
+            f"{path}: made for other weights; calibrate this checkpoint with "
+            f"`maskrcnn-server calibrate {folder} IMAGES`"
+        )
     return found
 
 
 def digest(variables: Mapping[str, NDArray[np.float32]]) -> str:
-    """SHA-256 of variables, names and shapes included."""
+    """SHA-256 of variables, including their names and shapes."""
     sha = hashlib.sha256()
     for name in sorted(variables):
         sha.update(f"{name} {variables[name].shape}\n".encode())
@@ -95,9 +98,9 @@ def digest(variables: Mapping[str, NDArray[np.float32]]) -> str:
 
 
 def parts(layers: Mapping[str, Weights]) -> dict[str, list[str]]:
-    """The layers that integers make faster, by the part of the network they are in.
+    """The layers that integers speed up, by part of the network.
 
-    A block of the ResNet is a part, and so is every other layer.
+    Each block of the ResNet is a part, and so is every other layer.
     """
     found: dict[str, list[str]] = {}
     for name, (kernel, _) in layers.items():
@@ -110,11 +113,13 @@ def parts(layers: Mapping[str, Weights]) -> dict[str, list[str]]:
 def observed(model: NetworkModel, samples: Sequence[Image], layers: Sequence[str]) -> Ranges:
     """The range of each layer's input over all samples.
 
-    Raises InvalidSetting if the model's engine cannot watch its layers.
+    Raises InvalidSetting if the model's engine cannot observe its layers.
     """
     session, rule = model.session, model.reading.preparation
     if not isinstance(session, Observes):
-        raise InvalidSetting("this engine does not watch its layers: calibrate with openvino")
+        raise InvalidSetting(
+            "this engine cannot observe its layers: calibrate with the engine openvino"
+        )
     seen = []
     for image in samples:
         size = rule.resized_size((image.shape[0], image.shape[1]))
@@ -123,14 +128,14 @@ def observed(model: NetworkModel, samples: Sequence[Image], layers: Sequence[str
 
 
 def change(found: Sequence[Detections], reference: Sequence[Detections]) -> float:
-    """How much of what the reference has is different, by score: 0 if nothing is.
+    """Share of the reference that differs, weighted by score: 0 if nothing does.
 
-    A detection without its twin counts as its score, one with it as far as the scores are apart,
-    and as its mask is another.
+    An unmatched detection counts with its score; a matched one with the difference of both scores,
+    and with its score times 1 - IoU of both masks.
     """
     total = changed = 0.0
     for ours, theirs in zip(found, reference, strict=True):
-        result = compare(ours, theirs, SAME_PLACE)
+        result = compare(ours, theirs, BOX_TOLERANCE)
         scores = theirs.scores[[j for _, j in result.pairs]]
         changed += float(ours.scores[result.surplus].sum() + theirs.scores[result.missing].sum())
         changed += float(result.score_differences.sum())

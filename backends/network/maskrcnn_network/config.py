@@ -1,4 +1,4 @@
-"""What a network needs to know that its weights do not say."""
+"""Configuration of a network: what its weights do not show."""
 
 import difflib
 import math
@@ -24,33 +24,33 @@ class NetworkConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     fields_by_key: ClassVar[Mapping[str, str]] = {}
-    """The framework's name of each field that people can configure."""
+    """Field of each configurable key of the framework."""
     without_effect: ClassVar[frozenset[str]] = frozenset()
-    """Keys of the framework that only training needs, or networks of another kind."""
+    """Keys of the framework that only matter for training or for other kinds of network."""
     rounding: ClassVar[float] = 0.5
-    """Number that is added to a resized side's length before its fraction is cut off."""
+    """Number added to a resized side's length before it is truncated."""
     resampling: ClassVar[Literal["opencv", "pillow", "float"]] = "opencv"
     one_scale: ClassVar[bool] = True
-    """Whether boxes are scaled back by the mean of both axes' scales, or each axis by its own."""
+    """Whether boxes are scaled back by the mean of both axes' scales. If not, by each axis' own."""
     coco_layouts: ClassVar[Mapping[int, Callable[[], tuple[Category, ...]]]] = {80: coco}
-    """By number of classes, the categories that networks without names are assumed to have."""
+    """Categories assumed for networks without class names, by number of classes."""
     sections_without_effect: ClassVar[tuple[str, ...]] = ()
-    """What keys begin with that have no effect either."""
+    """Prefixes of further keys without effect."""
     paste: ClassVar[Paste] = "box"
-    least_side: ClassVar[float] = 0
-    """Detections with a shorter side, in pixels of the resized image, are dropped."""
+    min_detection_side: ClassVar[float] = 0
+    """Minimum side of a detection, in pixels of the resized image; smaller ones are dropped."""
 
     short_edge: Positive | None = 800
-    """Pixels of the resized image's short edge; None: images go in as they are."""
+    """Short edge of the resized image in pixels. None: images are not resized."""
     max_size: Positive = 1333
-    """Pixels of its long edge at most, before rounding: see `long_edge`."""
+    """Maximum long edge of the resized image in pixels, before rounding: see `long_edge`."""
     pixel_mean: Triple = (123.675, 116.28, 103.53)
-    """0 to 255, in the framework's own order: see `rgb_mean`."""
+    """Mean of each channel (0 to 255) in the framework's own order: see `rgb_mean`."""
     pixel_std: Triple = (58.395, 57.12, 57.375)
     channels: Literal["RGB", "BGR"] = "BGR"
-    """The order in which the network takes them."""
+    """Order of the network's input channels."""
     norm_epsilon: Length = 1e-5
-    """Of batch normalisation."""
+    """Epsilon of batch normalisation."""
     anchor_sizes: tuple[float, float, float, float, float] = (32, 64, 128, 256, 512)
     anchor_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
     anchor_strides: tuple[Literal[4], Literal[8], Literal[16], Literal[32], Literal[64]] = (
@@ -61,7 +61,7 @@ class NetworkConfig(BaseModel):
         64,
     )
     proposals: Positive = 1000
-    """Level by level: of each level before and after suppression, and of all levels together."""
+    """Number of proposals of each level before and after suppression, and of all levels."""
     proposal_nms_threshold: Fraction = 0.7
     box_regression_weights: Weights = (10.0, 10.0, 5.0, 5.0)
     cascade_regression_weights: tuple[Weights, Weights, Weights] = (
@@ -70,22 +70,23 @@ class NetworkConfig(BaseModel):
         (30.0, 30.0, 15.0, 15.0),
     )
     min_size: Length = 0
-    """Least width and height of a proposal; what it counts in is the framework's."""
+    """Minimum width and height of a proposal, in the framework's own unit."""
     tf_pad_mode: bool = False
-    """Whether zeros are padded on the bottom and right first, as TensorFlow does."""
+    """Whether the bottom and right are padded first, as TensorFlow does."""
     stride_1x1: bool = False
-    """Whether blocks stride in their first convolution, as in MSRA's models."""
+    """Whether blocks stride in their first convolution, as in models by MSRA."""
     detection_nms_threshold: Fraction = 0.5
     detections: Positive = 100
     score_floor: Fraction = 0.05
-    """The default threshold is not below it; a request's may be."""
+    """Minimum of the default score threshold. A request may ask for less."""
     score_threshold: Fraction | None = None
-    """None: the framework's own default."""
+    """Default score threshold. None: the framework's own."""
     class_names: tuple[str, ...] | None = None
-    """With or without the background in front."""
+    """Names of the classes, with or without the background in front."""
 
     blocks: tuple[int, int, int, int] | None = None
-    """This and what follows can be read off the weights, and is only checked against them."""
+    """Blocks of each ResNet group. This and the fields below are only checked against the weights.
+    """
     pyramid: int | None = None
     fc: int | None = None
     mask: int | None = None
@@ -100,11 +101,10 @@ class NetworkConfig(BaseModel):
         return cls.without_effect | cls.fields_by_key.keys()
 
     @classmethod
-    def of(cls, values: Mapping[str, Any], source: str) -> Self:
-        """The configuration of dotted keys and their values, which came from `source`.
+    def from_values(cls, values: Mapping[str, Any], source: str) -> Self:
+        """A configuration from dotted keys and their values, which came from `source`.
 
-        Raises InvalidSetting for the first key that does not exist, with the nearest that does, or
-        whose value is not allowed.
+        Raises InvalidSetting for the first key that does not exist or has an invalid value.
         """
         known = cls.keys()
         for key in values:
@@ -126,12 +126,12 @@ class NetworkConfig(BaseModel):
 
     @property
     def rgb_mean(self) -> Triple:
-        """What is taken off pixels."""
+        """Mean subtracted from RGB pixels."""
         return self.pixel_mean
 
     @property
     def rgb_std(self) -> Triple:
-        """What pixels are divided by."""
+        """Divisor of RGB pixels."""
         return self.pixel_std
 
     @property
@@ -141,22 +141,22 @@ class NetworkConfig(BaseModel):
 
     @property
     def stride(self) -> int:
-        """Images are padded to a multiple of this: a pyramid needs it, C4 takes any size."""
+        """Divisor of padded heights and widths: a pyramid needs 32, C4 takes any size."""
         return 1 if self.mode_fpn is False else 32
 
     @property
     def regression_weights(self) -> tuple[Weights, ...]:
-        """What the box regressions of each box head are divided by."""
+        """Divisors of the box regressions of each box head."""
         return self.cascade_regression_weights if self.cascade else (self.box_regression_weights,)
 
     @property
     def delta_clip(self) -> float:
-        """Largest dw, dh of a box regression (natural logarithm)."""
+        """Maximum dw and dh of a box regression (natural logarithm)."""
         return math.log(self.long_edge / 16)
 
     @property
     def preparation(self) -> Preparation:
-        """How images go into the network, whose first layer divides by the standard deviation."""
+        """How images are prepared. The first layer divides them by the standard deviation."""
         resized = self.short_edge is not None
         return Preparation(
             short_edge=self.short_edge,
@@ -165,13 +165,13 @@ class NetworkConfig(BaseModel):
             resampling=self.resampling,
             mean=self.rgb_mean,
             multiple_of=self.stride,
-            # Of less, C4 makes a map without a pixel.
+            # From smaller images, C4 makes a map without a pixel.
             min_padded=max(self.stride, 16),
             one_scale=self.one_scale,
         )
 
     def settled(self, architecture: Architecture) -> Self:
-        """With what the weights say of the body and the heads, on which other properties depend."""
+        """A copy with the body and heads of the weights, on which other properties depend."""
         return self.model_copy(
             update={
                 "mode_fpn": architecture.pyramid is not None,
@@ -180,31 +180,31 @@ class NetworkConfig(BaseModel):
         )
 
     def contradictions(self, architecture: Architecture) -> list[str]:
-        """Where this says something else than the weights do."""
+        """Contradictions between this configuration and the weights, in words."""
         return [
-            f"{self.key(field)} is configured as {ours}, the weights say {theirs}"
-            for field, (ours, theirs) in self._said_twice(architecture).items()
+            f"{self.key(field)} is configured as {ours}, but the weights have {theirs}"
+            for field, (ours, theirs) in self._checkable(architecture).items()
             if ours is not None and ours != theirs
         ]
 
-    def _said_twice(self, architecture: Architecture) -> dict[str, tuple[object, object]]:
-        """Of each field that the weights speak of too: what is configured, and what they say."""
-        says: dict[str, tuple[object, object]] = {
+    def _checkable(self, architecture: Architecture) -> dict[str, tuple[object, object]]:
+        """Configured and actual value of each field that the weights show too."""
+        values: dict[str, tuple[object, object]] = {
             "mode_fpn": (self.mode_fpn, architecture.pyramid is not None),
             "has_masks": (self.has_masks, architecture.has_masks),
             "blocks": (self.blocks, architecture.blocks),
             "classes": (self.classes, architecture.classes),
         }
         if architecture.has_masks:
-            says["mask"] = (self.mask, architecture.mask)
+            values["mask"] = (self.mask, architecture.mask)
         if architecture.pyramid is None:
             anchors = len(self.anchor_sizes) * len(self.anchor_ratios)
-            says["anchor_ratios"] = (anchors, architecture.anchors)
+            values["anchor_ratios"] = (anchors, architecture.anchors)
         else:
-            says |= {
+            values |= {
                 "anchor_ratios": (len(self.anchor_ratios), architecture.anchors),
                 "cascade": (self.cascade, architecture.cascade),
                 "pyramid": (self.pyramid, architecture.pyramid),
                 "fc": (self.fc, architecture.fc[0][1]),
             }
-        return says
+        return values

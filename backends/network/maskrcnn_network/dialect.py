@@ -1,4 +1,4 @@
-"""What the backends of this library do alike: probe, load, and write in other formats."""
+"""Dialects: how the backends of this library probe, load, and write other formats."""
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -40,35 +40,35 @@ from maskrcnn_server.machine import available_cpus
 from maskrcnn_server.plugins import installed_engines
 
 MEASURED = 4
-"""Number of images that each part is measured on."""
+"""Number of images on which each part is measured."""
 OPTIONS = PredictOptions(score_threshold=0.05)
 
 WriteNetwork: TypeAlias = Callable[[Network, Variables, ModelMetadata, Path], None]
-"""Writes a network with its weights, and what a server has to know of it, to a path."""
+"""Function that writes a network, its weights and its metadata to a path."""
 
 
 @runtime_checkable
 class WritesNetworks(Protocol):
-    """Ability of an engine to write networks for other programs, and checkpoints."""
+    """Ability of an engine to write checkpoints, and networks for other programs."""
 
     def writers(self) -> Mapping[str, WriteNetwork]:
-        """By the name of a format, such as `saved_model`."""
+        """Writers of networks by format, such as `saved_model`."""
 
     def savers(self) -> Mapping[str, Write]:
-        """What writes variables as files that dialects load again, by the format's name."""
+        """Writers of variables, as files that dialects load, by format."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Dialect(Generic[C]):
-    """The models of one framework: a backend of the server, on whichever engine computes."""
+    """A backend of the server for the models of one framework, on any engine."""
 
     name: str
     score_threshold: float
-    """Least score of a detection where a request names none, unless it is configured."""
+    """Default score threshold of requests, unless the model configures its own."""
     read: Callable[[ModelConfig], ModelFolder[C]]
-    """Reads a model folder. Raises InvalidModel or InvalidSetting."""
+    """Reader of a model folder. Raises InvalidModel or InvalidSetting."""
     rules: Callable[[C], Rules]
-    """The framework's own way, for a configuration."""
+    """The framework's rules for a configuration."""
     files: Files = TENSORFLOW
     original: Original[C] | None = None
     """The framework's own code; None if it is not supported as an engine."""
@@ -84,7 +84,7 @@ class Dialect(Generic[C]):
             return Probe(facts={}, problems=[error.message])
 
     def choice(self, config: ModelConfig, /) -> Choice:
-        """The engine that would compute. Raises InvalidSetting if none does."""
+        """The engine that `load` would use. Raises InvalidSetting if there is none."""
         return choose(installed_engines(), config)
 
     def load(self, config: ModelConfig, /) -> Model:
@@ -173,14 +173,18 @@ class Dialect(Generic[C]):
 
     def _original(self, config: ModelConfig, folder: ModelFolder[C]) -> Model:
         if self.original is None:
-            raise InvalidSetting(f"backend {self.name} does not run the original code")
+            raise InvalidSetting(
+                f"backend {self.name} cannot run the original code: choose another engine"
+            )
         if config.precision != "float32":
-            raise InvalidSetting(f"engine original computes in float32, not {config.precision}")
+            raise InvalidSetting(
+                f"engine original computes only in float32, not in {config.precision}"
+            )
         _check(folder)
         return self.original.open(config, folder, self._metadata(config, folder))
 
     def exporters(self) -> Mapping[str, Exporter]:
-        """What the installed engines write: `saved_model` (TensorFlow), `onnx` (OpenVINO)."""
+        """Exporters of the installed engines: `saved_model` (TensorFlow), `onnx` (OpenVINO)."""
         return {
             name: partial(self._export, write)
             for engine in installed_engines().values()
@@ -189,8 +193,8 @@ class Dialect(Generic[C]):
         }
 
     def converters(self) -> Mapping[str, Exporter]:
-        """`npz` and `npz16` (float32, float16) and, of frameworks that use it, `checkpoint`
-        (TensorFlow's V2 format): by the framework's own names and in its own layouts."""
+        """`npz` and `npz16` (float32, float16) and, for frameworks that use it, `checkpoint`
+        (TensorFlow's V2 format), with the framework's own names and layouts."""
         forms: dict[str, Write] = {"npz": write_npz, "npz16": write_npz16}
         if ".index" in self.files.suffixes:
             for engine in installed_engines().values():

@@ -1,4 +1,4 @@
-"""What an engine makes of a network: a session that turns images into numbers."""
+"""Sessions: networks that an engine has loaded to turn images into numbers."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,13 +15,13 @@ Integers: TypeAlias = NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ask:
-    """What is asked of images."""
+class RunOptions:
+    """Options of a run."""
 
     score_threshold: float
-    """Least score of a detection."""
+    """Minimum score of a detection."""
     limit: int
-    """Number of detections of each image at most."""
+    """Maximum number of detections of each image."""
     masks: bool = True
     proposals: bool = False
     """Whether `Output.proposals` is wanted."""
@@ -52,12 +52,12 @@ class Output(NamedTuple):
     images: Integers
     """(D,): index of the image in the batch."""
     masks: Floats | None = None
-    """(D, m, m) probabilities, if asked for."""
+    """(D, m, m) probabilities, if requested."""
     proposals: RankedBoxes | None = None
 
 
 def joined(outputs: Sequence[Output]) -> Output:
-    """Those of parts of a batch as that of the batch."""
+    """Join the outputs of the parts of a batch."""
     masks = [output.masks for output in outputs if output.masks is not None]
     proposals = [output.proposals for output in outputs if output.proposals is not None]
     return Output(
@@ -77,13 +77,13 @@ class Session(Protocol):
 
     @property
     def facts(self) -> Mapping[str, str]:
-        """What operators should know of how it computes, such as its device and library."""
+        """Facts for operators about how it computes, such as its device and library."""
 
-    def run(self, images: Sequence[Image], sizes: Sequence[Size], ask: Ask, /) -> Output:
-        """Detections in images, resized to `sizes`, whose padded sizes are equal."""
+    def run(self, images: Sequence[Image], sizes: Sequence[Size], options: RunOptions, /) -> Output:
+        """Detect objects in images, after resizing them to `sizes`. Padded sizes are equal."""
 
     def close(self) -> None:
-        """Free what the session holds. May be called twice."""
+        """Free all resources. May be called twice."""
 
 
 @runtime_checkable
@@ -92,15 +92,15 @@ class RunsBatches(Protocol):
 
     @property
     def batch_pixels(self) -> int:
-        """Pixels of the network's input, in one call, up to which more images pay."""
+        """Number of input pixels in one call up to which adding images pays off."""
 
     @property
     def max_batch(self) -> int:
-        """Number of images in one call at most."""
+        """Maximum number of images in one call."""
 
 
 class Intermediate(NamedTuple):
-    """What a session computes of one image on the way to its output."""
+    """Intermediate results and output for one image."""
 
     features: tuple[Floats, ...]
     """Feature maps, each (height, width, channels)."""
@@ -109,10 +109,10 @@ class Intermediate(NamedTuple):
 
 @runtime_checkable
 class ShowsStages(Protocol):
-    """Ability of a session to show what it computes on its way."""
+    """Ability of a session to show intermediate results."""
 
-    def stages(self, image: Image, size: Size, ask: Ask, /) -> Intermediate:
-        """What `run` computes of an image, with proposals."""
+    def stages(self, image: Image, size: Size, options: RunOptions, /) -> Intermediate:
+        """Everything `run` computes for an image, including proposals."""
 
     def masks_of(self, features: Sequence[Floats], boxes: Floats, labels: Integers, /) -> Floats:
         """Mask probabilities (N, m, m) of any boxes (N, 4) on `Intermediate.features`."""
@@ -120,17 +120,17 @@ class ShowsStages(Protocol):
 
 @runtime_checkable
 class TimesParts(Protocol):
-    """Ability of a session to say what the parts of the network take."""
+    """Ability of a session to time the parts of the network."""
 
-    def seconds(self, image: Image, size: Size, ask: Ask, /) -> Mapping[str, float]:
-        """Seconds of `backbone`, `rpn`, `heads` and `masks`, in the order of their work."""
+    def seconds(self, image: Image, size: Size, options: RunOptions, /) -> Mapping[str, float]:
+        """Seconds of `backbone`, `rpn`, `heads` and `masks`, in this order."""
 
 
 @runtime_checkable
 class Observes(Protocol):
-    """Ability of a session to watch what goes into the layers, from which int8 gets its scales."""
+    """Ability of a session to observe the inputs of layers, from which int8 gets its scales."""
 
     def ranges(
         self, image: Image, size: Size, layers: Sequence[str], /
     ) -> Mapping[str, tuple[float, float]]:
-        """The least and largest number that goes into each layer for an image."""
+        """Minimum and maximum of each layer's input for an image."""

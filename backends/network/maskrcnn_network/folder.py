@@ -22,34 +22,34 @@ from maskrcnn_server.errors import InvalidModel
 
 CLASSES_FILE = "classes.txt"
 INT8_FILE = "int8.json"
-"""What `calibration` writes beside the weights."""
+"""File that `calibration` writes next to the weights."""
 BACKGROUND_NAMES = ("BG", "background", "__background__")
 NOT_IN_WEIGHTS = frozenset(
     "short_edge max_size proposal_mode proposals proposal_nms_threshold detections tf_pad_mode "
     "detection_nms_threshold stride_1x1 pixel_mean pixel_std channels norm_epsilon".split()
 )
-"""Fields of the configuration that answers depend on and weights do not say."""
+"""Fields of the configuration that affect results but do not show in the weights."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelFolder(Generic[C]):
-    """Everything about a model but its weights' values. It can be served if it has no problems."""
+    """Everything about a model except its weights. It can be served if it has no problems."""
 
     checkpoint: Checkpoint
     architecture: Architecture
     config: C
     categories: tuple[Category, ...]
     rows: RowOrder
-    """How the backend reads the rows of fc6."""
+    """Order in which the backend reads the rows of fc6."""
     configured: Mapping[str, Any]
-    """By the framework's key, what is not left to its default."""
+    """Configured values by the framework's keys."""
     facts: Mapping[str, str]
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     @property
     def probe(self) -> Probe:
-        """What is here, for people."""
+        """What `Backend.probe` returns for this folder."""
         return Probe(
             facts=self.facts, problems=self.problems, notes=self.notes, files=self._files()
         )
@@ -58,14 +58,14 @@ class ModelFolder(Generic[C]):
         path = self.checkpoint.path
         data = path.parent.glob(f"{path.stem}.data-*") if path.suffix == ".index" else ()
         names = (CLASSES_FILE, sources.CONFIG_FILE, sources.TRAINING_LOG, INT8_FILE)
-        beside = (path.with_name(name) for name in names)
-        return [path, *sorted(data), *(file for file in beside if file.is_file())]
+        others = (path.with_name(name) for name in names)
+        return [path, *sorted(data), *(file for file in others if file.is_file())]
 
     def metadata(self, backend: str, default: float, asked: float | None) -> ModelMetadata:
-        """What the model says of itself.
+        """The model's metadata.
 
-        Its score threshold is the one that the operator `asked` for, else the configured one, else
-        the backend's `default`, the last two not below what the framework keeps.
+        Its score threshold is the one that the operator `asked` for, else the configured one or the
+        backend's `default`, raised to the framework's own minimum.
         """
         configured = self.config.score_threshold
         threshold = max(default if configured is None else configured, self.config.score_floor)
@@ -79,9 +79,9 @@ class ModelFolder(Generic[C]):
         )
 
     def variables(self) -> dict[str, NDArray[np.float32]]:
-        """The values of the network's variables; rows of flattened regions run channel last.
+        """The values of the network's variables; rows of flattened regions are channel last.
 
-        Raises InvalidModel if there are problems, or values that are no numbers.
+        Raises InvalidModel if the folder has problems, or values are NaN or infinite.
         """
         if self.problems:
             raise InvalidModel("; ".join(self.problems))
@@ -101,11 +101,11 @@ class ModelFolder(Generic[C]):
 def read_folder(
     config: ModelConfig, rows: RowOrder, schema: type[C], files: Files = TENSORFLOW
 ) -> ModelFolder[C]:
-    """Read the model folder, without TensorFlow, and of the weights' values only what is needed.
+    """Read the model folder without TensorFlow, and only the weights needed to check it.
 
     `rows` is the order in which the backend reads the rows of fc6.
 
-    Raises InvalidModel if there is no checkpoint to speak of, InvalidSetting for a bad override.
+    Raises InvalidModel without a usable checkpoint, InvalidSetting for an invalid override.
     """
     model_dir, resnet_arch = config.model_dir, config.resnet_arch
     found = files.newest(model_dir)
@@ -113,7 +113,7 @@ def read_folder(
     architecture = architectures.read_off(checkpoint.shapes)
     if architecture is None:
         some = ", ".join(list(checkpoint.shapes)[:5]) or "none"
-        raise InvalidModel(f"{found.path}: no variable of a Mask R-CNN is in it (it has: {some})")
+        raise InvalidModel(f"{found.path}: no variables of a Mask R-CNN; it contains {some}")
     configuration = sources.read(config, schema)
     configured = configuration.network
     network = configured.settled(architecture)
@@ -121,16 +121,16 @@ def read_folder(
     problems += configured.contradictions(architecture)
     if resnet_arch not in (None, architecture.name):
         problems.append(
-            f"RESNET_ARCH is {resnet_arch}, but the weights are of a {architecture.name}: "
+            f"RESNET_ARCH is {resnet_arch}, but the weights are those of a {architecture.name}: "
             "unset RESNET_ARCH, or use the checkpoint you meant"
         )
     categories, origin = _categories(model_dir, architecture.classes, configuration, problems)
     found_rows = _row_order(checkpoint, architecture, problems)
     if found_rows not in (None, rows):
         problems.append(
-            f"the rows of {architecture.flattening[0]} run {found_rows}: "
-            f"the checkpoint is {ORIGIN[found_rows]}, "
-            f"but this backend is set up to read them {rows}"
+            f"the rows of {architecture.flattening[0]} are {found_rows}, as written by "
+            f"{ORIGIN[found_rows]}, but this backend reads them {rows}: set MASKRCNN_BACKEND or "
+            "AWS_SAMPLES_VARIANT to match the checkpoint"
         )
     step = "unknown" if found.step is None else str(found.step)
     facts = {
@@ -141,7 +141,7 @@ def read_folder(
         "heads": "boxes and masks" if architecture.has_masks else "boxes only",
         "classes": f"{architecture.classes}: {_abridged([c.name for c in categories])}",
         "class names": origin,
-        "fc6 rows": "order does not show in the weights"
+        "fc6 rows": "order not visible in the weights"
         if found_rows is None
         else f"{found_rows}: {ORIGIN[found_rows]}",
         "resize": _resize(network),
@@ -149,7 +149,7 @@ def read_folder(
     }
     notes = []
     if origin.startswith(("assumed", "numbered")):
-        notes.append(f"class names are {origin}; put a classes.txt beside the checkpoint")
+        notes.append(f"class names are {origin}; put a classes.txt next to the checkpoint")
     return ModelFolder(
         checkpoint=checkpoint,
         architecture=architecture,
@@ -166,7 +166,7 @@ def read_folder(
 def _row_order(
     checkpoint: Checkpoint, architecture: Architecture, problems: list[str]
 ) -> RowOrder | None:
-    """The order that the weights show, if they are there and whole."""
+    """The row order that the weights show. None if it does not show, or there are problems."""
     if problems or not architecture.flattening:
         return None
     return observed(checkpoint.read(architecture.flattening[0]))
@@ -179,7 +179,7 @@ def _resize(network: NetworkConfig) -> str:
 
 
 def _configuration_facts(configuration: Configuration[C]) -> dict[str, str]:
-    """What the weights do not say, by where it comes from."""
+    """Settings that do not show in the weights, by source."""
     by_origin: dict[str, list[str]] = {}
     network = configuration.network
     for key, field_name in network.fields_by_key.items():
@@ -203,12 +203,13 @@ def _categories(
     elif (layout := configuration.network.coco_layouts.get(count)) is not None:
         return layout(), f"assumed to be COCO's, because there are {count}"
     else:
-        return numbered(count), "numbered, because none are given"
+        return numbered(count), "numbered, because there are none"
     if len(names) == count + 1 and names[0] in BACKGROUND_NAMES:
         names = names[1:]
     if len(names) != count:
         problems.append(
-            f"{origin} names {len(names)} classes, the weights have {count} (without background)"
+            f"{origin} names {len(names)} classes, but the weights have {count} (without "
+            "background): list one name for each class"
         )
         return numbered(count), origin
     for layout in configuration.network.coco_layouts.values():

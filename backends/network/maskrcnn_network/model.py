@@ -1,4 +1,4 @@
-"""A Mask R-CNN in memory, as the server's `Model`: images through a session, numbers back."""
+"""A loaded Mask R-CNN as the server's `Model`: images in, detections out."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from maskrcnn_network.engine import (
-    Ask,
     Integers,
     Output,
+    RunOptions,
     RunsBatches,
     Session,
     ShowsStages,
@@ -23,17 +23,17 @@ from maskrcnn_server.rle import Size
 from maskrcnn_server.trace import Trace
 
 MAX_BATCH = 4
-"""Number of images in one call at most, if the session does not say."""
+"""Maximum number of images in one call, if the session does not specify it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """What lies between images and the network, and between its numbers and detections."""
+    """How images become the network's input, and its output detections."""
 
     preparation: Preparation
     paste: Paste
     detections: int
-    """Number of detections of an image at most."""
+    """Maximum number of detections of an image."""
 
 
 class NetworkModel:
@@ -74,22 +74,22 @@ class NetworkModel:
         return self._session
 
     def profile(self, image: Image, options: PredictOptions, /) -> Mapping[str, float]:
-        """Seconds of each part of the network. Raises InvalidSetting if the engine cannot say."""
+        """Seconds of each part of the network. Raises InvalidSetting if the engine has no timer."""
         if not isinstance(self.session, TimesParts):
-            raise InvalidSetting("this engine does not say what the parts of a network take")
+            raise InvalidSetting("this engine cannot time the parts of a network: use another one")
         size = self._rule.resized_size(_size(image))
-        return self.session.seconds(image, size, self._ask(options))
+        return self.session.seconds(image, size, self._run_options(options))
 
     def trace(self, image: Image, options: PredictOptions, /) -> Trace:
-        """What `predict` computes of `image` on its way.
+        """Intermediate results of `predict` for `image`.
 
-        Raises InvalidSetting if the engine cannot show it.
+        Raises InvalidSetting if the engine cannot show them.
         """
         session = self.session
         if not isinstance(session, ShowsStages):
-            raise InvalidSetting("this engine does not show the stages of a network")
-        size, ask = self._rule.resized_size(_size(image)), self._ask(options)
-        features, output = session.stages(image, size, ask)
+            raise InvalidSetting("this engine cannot show the stages of a network: use another one")
+        size, run_options = self._rule.resized_size(_size(image)), self._run_options(options)
+        features, output = session.stages(image, size, run_options)
         assert output.proposals is not None  # noqa: S101 (`stages` always has them)
 
         def mask(boxes: Floats, labels: Integers) -> Floats:
@@ -106,14 +106,14 @@ class NetworkModel:
             labels=output.labels,
             soft_masks=output.masks,
             detections=detections,
-            min_score=ask.score_threshold,
-            limit=ask.limit,
+            min_score=run_options.score_threshold,
+            limit=run_options.limit,
             mask=mask if self.metadata.has_masks else None,
         )
 
-    def _ask(self, options: PredictOptions) -> Ask:
+    def _run_options(self, options: PredictOptions) -> RunOptions:
         threshold, most = options.score_threshold, self.reading.detections
-        return Ask(
+        return RunOptions(
             score_threshold=self.metadata.score_threshold if threshold is None else threshold,
             limit=min(options.max_detections or most, most),
             masks=options.masks and self.metadata.has_masks,
@@ -123,13 +123,13 @@ class NetworkModel:
     def _run(
         self, images: list[Image], sizes: list[Size], options: PredictOptions
     ) -> list[Detections]:
-        output = self.session.run(images, sizes, self._ask(options))
+        output = self.session.run(images, sizes, self._run_options(options))
         return self._detections(images, sizes, output, options)
 
     def _detections(
         self, images: list[Image], sizes: list[Size], output: Output, options: PredictOptions
     ) -> list[Detections]:
-        """Of each image, in its own pixels."""
+        """The detections of each image, in its own pixels."""
         results = []
         for i, (image, resized) in enumerate(zip(images, sizes, strict=True)):
             size, own = _size(image), output.images == i
@@ -152,7 +152,7 @@ class NetworkModel:
         return results
 
     def _groups(self, shapes: list[Size]) -> list[list[int]]:
-        """Indices of equal shapes together, as many as the session takes."""
+        """Indices of equal shapes in groups, no larger than the session takes."""
         most = self._batches.max_batch if self._batches else MAX_BATCH
         by_shape: dict[Size, list[int]] = {}
         for i, shape in enumerate(shapes):

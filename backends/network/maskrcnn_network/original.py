@@ -1,7 +1,7 @@
 """The framework's own code as an engine, in a process of its own.
 
 Its modules are called `config`, `data` and `eval`, its configuration is global, and it needs legacy
-Keras: none of this may reach the server.
+Keras: none of this must reach the server.
 """
 
 import hashlib
@@ -31,27 +31,31 @@ from maskrcnn_server.masks import BitMasks, RoiMasks
 from maskrcnn_server.trace import Trace
 
 START_S = 300
-"""Seconds that the framework gets to load a model."""
-ANSWER_S = 600
-"""Seconds that it gets for a picture."""
-PRINTED_S = 0.2
-"""For what it printed to arrive here."""
-LINES, LINE = 5, 300
-"""So many lines of so many characters are shown of what it printed before it failed."""
+"""Time limit in seconds for loading a model."""
+REPLY_S = 600
+"""Time limit in seconds for an image."""
+OUTPUT_S = 0.2
+"""Seconds to wait for the output of a process that failed."""
+MAX_LINES = 5
+"""Number of lines of that output shown in an error."""
+MAX_LINE_LENGTH = 300
+"""Number of characters shown of each line."""
 NOISE = re.compile(r"[IW]\d{4} |WARNING: All log messages")
-"""What TensorFlow says whenever it starts."""
+"""Pattern of lines that TensorFlow prints whenever it starts."""
 ORIGINAL_MASK_THRESHOLD = 0.5
-"""It knows no other."""
+"""The only mask threshold of the framework's code."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Raw:
-    """What the framework's code computes of a picture, in pixels of the resized one if not said
-    otherwise. The arrays are those of `maskrcnn_server.trace.Trace`."""
+    """Raw results for an image, in pixels of the resized image unless stated otherwise.
+
+    The arrays are those of `maskrcnn_server.trace.Trace`.
+    """
 
     resized: NDArray[np.uint8]
     features: tuple[NDArray[np.float32], ...]
-    """Empty unless asked for."""
+    """Feature maps; empty unless requested."""
     proposals: NDArray[np.float32]
     class_scores: NDArray[np.float32]
     boxes: NDArray[np.float32]
@@ -59,32 +63,32 @@ class Raw:
     labels: NDArray[np.int64]
     soft_masks: NDArray[np.float32] | None
     image_boxes: NDArray[np.float32]
-    """(N, 4) in pixels of the image."""
+    """(N, 4) in pixels of the original image."""
     bitmaps: NDArray[np.bool_] | None
-    """(N, height, width) as the framework pastes masks."""
+    """(N, height, width): masks as pasted by the framework."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What a worker is started with."""
+    """Parameters of a worker."""
 
     checkout: Path
     """The folder of the framework's modules."""
     checkpoint: Path
     """The `.npz` or `.index` file."""
     settings: Mapping[str, Any]
-    """By the framework's dotted keys, what is not left to its own defaults."""
+    """Values that replace defaults, by the framework's dotted keys."""
     class_names: Sequence[str]
-    """Background first."""
+    """Names of the classes, background first."""
     environment: Mapping[str, str] = field(default_factory=dict)
-    """Variables of the process, beside its parent's."""
+    """Environment variables of the process in addition to its parent's."""
 
 
 class Code(Protocol):
     """The framework's code with a model loaded, in the worker."""
 
     def run(self, image: Image, features: bool) -> Raw:
-        """What it computes of a picture."""
+        """Raw results for an image, with or without feature maps."""
 
 
 Load: TypeAlias = Callable[[Job], Code]
@@ -95,30 +99,32 @@ class Original(Generic[C]):
     """How a framework's own code is found and started."""
 
     option: str
-    """The backend's option that names the checkout."""
+    """Backend option that names the checkout."""
     variable: str
-    """The variable that sets it."""
+    """Environment variable that sets the option."""
     what: str
-    """The checkout, in words."""
+    """Description of the checkout, for messages."""
     modules: tuple[str, ...]
-    """Files that are in one."""
+    """Files that a checkout must contain."""
     packages: tuple[str, ...]
-    """What it imports, as requirements: `scipy<1.14`."""
+    """Requirements of the code, such as `scipy<1.14`."""
     settings: Callable[[ModelFolder[C]], dict[str, Any]]
-    """The architecture as the framework's configuration says it."""
+    """Function that expresses the architecture in the framework's configuration."""
     load: Load
-    """Called in the worker; a function of a module, which imports no framework by itself."""
+    """Loader that the worker calls. Importing its module must not import a framework."""
 
     def open(
         self, config: ModelConfig, folder: ModelFolder[C], metadata: ModelMetadata
     ) -> "OriginalModel":
-        """Start it on a model. Raises InvalidSetting for what is missing, InvalidModel for what the
-        framework refuses."""
+        """Start the code with a model.
+
+        Raises InvalidSetting if something is missing, InvalidModel if the framework refuses it.
+        """
         checkout = self._checkout(config)
-        wanting = [text for text in self.packages if not _is_installed(Requirement(text))]
-        if wanting:
+        missing = [text for text in self.packages if not _is_installed(Requirement(text))]
+        if missing:
             raise InvalidSetting(
-                f"engine original needs {', '.join(wanting)}: pip install "
+                f"engine original needs {', '.join(missing)}: pip install "
                 f"'maskrcnn-{metadata.backend.replace('_', '-')}[original]' (Python 3.10 to 3.12)"
             )
         job = Job(
@@ -148,21 +154,23 @@ class Original(Generic[C]):
     def _checkout(self, config: ModelConfig) -> Path:
         given = config.original or config.options.get(self.option)
         if given is None:
-            raise InvalidSetting(f"engine original needs {self.what}: set {self.variable} to it")
+            raise InvalidSetting(
+                f"engine original needs {self.what}: set {self.variable} to its path"
+            )
         checkout = Path(given).expanduser().resolve()
         missing = [name for name in self.modules if not (checkout / name).is_file()]
         if missing:
-            raise InvalidSetting(f"{checkout}: is not {self.what}: {', '.join(missing)} missing")
+            raise InvalidSetting(f"{checkout}: not {self.what}: {', '.join(missing)} missing")
         return checkout
 
 
 class OriginalModel:
-    """A model that the framework's own code runs."""
+    """A model run by the framework's own code."""
 
     def __init__(
         self, metadata: ModelMetadata, load: Load, job: Job, *, floor: float, limit: int
     ) -> None:
-        """The framework's graph lets scores of `floor` through, and `limit` detections."""
+        """The framework's graph returns at most `limit` detections, with scores from `floor`."""
         self.metadata = metadata
         self._floor = floor
         self._limit = limit
@@ -175,7 +183,7 @@ class OriginalModel:
         ]
 
     def trace(self, image: Image, options: PredictOptions, /) -> Trace:
-        """What the framework's code computes of `image` on its way."""
+        """Intermediate results of the framework's code for `image`."""
         raw = self._worker.run(image, features=True)
         kept = self._kept(raw, options)
         return Trace(
@@ -196,7 +204,7 @@ class OriginalModel:
         self._worker.close()
 
     def _kept(self, raw: Raw, options: PredictOptions) -> NDArray[np.int64]:
-        """Which detections are answered, best first."""
+        """Indices of the detections to return, best first."""
         order = np.argsort(-raw.scores, kind="stable")
         return order[raw.scores[order] >= self._least_score(options)][: options.max_detections]
 
@@ -226,24 +234,24 @@ class OriginalModel:
 
 
 class _Process:
-    """A process in which the framework's code runs, one picture at a time."""
+    """A process that runs the framework's code, one image at a time."""
 
     def __init__(self, load: Load, job: Job) -> None:
-        """Raises InvalidModel if it does not come up."""
+        """Raises InvalidModel if the process does not start."""
         self._worker = Worker("original code", _work, load, job, log_level=logging.DEBUG)
         try:
-            self._answer(START_S)
+            self._receive(START_S)
         except BaseException:
             self.close()
             raise
 
     def run(self, image: Image, *, features: bool) -> Raw:
-        """What the code computes of a picture. Raises BackendFailed if it does not."""
+        """Raw results for an image. Raises BackendFailed if the code fails."""
         try:
             self._worker.connection.send((image, features))
-            raw: Raw = self._answer(ANSWER_S)
+            raw: Raw = self._receive(REPLY_S)
         except OSError:
-            raise BackendFailed(self._obituary()) from None
+            raise BackendFailed(self._exit_report()) from None
         except InvalidModel as error:
             raise BackendFailed(error.message) from None
         return raw
@@ -252,29 +260,29 @@ class _Process:
         """End the process. May be called twice."""
         self._worker.close()
 
-    def _answer(self, timeout_s: float) -> Any:
+    def _receive(self, timeout_s: float) -> Any:
         connection = self._worker.connection
         if not connection.poll(timeout_s):
             raise InvalidModel(
-                f"the original code gave no answer in {timeout_s} seconds{self._last_words()}"
+                f"the original code did not reply within {timeout_s} seconds{self._output_tail()}"
             )
         try:
-            is_fine, answer = connection.recv()
+            is_fine, reply = connection.recv()
         except (EOFError, OSError):
-            raise InvalidModel(self._obituary()) from None
+            raise InvalidModel(self._exit_report()) from None
         if not is_fine:
-            raise InvalidModel(f"the original code failed: {answer}{self._last_words()}")
-        return answer
+            raise InvalidModel(f"the original code failed: {reply}{self._output_tail()}")
+        return reply
 
-    def _obituary(self) -> str:
-        return f"the process of the original code {self._worker.obituary()}{self._last_words()}"
+    def _exit_report(self) -> str:
+        return f"the process of the original code {self._worker.obituary()}{self._output_tail()}"
 
-    def _last_words(self) -> str:
-        """The end of what the process printed."""
-        # What it printed is on its way, unless it has ended.
-        self._worker.ended.wait(PRINTED_S)
+    def _output_tail(self) -> str:
+        """The last lines that the process printed."""
+        # Unless the process has ended, its output may still be on its way.
+        self._worker.ended.wait(OUTPUT_S)
         lines = [line for line in self._worker.lines if NOISE.match(line) is None]
-        return "".join(f"\n    {line[:LINE]}" for line in lines[-LINES:])
+        return "".join(f"\n    {line[:MAX_LINE_LENGTH]}" for line in lines[-MAX_LINES:])
 
 
 def set_key(config: Any, key: str, value: Any) -> None:
@@ -286,17 +294,17 @@ def set_key(config: Any, key: str, value: Any) -> None:
 
 
 def tensor(graph: Any, name: str) -> Any:
-    """A tensor of the framework's graph. Raises KeyError if it has none of that name."""
+    """A tensor of the framework's graph. Raises KeyError if there is none of that name."""
     try:
         return graph.get_tensor_by_name(f"{name}:0")
     except KeyError:
         raise KeyError(
-            f"the graph has no tensor {name}: is this checkout of another version?"
+            f"the graph has no tensor {name}: check the version of the checkout"
         ) from None
 
 
 def _work(connection: Connection, load: Load, job: Job) -> None:
-    """What the process does: load once, then answer until nobody asks any more."""
+    """Main function of the process: load once, then reply until the connection closes."""
     os.environ |= {"TF_USE_LEGACY_KERAS": "1", "TF_CPP_MIN_LOG_LEVEL": "2", **job.environment}
     os.environ.pop("TF_ONEDNN_ASSUME_FROZEN_WEIGHTS", None)
     # Without oneDNN, TensorFlow cannot pool channels-first on a CPU.
@@ -304,7 +312,7 @@ def _work(connection: Connection, load: Load, job: Job) -> None:
     sys.path.insert(0, str(job.checkout))
     try:
         code = load(job)
-    # Whatever it is that a stranger's code raises.
+    # The framework's code may raise anything.
     except (Exception, SystemExit) as error:
         connection.send((False, f"{type(error).__name__}: {error}"))
         return
@@ -332,13 +340,13 @@ def _proposals(raw: Raw, image: Image) -> Proposals:
 
 
 def _threads(count: int) -> dict[str, str]:
-    """What TensorFlow, OpenMP included, is told by."""
+    """Environment variables that limit the threads of TensorFlow and OpenMP."""
     names = "OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"
     return dict.fromkeys(names, str(count))
 
 
 def _commit(checkout: Path) -> str:
-    """The commit that is checked out, if git knows."""
+    """The commit that is checked out, or `unknown`."""
     command = ["git", "-C", str(checkout), "describe", "--always", "--dirty", "--abbrev=40"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
@@ -348,7 +356,7 @@ def _commit(checkout: Path) -> str:
 
 
 def _digest(checkout: Path) -> str:
-    """Of all its Python files, names included."""
+    """SHA-256 of all Python files in `checkout`, including their names."""
     digest = hashlib.sha256()
     for path in sorted(checkout.rglob("*.py")):
         digest.update(f"{path.relative_to(checkout)}\0".encode())

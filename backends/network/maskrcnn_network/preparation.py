@@ -1,4 +1,4 @@
-"""One way in, from an image to what the network sees, and one way back to the image."""
+"""From images to the network's input, and from its boxes back to the images."""
 
 import math
 from collections.abc import Sequence
@@ -17,10 +17,11 @@ from maskrcnn_server.rle import Size
 Floats: TypeAlias = NDArray[np.float32]
 Triple: TypeAlias = tuple[float, float, float]
 Paste: TypeAlias = Literal["box", "pixels"]
-"""Whether masks lie in their boxes, or on whole pixels as torchvision pastes them."""
+"""Where masks lie: in their boxes, or on whole pixels as torchvision pastes them."""
 
 MAX_UNRESIZED_PIXELS = 4_000_000
-"""Twice what the default resize gives: a network's memory grows with its image."""
+"""Maximum pixels of an image that is not resized, since a network's memory grows with its image:
+twice the pixels of the default resize."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,25 +29,25 @@ class Preparation:
     """How images are resized, normalised and padded, and boxes scaled back."""
 
     short_edge: float | None
-    """Pixels of the resized image's short edge. None: images go in as they are."""
+    """Short edge of the resized image in pixels. None: images are not resized."""
     long_edge: float = math.inf
-    """Largest number of pixels of its long edge."""
+    """Maximum long edge of the resized image in pixels."""
     rounding: float = 0.5
-    """Number that is added to a side's length before its fraction is cut off."""
+    """Number added to a side's length before it is truncated."""
     resampling: Literal["opencv", "pillow", "float"] = "opencv"
-    """Bilinear: `opencv` of four pixels and `pillow` of all that one covers, both rounded to whole
-    numbers; `float` of four, not rounded."""
+    """Kind of bilinear resampling: `opencv` of four pixels and `pillow` of all pixels covered, both
+    rounded to integers; `float` of four pixels, not rounded."""
     channels: Literal["RGB", "BGR"] = "RGB"
     mean: Triple
-    """Number that is taken off pixels (0 to 255), in the order of `channels`."""
+    """Mean subtracted from pixels (0 to 255), in the order of `channels`."""
     std: Triple = (1.0, 1.0, 1.0)
-    """Divisor of the difference."""
+    """Divisor of pixels after the subtraction."""
     multiple_of: int = 1
     """Divisor of padded heights and widths."""
     min_padded: int = 1
-    """Least padded height and width."""
+    """Minimum padded height and width."""
     one_scale: bool = True
-    """Whether boxes are scaled back by the mean of both axes' scales, or each axis by its own."""
+    """Whether boxes are scaled back by the mean of both axes' scales. If not, by each axis' own."""
 
     def resized_size(self, size: Size) -> Size:
         """Height and width of a resized image; no side gets shorter than one pixel.
@@ -57,8 +58,8 @@ class Preparation:
         if self.short_edge is None:
             if height * width > MAX_UNRESIZED_PIXELS:
                 raise ImageTooLarge(
-                    f"the image has {width} x {height} pixels; this model takes images as they "
-                    f"are, and then at most {MAX_UNRESIZED_PIXELS} pixels",
+                    f"the image has {width} x {height} pixels; this model does not resize images, "
+                    f"and takes at most {MAX_UNRESIZED_PIXELS} pixels: send a smaller one",
                     max_pixels=MAX_UNRESIZED_PIXELS,
                 )
             return size
@@ -69,7 +70,7 @@ class Preparation:
         return new_height, new_width
 
     def padded_size(self, size: Size) -> Size:
-        """Height and width, with its padding, of a resized image of this size."""
+        """Height and width, including its padding, of a resized image of this size."""
         height, width = (
             max(math.ceil(n / self.multiple_of) * self.multiple_of, self.min_padded) for n in size
         )
@@ -80,14 +81,14 @@ class Preparation:
         if size == image.shape[:2]:
             return image
         if self.resampling == "pillow":
-            picture = PIL.Image.fromarray(image)
-            return np.array(picture.resize(size[::-1], PIL.Image.Resampling.BILINEAR))
+            resized = PIL.Image.fromarray(image).resize(size[::-1], PIL.Image.Resampling.BILINEAR)
+            return np.array(resized)
         if self.resampling == "float":
             return bilinear(image.astype(np.float32), size)
         return bilinear(image, size)
 
     def batch(self, images: Sequence[Image], sizes: Sequence[Size], shape: Size) -> Floats:
-        """Images, resized to `sizes`, normalised, and only then padded with zeros to `shape`.
+        """Images resized to `sizes`, normalised, and then padded with zeros to `shape`.
 
         float32 (batch, height, width, 3).
         """
@@ -95,7 +96,7 @@ class Preparation:
         for target, image, (height, width) in zip(pixels, images, sizes, strict=True):
             seen = self.resized(image, (height, width))
             target[:height, :width] = seen if self.channels == "RGB" else seen[..., ::-1]
-            # Row by row: NumPy is five times slower at three numbers for each pixel.
+            # Row by row: NumPy is five times slower with three numbers for each pixel.
             inside = target.reshape(len(target), -1)[:height, : 3 * width]
             inside -= np.tile(np.array(self.mean, np.float32), width)
             if self.std != (1, 1, 1):
@@ -103,7 +104,7 @@ class Preparation:
         return pixels
 
     def box_scale(self, size: Size, resized: Size) -> Floats:
-        """Divisor (4,) of boxes in an image of `size` that was resized."""
+        """Divisor (4,) of boxes that takes them from the resized image back to one of `size`."""
         y, x = (new / old for new, old in zip(resized, size, strict=True))
         if self.one_scale:
             x = y = math.sqrt(x * y)
@@ -111,16 +112,16 @@ class Preparation:
 
 
 def clipped(boxes: Floats, size: Size) -> Floats:
-    """`boxes` (N, 4) inside an image."""
+    """`boxes` (N, 4) clipped to an image."""
     height, width = size
     return np.clip(boxes, 0, np.array([width, height, width, height], np.float32))
 
 
 def mask_boxes(boxes: Floats, resolution: int, paste: Paste) -> Floats:
-    """Where the masks (resolution x resolution) of detections in `boxes` (N, 4) lie.
+    """Boxes (N, 4) that the masks (resolution x resolution) of detections in `boxes` cover.
 
-    There, unless they are pasted as torchvision's `paste_masks_in_image` does it: a box, grown by
-    the zeros that are put around its mask, is cut off to integers, and ends one pixel later.
+    They are `boxes` unless masks are pasted like torchvision's `paste_masks_in_image`: there a box
+    grows by the zeros around its mask, is truncated to integers, and ends one pixel later.
     """
     if paste == "box":
         return boxes

@@ -15,7 +15,7 @@ Pixels: TypeAlias = NDArray[np.uint8] | NDArray[np.float32]
 
 
 def bilinear(image: Pixels, size: Size) -> Pixels:
-    """An image (height, width, 3) at another height and width."""
+    """Resize an image (height, width, 3) to another height and width."""
     opencv = _opencv()
     if opencv is not None:
         return np.asarray(opencv.resize(image, size[::-1], interpolation=opencv.INTER_LINEAR))
@@ -34,7 +34,7 @@ def _opencv() -> Any:
 
 
 def fixed_point(image: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
-    """What OpenCV's `resize` with INTER_LINEAR makes of bytes, to the last bit.
+    """Resize bytes like OpenCV's `resize` with INTER_LINEAR, to the last bit.
 
     Weights have 11 bits; a row is cut to 15 bits and each product to the pixel's 8 and 2 more.
     Source: opencv, modules/imgproc/src/resize.cpp.
@@ -43,9 +43,9 @@ def fixed_point(image: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
     (left, right), (to_left, to_right) = _neighbours(image.shape[1], width, inside=True)
     (above, below), (to_above, to_below) = _neighbours(image.shape[0], height, inside=False)
     lines = image.reshape(len(image), -1)
-    # Only what is between the first and the last line that is asked for.
-    rows = np.take(lines, _of_pixels(left), axis=1) * np.repeat(to_left, 3)
-    rows += np.take(lines, _of_pixels(right), axis=1) * np.repeat(to_right, 3)
+
+    rows = np.take(lines, _channel_indices(left), axis=1) * np.repeat(to_left, 3)
+    rows += np.take(lines, _channel_indices(right), axis=1) * np.repeat(to_right, 3)
     rows >>= 4
     result = np.empty((height, 3 * width), np.uint8)
     for y, target in enumerate(result):
@@ -58,7 +58,7 @@ def fixed_point(image: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
 
 
 def floating(image: NDArray[np.float32], size: Size) -> NDArray[np.float32]:
-    """The same in float32, not rounded."""
+    """Resize in float32, without rounding."""
     columns, to_columns = _places(image.shape[1], size[1])
     rows, to_rows = _places(image.shape[0], size[0])
     last = image.shape[1] - 1
@@ -72,10 +72,10 @@ def floating(image: NDArray[np.float32], size: Size) -> NDArray[np.float32]:
 def _neighbours(
     length: int, new: int, *, inside: bool
 ) -> tuple[tuple[NDArray[np.int64], ...], tuple[NDArray[np.int32], ...]]:
-    """Of each new place the two it lies between, and their weights.
+    """The two old places around each new one, and their weights.
 
-    `inside`: beyond the border, the border alone counts. Else it counts twice, and is rounded
-    twice, as OpenCV has it from top to bottom.
+    `inside`: beyond the border, the border counts once. If not, it counts twice and is rounded
+    twice, as in OpenCV from top to bottom.
     """
     places = ((np.arange(new) + 0.5) * (length / new) - 0.5).astype(np.float32)
     low = np.floor(places)
@@ -90,12 +90,12 @@ def _neighbours(
 
 
 def _places(length: int, new: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Of each new place the one before it, and how far behind that it lies."""
+    """The old place before each new one, and the distance from it."""
     places = ((np.arange(new) + 0.5) * (length / new) - 0.5).clip(0, length - 1)
     low = np.floor(places)
     return low.astype(np.int64), (places - low).astype(np.float32)
 
 
-def _of_pixels(columns: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The indices of their three channels in a line."""
+def _channel_indices(columns: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Indices of the three channels of `columns` in a line."""
     return (columns[:, None] * 3 + np.arange(3)).ravel()

@@ -1,4 +1,4 @@
-"""Where the configuration of a network comes from, and what was merely assumed."""
+"""Where the configuration of a network comes from."""
 
 import ast
 import re
@@ -18,9 +18,9 @@ TRAINING_LOG = "log.log"
 ENVIRONMENT = "the environment"
 DEFAULT = "defaults, assumed"
 SHOWN = "TEST.RESULT_SCORE_THRESH_VIS"
-"""What to show is the server's to decide, not the training's."""
-LOG_BYTES = 64 << 20
-"""So much of a training log is read at most."""
+"""Key of a training log that is ignored: the server decides what to show."""
+MAX_LOG_BYTES = 64 << 20
+"""Maximum bytes that are read of a training log."""
 CONFIG_BYTES = 1 << 20
 
 _LOGGED = re.compile(r"Config: -+\n(\{.*?\})\s*(?:\n|$)", re.DOTALL)
@@ -32,24 +32,23 @@ C = TypeVar("C", bound=NetworkConfig)
 
 @dataclass(frozen=True)
 class Configuration(Generic[C]):
-    """A network's configuration, and for each key that something sets, what set it last."""
+    """A network's configuration, with the source of each configured value."""
 
     network: C
     values: Mapping[str, Any]
-    """By key, what is configured."""
+    """Configured values by key."""
     origins: Mapping[str, str]
 
     def origin(self, key: str) -> str:
-        """What set this key: a file, the environment, or nothing, which is the default."""
+        """The source of a key's value: a file, the environment, or the default."""
         return self.origins.get(key, DEFAULT)
 
 
 def read(config: ModelConfig, schema: type[C]) -> Configuration[C]:
-    """Of each key the first of: environment, `config.yaml`, TensorPack's `log.log`, default.
+    """Read each key from the first of: environment, `config.yaml`, TensorPack's `log.log`, default.
 
-    Raises InvalidModel for a file that is no configuration, InvalidSetting for a key that does not
-    exist or a value that is not allowed, naming where it stands. Keys of the log that do not exist
-    here are passed over: it may be of another version.
+    Raises InvalidModel for an invalid file, InvalidSetting for an unknown key or an invalid value,
+    naming its source. Unknown keys of the log are ignored: it may be of another version.
     """
     layers: list[tuple[str, dict[str, Any]]] = []
     log, file = (config.model_dir / name for name in (TRAINING_LOG, CONFIG_FILE))
@@ -65,10 +64,10 @@ def read(config: ModelConfig, schema: type[C]) -> Configuration[C]:
     origins: dict[str, str] = {}
     for origin, layer in layers:
         name = f"CONFIG__{next(iter(layer)).replace('.', '__')}" if origin == ENVIRONMENT else ""
-        schema.of(layer, name or str(config.model_dir / origin))
+        schema.from_values(layer, name or str(config.model_dir / origin))
         values |= layer
         origins |= dict.fromkeys(layer, origin)
-    return Configuration(schema.of(values, str(config.model_dir)), values, origins)
+    return Configuration(schema.from_values(values, str(config.model_dir)), values, origins)
 
 
 class _Loader(yaml.SafeLoader):
@@ -86,7 +85,7 @@ def _training_log(path: Path) -> dict[str, Any]:
     It is a dictionary as Python prints it, which is parsed as a literal: nothing is evaluated.
     """
     with path.open(encoding="utf-8", errors="replace") as file:
-        text = file.read(LOG_BYTES)
+        text = file.read(MAX_LOG_BYTES)
     logged = _LOGGED.match(text, max(0, text.rfind("Config: -----")))
     if logged is None:
         return {}
@@ -94,8 +93,8 @@ def _training_log(path: Path) -> dict[str, Any]:
         tree = ast.literal_eval(_NUMPY_SCALAR.sub(r"\1", logged[1]))
     except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
         raise InvalidModel(
-            f"{path}: the configuration in it cannot be read ({error}); remove the file, and put "
-            f"what differs from the framework's defaults into {CONFIG_FILE}"
+            f"{path}: its configuration cannot be read ({error}); remove the file, and put the "
+            f"settings that differ from the framework's defaults into {CONFIG_FILE}"
         ) from None
     return dict(_flat(tree, ""))
 
@@ -103,8 +102,8 @@ def _training_log(path: Path) -> dict[str, Any]:
 def _config_file(path: Path, schema: type[NetworkConfig]) -> Iterator[tuple[str, Any]]:
     """Dotted keys and values of a file with the framework's keys, nested or dotted.
 
-    They stand at the top or below `config_inference`; `class_names` are the
-    classes' names. Other lower-case keys are the author's own, unless the framework has them.
+    They are at the top level or below `config_inference`. Lower-case keys other than `class_names`
+    and the framework's are the author's own, and ignored.
     """
     try:
         with path.open(encoding="utf-8") as file:
@@ -112,7 +111,7 @@ def _config_file(path: Path, schema: type[NetworkConfig]) -> Iterator[tuple[str,
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InvalidModel(f"{path}: not YAML ({error})") from None
     if not isinstance(content, dict):
-        raise InvalidModel(f"{path}: a mapping of configuration keys is needed")
+        raise InvalidModel(f"{path}: not a mapping of configuration keys to values")
     keys = {str(key): value for key, value in content.items()}
     if "class_names" in keys:
         yield schema.key("class_names"), keys["class_names"]

@@ -60,7 +60,7 @@ WITHOUT_EFFECT = frozenset(
     "FRCNN.FG_THRESH FRCNN.FG_RATIO FPN.RESOLUTION_REQUIREMENT "
     "MRCNN.ACCURATE_PASTE CASCADE.IOUS".split()
 )
-"""Masks are always pasted accurately."""
+"""Keys that only training needs, and `MRCNN.ACCURATE_PASTE`: masks are always pasted accurately."""
 
 
 class TensorPackConfig(NetworkConfig):
@@ -70,39 +70,39 @@ class TensorPackConfig(NetworkConfig):
     without_effect: ClassVar[frozenset[str]] = WITHOUT_EFFECT
 
     proposal_mode: Literal["Level", "Joint"] = "Level"
-    """Whether overlaps are suppressed level by level, or in all levels together."""
+    """Whether overlaps are suppressed in each level, or in all levels together."""
     joint_candidates: Positive = 6000
-    """In all levels together, and in C4 networks: before suppression."""
+    """Number of proposals before suppression in all levels together, and in C4 networks."""
     joint_proposals: Positive = 1000
-    """The same, after it."""
+    """Number of proposals after suppression in all levels together, and in C4 networks."""
 
     norm: Literal["FreezeBN", "SyncBN", "GN", "None"] | None = None
-    """This and what follows can be read off the weights, and is only checked against them."""
+    """Norm of the backbone. This and the fields below are only checked against the weights."""
     pyramid_norm: Literal["None", "GN"] | None = None
     box_head: str | None = Field(None, pattern=r"^fastrcnn_(2fc|4conv1fc|4conv1fc_gn)_head$")
     mask_head: Literal["maskrcnn_up4conv_head", "maskrcnn_up4conv_gn_head"] | None = None
     box_convs: int | None = None
 
-    def _said_twice(self, architecture: Architecture) -> dict[str, tuple[object, object]]:
-        says = super()._said_twice(architecture)
-        says["norm"] = _of_norm(self.norm, architecture.group_norm)
+    def _checkable(self, architecture: Architecture) -> dict[str, tuple[object, object]]:
+        values = super()._checkable(architecture)
+        values["norm"] = _norms(self.norm, architecture.group_norm)
         if architecture.pyramid is not None:
             convs = architecture.box_convs
-            says["pyramid_norm"] = _of_norm(self.pyramid_norm, architecture.pyramid_norm == "group")
+            values["pyramid_norm"] = _norms(self.pyramid_norm, architecture.pyramid_norm == "group")
             if convs.count:
-                says["box_convs"] = (self.box_convs, convs.width)
+                values["box_convs"] = (self.box_convs, convs.width)
             norm = "_gn" if convs.norm == "group" else ""
             kind = f"{'4conv1fc' if convs.count else '2fc'}{norm}_head"
             own = self.box_head and f"{self.box_head.partition('_')[0]}_{kind}"
-            says["box_head"] = (self.box_head, own)
+            values["box_head"] = (self.box_head, own)
             if architecture.has_masks:
                 norm = "_gn" if architecture.mask_convs.norm == "group" else ""
-                says["mask_head"] = (self.mask_head, f"maskrcnn_up4conv{norm}_head")
-        return says
+                values["mask_head"] = (self.mask_head, f"maskrcnn_up4conv{norm}_head")
+        return values
 
 
-def _of_norm(configured: str | None, is_group_norm: bool) -> tuple[object, object]:
-    """Which of the others it is makes no difference, once trained."""
+def _norms(configured: str | None, is_group_norm: bool) -> tuple[object, object]:
+    """Configured and actual norm. All norms but GN are the same once trained."""
     if configured is None or (configured == "GN") == is_group_norm:
         return None, None
     return configured, "GN" if is_group_norm else "no GN"

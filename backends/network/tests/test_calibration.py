@@ -98,7 +98,7 @@ def test_a_damaged_file_is_refused(text: str, demo_dir: Path, tmp_path: Path) ->
     folder = tmp_path / "model"
     shutil.copytree(demo_dir, folder)
     (folder / "int8.json").write_text(text)
-    with pytest.raises(InvalidModel, match=r"int8.json: not a calibration"):
+    with pytest.raises(InvalidModel, match=r"int8.json: not a valid calibration"):
         TensorPackBackend().load(ModelConfig(model_dir=folder, precision="int8"))
 
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, TypeAlias
 import numpy as np
 import pytest
 
-from maskrcnn_network.engine import Ask, Integers, Intermediate, Output
+from maskrcnn_network.engine import Integers, Intermediate, Output, RunOptions
 from maskrcnn_network.graph.network import Network, Variables
 from maskrcnn_network.preparation import Floats
 from maskrcnn_network.testing import EngineConformance, FakeEngine, suite
@@ -35,14 +35,14 @@ Pixels: TypeAlias = tuple[Size, bytes]
 
 @cache
 def computed(
-    kind: str, images: tuple[Pixels, ...], sizes: tuple[Size, ...], ask: Ask
+    kind: str, images: tuple[Pixels, ...], sizes: tuple[Size, ...], options: RunOptions
 ) -> tuple[Output, Intermediate | None]:
     """What the reference finds, once for all broken engines; of single images, the stages too."""
     arrays = [np.frombuffer(pixels, np.uint8).reshape(*size, 3) for size, pixels in images]
     if len(images) > 1:
-        return reference(kind).run(arrays, sizes, ask), None
-    shown = reference(kind).stages(arrays[0], sizes[0], ask)
-    found = shown.output if ask.proposals else shown.output._replace(proposals=None)
+        return reference(kind).run(arrays, sizes, options), None
+    shown = reference(kind).stages(arrays[0], sizes[0], options)
+    found = shown.output if options.proposals else shown.output._replace(proposals=None)
     return found, shown
 
 
@@ -67,12 +67,12 @@ class GoodSession:
         self.kind = kind
         self.setup = setup
 
-    def run(self, images: Sequence[Image], sizes: Sequence[Size], ask: Ask, /) -> Output:
+    def run(self, images: Sequence[Image], sizes: Sequence[Size], options: RunOptions, /) -> Output:
         pixels = tuple((image.shape[:2], image.tobytes()) for image in images)
-        return computed(self.kind, pixels, tuple(sizes), ask)[0]
+        return computed(self.kind, pixels, tuple(sizes), options)[0]
 
-    def stages(self, image: Image, size: Size, ask: Ask, /) -> Intermediate:
-        shown = computed(self.kind, ((image.shape[:2], image.tobytes()),), (size,), ask)[1]
+    def stages(self, image: Image, size: Size, options: RunOptions, /) -> Intermediate:
+        shown = computed(self.kind, ((image.shape[:2], image.tobytes()),), (size,), options)[1]
         assert shown is not None
         SEEN[self.kind] = shown.features
         return shown
@@ -80,7 +80,7 @@ class GoodSession:
     def masks_of(self, features: Sequence[Floats], boxes: Floats, labels: Integers, /) -> Floats:  # noqa: ARG002 (see `masks`)
         return masks(self.kind, tuple(map(tuple, boxes.tolist())), tuple(labels.tolist()))
 
-    def seconds(self, image: Image, size: Size, ask: Ask, /) -> Mapping[str, float]:  # noqa: ARG002
+    def seconds(self, image: Image, size: Size, options: RunOptions, /) -> Mapping[str, float]:  # noqa: ARG002
         return dict.fromkeys(PARTS, 0.01)
 
     def ranges(
@@ -114,7 +114,7 @@ class GoodEngine:
 
 # What follows is broken.
 
-Broken: TypeAlias = Callable[[GoodSession, Output, Sequence[Size], Ask], Output]
+Broken: TypeAlias = Callable[[GoodSession, Output, Sequence[Size], RunOptions], Output]
 
 ELSEWHERE = [(168, 96)]
 """Size at which `joint` sees one image, in the check against the reference alone."""
@@ -124,8 +124,10 @@ def running(change: Broken) -> GoodEngine:
     """An engine whose outputs are changed so."""
 
     class Changed(GoodSession):
-        def run(self, images: Sequence[Image], sizes: Sequence[Size], ask: Ask, /) -> Output:
-            return change(self, super().run(images, sizes, ask), list(sizes), ask)
+        def run(
+            self, images: Sequence[Image], sizes: Sequence[Size], options: RunOptions, /
+        ) -> Output:
+            return change(self, super().run(images, sizes, options), list(sizes), options)
 
     return GoodEngine(Changed)
 
@@ -146,9 +148,9 @@ def of_boxes(change: Callable[[Output], Output]) -> GoodEngine:
     )
 
 
-def when(condition: Callable[[Ask], bool], change: Callable[[Output], Output]) -> GoodEngine:
+def when(condition: Callable[[RunOptions], bool], change: Callable[[Output], Output]) -> GoodEngine:
     """An engine that answers some requests otherwise."""
-    return running(lambda _, found, __, ask: change(found) if condition(ask) else found)
+    return running(lambda _, found, __, options: change(found) if condition(options) else found)
 
 
 def in_batches(change: Callable[[Output], Output]) -> GoodEngine:
@@ -197,9 +199,9 @@ class Wavers(GoodSession):
 
     runs = 0
 
-    def run(self, images: Sequence[Image], sizes: Sequence[Size], ask: Ask, /) -> Output:
+    def run(self, images: Sequence[Image], sizes: Sequence[Size], options: RunOptions, /) -> Output:
         self.runs += 1
-        found = super().run(images, sizes, ask)
+        found = super().run(images, sizes, options)
         off = np.float32(1e-6 * self.runs)
         return found if found.masks is None else found._replace(masks=found.masks - off)
 
@@ -211,17 +213,17 @@ class Reuses(GoodSession):
         super().__init__(kind, setup)
         self._memory = np.zeros((40, 4), np.float32)
 
-    def run(self, images: Sequence[Image], sizes: Sequence[Size], ask: Ask, /) -> Output:
-        found = super().run(images, sizes, ask)
+    def run(self, images: Sequence[Image], sizes: Sequence[Size], options: RunOptions, /) -> Output:
+        found = super().run(images, sizes, options)
         self._memory[: len(found.boxes)] = found.boxes
         return found._replace(boxes=self._memory[: len(found.boxes)])
 
 
 class Scribbles(GoodSession):
-    def run(self, images: Sequence[Image], sizes: Sequence[Size], ask: Ask, /) -> Output:
+    def run(self, images: Sequence[Image], sizes: Sequence[Size], options: RunOptions, /) -> Output:
         for image in images:
             image[:1] = image[:1]
-        return super().run(images, sizes, ask)
+        return super().run(images, sizes, options)
 
 
 class StaysHome(GoodSession):
@@ -229,10 +231,10 @@ class StaysHome(GoodSession):
         super().__init__(kind, setup)
         self._home = threading.get_ident()
 
-    def run(self, images: Sequence[Image], sizes: Sequence[Size], ask: Ask, /) -> Output:
+    def run(self, images: Sequence[Image], sizes: Sequence[Size], options: RunOptions, /) -> Output:
         if threading.get_ident() != self._home:
             raise RuntimeError("no context in this thread")
-        return super().run(images, sizes, ask)
+        return super().run(images, sizes, options)
 
 
 class BatchesNothing(GoodSession):
@@ -244,16 +246,16 @@ class Counts(GoodSession):
 
 
 class ChannelsFirst(GoodSession):
-    def stages(self, image: Image, size: Size, ask: Ask, /) -> Intermediate:
-        shown = super().stages(image, size, ask)
+    def stages(self, image: Image, size: Size, options: RunOptions, /) -> Intermediate:
+        shown = super().stages(image, size, options)
         if self.kind != "cascade":
             return shown
         return shown._replace(features=tuple(np.moveaxis(f, -1, 0) for f in shown.features))
 
 
 class ShowsOthers(GoodSession):
-    def stages(self, image: Image, size: Size, ask: Ask, /) -> Intermediate:
-        shown = super().stages(image, size, ask)
+    def stages(self, image: Image, size: Size, options: RunOptions, /) -> Intermediate:
+        shown = super().stages(image, size, options)
         return shown._replace(output=taken(shown.output, slice(1, None)))
 
 
@@ -263,12 +265,12 @@ class BlindOutside(GoodSession):
 
 
 class Timeless(GoodSession):
-    def seconds(self, image: Image, size: Size, ask: Ask, /) -> Mapping[str, float]:  # noqa: ARG002
+    def seconds(self, image: Image, size: Size, options: RunOptions, /) -> Mapping[str, float]:  # noqa: ARG002
         return dict.fromkeys(PARTS, 0.0)
 
 
 class Unordered(GoodSession):
-    def seconds(self, image: Image, size: Size, ask: Ask, /) -> Mapping[str, float]:  # noqa: ARG002
+    def seconds(self, image: Image, size: Size, options: RunOptions, /) -> Mapping[str, float]:  # noqa: ARG002
         return dict.fromkeys(sorted(PARTS, reverse=True), 0.01)
 
 
@@ -288,8 +290,8 @@ class Shared(GoodSession):
         super().__init__(kind, setup)
         self.last.append(kind)
 
-    def run(self, images: Sequence[Image], sizes: Sequence[Size], ask: Ask, /) -> Output:
-        found = super().run(images, sizes, ask)
+    def run(self, images: Sequence[Image], sizes: Sequence[Size], options: RunOptions, /) -> Output:
+        found = super().run(images, sizes, options)
         disturbed = self.last[-1] == "cascade" != self.kind
         return taken(found, slice(1, None)) if disturbed else found
 
@@ -308,14 +310,14 @@ class ClosesOnce(GoodSession):
 
 
 class NeedsThreads(GoodSession):
-    def run(self, images: Sequence[Image], sizes: Sequence[Size], ask: Ask, /) -> Output:
-        found = super().run(images, sizes, ask)
+    def run(self, images: Sequence[Image], sizes: Sequence[Size], options: RunOptions, /) -> Output:
+        found = super().run(images, sizes, options)
         return taken(found, slice(1, None)) if self.setup.threads == 1 else found
 
 
 class Overflows(GoodSession):
-    def run(self, images: Sequence[Image], sizes: Sequence[Size], ask: Ask, /) -> Output:
-        found = super().run(images, sizes, ask)
+    def run(self, images: Sequence[Image], sizes: Sequence[Size], options: RunOptions, /) -> Output:
+        found = super().run(images, sizes, options)
         half = self.setup.precision == "float16"
         return found._replace(boxes=found.boxes + np.float32(np.inf)) if half else found
 
@@ -405,30 +407,33 @@ CASES = [
     Case(SHAPE, at_size((96, 96), lambda f: scaled(f, float("nan"))), "NaN or infinity"),
     Case(
         "score threshold is inclusive",
-        running(lambda _, f, __, ask: taken(f, f.scores > np.float32(ask.score_threshold))),
+        running(lambda _, f, __, options: taken(f, f.scores > np.float32(options.score_threshold))),
         "keep score >= threshold",
     ),
     Case(
         "limit keeps the best",
-        when(lambda ask: ask.limit == 3, lambda f: taken(f, slice(1, None))),
+        when(lambda options: options.limit == 3, lambda f: taken(f, slice(1, None))),
         "keep the first",
     ),
     Case(
         "masks come only when asked for",
         when(
-            lambda ask: not ask.masks, lambda f: f._replace(masks=np.zeros((20, 28, 28), "float32"))
+            lambda options: not options.masks,
+            lambda f: f._replace(masks=np.zeros((20, 28, 28), "float32")),
         ),
         "save their time",
     ),
     Case(
         "proposals come only when asked for",
         running(lambda _, f, __, ___: f._replace(proposals=None)),
-        "no proposals came",
+        "there are no proposals",
     ),
     Case(
         "nothing found is an output",
-        when(lambda ask: ask.score_threshold == 1, failing(ValueError("cannot be stacked"))),
-        "give empty arrays",
+        when(
+            lambda options: options.score_threshold == 1, failing(ValueError("cannot be stacked"))
+        ),
+        "empty arrays",
     ),
     Case("images are left as they are", GoodEngine(Scribbles), "change a copy"),
     Case("the same image gets the same output", GoodEngine(Wavers), "keep nothing of a run"),
@@ -454,7 +459,7 @@ CASES = [
     Case(PRECISION, FailsToOpen(), "with what `lacks` says"),
     Case(PRECISION, RefusesMore(), "let both say the same"),
     Case(PRECISION, Lacking({("cpu", "float16"): None}, Overflows), "compute scores and boxes in"),
-    Case("every setup finds the same", GoodEngine(NeedsThreads), "how fast, not what"),
+    Case("every setup finds the same", GoodEngine(NeedsThreads), "not results"),
 ]
 
 

@@ -61,5 +61,5 @@ def test_padding_is_zero_and_channels_are_in_their_order() -> None:
 
 
 def test_an_image_that_is_not_resized_may_be_too_large() -> None:
-    with pytest.raises(ImageTooLarge, match="takes images as they are"):
+    with pytest.raises(ImageTooLarge, match="does not resize images"):
         Preparation(short_edge=None, mean=(0, 0, 0)).resized_size((3000, 2000))

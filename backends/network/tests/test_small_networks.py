@@ -30,7 +30,7 @@ class Margins(NumPyOperations):
 
     def __init__(self, small: SmallNetwork) -> None:
         super().__init__(small.network.folded(small.variables, channels_last=True))
-        self._sides = {*small.network.rules.least_sides, small.network.config.least_side}
+        self._sides = {*small.network.rules.min_sides, small.network.config.min_detection_side}
         self.margins = dict.fromkeys(NEEDED, np.inf)
         self.octaves: set[int] = set()
 

@@ -62,7 +62,7 @@ def test_log_without_a_configuration_says_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("value", ["__import__('os').system('touch x')", "f(1)", "["])
 def test_nothing_in_a_log_is_evaluated(tmp_path: Path, value: str) -> None:
-    with pytest.raises(InvalidModel, match=r"log\.log: the configuration in it cannot be read"):
+    with pytest.raises(InvalidModel, match=r"log\.log: its configuration cannot be read"):
         read(ModelConfig(model_dir=log(tmp_path, value)), TensorPackConfig)
 
 

@@ -68,7 +68,7 @@ def test_data_parallel_prefixes_are_taken_off(tmp_path: Path) -> None:
     ("name", "message"),
     [
         ("big_endian.zip.pth", "big-endian"),
-        ("detectron1_blobs.protocol2.pkl", "no tensors in it"),
+        ("detectron1_blobs.protocol2.pkl", "contains no tensors"),
     ],
 )
 def test_what_cannot_be_read_is_refused_with_its_reason(name: str, message: str) -> None:
@@ -99,7 +99,7 @@ def test_nothing_that_a_pickle_names_is_called(where: str, tmp_path: Path) -> No
     tensors = {"a": np.ones(1, np.float32), "evil": call}
     path = hostile(tmp_path, call if where == "alone" else tensors)
     if where == "alone":
-        with pytest.raises(InvalidModel, match="no tensors in it"):
+        with pytest.raises(InvalidModel, match="contains no tensors"):
             StateDict(path)
     else:
         assert StateDict(path).shapes == {"a": (1,)}
@@ -156,7 +156,7 @@ def changed(tmp_path: Path, change: Callable[[str, bytes], bytes], method: int) 
 
 def test_compressed_members_are_refused(tmp_path: Path) -> None:
     path = changed(tmp_path, lambda _, data: data, zipfile.ZIP_DEFLATED)
-    with pytest.raises(InvalidModel, match="is compressed; PyTorch's never are"):
+    with pytest.raises(InvalidModel, match="is compressed"):
         StateDict(path)
 
 
@@ -164,7 +164,9 @@ def test_a_storage_that_is_too_short_is_refused(tmp_path: Path) -> None:
     path = changed(
         tmp_path, lambda name, data: data[:-4] if "/data/" in name else data, zipfile.ZIP_STORED
     )
-    with pytest.raises(InvalidModel, match=r"float32 cannot be read \(its storage has 44 bytes\)"):
+    with pytest.raises(
+        InvalidModel, match=r"float32 cannot be read \(its storage has the wrong size: 44 bytes\)"
+    ):
         StateDict(path).read("float32")
 
 

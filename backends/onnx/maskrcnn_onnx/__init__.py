@@ -1,1 +1,1 @@
-"""Serves Mask R-CNN in ONNX: what the other backends export, and what others write."""
+"""Serves Mask R-CNN in ONNX: exports of the other backends, and of other programs."""

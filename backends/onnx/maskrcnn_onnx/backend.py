@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class OnnxBackend:
-    """Loads what `export --format onnx` writes, and Mask R-CNN as others write it in ONNX."""
+    """Loads Mask R-CNN in ONNX, from `export --format onnx` or from other programs."""
 
     name = "onnx"
 
@@ -42,7 +42,7 @@ class OnnxBackend:
         except InvalidModel as error:
             if folder.layout.fixed_size is None:
                 raise
-            hint = "it was exported with a fixed size: leave it open with dynamic_axes"
+            hint = "it was exported with a fixed size: export it with dynamic_axes"
             raise InvalidModel(f"{error.message}; {hint}") from error
         if folder.layout.name == NATIVE:
             return OnnxModel(metadata, folder.description, session)

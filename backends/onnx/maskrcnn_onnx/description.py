@@ -1,4 +1,4 @@
-"""How a model is fed and read: what its file says of it, or `model.yaml` beside it."""
+"""Descriptions of models, from the metadata of their files or from `model.yaml` next to them."""
 
 import math
 from pathlib import Path
@@ -14,7 +14,7 @@ from maskrcnn_server.categories import Category, named
 from maskrcnn_server.errors import InvalidModel
 
 KEY = "maskrcnn_server"
-"""Of the file's metadata: a `Description` as JSON."""
+"""Key in the file's metadata of a `Description` as JSON."""
 FILE = "model.yaml"
 FILE_BYTES = 1 << 20
 
@@ -25,96 +25,97 @@ Name = Annotated[str, Field(min_length=1)]
 
 
 class Part(BaseModel):
-    """Frozen, and nothing else is allowed in it."""
+    """Base of parts of a description: frozen, without unknown fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Preprocessing(Part):
-    """From a photograph to the network's input."""
+    """From an image to the network's input."""
 
     short_edge: Positive | None = None
-    """Pixels of the resized image's short edge; None: images go in as they are."""
+    """Short edge of the resized image in pixels. None: images are not resized."""
     long_edge: Positive | None = None
-    """Pixels of its long edge at most. None: no limit."""
+    """Maximum long edge of the resized image in pixels. None: no limit."""
     rounding: Annotated[float, Field(ge=0, lt=1)] = 0.5
-    """What is added to a side's length before its fraction is cut off."""
+    """Number added to a side's length before it is truncated."""
     resampling: Literal["opencv", "pillow", "float"] = "opencv"
-    """Bilinear: `opencv` of four pixels and `pillow` of all that one covers, both rounded to whole
-    numbers; `float` of four, not rounded."""
+    """Kind of bilinear resampling: `opencv` of four pixels and `pillow` of all pixels covered, both
+    rounded to integers; `float` of four pixels, not rounded."""
     channels: Literal["RGB", "BGR"] = "RGB"
     mean: Triple = (0.0, 0.0, 0.0)
-    """What is taken off pixels (0 to 255), in the order of `channels`."""
+    """Mean subtracted from pixels (0 to 255), in the order of `channels`."""
     std: tuple[
         Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]
     ] = (1.0, 1.0, 1.0)
-    """What the difference is divided by: 255, and no mean, for pixels from 0 to 1."""
+    """Divisor of pixels after the subtraction. For pixels from 0 to 1: 255, and no mean."""
     multiple_of: Positive = 1
-    """Zeros are added on the right and bottom up to a multiple of this."""
+    """Divisor of heights and widths, reached by adding zeros on the right and bottom."""
 
     @model_validator(mode="after")
     def _has_a_short_edge(self) -> Self:
         if self.long_edge is not None and self.short_edge is None:
-            raise ValueError("long_edge goes with short_edge")
+            raise ValueError("long_edge needs short_edge: set both or neither")
         return self
 
 
 class Outputs(Part):
-    """What the model calls its outputs, where names and shapes do not show it."""
+    """Names of the model's outputs, where their names and shapes do not show what they are."""
 
     boxes: Name | None = None
-    """(D, 4) x1, y1, x2, y2, or (D, 5) with the score behind."""
+    """Output (D, 4) of x1, y1, x2, y2, or (D, 5) with the score at the end."""
     scores: Name | None = None
     labels: Name | None = None
     masks: Name | None = None
 
 
 class Source(Part):
-    """What a file was exported from."""
+    """Origin of an exported file."""
 
     backend: Name
     checkpoint: Name
     sha256: Name
-    """Of the network's variables."""
+    """SHA-256 of the network's variables."""
 
 
 class Description(Part):
-    """Everything about a model that its graph does not say."""
+    """Everything about a model that its graph does not show."""
 
     format: Literal[1] = 1
     name: Name | None = None
     classes: Annotated[tuple[Name, ...], Field(min_length=1)] | None = None
-    """Without the background. None: COCO's."""
+    """Names of the classes without the background. None: COCO's."""
     dataset_ids: tuple[int, ...] | None = None
-    """Of each class, its id in the data set's annotations. None: 1, 2, ..."""
+    """Id of each class in the data set's annotations. None: 1, 2, ..."""
     first_label: Literal[0, 1] = 1
-    """The label of the first class."""
+    """Label of the first class."""
     score_threshold: Fraction = 0.5
-    """Of requests that name none."""
+    """Default score threshold of requests."""
     detections: Positive = 100
-    """Of an image at most."""
+    """Maximum number of detections of an image."""
     one_scale: bool = False
-    """Whether boxes are scaled back by the mean of both axes' scales, or each axis by its own."""
+    """Whether boxes are scaled back by the mean of both axes' scales. If not, by each axis' own."""
     paste: Literal["box", "pixels"] = "box"
-    """Whether masks lie in their boxes, or, as torchvision pastes them, on whole pixels."""
+    """Where masks lie: in their boxes, or on whole pixels as torchvision pastes them."""
     preprocessing: Preprocessing = Preprocessing()
     outputs: Outputs = Outputs()
     architecture: Name | None = None
-    """Such as `resnet50`."""
+    """Name of the architecture, such as `resnet50`."""
     source: Source | None = None
     facts: dict[str, str] = {}
-    """Anything else worth showing to the operator."""
+    """Further facts for the operator."""
 
     @model_validator(mode="after")
     def _has_an_id_for_each_class(self) -> Self:
         if self.dataset_ids is not None and len(self.dataset_ids) != len(self.classes or ()):
             raise ValueError(
-                f"{len(self.dataset_ids)} dataset_ids for {len(self.classes or ())} classes"
+                f"{len(self.dataset_ids)} dataset_ids for {len(self.classes or ())} classes: list "
+                "one for each class"
             )
         return self
 
     def over(self, default: "Description") -> "Description":
-        """This, and `default` where this says nothing."""
+        """A copy with the values of `default` for fields that are not set here."""
         own = {name: getattr(self, name) for name in self.model_fields_set}
         if "classes" in own:
             own.setdefault("dataset_ids", None)
@@ -122,7 +123,7 @@ class Description(Part):
 
     @property
     def reading(self) -> Reading:
-        """How images go in, and numbers come out."""
+        """How images become the network's input, and its output detections."""
         given = self.preprocessing.model_dump(exclude={"long_edge"})
         long_edge = self.preprocessing.long_edge
         return Reading(
@@ -137,7 +138,7 @@ class Description(Part):
 
     @property
     def categories(self) -> tuple[Category, ...] | None:
-        """The categories, where classes are named."""
+        """The categories. None if classes have no names."""
         if self.classes is None:
             return None
         if self.dataset_ids is None:
@@ -151,7 +152,7 @@ class Description(Part):
 
 
 def from_metadata(text: str, where: Path) -> Description:
-    """What a file says of itself. Raises InvalidModel if that is no description."""
+    """Read the description in a file's metadata. Raises InvalidModel if it is invalid."""
     try:
         return Description.model_validate_json(text)
     except ValidationError as error:
@@ -159,7 +160,7 @@ def from_metadata(text: str, where: Path) -> Description:
 
 
 def from_file(path: Path) -> Description:
-    """What `model.yaml` says. Raises InvalidModel if that is no description."""
+    """Read the description in `model.yaml`. Raises InvalidModel if it is invalid."""
     try:
         with path.open(encoding="utf-8") as file:
             content = yaml.load(file.read(FILE_BYTES), _Loader)  # noqa: S506 (it is the safe one)

@@ -1,4 +1,4 @@
-"""A model folder with a model in ONNX."""
+"""Model folders with an ONNX file."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +15,7 @@ SUFFIX = ".onnx"
 
 @dataclass(frozen=True, kw_only=True)
 class ModelFolder:
-    """What is known of a model before it is loaded."""
+    """Everything known about a model before it is loaded."""
 
     path: Path
     description: Description
@@ -27,13 +27,13 @@ class ModelFolder:
 
     @property
     def probe(self) -> Probe:
-        """What is here, for people."""
-        beside = self.path.with_name(description.FILE)
-        files = [self.path, *([beside] if beside.is_file() else [])]
+        """What `Backend.probe` returns for this folder."""
+        described = self.path.with_name(description.FILE)
+        files = [self.path, *([described] if described.is_file() else [])]
         return Probe(facts=self.facts, problems=self.problems, notes=self.notes, files=files)
 
     def metadata(self, backend: str, asked: float | None) -> ModelMetadata:
-        """What the model says of itself, with the score threshold that the operator `asked` for."""
+        """The model's metadata, with the score threshold that the operator `asked` for, if any."""
         return ModelMetadata(
             name=self.description.name or self.path.stem,
             backend=backend,
@@ -45,25 +45,25 @@ class ModelFolder:
 
 
 def find(folder: Path) -> list[Path]:
-    """The files that may be models."""
+    """The ONNX files in a folder."""
     return sorted(path for path in folder.glob(f"*{SUFFIX}") if path.is_file())
 
 
 def read_folder(config: ModelConfig) -> ModelFolder:
-    """Read the model folder, without OpenVINO and without weights.
+    """Read the model folder without OpenVINO and without weights.
 
-    Raises InvalidModel for what is no model, InvalidSetting for settings that do not apply.
+    Raises InvalidModel for an invalid model, InvalidSetting for settings that do not apply.
     """
     _check_settings(config)
     found = find(config.model_dir)
     if len(found) != 1:
-        held = ", ".join(path.name for path in found) or "none"
-        raise InvalidModel(f"{config.model_dir}: one file *{SUFFIX} is needed, there is: {held}")
+        names = ", ".join(path.name for path in found) or "none"
+        raise InvalidModel(f"{config.model_dir}: must contain one file *{SUFFIX}, found: {names}")
     path = found[0]
     header = proto.read(path)
-    beside, own = path.with_name(description.FILE), header.metadata.get(description.KEY)
-    if beside.is_file():
-        said, origin = description.from_file(beside), description.FILE
+    described, own = path.with_name(description.FILE), header.metadata.get(description.KEY)
+    if described.is_file():
+        said, origin = description.from_file(described), description.FILE
     elif own is not None:
         said, origin = description.from_metadata(own, path), "the file itself"
     else:
@@ -74,23 +74,25 @@ def read_folder(config: ModelConfig) -> ModelFolder:
         said = said.over(layout.default)
     elif origin.startswith("defaults"):
         problems.append(
-            f"{path.name}: nothing says how images are prepared for it, and its layout is not one "
-            f"that is known; put a {description.FILE} beside it"
+            f"{path.name}: its layout is unknown, and there is no description of how to prepare "
+            f"images: put a {description.FILE} next to it"
         )
     categories = said.categories or coco()
     if config.resnet_arch is not None and said.architecture not in (None, config.resnet_arch):
         problems.append(
-            f"{path.name}: RESNET_ARCH is {config.resnet_arch}, but the file says that it is a "
+            f"{path.name}: RESNET_ARCH is {config.resnet_arch}, but the file contains a "
             f"{said.architecture}: unset RESNET_ARCH, or use the model you meant"
         )
     if origin.startswith("defaults") and layout.default is not None:
-        origin = f"what {layout.name} models have, assumed"
-        notes.append(f"it is {origin}; put a {description.FILE} beside it where it differs")
+        origin = f"assumed to be as usual for {layout.name}"
+        notes.append(
+            f"preprocessing and classes are {origin}; if not, put a {description.FILE} next to it"
+        )
     if layout.fixed_size is not None:
         height, width = layout.fixed_size
         notes.append(
-            f"pictures are made to fit into {width} x {height} pixels, with which it was "
-            "exported; dynamic_axes leave that open"
+            f"images are resized to fit {width} x {height} pixels, the fixed size of the export; "
+            "export with dynamic_axes to allow any size"
         )
     if said.categories is None:
         notes.append(f"class names are assumed to be COCO's; name them in {description.FILE}")
@@ -119,15 +121,19 @@ def _check_settings(config: ModelConfig) -> None:
     if config.overrides:
         key = next(iter(config.overrides)).replace(".", "__")
         raise InvalidSetting(
-            f"CONFIG__{key}: a model in ONNX is configured when it is exported, or in "
+            f"CONFIG__{key}: ONNX models are configured when they are exported, or in "
             f"{description.FILE}"
         )
     if config.engine not in ("auto", "openvino"):
-        raise InvalidSetting(f"MASKRCNN_ENGINE={config.engine}: OpenVINO computes models in ONNX")
+        raise InvalidSetting(
+            f"MASKRCNN_ENGINE={config.engine}: ONNX models run on OpenVINO; use auto or openvino"
+        )
     if config.device not in ("auto", "cpu"):
-        raise InvalidSetting(f"MASKRCNN_DEVICE={config.device}: models in ONNX run on the CPU")
+        raise InvalidSetting(
+            f"MASKRCNN_DEVICE={config.device}: ONNX models run on the CPU; use auto or cpu"
+        )
     if config.precision != "float32":
         raise InvalidSetting(
-            f"MASKRCNN_PRECISION={config.precision}: a model in ONNX has the precision that it was "
-            "exported in; leave this at float32"
+            f"MASKRCNN_PRECISION={config.precision}: ONNX models have the precision of their "
+            "export; use float32"
         )

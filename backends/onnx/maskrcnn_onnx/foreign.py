@@ -1,4 +1,4 @@
-"""A network that others exported, as the server's `Model`."""
+"""Networks exported by other programs, as the server's `Model`."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -20,7 +20,7 @@ from maskrcnn_server.stopwatch import stage
 
 
 class ForeignModel:
-    """Runs one image after the other, and makes of the outputs what `Detections` are."""
+    """Runs one image after the other, and turns the outputs into `Detections`."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class ForeignModel:
         return {self._layout.image.name: self._pixels(image)[0]}
 
     def computed_by(self, session: Session) -> "ForeignModel":
-        """The same, computed by another session."""
+        """A copy that is computed by another session."""
         return ForeignModel(self.metadata, self._description, self._layout, session)
 
     def _predict(self, image: Image, options: PredictOptions) -> Detections:
@@ -85,7 +85,7 @@ class ForeignModel:
         )
 
     def _pixels(self, image: Image) -> tuple[NDArray[np.float32], Size]:
-        """The input, and the size of the image in it."""
+        """The network's input, and the size of the image in it."""
         rule = self._rule
         size = image.shape[0], image.shape[1]
         shape = self._layout.fixed_size
@@ -103,17 +103,18 @@ class ForeignModel:
     def _kept(
         self, scores: NDArray[np.float32], labels: NDArray[np.int64], options: PredictOptions
     ) -> NDArray[np.intp]:
-        """Which detections are wanted, best first.
+        """Indices of the wanted detections, best first.
 
-        MMDetection's exports pad to a hundred with scores of 0, MMDeploy's with labels of -1, too.
+        Exports of MMDetection pad to a hundred with scores of 0, those of MMDeploy also with labels
+        of -1.
         """
         asked = options.score_threshold
         threshold = np.float32(self.metadata.score_threshold if asked is None else asked)
         classes = len(self.metadata.categories)
         if labels.max(initial=0) > classes:
             raise InvalidModel(
-                f"the model found class {labels.max()}, but there are {classes}: name them all in "
-                "model.yaml, or correct first_label"
+                f"the model found class {labels.max()}, but only {classes} have names: name all "
+                "classes in model.yaml, or correct first_label"
             )
         wanted = np.flatnonzero((scores >= threshold) & (scores > 0) & (labels >= 1))
         order = wanted[np.argsort(-scores[wanted], kind="stable")]
@@ -124,11 +125,12 @@ class ForeignModel:
 def _flat(
     found: dict[str, NDArray[Any]], first_label: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]:
-    """Boxes (N, 4), scores (N,), labels (N,) from 1, of a batch of one."""
+    """Boxes (N, 4), scores (N,) and labels (N,) from 1 of a batch of one."""
     boxes = found["boxes"].reshape(-1, found["boxes"].shape[-1]).astype(np.float32)
     if boxes.shape[1] != SCORED and "scores" not in found:
         raise InvalidModel(
-            "the model's boxes have no scores; map them in model.yaml: outputs: {scores: NAME}"
+            "the model's boxes have no scores; name their output in model.yaml: "
+            "outputs: {scores: NAME}"
         )
     scores = boxes[:, 4] if boxes.shape[1] == SCORED else found["scores"].reshape(-1)
     labels = found["labels"].reshape(-1).astype(np.int64) + (1 - first_label)
@@ -139,22 +141,22 @@ def _flat(
 def _whole(
     soft: NDArray[Any], kept: NDArray[np.intp], seen: Size, size: Size, threshold: float
 ) -> Masks:
-    """Masks `soft[kept]` of the network's input, of which `seen` shows an image of `size`.
+    """Masks `soft[kept]` of the network's input, whose part `seen` shows an image of `size`.
 
-    They are sampled at the centres of the image's pixels, one after the other: a hundred of a large
-    image would be gigabytes.
+    They are sampled at the centres of the image's pixels, one at a time, because a hundred masks of
+    a large image take gigabytes.
     """
     y, x = seen[0] / size[0], seen[1] / size[1]
     runs = []
     for i in kept:
         mask = soft[i, : seen[0], : seen[1]].astype(np.float32)
         if seen != size:
-            picture = PIL.Image.fromarray(mask).transform(
+            resized = PIL.Image.fromarray(mask).transform(
                 (size[1], size[0]),
                 PIL.Image.Transform.AFFINE,
                 (x, 0, 0, 0, y, 0),
                 PIL.Image.Resampling.BILINEAR,
             )
-            mask = np.asarray(picture)
+            mask = np.asarray(resized)
         runs.append(encode(mask >= threshold, "columns"))
     return RunLengthMasks(runs, size)

@@ -1,4 +1,4 @@
-"""Who wrote a model, by what goes in and what comes out of it.
+"""Layouts: which program wrote a model, recognised by its inputs and outputs.
 
 Sources: torchvision, models/detection/{transform,roi_heads}.py; mmdetection 2.28,
 tools/deployment/pytorch2onnx.py and mmdet/core/export; mmdeploy 1.3, configs/mmdet/_base_ and
@@ -25,29 +25,29 @@ NATIVE_OUTPUTS = frozenset(
 )
 PARTS = ("boxes", "scores", "labels", "masks")
 SCORED = 5
-"""Numbers of a box with its score."""
+"""Count of numbers of a box with its score."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Inputs and outputs of a model, and how it is described if nobody says otherwise."""
+    """Inputs and outputs of a model, and its default description."""
 
     name: str
     image: Tensor
-    """The input that takes an image, or images."""
+    """Input that takes an image, or a batch of images."""
     outputs: Outputs
-    """Every output that there is, by name."""
+    """Name of each output that the model has."""
     default: Description | None
-    """None: it has to be described."""
+    """Default description. None: the model must be described."""
 
     @property
     def has_masks(self) -> bool:
-        """Whether it makes masks."""
+        """Whether the model computes masks."""
         return self.outputs.masks is not None
 
     @property
     def fixed_size(self) -> Size | None:
-        """The only height and width of an image, in pixels; None if they are open."""
+        """The only height and width of an image in pixels. None: any."""
         match (self.image.dims or ())[-2:]:
             case (int() as height, int() as width):
                 return height, width
@@ -68,13 +68,13 @@ ZOO = Description(
         multiple_of=32,
     ),
 )
-"""MaskRCNN-10 and -12 of the ONNX model zoo: images as its README.md prepares them, masks as
-maskrcnn-benchmark, of which they are, pastes them."""
+"""MaskRCNN-10 and -12 of the ONNX model zoo: images are prepared as in its README.md, masks are
+pasted as in maskrcnn-benchmark, from which they were exported."""
 TORCHVISION = Description(
     classes=tuple(category.name for category in coco_with_gaps()),
     preprocessing=Preprocessing(std=(255.0, 255.0, 255.0)),
 )
-"""`torch.onnx.export` of torchvision's `MaskRCNN`, which resizes, and pastes masks, by itself."""
+"""`torch.onnx.export` of torchvision's `MaskRCNN`, which resizes and pastes masks itself."""
 MMDETECTION = Description(
     classes=tuple(category.name for category in coco()),
     dataset_ids=tuple(category.dataset_id for category in coco()),
@@ -88,14 +88,14 @@ MMDETECTION = Description(
         multiple_of=32,
     ),
 )
-"""MMDetection's exports, with the pipeline of its Mask R-CNN configurations. Its own has masks of
-the network's input, 0 or 1; MMDeploy's has them in their boxes, 28 x 28."""
+"""MMDetection's exports, with the pipeline of its Mask R-CNN configurations. Masks are those of the
+network's input, 0 or 1, from its own exporter; 28 x 28 in their boxes from MMDeploy's."""
 
 
 def recognised(header: Header, said: Description, path: Path) -> Layout:
-    """The layout of the model in `path`; what `said` maps is not guessed.
+    """The layout of the model in `path`. Outputs that `said` names are not guessed.
 
-    Raises InvalidModel if it is of no Mask R-CNN that can be served, with what it has.
+    Raises InvalidModel, listing inputs or outputs, if it is no Mask R-CNN that can be served.
     """
     names = {tensor.name for tensor in header.outputs}
     if {tensor.name for tensor in header.inputs} == NATIVE_INPUTS and names >= NATIVE_OUTPUTS:
@@ -111,7 +111,7 @@ def recognised(header: Header, said: Description, path: Path) -> Layout:
 
 
 def _image(header: Header, path: Path) -> Tensor:
-    """The one input: float32 (3, height, width) or (batch, 3, height, width)."""
+    """The only input: float32 (3, height, width) or (batch, 3, height, width)."""
     if len(header.inputs) == 1:
         (image,) = header.inputs
         dims = image.dims or ()
@@ -119,20 +119,21 @@ def _image(header: Header, path: Path) -> Tensor:
         if image.dtype == "float32" and (channels == 3 or isinstance(channels, str)):
             return image
     raise InvalidModel(
-        f"{path}: one input is needed, float32 (3, height, width) or (batch, 3, height, width); "
-        f"there is: {_shown(header.inputs)}"
+        f"{path}: must have one input, float32 (3, height, width) or (batch, 3, height, width); "
+        f"found: {_shown(header.inputs)}"
     )
 
 
 def _outputs(header: Header, said: Outputs, path: Path) -> Outputs:
-    """Each part by what `model.yaml` says, else by its usual name, else by its shape."""
+    """Each output by its name in `model.yaml`, else by its usual name, else by its shape."""
     by_name = {tensor.name: tensor for tensor in header.outputs}
     found: dict[str, str] = {}
     for part in PARTS:
         given = getattr(said, part)
         if given is not None and given not in by_name:
             raise InvalidModel(
-                f"{path}: outputs.{part} is {given}; there is: {_shown(header.outputs)}"
+                f"{path}: outputs.{part}: there is no output {given}; found: "
+                f"{_shown(header.outputs)}"
             )
         name = given or next((alias for alias in NAMES[part] if alias in by_name), None)
         if name is not None:
@@ -142,7 +143,7 @@ def _outputs(header: Header, said: Outputs, path: Path) -> Outputs:
         fitting = [tensor.name for tensor in free if SHAPES[part](tensor)]
         if part not in found and len(fitting) == 1:
             found[part] = fitting[0]
-    # Exporters do not always know that boxes have scores behind.
+    # Not all exporters declare that boxes end with scores.
     scored = "boxes" in found and _last(by_name[found["boxes"]]) != SCORED - 1
     missing = {"boxes", "labels"} - found.keys() | (
         {"scores"} - found.keys() if not scored else set()
@@ -150,7 +151,7 @@ def _outputs(header: Header, said: Outputs, path: Path) -> Outputs:
     if missing:
         raise InvalidModel(
             f"{path}: no output is recognised as {', '.join(sorted(missing))}; "
-            f"there is: {_shown(header.outputs)}; map it in model.yaml: "
+            f"found: {_shown(header.outputs)}; name it in model.yaml: "
             f"outputs: {{{sorted(missing)[0]}: NAME}}"
         )
     return Outputs.model_validate(found)
@@ -164,7 +165,7 @@ def _author(
     masks = None if outputs.masks is None else by_name[outputs.masks]
     if rank == 4 and outputs.scores is None:
         return "MMDetection", MMDETECTION
-    # Others than these write more: Detectron2, for one, the image's size.
+    # Other programs write more outputs: Detectron2, for example, the image's size.
     if by_name.keys() == parts and outputs.scores is not None:
         if masks is not None and rank == 3 and (masks.dims or ())[-2:] == (28, 28):
             return "ONNX model zoo", ZOO

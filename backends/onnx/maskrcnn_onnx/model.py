@@ -1,10 +1,10 @@
-"""A network that this server exported, as a session for the server's `NetworkModel`."""
+"""Networks exported by this project, as sessions of a `NetworkModel`."""
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from maskrcnn_network.engine import Ask, Output, RankedBoxes
+from maskrcnn_network.engine import Output, RankedBoxes, RunOptions
 from maskrcnn_network.model import NetworkModel
 from maskrcnn_onnx.description import Description
 from maskrcnn_onnx.session import Feed, Session
@@ -17,7 +17,7 @@ PROPOSED = ("proposal_boxes", "proposal_scores", "proposal_images", "class_score
 
 
 class OnnxModel(NetworkModel):
-    """A model whose network is a file of our own."""
+    """A model whose network was exported by this project."""
 
     def __init__(self, metadata: ModelMetadata, description: Description, session: Session) -> None:
         network = NativeSession(description, session, metadata.has_masks)
@@ -25,18 +25,18 @@ class OnnxModel(NetworkModel):
         self.description = description
 
     def feed_of(self, image: Image, /) -> Feed:
-        """The network's inputs for an image, with detections whatever they score."""
+        """The network's inputs for an image, with detections of any score."""
         size = self.reading.preparation.resized_size((image.shape[0], image.shape[1]))
-        ask = Ask(score_threshold=0.0, limit=self.reading.detections)
-        return feed(self.description, [image], [size], ask)
+        options = RunOptions(score_threshold=0.0, limit=self.reading.detections)
+        return feed(self.description, [image], [size], options)
 
     def computed_by(self, session: Session) -> "OnnxModel":
-        """The same, computed by another session."""
+        """A copy that is computed by another session."""
         return OnnxModel(self.metadata, self.description, session)
 
 
 class NativeSession:
-    """Runs a file that has the inputs and outputs of our own exports."""
+    """Runs a file with the inputs and outputs of this project's exports."""
 
     facts: Mapping[str, str] = {}
 
@@ -45,11 +45,11 @@ class NativeSession:
         self._session = session
         self._has_masks = has_masks
 
-    def run(self, images: Sequence[Image], sizes: Sequence[Size], ask: Ask, /) -> Output:
+    def run(self, images: Sequence[Image], sizes: Sequence[Size], options: RunOptions, /) -> Output:
         with stage("preprocess"):
-            given = feed(self._description, images, sizes, ask)
-        masks = ["masks"] if ask.masks and self._has_masks else []
-        proposed = PROPOSED if ask.proposals else ()
+            given = feed(self._description, images, sizes, options)
+        masks = ["masks"] if options.masks and self._has_masks else []
+        proposed = PROPOSED if options.proposals else ()
         with stage("network"):
             values = self._session.run([*FOUND, *masks, *proposed], given)
         count = len(FOUND) + len(masks)
@@ -64,19 +64,19 @@ class NativeSession:
         )
 
     def close(self) -> None:
-        """Nothing but the session itself holds anything."""
+        """Nothing to free: the session is freed with the model."""
 
 
 def feed(
-    description: Description, images: Sequence[Image], sizes: Sequence[Size], ask: Ask
+    description: Description, images: Sequence[Image], sizes: Sequence[Size], options: RunOptions
 ) -> Feed:
-    """The inputs of our own exports."""
+    """The inputs of this project's exports."""
     rule = description.reading.preparation
     pixels = rule.batch(images, sizes, rule.padded_size(sizes[0]))
     return {
         "images": np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)),
         "sizes": np.array(sizes, np.int64),
-        "score_threshold": np.array(ask.score_threshold, np.float32),
-        "limit": np.array([ask.limit], np.int64),
-        "with_masks": np.array([ask.masks]),
+        "score_threshold": np.array(options.score_threshold, np.float32),
+        "limit": np.array([options.limit], np.int64),
+        "with_masks": np.array([options.masks]),
     }

@@ -1,4 +1,4 @@
-"""Operators that others write into ONNX besides its own."""
+"""Operators that other programs write into ONNX files besides the standard ones."""
 
 from maskrcnn_openvino.runtime import openvino
 
@@ -7,14 +7,14 @@ PADDING = ("zeros", "border", "reflection")
 
 
 def with_mmcv(core: openvino.Core) -> openvino.Core:
-    """`core`, which from then on reads what MMDetection's exporter takes from MMCV."""
+    """`core`, extended by the operators that MMDetection's exporter takes from MMCV."""
     onnx = openvino.frontend.onnx
     core.add_extension(onnx.ConversionExtension("grid_sampler", "mmcv", _grid_sampler))
     return core
 
 
 def _grid_sampler(node: openvino.frontend.NodeContext) -> list[openvino.Output]:
-    """MMCV's `grid_sampler`, of which GridSample of later opsets is the same.
+    """MMCV's `grid_sampler`, which equals GridSample of later opsets.
 
     Source: mmcv 1.7, mmcv/onnx/symbolic.py.
     """

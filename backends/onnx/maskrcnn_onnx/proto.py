@@ -1,4 +1,4 @@
-"""What an ONNX file says of itself, read without a runtime and without its weights.
+"""The header of an ONNX file, read without a runtime and without its weights.
 
 Sources: onnx/onnx.proto, whose field numbers these are, and protobuf's wire format.
 """
@@ -11,14 +11,14 @@ from typing import TypeAlias
 
 from maskrcnn_server.errors import InvalidModel
 
-DEEPEST = 16
-"""Graphs within graphs."""
+MAX_DEPTH = 16
+"""Maximum depth of nested graphs."""
 DTYPES = {1: "float32", 2: "uint8", 3: "int8", 6: "int32", 7: "int64", 9: "bool", 10: "float16"}
 """Some of ONNX's types, by NumPy's names."""
 EXTERNAL = 1
 
 Dims: TypeAlias = tuple[int | str, ...]
-"""Of each axis the length, or what it is called; nothing where it is not even called."""
+"""Length or name of each axis; an empty text without either."""
 
 
 @dataclass(frozen=True)
@@ -28,12 +28,12 @@ class Tensor:
     name: str
     dtype: str
     dims: Dims | None
-    """None: of any rank."""
+    """Axes. None: any rank."""
 
 
 @dataclass(frozen=True)
 class Header:
-    """What goes in, what comes out, and what else is said."""
+    """Inputs, outputs and metadata of a model."""
 
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
@@ -44,26 +44,26 @@ class Header:
 def read(path: Path) -> Header:
     """The header of an ONNX file.
 
-    Raises InvalidModel if it is not one, or if its weights are in other files: their paths may lead
-    anywhere.
+    Raises InvalidModel if the file is invalid, or if its weights are in other files, whose paths
+    may lead anywhere.
     """
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             return _header(data, path)
     except (ValueError, IndexError) as error:
-        raise InvalidModel(f"{path}: not a model in ONNX ({error})") from None
+        raise InvalidModel(f"{path}: not a valid ONNX model ({error})") from None
 
 
 @dataclass(frozen=True)
 class _Message:
-    """A message that lies in `data` from `start` to `end`."""
+    """A message in `data` from `start` to `end`."""
 
     data: mmap.mmap
     start: int
     end: int
 
     def __iter__(self) -> Iterator[tuple[int, "int | _Message"]]:
-        """Field numbers, with numbers or what has a length."""
+        """Field numbers, with their numbers or messages."""
         at = self.start
         while at < self.end:
             tag, at = self._varint(at)
@@ -74,16 +74,16 @@ class _Message:
             elif kind == 2:
                 length, at = self._varint(at)
                 if at + length > self.end:
-                    raise ValueError("truncated")
+                    raise ValueError("it is truncated")
                 yield field, _Message(self.data, at, at + length)
                 at += length
             elif kind in (1, 5):
                 at += 8 if kind == 1 else 4
             else:
-                raise ValueError(f"wire type {kind}")
+                raise ValueError(f"unexpected wire type {kind}")
 
     def messages(self, *fields: int) -> Iterator["_Message"]:
-        """What has a length in these fields."""
+        """The messages in these fields."""
         for field, value in self:
             if field in fields and isinstance(value, _Message):
                 yield value
@@ -113,7 +113,7 @@ def _header(data: mmap.mmap, path: Path) -> Header:
     model = _Message(data, 0, len(data))
     graphs = list(model.messages(7))
     if not graphs or not model.number(1):
-        raise ValueError("there is no graph in it")
+        raise ValueError("it contains no graph")
     nodes = [node for function in model.messages(25) for node in function.messages(7)]
     for graph in graphs:
         _refuse_other_files(graph, path, 0)
@@ -141,8 +141,8 @@ def _tensor(value: _Message) -> Tensor:
 
 
 def _refuse_other_files(graph: _Message, path: Path, depth: int) -> None:
-    if depth > DEEPEST:
-        raise ValueError(f"graphs within graphs, deeper than {DEEPEST}")
+    if depth > MAX_DEPTH:
+        raise ValueError(f"graphs are nested deeper than {MAX_DEPTH}")
     for tensor in graph.messages(5):
         _refuse_external(tensor, path)
     for sparse in graph.messages(15):
@@ -166,6 +166,6 @@ def _refuse_in_node(node: _Message, path: Path, depth: int) -> None:
 def _refuse_external(tensor: _Message, path: Path) -> None:
     if tensor.number(14) == EXTERNAL or next(tensor.messages(13), None) is not None:
         raise InvalidModel(
-            f"{path}: weights are in another file ({tensor.text(8)}); save it as one file: "
-            "onnx.save(onnx.load(path), path)"
+            f"{path}: the weights are in another file ({tensor.text(8)}); save them in one file "
+            "with onnx.save(onnx.load(path), path)"
         )

@@ -1,6 +1,6 @@
-"""Writing a model in 8-bit integers: static, per channel, calibrated on pictures.
+"""Writing a model in 8-bit integers: static, per channel, calibrated on images.
 
-Source: Jacob et al. 2018. The arithmetic of it is onnxruntime.quantization's.
+Source: Jacob et al. 2018. The arithmetic is that of onnxruntime.quantization.
 """
 
 import json
@@ -30,12 +30,12 @@ from maskrcnn_server.errors import InvalidModel
 from maskrcnn_server.machine import available_cpus
 
 PRODUCTS = ("Conv", "Gemm")
-"""What is computed in integers, from integers to float32: where what they make goes into the next
-of them, the engine makes integers of it at once."""
-LEAST_OPSET = 13
-"""Of which on DequantizeLinear has a scale for each channel."""
-MOST_MEASURED = 4
-"""Pictures that each part is measured on."""
+"""Operators that compute from integers to float32. Where the result is the input of another of
+them, the engine converts it to integers at once."""
+MIN_OPSET = 13
+"""First opset in which DequantizeLinear has a scale for each channel."""
+MEASURED = 4
+"""Number of images on which each part is measured."""
 OPTIONS = PredictOptions(score_threshold=0.05)
 
 Served: TypeAlias = OnnxModel | ForeignModel
@@ -61,15 +61,15 @@ def quantize(
     threads = config.threads or available_cpus()
     model = onnx.load(folder.path)
     opset = max(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
-    if opset < LEAST_OPSET:
+    if opset < MIN_OPSET:
         raise InvalidModel(
-            f"{folder.path}: it is of opset {opset}, which has one scale for all channels of a "
-            f"layer; export it in opset {LEAST_OPSET} or above"
+            f"{folder.path}: opset {opset} has only one scale for all channels of a layer; export "
+            f"the model with opset {MIN_OPSET} or later"
         )
     _name_nodes(model)
     parts = _parts(model)
     if not parts:
-        raise InvalidModel(f"{folder.path}: nothing in it can be quantised, or it is already")
+        raise InvalidModel(f"{folder.path}: nothing can be quantised, or it already is")
     ranges = _ranges(model, parts, [served.feed_of(image) for image in samples], threads)
     kept: list[str] = []
     if max_change is not None:
@@ -95,7 +95,7 @@ def _measured(
     threads: int,
 ) -> Iterator[LayerChange]:
     """What each part changes alone, on a few of the samples."""
-    measured = samples[:: max(1, len(samples) // MOST_MEASURED)][:MOST_MEASURED]
+    measured = samples[:: max(1, len(samples) // MEASURED)][:MEASURED]
     reference = served.predict(measured, OPTIONS)
     for part, nodes in parts.items():
         alone = _quantized(model, {part: nodes}, ranges).SerializeToString()
@@ -104,7 +104,7 @@ def _measured(
 
 
 def _name_nodes(model: onnx.ModelProto) -> None:
-    """A node is spoken of by its name; ONNX lets it have none."""
+    """Name the nodes that have no name, which ONNX allows."""
     for i, node in enumerate(model.graph.node):
         node.name = node.name or f"{node.op_type}_{i}"
 
@@ -125,7 +125,7 @@ def _is_wide(node: onnx.NodeProto, weights: Mapping[str, Sequence[int]]) -> bool
 
 
 def _part(node: str) -> str:
-    """`group2/block3` of all its layers, `rpn/conv0` of its use on every feature map."""
+    """Name of a node's part: `group2/block3` for all its layers, `rpn/conv0` for all its uses."""
     block = re.match(r"group\d/block\d+", node)
     return block[0] if block else re.sub(r"#\d+$", "", node)
 
@@ -133,7 +133,7 @@ def _part(node: str) -> str:
 def _ranges(
     model: onnx.ModelProto, parts: Parts, feeds: Sequence[Feed], threads: int
 ) -> TensorsData:
-    """The least and largest value of every tensor that the parts take."""
+    """Minimum and maximum of every tensor that is an input of the parts."""
     inside = {name for nodes in parts.values() for name in nodes}
     names = {node.input[0] for node in model.graph.node if node.name in inside}
     watched = onnx.ModelProto()
@@ -158,7 +158,7 @@ def _ranges(
 
 
 def _quantized(model: onnx.ModelProto, parts: Parts, ranges: TensorsData) -> onnx.ModelProto:
-    """`model` with these parts in integers: activations of 8 bits, weights of 8 with a sign."""
+    """`model` with these parts in integers: unsigned 8-bit activations, signed 8-bit weights."""
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     quantizer = QDQQuantizer(
@@ -180,9 +180,9 @@ def _quantized(model: onnx.ModelProto, parts: Parts, ranges: TensorsData) -> onn
 
 
 def _put_in_order(graph: onnx.GraphProto) -> None:
-    """Nodes behind those whose outputs they take.
+    """Put nodes behind those whose outputs they take.
 
-    The quantizer's own order forgets what branches and loops take.
+    The quantizer's order ignores the inputs of branches and loops.
     """
     nodes = list(graph.node)
     makers = {name: i for i, node in enumerate(nodes) for name in node.output if name}
@@ -193,7 +193,7 @@ def _put_in_order(graph: onnx.GraphProto) -> None:
 
 
 def _taken(node: onnx.NodeProto) -> set[str]:
-    """The names that a node takes, its graphs included."""
+    """Names of the inputs of a node and of the graphs in it."""
     names = set(node.input)
     for attribute in node.attribute:
         for graph in (attribute.g, *attribute.graphs):
@@ -201,21 +201,21 @@ def _taken(node: onnx.NodeProto) -> set[str]:
     return names
 
 
-def _describe(model: onnx.ModelProto, kept: Sequence[str], pictures: int) -> None:
-    """Say in the metadata, where it is ours, what was done."""
+def _describe(model: onnx.ModelProto, kept: Sequence[str], images: int) -> None:
+    """Record the quantisation in our metadata, if the model has it."""
     for entry in model.metadata_props:
         if entry.key == description.KEY:
             said = json.loads(entry.value)
-            said["facts"]["precision"] = f"int8, calibrated on {pictures} pictures"
+            said["facts"]["precision"] = f"int8, calibrated on {images} images"
             said["facts"]["kept in float32"] = ", ".join(kept) or "nothing that can be quantised"
             entry.value = json.dumps(said)
 
 
 def _write(model: onnx.ModelProto, folder: ModelFolder, target: Path) -> None:
-    beside = folder.path.with_name(description.FILE)
+    described = folder.path.with_name(description.FILE)
     if target.suffix != SUFFIX:
         target.mkdir(parents=True)
-        if beside.is_file():
-            shutil.copyfile(beside, target / description.FILE)
+        if described.is_file():
+            shutil.copyfile(described, target / description.FILE)
         target = target / folder.path.name
     onnx.save(model, target)

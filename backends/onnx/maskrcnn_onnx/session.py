@@ -1,4 +1,4 @@
-"""What computes a graph: OpenVINO."""
+"""Sessions: ONNX graphs computed by OpenVINO."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,20 +12,20 @@ from maskrcnn_openvino.session import settings
 from maskrcnn_server.errors import InvalidModel
 
 Feed: TypeAlias = Mapping[str, NDArray[Any]]
-"""What goes in, by name."""
+"""Inputs by name."""
 
 
 class Session(Protocol):
     """A graph, ready to run."""
 
     def run(self, outputs: Sequence[str], feed: Feed) -> list[NDArray[Any]]:
-        """These outputs, by name."""
+        """Compute the outputs with these names."""
 
 
 class OpenVino:
-    """A graph, compiled for this CPU; one thread may use it at a time.
+    """A graph compiled for this CPU. One thread may use it at a time.
 
-    Raises InvalidModel with OpenVINO's own words if it does not load the model.
+    Raises InvalidModel with OpenVINO's message if OpenVINO cannot load the model.
     """
 
     def __init__(self, model: Path | bytes, threads: int) -> None:
@@ -35,9 +35,9 @@ class OpenVino:
             compiled = core.compile_model(graph, "CPU", settings(threads))
         except RuntimeError as error:
             said = " ".join(str(error).split())
-            raise InvalidModel(f"OpenVINO does not load the model: {said}") from error
+            raise InvalidModel(f"OpenVINO cannot load the model: {said}") from error
         self._request = compiled.create_infer_request()
-        # Of outputs that are the same only one keeps its name.
+        # Outputs that are the same share one place with several names.
         self._places = {name: i for i, end in enumerate(graph.outputs) for name in end.get_names()}
 
     def run(self, outputs: Sequence[str], feed: Feed) -> list[NDArray[Any]]:

@@ -107,7 +107,7 @@ def test_pictures_of_one_padded_size_are_computed_together(
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"overrides": {"TEST.RESULTS_PER_IM": "7"}}, "CONFIG__TEST__RESULTS_PER_IM: a model in"),
+        ({"overrides": {"TEST.RESULTS_PER_IM": "7"}}, "CONFIG__TEST__RESULTS_PER_IM: ONNX models"),
         ({"engine": "original"}, "MASKRCNN_ENGINE=original"),
         ({"precision": "bfloat16"}, "MASKRCNN_PRECISION=bfloat16"),
     ],
@@ -124,14 +124,14 @@ def test_settings_that_do_not_apply_are_refused(
 
 
 def test_another_architecture_than_expected_is_a_problem(onnx_dir: Path) -> None:
-    with pytest.raises(InvalidModel, match="RESNET_ARCH is resnet50, but the file says"):
+    with pytest.raises(InvalidModel, match="RESNET_ARCH is resnet50, but the file contains"):
         OnnxBackend().load(ModelConfig(model_dir=onnx_dir, resnet_arch="resnet50"))
 
 
 def test_two_models_in_a_folder_are_one_too_many(onnx_dir: Path, tmp_path: Path) -> None:
     for name in ("a.onnx", "b.onnx"):
         (tmp_path / name).symlink_to(onnx_dir / "model.onnx")
-    with pytest.raises(InvalidModel, match=r"one file \*.onnx is needed, there is: a.onnx, b.onnx"):
+    with pytest.raises(InvalidModel, match=r"must contain one file \*.onnx, found: a.onnx, b.onnx"):
         OnnxBackend().load(ModelConfig(model_dir=tmp_path))
 
 
@@ -140,7 +140,7 @@ def test_a_graph_that_the_engine_refuses_is_no_model(onnx_dir: Path, tmp_path: P
     model = onnx.load(onnx_dir / "model.onnx")
     model.graph.node[0].op_type = "Nonsense"
     onnx.save(model, tmp_path / "model.onnx")
-    with pytest.raises(InvalidModel, match=r"OpenVINO does not load the model: .*Nonsense"):
+    with pytest.raises(InvalidModel, match=r"OpenVINO cannot load the model: .*Nonsense"):
         OnnxBackend().load(ModelConfig(model_dir=tmp_path))
 
 

@@ -77,7 +77,7 @@ def test_products_are_of_integers_but_where_that_saves_nothing(int8_dir: Path) -
 def test_the_file_says_what_was_done(int8_dir: Path, onnx_dir: Path) -> None:
     probe = OnnxBackend().probe(ModelConfig(model_dir=int8_dir))
     assert probe is not None
-    assert probe.facts["precision"] == "int8, calibrated on 3 pictures"
+    assert probe.facts["precision"] == "int8, calibrated on 3 images"
     assert probe.facts["kept in float32"] == "nothing that can be quantised"
     sizes = [(d / "model.onnx").stat().st_size for d in (int8_dir, onnx_dir)]
     assert sizes[0] < 0.3 * sizes[1]
@@ -112,7 +112,7 @@ def test_a_model_in_integers_is_not_quantised_again(
     int8_dir: Path, samples: list[Image], tmp_path: Path
 ) -> None:
     config = ModelConfig(model_dir=int8_dir)
-    with pytest.raises(InvalidModel, match="or it is already"):
+    with pytest.raises(InvalidModel, match="or it already is"):
         OnnxBackend().quantize(config, samples, tmp_path / "out", None, unexpected)
 
 

@@ -1,1 +1,1 @@
-"""OpenVINO as an engine: networks on a CPU, in float32 and 8-bit integers."""
+"""OpenVINO as an engine: computes networks on CPUs, in float32 and 8-bit integers."""

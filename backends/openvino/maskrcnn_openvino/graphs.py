@@ -1,4 +1,4 @@
-"""The graphs that OpenVINO compiles of a network. Each takes one image, of any size."""
+"""The graphs of a network that OpenVINO compiles. Each takes one image of any size."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,7 +17,7 @@ PARTS = ("backbone", "rpn", "heads", "masks")
 
 
 class Graphs:
-    """Makes graphs of a network with its layers."""
+    """Builds graphs of a network with its layers."""
 
     def __init__(self, network: Network, folded: Folded, ranges: Ranges | None) -> None:
         self._network = network
@@ -30,8 +30,8 @@ class Graphs:
 
         Further inputs: `sizes` float32 (1, 2: height, width) without padding; `score_threshold`
         float32 (); `limit` int64 (1,); `with_masks` int64 (1,): 1 or 0. Outputs: `boxes`, `scores`,
-        `labels`, `masks` (none unless wanted), `proposal_boxes`, `proposal_scores`, `class_scores`
-        and, if they are to be shown, the feature maps (1, channels, height, width).
+        `labels`, `masks` (empty without `with_masks`), `proposal_boxes`, `proposal_scores`,
+        `class_scores` and, if `shown`, the feature maps (1, channels, height, width).
         """
         _, inputs, outputs = self._detected()
         if not shown:
@@ -39,7 +39,8 @@ class Graphs:
         return _model(inputs, outputs)
 
     def observer(self, layers: Sequence[str]) -> Any:
-        """The same inputs; `ranges` (2 * layers,): least and largest input of each layer."""
+        """From the inputs of `detector` to `ranges` (2 * layers,): minimum and maximum of the input
+        of each layer."""
         ops, inputs, _ = self._detected()
         ends = []
         for layer in layers:

@@ -1,4 +1,4 @@
-"""Writing a network as one file in ONNX that says of itself what a server has to know."""
+"""Writing a network as one ONNX file that contains everything a server needs to know."""
 
 import json
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from maskrcnn_server.backend import ModelMetadata
 OPSET = 17
 IR_VERSION = 8
 KEY = "maskrcnn_server"
-"""Key of the file's metadata that holds a JSON object, which docs/onnx.md describes."""
+"""Key in the file's metadata of a JSON object, which docs/onnx.md describes."""
 SUFFIX = ".onnx"
 NAME = f"model{SUFFIX}"
 FLOAT, INT, BOOL = TensorProto.FLOAT, TensorProto.INT64, TensorProto.BOOL
@@ -48,14 +48,14 @@ def graph(network: Network, variables: Variables) -> onnx.ModelProto:
 
     Inputs: `images` float32 (batch, 3, height, width), RGB minus the mean, zero-padded on the right
     and bottom to a multiple of the configured stride; their int64 `sizes` (batch, 2: height, width)
-    without padding; `score_threshold` float32 (); `limit` int64 (1,), the most detections per
-    image; `with_masks` bool (1,).
+    without padding; `score_threshold` float32 (); `limit` int64 (1,), the maximum number of
+    detections per image; `with_masks` bool (1,).
 
-    Outputs: of D detections, image after image and best first within each, `boxes` float32 (D, 4)
+    Outputs for D detections, image after image and best first within each: `boxes` float32 (D, 4)
     in network coordinates, `scores` float32 (D,), `labels` int64 (D,) from 1, `images_of` int64
-    (D,), and `masks` float32 (D, m, m) in their boxes, or (0, m, m) without; of P proposals
-    `proposal_boxes` (P, 4), `proposal_scores` (P,), `proposal_images` (P,) and `class_scores`
-    (P, 1 + classes).
+    (D,), and `masks` float32 (D, m, m) in their boxes, or (0, m, m) without. Outputs for P
+    proposals: `proposal_boxes` (P, 4), `proposal_scores` (P,), `proposal_images` (P,) and
+    `class_scores` (P, 1 + classes).
     """
     ops = OnnxOperations(network.folded(variables, channels_last=False))
     images, sizes, threshold, limit, with_masks = (Symbol(ops, name) for name in INPUTS)
@@ -84,7 +84,7 @@ def graph(network: Network, variables: Variables) -> onnx.ModelProto:
 
 
 class OnnxOperations(SymbolicOperations):
-    """A graph in the making; its handles are the names of ONNX's values."""
+    """A graph under construction; its handles are names of ONNX values."""
 
     def __init__(self, folded: Folded) -> None:
         super().__init__(folded)
@@ -108,7 +108,7 @@ class OnnxOperations(SymbolicOperations):
         return Symbol(self, name)
 
     def model(self, outputs: dict[str, tuple[Symbol, int, Sequence[int | str]]]) -> onnx.ModelProto:
-        """The finished model: what is called what outside, with types and shapes."""
+        """The finished model with the names, types and shapes of its outputs."""
         for name, (value, _, _) in outputs.items():
             self._nodes.append(
                 helper.make_node("Identity", [value.handle], [name], f"output {name}")
@@ -145,7 +145,7 @@ class OnnxOperations(SymbolicOperations):
 
 
 def description(network: Network, variables: Variables, metadata: ModelMetadata) -> dict[str, Any]:
-    """What a server has to know, and what its operator may want to."""
+    """What a server needs to know about the model, and facts for its operator."""
     config, rule = network.config, network.config.preparation
     resized = rule.short_edge is not None
     return {

@@ -1,6 +1,6 @@
 """The network's operations as nodes of OpenVINO.
 
-Source: OpenVINO's operation sets (docs.openvino.ai), to which its reader of ONNX turns ONNX's.
+Source: OpenVINO's operation sets (docs.openvino.ai), as its ONNX reader uses them.
 """
 
 from collections.abc import Callable, Mapping
@@ -23,18 +23,18 @@ LEVELS = 256
 
 
 class OpenVinoOperations(SymbolicOperations):
-    """A graph in the making; its handles are OpenVINO's nodes and outputs."""
+    """A graph under construction; its handles are OpenVINO's nodes and outputs."""
 
     def __init__(self, folded: Folded, ranges: Ranges | None = None) -> None:
-        """Layers with `ranges` of their input are computed in 8-bit integers."""
+        """Layers that have `ranges` are computed in 8-bit integers."""
         super().__init__(folded)
         self._ranges = ranges or {}
         self._weights: dict[str, Symbol] = {}
         self.part = ""
-        """Part of the network that nodes belong to from now on."""
+        """Part of the network to which new nodes belong."""
         self._count = 0
         self.inputs_of: dict[str, list[Symbol]] = {}
-        """What goes into each layer, once for each time that it is used."""
+        """Inputs of each layer, one for each use."""
 
     def emit(
         self, operator: str, inputs: list[Any], outputs: int, name: str, attributes: dict[str, Any]
@@ -43,7 +43,7 @@ class OpenVinoOperations(SymbolicOperations):
         made = NODES[operator](nodes, attributes)
         self._count += 1
         made.set_friendly_name(f"{self.part}:{name or operator}#{self._count}")
-        if operator in ("Conv", "Gemm"):  # which is a product, and the sum with its bias
+        if operator in ("Conv", "Gemm"):  # a product, plus its bias
             product = made.input_value(0).get_node()
             product.set_friendly_name(f"{self.part}:{name}/product#{self._count}")
         return [made.output(i) for i in range(outputs)]
@@ -70,9 +70,9 @@ class OpenVinoOperations(SymbolicOperations):
         return super().dense(name, self._input(name, x), relu=relu)
 
     def top(self, scores: Symbol, count: int | Symbol) -> tuple[Symbol, Symbol]:
-        """OpenVINO's stable TopK takes seconds for a hundred thousand scores: equal ones are put in
-        order afterwards, by their run of equals and their place. Which of those that equal the last
-        one are among them is OpenVINO's choice."""
+        """The best scores, with equal ones sorted afterwards by place: OpenVINO's stable TopK takes
+        seconds for a hundred thousand scores. Which scores equal to the last are included is
+        undefined."""
         best, places = super().top(scores, count)
         values, at = best.handle, places.handle
         zero, one = _node(np.array([0])), _node(np.array([1]))
@@ -87,12 +87,12 @@ class OpenVinoOperations(SymbolicOperations):
         return best, Symbol(self, ordered.output(0))
 
     def _input(self, layer: str, x: Symbol) -> Symbol:
-        """`x` as a layer takes it: in integers, if its range is known."""
+        """`x` as input of a layer: in integers if its range is known."""
         self.inputs_of.setdefault(layer, []).append(x)
         if layer not in self._ranges:
             return x
         low, high = self._ranges[layer]
-        # Zero is one of the values: what is padded is exact.
+        # Zero is one of the values, so that padding is exact.
         low, high = min(low, 0.0), max(high, 0.0)
         step = (high - low) / (LEVELS - 1) or 1.0
         low = -round(-low / step) * step
@@ -102,7 +102,7 @@ class OpenVinoOperations(SymbolicOperations):
 
 
 def _in_integers(constant: Node, values: NDArray[np.float32], axis: int) -> Node:
-    """Weights rounded to 255 values that are symmetric around 0, for each channel out."""
+    """Weights rounded to 255 values symmetric around 0, for each output channel."""
     others = tuple(i for i in range(values.ndim) if i != axis)
     high = np.abs(values).max(axis=others, keepdims=True)
     high[high == 0] = 1.0

@@ -28,9 +28,9 @@ class OpenVinoEngine:
         if device != "cpu":
             return "computes on CPUs only"
         if precision == "bfloat16":
-            return "would compute boxes in bfloat16, too, and move them by pixels"
+            return "bfloat16 would move boxes by pixels; use float32 or int8"
         if precision not in ("float32", "int8"):
-            return f"does not compute in {precision} on a CPU"
+            return f"does not compute in {precision} on a CPU; use float32 or int8"
         if find_spec("openvino") is None:
             return "openvino is not installed: pip install maskrcnn-openvino"
         return None
@@ -45,7 +45,7 @@ class OpenVinoEngine:
         return OpenVinoSession(network, variables, setup)
 
     def writers(self) -> Mapping[str, "WriteNetwork"]:
-        """`onnx`: one file that describes itself, for the backend of that name."""
+        """`onnx`: one self-describing file for the backend of that name."""
         return {"onnx": _write_onnx}
 
     def savers(self) -> Mapping[str, "Write"]:

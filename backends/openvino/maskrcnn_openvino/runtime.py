@@ -1,7 +1,7 @@
 """OpenVINO, without its converter of other formats.
 
-That one writes statistics to the home directory, and asks for its maker's host, as soon as it is
-imported. OpenVINO does without it where there is nothing to import from it.
+As soon as it is imported, the converter writes statistics to the home directory and looks up its
+vendor's host. OpenVINO works without it.
 """
 
 import sys

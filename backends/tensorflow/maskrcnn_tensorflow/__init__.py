@@ -1,1 +1,1 @@
-"""TensorFlow as an engine: networks on CPUs and GPUs, in float32, bfloat16 and float16."""
+"""TensorFlow as an engine: computes networks on CPUs and GPUs, in float32, bfloat16, float16."""

@@ -7,7 +7,7 @@ from maskrcnn_tensorflow.tf_environment import quiet
 
 
 def write_checkpoint(values: Values, stem: Path) -> None:
-    """`<stem>.index` and its data file, as TensorFlow's saver does."""
+    """Write `<stem>.index` and its data file like TensorFlow's saver."""
     quiet()
     import tensorflow as tf
 

@@ -1,4 +1,4 @@
-"""The network's operations as TensorFlow computes them."""
+"""The network's operations in TensorFlow."""
 
 import math
 from collections.abc import Sequence
@@ -21,22 +21,22 @@ from maskrcnn_network.graph.operations import (
 from maskrcnn_network.graph.rules import Sampling
 
 MAX_SAMPLES = 1 << 16
-"""More samples than any bin has in one direction."""
+"""Upper bound of the samples of a bin in one direction."""
 
 
 class TensorFlowOperations(Operations):
     """Feature maps are NHWC, and each layer is computed in the type of its kernel.
 
-    Kernels are captured by the graphs that use them, not copied into each: a graph of constants
-    runs about as fast, takes four times as long to start and twice the memory.
+    Graphs capture kernels instead of copying them: a graph of constants is about as fast, but takes
+    four times as long to start and twice the memory.
     """
 
     channels_last = True
 
     def __init__(self, folded: Folded, dtype: tf.DType = tf.float32) -> None:
-        """Kernels and biases are kept as `dtype`."""
+        """Kernels and biases are converted to `dtype`."""
         layers = {
-            # A constant keeps NumPy's copy beside its own; what an operation returns does not.
+            # A constant keeps NumPy's copy as well as its own; the result of an operation does not.
             name: Weights(*(tf.identity(tf.cast(values, dtype)) for values in weights))
             for name, weights in folded.layers.items()
         }
@@ -62,7 +62,8 @@ class TensorFlowOperations(Operations):
     def dense(self, name: str, x: Tensor, *, relu: bool = False) -> Tensor:
         kernel, bias = self.layers[name]
         product = tf.matmul(tf.cast(x, kernel.dtype), kernel)
-        # Keeps TensorFlow from fusing both: with prepared weights that takes a quarter longer.
+        # ensure_shape keeps TensorFlow from fusing both, which takes a quarter longer with frozen
+        # weights.
         y = tf.nn.bias_add(tf.ensure_shape(product, [None, kernel.shape[1]]), bias)
         return self.relu(y) if relu else y
 
@@ -124,10 +125,10 @@ class TensorFlowOperations(Operations):
         resolution: int,
         sampling: Sampling,
     ) -> Regions:
-        """Map by map: each box on the one that serves it.
+        """Map by map, with the boxes of its level.
 
-        Without boxes there is one region, beyond `order`: of none, oneDNN's convolutions return
-        as many channels as went in.
+        Without boxes there is one region, not in `order`: convolutions of empty maps in oneDNN
+        return as many channels as they take.
         """
         count = tf.shape(boxes)[0]
         missing = [[0, tf.maximum(1 - count, 0)]]
@@ -218,7 +219,7 @@ class TensorFlowOperations(Operations):
         )
 
     def suppress(self, boxes: Tensor, scores: Tensor, keep: int | Tensor, iou: float) -> Tensor:
-        # All lists in one map: its iterations run in parallel.
+        # One map over all lists, whose iterations run in parallel.
         return tf.map_fn(
             lambda one: _suppress(one[0], one[1], keep, iou),
             (boxes, scores),
@@ -240,8 +241,8 @@ class TensorFlowOperations(Operations):
 def _mean(grouped: tf.Tensor) -> tf.Tensor:
     """The mean of each group of `grouped` (batch, height, width, groups, channels).
 
-    Axis by axis: TensorFlow sums what is not adjacent in memory one by one, and in float32 a sum of
-    a hundred thousand loses three digits.
+    Axis by axis: TensorFlow adds numbers that are not adjacent in memory one by one, and a float32
+    sum of a hundred thousand loses three digits.
     """
     for axis in (1, 2, 4):
         grouped = tf.reduce_mean(grouped, axis=axis, keepdims=True)
@@ -249,10 +250,10 @@ def _mean(grouped: tf.Tensor) -> tf.Tensor:
 
 
 def _suppress(boxes: tf.Tensor, scores: tf.Tensor, keep: int | tf.Tensor, iou: float) -> tf.Tensor:
-    """Scores (n,) after suppression in one list, of which most are often `DROPPED` already."""
+    """Scores (n,) after suppression in one list, most of which is often `DROPPED` already."""
     candidates = tf.where(scores >= LOWEST)
     there = tf.gather_nd(scores, candidates)
-    # Corners may be in any order: overlaps are the same if x and y change places.
+    # The order of x and y does not matter: overlaps stay the same if they are swapped.
     kept = tf.image.non_max_suppression(tf.gather_nd(boxes, candidates), there, keep, iou)
     return tf.tensor_scatter_nd_update(
         tf.fill(tf.shape(scores), DROPPED), tf.gather(candidates, kept), tf.gather(there, kept)
@@ -263,7 +264,7 @@ def _roi_align(
     feature: tf.Tensor, boxes: tf.Tensor, images: tf.Tensor, resolution: int, sampling: Sampling
 ) -> tf.Tensor:
     """Regions (R, resolution, resolution, channels) of boxes (R, 4), in pixels of the map."""
-    # One pixel beyond the border there is the border, further out zeros.
+    # The border is repeated for one pixel; further out are zeros.
     padded = tf.pad(tf.cast(feature, tf.float32), [[0, 0], [1, 1], [1, 1], [0, 0]], "SYMMETRIC")
     corners = boxes + (sampling.shift - 0.5 * sampling.half_pixel)
     low, extent = corners[:, :2], corners[:, 2:] - corners[:, :2]
@@ -281,9 +282,9 @@ def _roi_align(
 def _adaptive(
     padded: tf.Tensor, low: tf.Tensor, extent: tf.Tensor, images: tf.Tensor, resolution: int
 ) -> tf.Tensor:
-    """Those with a sample for each pixel that a bin covers.
+    """Regions with a sample for each pixel that a bin covers.
 
-    How many there are depends on the region: those with as many are sampled together.
+    Regions with equal numbers of samples are sampled together.
     """
     counts = tf.maximum(1, tf.cast(tf.math.ceil(extent / resolution), tf.int32))
     kinds, kind_of = tf.unique(counts[:, 1] * MAX_SAMPLES + counts[:, 0])
@@ -311,9 +312,9 @@ def _adaptive(
 def _samples(
     padded: tf.Tensor, low: tf.Tensor, extent: tf.Tensor, images: tf.Tensor, across: tf.Tensor
 ) -> tf.Tensor:
-    """Bilinear samples, `across` (2,: in a column, in a row), in regions from `low` (R, 2: x, y).
+    """Bilinear samples, `across` (2,: in a column, in a row), of regions from `low` (R, 2: x, y).
 
-    `padded` has one pixel around the map in which regions are.
+    `padded` is the map with one pixel of padding.
     """
     places = tf.cast(tf.reverse(across, axis=[0]), tf.float32)
     spacing = extent / places

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 api_version = "1.1"
 
 DRIVERS = (Path("/dev/nvidiactl"), Path("/dev/dxg"))
-"""Devices of which one is there if CUDA is: Linux's, and the one of Windows' Linux."""
+"""Device files of CUDA drivers: of Linux, and of the Windows Subsystem for Linux."""
 
 
 class TensorFlowEngine:
@@ -32,13 +32,13 @@ class TensorFlowEngine:
 
     def lacks(self, device: str, precision: Precision, /) -> str | None:
         if precision not in ("float32", "bfloat16", "float16"):
-            return f"does not compute in {precision}"
+            return f"does not compute in {precision}: use float32, bfloat16 or float16"
         if find_spec("tensorflow") is None:
             return "tensorflow is not installed: pip install maskrcnn-tensorflow"
         if device != "cpu":
             return _gpu_lacks(device, precision)
         if precision == "float16":
-            return "on a CPU, float16 is slower than float32"
+            return "float16 is slower than float32 on a CPU: use float32 or bfloat16"
         return lacks_instructions(precision)
 
     def open(
@@ -55,7 +55,7 @@ class TensorFlowEngine:
         return TensorFlowSession(network, variables, setup)
 
     def writers(self) -> Mapping[str, "WriteNetwork"]:
-        """`saved_model`: a folder that TensorFlow Serving loads without this project."""
+        """`saved_model`: a folder that TensorFlow Serving can load without this project."""
         return {"saved_model": _write_saved_model}
 
     def savers(self) -> Mapping[str, "Write"]:
@@ -64,9 +64,9 @@ class TensorFlowEngine:
 
 
 def _gpu_lacks(device: str, precision: Precision) -> str | None:
-    """Without a driver, TensorFlow need not be imported, which takes seconds."""
+    """Why a GPU cannot be used. Importing TensorFlow takes seconds: not done without a driver."""
     if not any(driver.exists() for driver in DRIVERS):
-        return "this machine has no NVIDIA GPU, or no driver for it"
+        return "this machine has no NVIDIA GPU or no driver for it"
     quiet()
     from maskrcnn_tensorflow.precision import gpu_lacks
 

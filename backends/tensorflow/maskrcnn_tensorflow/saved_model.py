@@ -1,4 +1,4 @@
-"""Writing a network as a SavedModel, which TensorFlow Serving loads without this project."""
+"""Writing a network as a SavedModel, which TensorFlow Serving can load without this project."""
 
 from pathlib import Path
 
@@ -17,10 +17,10 @@ def write(network: Network, variables: Variables, metadata: ModelMetadata, targe
     `serving_default` takes `image` uint8 (height, width, 3), RGB; `batch` takes `images` uint8
     (batch, height, width, 3). Both give `boxes` float32 (D, 4: x1, y1, x2, y2) in the image,
     `scores` float32 (D,), `labels` int32 (D,) from 1, and, if the network has them, `masks` float32
-    (D, m, m): probabilities in the box. `batch` also gives `image` int32 (D,): whose they are.
+    (D, m, m): probabilities in the box. `batch` also gives `image` int32 (D,): index of the image.
 
-    Images are resized by TensorFlow, whose arithmetic differs from OpenCV's and Pillow's in the
-    last bit of a pixel; everything else is what the server computes.
+    TensorFlow resizes images, and its arithmetic differs from OpenCV's and Pillow's in the last bit
+    of a pixel. Everything else is as in the server.
     """
     ops = TensorFlowOperations(network.folded(variables, channels_last=True))
     config = network.config
@@ -66,7 +66,7 @@ def write(network: Network, variables: Variables, metadata: ModelMetadata, targe
 
 
 def _resized(images: tf.Tensor, rule: Preparation) -> tf.Tensor:
-    """Images (batch, height, width, 3) as float32, in the sizes that `rule` gives them."""
+    """Images (batch, height, width, 3) as float32, resized according to `rule`."""
     if rule.short_edge is None:
         return tf.cast(images, tf.float32)
     edges = tf.cast(tf.shape(images)[1:3], tf.float64)

@@ -1,4 +1,4 @@
-"""A network, compiled by TensorFlow for any batch and any size of image."""
+"""A network compiled by TensorFlow for any batch and any size of image."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from maskrcnn_network.engine import Ask, Integers, Intermediate, Output, RankedBoxes
+from maskrcnn_network.engine import Integers, Intermediate, Output, RankedBoxes, RunOptions
 from maskrcnn_network.graph.heads import Detected
 from maskrcnn_network.graph.network import Network, Stages, Variables
 from maskrcnn_network.preparation import Floats
@@ -21,8 +21,7 @@ from maskrcnn_tensorflow.operations import TensorFlowOperations
 from maskrcnn_tensorflow.tf_environment import threads
 
 GPU_PIXELS = 4_000_000
-"""Number of pixels in one run that keep a GPU busy; never measured. A CPU is kept busy by one
-image."""
+"""Estimated number of pixels that keep a GPU busy. One image keeps a CPU busy."""
 
 PARTS = ("backbone", "rpn", "heads", "masks")
 
@@ -31,7 +30,7 @@ class TensorFlowSession:
     """Computes the images of a call together."""
 
     max_batch = 4
-    """Number of images in one call at most: each takes about half a gigabyte on its way."""
+    """Maximum number of images in one call. Each takes about half a gigabyte."""
 
     def __init__(self, network: Network, variables: Variables, setup: Setup) -> None:
         kind, _, index = setup.device.partition(":")
@@ -41,12 +40,12 @@ class TensorFlowSession:
         self.batch_pixels = 0 if kind == "cpu" else GPU_PIXELS
         self.facts = {"library": f"TensorFlow {tf.__version__}", "threads": threads()}
         if kind == "cuda":
-            # TensorFlow would compute in TF32 unasked.
+            # The default is TF32.
             tf.config.experimental.enable_tensor_float_32_execution(False)
         with tf.device(self._device):
             folded = network.folded(variables, channels_last=True)
             ops = TensorFlowOperations(folded, self._dtype)
-        # No control flow is written in Python: to look for some would take two seconds.
+        # autograph takes two seconds to look for control flow in Python, of which there is none.
         compiled = partial(tf.function, autograph=False)
         channels = network.architecture.pyramid or network.architecture.widths[2][1]
         feature = tf.TensorSpec([None, None, None, channels], self._dtype)
@@ -71,34 +70,32 @@ class TensorFlowSession:
         parts = (network.features, network.proposals, network.found)
         self._parts = [compiled(partial(part, ops)) for part in parts]
 
-    def run(self, images: Sequence[Image], sizes: Sequence[Size], ask: Ask, /) -> Output:
-        return self._run(images, sizes, ask)[1]
+    def run(self, images: Sequence[Image], sizes: Sequence[Size], options: RunOptions, /) -> Output:
+        return self._run(images, sizes, options)[1]
 
     def close(self) -> None:
         self._detect = self._masks = None
         self._parts = []
 
-    def stages(self, image: Image, size: Size, ask: Ask, /) -> Intermediate:
-        """What `run` computes of an image, with proposals."""
-        stages, output = self._run([image], [size], replace(ask, proposals=True))
+    def stages(self, image: Image, size: Size, options: RunOptions, /) -> Intermediate:
+        stages, output = self._run([image], [size], replace(options, proposals=True))
         features = (np.asarray(tf.cast(f[0], tf.float32)) for f in stages.features)
         return Intermediate(tuple(features), output)
 
     def masks_of(self, features: Sequence[Floats], boxes: Floats, labels: Integers, /) -> Floats:
-        """Mask probabilities (N, m, m) of any boxes (N, 4) on `Intermediate.features`."""
         with tf.device(self._device):
             maps = [tf.cast(f[None], self._dtype) for f in features]
             return np.asarray(self._masks(maps, boxes, labels, np.zeros(len(boxes), np.int64)))
 
-    def seconds(self, image: Image, size: Size, ask: Ask, /) -> Mapping[str, float]:
-        """Seconds of the parts, which wait for one another.
+    def seconds(self, image: Image, size: Size, options: RunOptions, /) -> Mapping[str, float]:
+        """Seconds of the parts, which run one after another.
 
-        The seams forbid what TensorFlow does across them: the parts may take more together.
+        TensorFlow optimises only inside a part, so that their sum may exceed the time of a run.
         """
         find_features, propose, find = self._parts
         spent = dict.fromkeys(PARTS, 0.0)
         with tf.device(self._device):
-            images, sizes, *kept = (tf.constant(x) for x in self._feed([image], [size], ask))
+            images, sizes, *kept = (tf.constant(x) for x in self._feed([image], [size], options))
             features = _timed(spent, "backbone", lambda: find_features(images))
             proposals = _timed(spent, "rpn", lambda: propose(features, images, sizes))
             _, found = _timed(spent, "heads", lambda: find(features, proposals, sizes, *kept))
@@ -107,17 +104,17 @@ class TensorFlowSession:
         return spent
 
     def _run(
-        self, images: Sequence[Image], sizes: Sequence[Size], ask: Ask
+        self, images: Sequence[Image], sizes: Sequence[Size], options: RunOptions
     ) -> tuple[Stages, Output]:
         with stage("preprocess"):
-            feed = self._feed(images, sizes, ask)
+            feed = self._feed(images, sizes, options)
         with stage("network"), tf.device(self._device):
             stages: Stages = self._detect(*feed)
             boxes, scores, labels, owners = map(np.asarray, stages.found)
             masks = regions = None
-            if ask.masks and self._network.architecture.has_masks:
+            if options.masks and self._network.architecture.has_masks:
                 masks = np.asarray(self._masked(stages.features, stages.found))
-            if ask.proposals:
+            if options.proposals:
                 seen, objectness, slots = stages.proposals
                 parts = seen, objectness, slots.images, stages.probabilities
                 regions = RankedBoxes(*(np.asarray(part) for part in parts))
@@ -126,14 +123,16 @@ class TensorFlowSession:
     def _masked(self, features: list[tf.Tensor], found: Detected) -> tf.Tensor:
         return self._masks(features, found.boxes, found.labels, found.images)
 
-    def _feed(self, images: Sequence[Image], sizes: Sequence[Size], ask: Ask) -> tuple[Any, ...]:
-        """What `Network.detect` takes."""
+    def _feed(
+        self, images: Sequence[Image], sizes: Sequence[Size], options: RunOptions
+    ) -> tuple[Any, ...]:
+        """Arguments of `Network.detect`."""
         rule = self._network.config.preparation
         return (
             rule.batch(images, sizes, rule.padded_size(sizes[0])),
             np.array(sizes, np.float32),
-            np.float32(ask.score_threshold),
-            np.int32(ask.limit),
+            np.float32(options.score_threshold),
+            np.int32(options.limit),
         )
 
 

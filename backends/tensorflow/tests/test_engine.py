@@ -51,7 +51,7 @@ def test_every_machine_has_float32() -> None:
 @pytest.mark.parametrize("device", ["cpu", "cuda:0"])
 @pytest.mark.parametrize("precision", ["int8", "tf32"])
 def test_other_numbers_are_refused(device: str, precision: Precision) -> None:
-    assert ENGINE.lacks(device, precision) == f"does not compute in {precision}"
+    assert f"does not compute in {precision}" in str(ENGINE.lacks(device, precision))
 
 
 def test_a_cpu_needs_the_instructions(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def test_a_gpu_that_tensorflow_does_not_see_lacks(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(plugin, "DRIVERS", (tmp_path,))
-    assert "TensorFlow sees" in str(ENGINE.lacks("cuda:99", "float32"))
+    assert "TensorFlow finds" in str(ENGINE.lacks("cuda:99", "float32"))
 
 
 def test_checkpoints_can_be_read_again(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ def test_a_gpu_needs_the_compute_capability(gpu: dict[str, object]) -> None:
     assert gpu_lacks(0, "float32") is None
     assert gpu_lacks(0, "float16") is None
     lack = gpu_lacks(0, "bfloat16")
-    assert lack == "this GPU's compute capability is (7, 5), not (8, 0) or more, as bfloat16 needs"
+    assert lack == "this GPU has compute capability 7.5, but bfloat16 needs 8.0 or more"
     gpu["compute_capability"] = (8, 0)
     assert gpu_lacks(0, "bfloat16") is None
 
@@ -33,4 +33,4 @@ def test_a_gpu_of_unknown_capability_has_float32_only(gpu: dict[str, object]) ->
 
 @pytest.mark.usefixtures("gpu")
 def test_a_gpu_that_is_not_there_lacks() -> None:
-    assert "TensorFlow sees 1 GPUs here" in str(gpu_lacks(1, "float32"))
+    assert "TensorFlow finds 1 GPUs" in str(gpu_lacks(1, "float32"))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from maskrcnn_network.engine import Ask, Output, RunsBatches, ShowsStages, TimesParts
+from maskrcnn_network.engine import Output, RunOptions, RunsBatches, ShowsStages, TimesParts
 from maskrcnn_network.folder import read_folder
 from maskrcnn_network.graph.network import Network, Variables
 from maskrcnn_network.graph.rules import Rules, Sampling
@@ -20,7 +20,7 @@ from maskrcnn_server.engine import Setup
 from maskrcnn_tensorflow.session import TensorFlowSession
 
 SIZE = (256, 256)
-ASK = Ask(score_threshold=0.5, limit=100)
+ASK = RunOptions(score_threshold=0.5, limit=100)
 RULES = Rules(candidates=200, kept=200, proposals=200, delta_clip=4.0, sampling=Sampling(samples=2))
 
 

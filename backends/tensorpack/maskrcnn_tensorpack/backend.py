@@ -1,4 +1,4 @@
-"""The TensorPack backend: what sets its checkpoints apart from others of the same names."""
+"""The TensorPack backend."""
 
 from maskrcnn_network.checkpoints.rows import RowOrder
 from maskrcnn_network.dialect import Dialect
@@ -9,10 +9,10 @@ from maskrcnn_tensorpack.original import ORIGINAL
 from maskrcnn_tensorpack.rules import rules
 
 SCORE_THRESHOLD = 0.5
-"""`TEST.RESULT_SCORE_THRESH_VIS`, which the old container filtered by."""
+"""Default score threshold: `TEST.RESULT_SCORE_THRESH_VIS`, as in the old container."""
 
 ROWS: RowOrder = "channel first"
-"""TensorPack computes in NCHW."""
+"""Order of the rows of fc6, because TensorPack computes in NCHW."""
 
 
 class TensorPackBackend(Dialect[TensorPackConfig]):

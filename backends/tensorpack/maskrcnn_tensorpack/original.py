@@ -1,6 +1,6 @@
 """TensorPack's own code as an engine.
 
-It is driven as `predict.py` of examples/FasterRCNN drives it.
+It is called like in `predict.py` of examples/FasterRCNN.
 """
 
 from typing import Any
@@ -13,7 +13,7 @@ from maskrcnn_network.tensorpack_config import TensorPackConfig
 from maskrcnn_server.backend import Image
 
 DATA_SET = "served"
-"""The name of a data set that has classes and no pictures."""
+"""Name of a data set that has classes but no images."""
 
 
 def load(job: Job) -> Code:
@@ -67,7 +67,7 @@ class TensorPackCode:
         self._outputs = [tensor(graph, name) for name in outputs]
 
     def run(self, image: Image, features: bool) -> Raw:
-        """Through the framework's own `predict_image`, which resizes and pastes."""
+        """Call the framework's own `predict_image`, which resizes and pastes."""
         from eval import predict_image
 
         seen: dict[str, Any] = {}
@@ -99,7 +99,7 @@ class TensorPackCode:
 
 
 def settings(folder: ModelFolder[TensorPackConfig]) -> dict[str, Any]:
-    """The architecture as TensorPack's configuration says it."""
+    """The architecture in TensorPack's configuration."""
     architecture = folder.architecture
     box, mask = architecture.box_convs, architecture.mask_convs
     said: dict[str, Any] = {
@@ -140,7 +140,7 @@ def _gn(norm: str) -> str:
 
 
 def _restore_names() -> None:
-    """Give back to TensorFlow the names that its second version dropped, and this code uses."""
+    """Restore names that TensorFlow 2 dropped and this code uses."""
     import tensorflow as tf
 
     tf.get_variable = tf.compat.v1.get_variable

@@ -28,7 +28,7 @@ def register_zoo(register: Callable[[ZooModel], None]) -> None:
 
 @hookimpl
 def register_demos(register: Callable[[Demo], None]) -> None:
-    """Drawn shapes over photographs."""
+    """The demo `shapes`: shapes drawn over photographs."""
     register(
         Demo(
             name="shapes",

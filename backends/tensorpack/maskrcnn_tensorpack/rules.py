@@ -1,11 +1,11 @@
-"""What TensorPack's network computes in its own way, as numbers: see `operators`."""
+"""TensorPack's own rules of the network."""
 
 from maskrcnn_network.graph.rules import Rules, Sampling
 from maskrcnn_network.tensorpack_config import TensorPackConfig
 
 
 def rules(config: TensorPackConfig) -> Rules:
-    """The rules of a network that is configured like this."""
+    """The rules of a network with this configuration."""
     together = config.proposal_mode == "Joint" or config.mode_fpn is False
     candidates = config.joint_candidates if together else config.proposals
     proposals = config.joint_proposals if together else config.proposals
@@ -15,7 +15,7 @@ def rules(config: TensorPackConfig) -> Rules:
         proposals=proposals,
         together=together,
         delta_clip=config.delta_clip,
-        least_sides=(config.min_size,) if config.min_size > 0 else (),
+        min_sides=(config.min_size,) if config.min_size > 0 else (),
         sampling=Sampling(samples=2),
         level_epsilon=1e-6,
     )

@@ -93,7 +93,7 @@ def test_unknown_key_is_refused_with_the_nearest(demo_dir: Path) -> None:
 
 def test_empty_folder_is_no_model(tmp_path: Path) -> None:
     assert TensorPackBackend().probe(ModelConfig(model_dir=tmp_path)) is None
-    with pytest.raises(InvalidModel, match="the folder holds nothing"):
+    with pytest.raises(InvalidModel, match="the folder contains nothing"):
         TensorPackBackend().load(ModelConfig(model_dir=tmp_path))
 
 

@@ -132,7 +132,7 @@ def test_a_graph_of_another_version_is_named(config: ModelConfig, tmp_path: Path
     changed = checkout(tmp_path)
     model = changed / "modeling/generalized_rcnn.py"
     model.write_text(model.read_text().replace('"fastrcnn_all_scores"', '"other"'))
-    with pytest.raises(InvalidModel, match="no tensor fastrcnn_all_scores: is this checkout"):
+    with pytest.raises(InvalidModel, match="no tensor fastrcnn_all_scores: check the version"):
         StandInBackend().load(replace(config, original=changed))
 
 
@@ -140,7 +140,7 @@ def test_what_is_missing_is_named(config: ModelConfig, tmp_path: Path) -> None:
     nowhere = replace(config, original=None)
     with pytest.raises(InvalidSetting, match=r"needs a checkout .*: set TENSORPACK_FASTERRCNN"):
         StandInBackend().load(nowhere)
-    with pytest.raises(InvalidSetting, match=r"is not a checkout .*: config\.py, eval\.py"):
+    with pytest.raises(InvalidSetting, match=r"not a checkout .*: config\.py, eval\.py"):
         StandInBackend().load(replace(config, original=tmp_path))
     lacking = StandInBackend()
     object.__setattr__(lacking, "original", replace(ORIGINAL, packages=("no-such-package>=2",)))

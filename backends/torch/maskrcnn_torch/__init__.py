@@ -1,1 +1,1 @@
-"""Serves Mask R-CNN on GPUs, computed by PyTorch."""
+"""PyTorch as an engine: computes networks on GPUs and CPUs."""

@@ -7,11 +7,11 @@ from pathlib import Path
 import torch
 
 DRIVER = Path("/proc/driver/nvidia/version")
-"""Where NVIDIA's driver for Linux says its version."""
+"""File with the version of NVIDIA's driver for Linux."""
 
 
 def usable_cuda(index: int = 0) -> str | None:
-    """Why the GPU of this index cannot be used; None: it can. Never raises."""
+    """Why the GPU of this index cannot be used. None: it can. Never raises."""
     if torch.version.cuda is None:
         return f"PyTorch {torch.__version__} is built without CUDA"
     try:
@@ -20,21 +20,21 @@ def usable_cuda(index: int = 0) -> str | None:
             torch.cuda.current_device()
             count = torch.cuda.device_count()
             if index >= count:
-                return f"there is no GPU {index}, only {count}, counted from 0"
+                return f"there is no GPU {index}: PyTorch finds {count}, counted from 0"
             major, minor = torch.cuda.get_device_capability(index)
-    except Exception as error:  # whatever a broken installation raises is the answer
+    except Exception as error:  # a broken installation may raise anything
         return str(error).partition("\n")[0] or repr(error)
     compiled = torch.cuda.get_arch_list()
     if any(_runs_on(target, major * 10 + minor) for target in compiled):
         return None
     return (
-        f"GPU {index} has compute capability {major}.{minor}, and PyTorch {torch.__version__} is "
-        f"built for {', '.join(compiled)}"
+        f"GPU {index} has compute capability {major}.{minor}, but PyTorch {torch.__version__} is "
+        f"built for {', '.join(compiled)}: install another build"
     )
 
 
 def description(device: torch.device) -> dict[str, str]:
-    """The library and the GPU, for people to read."""
+    """Facts about the library and the GPU."""
     library = f"PyTorch {torch.__version__.partition('+')[0]}"
     if device.type != "cuda":
         return {"library": library}
@@ -49,7 +49,7 @@ def description(device: torch.device) -> dict[str, str]:
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether a call failed for want of the GPU's memory; another may succeed."""
+    """Whether a call failed for lack of GPU memory; another may succeed."""
     text = str(error)
     return isinstance(error, torch.OutOfMemoryError) or any(
         words in text for words in ("CUDA error: out of memory", "STATUS_ALLOC_FAILED")
@@ -57,7 +57,7 @@ def is_out_of_memory(error: RuntimeError) -> bool:
 
 
 def is_lost(error: RuntimeError) -> bool:
-    """Whether a call failed so that this process cannot use the GPU any more."""
+    """Whether a call failed in a way that makes the GPU unusable for this process."""
     failed = isinstance(error, torch.AcceleratorError) or re.search(
         r"CUDA error|Triton Error \[CUDA\]", str(error)
     )
@@ -76,7 +76,7 @@ def _runs_on(target: str, capability: int) -> bool:
     """Whether code compiled for `target`, like sm_86, runs on a GPU of this capability, like 89.
 
     Machine code (sm) runs on later GPUs of its generation, intermediate code (compute) on all later
-    ones; code with the suffix a on that one capability, and f on its generation.
+    ones; code with the suffix a only on its capability, with f on its generation.
     Source: CUDA programming guide, compute capabilities.
     """
     match = re.fullmatch(r"(sm|compute)_(\d+)([af]?)", target)

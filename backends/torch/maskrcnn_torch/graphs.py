@@ -14,7 +14,8 @@ from torch import Tensor
 from maskrcnn_torch.devices import is_lost, is_out_of_memory
 
 WARM_UP_RUNS = 2
-"""Runs before a recording: they choose algorithms, compile kernels and allocate workspaces."""
+"""Number of runs before a recording, which choose algorithms, compile kernels and allocate memory.
+"""
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -25,8 +26,8 @@ logger = logging.getLogger(__name__)
 class CudaGraph:
     """A function of tensors, recorded on the current device for inputs of certain shapes.
 
-    What it returns is its own, and others may be recorded that read it. All else it needs lies in
-    memory that it shares with `other`: nothing in there outlives a replay.
+    Its result is in memory of its own, and other recordings may read it. Everything else is in
+    memory shared with `other`, where nothing outlives a replay.
     """
 
     device_type: ClassVar[str] = "cuda"
@@ -34,15 +35,15 @@ class CudaGraph:
     def __init__(
         self, function: Callable[..., Any], inputs: tuple[Tensor, ...], other: "CudaGraph | None"
     ) -> None:
-        # Memory is reused between recordings of one stream alone.
+        # Recordings reuse memory only within a stream.
         self._stream: torch.cuda.Stream = other._stream if other else torch.cuda.Stream()
         self._graph = torch.cuda.CUDAGraph()
         self._inputs = tuple(value.clone() for value in inputs)
-        self._function = function  # what it refers to must stay where it is
+        self._function = function  # keeps the memory it refers to
         self.later: dict[Hashable, CudaGraph] = {}
-        """Recordings that read what this one makes."""
+        """Recordings that read the result of this one."""
         self._stream.wait_stream(torch.cuda.current_stream())
-        # Entered here and not by `graph` alone, which stays on its stream if a recording fails.
+        # Entered here too, because `graph` stays on its stream if a recording fails.
         with torch.cuda.stream(self._stream):
             for _ in range(WARM_UP_RUNS):
                 function(*self._inputs)
@@ -52,12 +53,12 @@ class CudaGraph:
                 stream=self._stream,
                 capture_error_mode="thread_local",
             ):
-                # It is kept, so nothing that is recorded later is put in its place.
+                # Kept, so that later recordings do not overwrite it.
                 self._result = function(*self._inputs)
         torch.cuda.current_stream().wait_stream(self._stream)
 
     def replay(self, *inputs: Tensor) -> Any:
-        """What the function makes of inputs, valid until the next replay, on the current stream."""
+        """The function's result on the current stream, valid until the next replay."""
         for target, value in zip(self._inputs, inputs, strict=True):
             target.copy_(value, non_blocking=True)
         self._graph.replay()
@@ -65,7 +66,7 @@ class CudaGraph:
 
 
 class Ran(Generic[T]):
-    """What a function made, and what can go on from there."""
+    """The result of a function, from which other functions can continue."""
 
     def __init__(
         self, result: T, graph: CudaGraph | None = None, cache: "GraphCache[T] | None" = None
@@ -75,9 +76,9 @@ class Ran(Generic[T]):
         self._cache = cache
 
     def then(self, key: Hashable, function: Callable[[T], U]) -> U:
-        """What `function` makes of the result: replayed, if that was, and so recorded if need be.
+        """Apply `function` to the result: as a graph, recorded if necessary, if that was one.
 
-        `key` is what distinguishes it from others. Valid until the next run of both.
+        `key` identifies the function. The value is valid until the next run of both.
         """
         graph, cache = self._graph, self._cache
         if graph is None or cache is None:
@@ -92,11 +93,11 @@ class Ran(Generic[T]):
 
 
 class GraphCache(Generic[T]):
-    """A function that runs as a graph once it is called with the same shapes again.
+    """A function that runs as a graph from its second call with the same shapes.
 
-    The last `limit` graphs are kept; memory that does not suffice lowers that. On a CPU, the
-    function is simply called. For one thread at a time and one stream; other threads may use the
-    device. The function takes and returns tensors on the device, and must not wait for it.
+    The last `limit` graphs are kept, fewer if memory runs out. On a CPU, the function is simply
+    called. One thread and one stream may use it at a time; other threads may use the device. The
+    function takes and returns tensors on the device, and must not wait for it.
     """
 
     def __init__(
@@ -109,9 +110,9 @@ class GraphCache(Generic[T]):
         self._seen: OrderedDict[Hashable, None] = OrderedDict()
 
     def run(self, *inputs: Tensor, at_once: bool = False) -> Ran[T]:
-        """What the function makes of inputs, valid until it runs again with such shapes.
+        """The function's result, valid until it runs again with the same shapes.
 
-        `at_once`: a graph is recorded although these are new.
+        `at_once`: a graph is recorded at the first call.
         """
         graph = None
         if self._limit and inputs[0].device.type == self._graph.device_type:
@@ -120,14 +121,14 @@ class GraphCache(Generic[T]):
         return Ran(result, graph, self)
 
     def clear(self) -> None:
-        """Drop all graphs; none may be running."""
+        """Drop all graphs, none of which may be running."""
         self._graphs.clear()
         self._seen.clear()
 
     def record(
         self, function: Callable[..., Any], inputs: tuple[Tensor, ...], other: CudaGraph | None
     ) -> CudaGraph | None:
-        """A recording; None if there is no memory for it, or the function cannot be recorded."""
+        """A recording. None if memory does not suffice, or the function cannot be recorded."""
         try:
             return self._graph(function, inputs, other)
         except RuntimeError as error:
@@ -135,11 +136,11 @@ class GraphCache(Generic[T]):
                 raise
             self.clear()
             self._limit = self._limit // 2 if is_out_of_memory(error) else 0
-            logger.warning("%d CUDA graphs are kept from now on: %s", self._limit, error)
+            logger.warning("keeping only %d CUDA graphs from now on: %s", self._limit, error)
             return None
 
     def _get(self, inputs: tuple[Tensor, ...], at_once: bool) -> CudaGraph | None:
-        """The graph to replay, recorded if need be; None: the function is to be called."""
+        """The graph to replay, recorded if necessary. None: call the function."""
         key = tuple((value.shape, value.dtype) for value in inputs)
         if key in self._graphs:
             self._graphs.move_to_end(key)
@@ -150,15 +151,15 @@ class GraphCache(Generic[T]):
         if graph is not None:
             self._graphs[key] = graph
             self._seen.pop(key, None)
-            # Afterwards, as shared memory goes with the last graph that uses it.
+            # Afterwards, because shared memory is freed with the last graph that uses it.
             if len(self._graphs) > self._limit:
                 self._graphs.popitem(last=False)
         return graph
 
     def _is_repeated(self, key: Hashable) -> bool:
-        """Whether the key is among the last `limit` that were called; now it is.
+        """Whether the key is among the last `limit` calls, to which it is added.
 
-        Not among all: more shapes in turn than graphs are kept would each be recorded in vain.
+        With more alternating shapes than graphs that are kept, recording would be a waste.
         """
         repeated = key in self._seen
         self._seen[key] = None

@@ -1,4 +1,4 @@
-"""The network's operations, computed at once by PyTorch in fixed shapes."""
+"""The network's operations in PyTorch, with fixed shapes."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,30 +17,28 @@ from maskrcnn_torch import suppression
 from maskrcnn_torch.devices import is_lost, is_out_of_memory
 from maskrcnn_torch.roi_align import Pooling, pool_on
 
-WIDE = 8192
-"""Number of candidates that are compared each with each at most."""
+MAX_COMPARED = 8192
+"""Maximum length of a list whose candidates are all compared with each other."""
 CUT = 2048
-"""Number of the best candidates of a longer list, of which that is done."""
+"""Number of best candidates that are compared in a longer list."""
 ROUNDS = 24
-"""Rounds of suppression: photographs need 15 among proposals, and 3 among detections."""
-
-
-ALIGNED = 8
-"""Divisor of numbers of channels that tensor cores like."""
+"""Number of rounds of suppression. Photographs need 15 for proposals, and 3 for detections."""
+CHANNEL_MULTIPLE = 8
+"""Divisor of the number of channels for which tensor cores are fast."""
 DECONV = "maskrcnn/deconv"
 
 
 class TorchOperations(Operations):
-    """Layers are computed in the type of `dtype`, all else in float32. Feature maps are NCHW in
+    """Layers are computed in `dtype`, everything else in float32. Feature maps are NCHW in
     channels_last memory.
 
-    Unless it is `exact`, nothing waits for the device once a call like it was made, and `doubts`
-    are collected: where suppression may differ from what an exact call finds.
+    Unless `exact`, nothing but the first call of its kind waits for the device, and `doubts` shows
+    where suppression may differ from an exact call.
     """
 
     channels_last = True
     exact: bool
-    """Whether suppression may wait for the device, and leaves no doubt."""
+    """Whether suppression may wait for the device and leaves no doubt."""
 
     def __init__(self, folded: Folded, device: torch.device, dtype: torch.dtype) -> None:
         super().__init__(folded)
@@ -48,13 +46,13 @@ class TorchOperations(Operations):
         self.dtype = dtype
         self.exact = device.type == "cpu"
         self.doubts: list[Tensor] = []
-        """Of each suppression, () bool: whether it may be wrong."""
+        """One () bool for each suppression: whether it may be wrong."""
         self._weights = {name: self._on_device(layer) for name, layer in folded.layers.items()}
         if DECONV in folded.layers:
             kernel, bias = folded.layers[DECONV]
             quarters = kernel.reshape(-1, kernel.shape[-1]).T
             self._weights[DECONV] = self._on_device(Weights(quarters, np.tile(bias, 4)))
-        # What is asked of layers from here on is their shapes.
+        # From here on, only the shapes of layers are needed.
         self.layers = {
             name: Weights(np.broadcast_to(np.float32(0), layer.kernel.shape), layer.bias)
             for name, layer in folded.layers.items()
@@ -65,13 +63,13 @@ class TorchOperations(Operations):
         self.fuses = device.type == "cuda" and self._can_fuse()
 
     def close(self) -> None:
-        """Let go of the weights."""
+        """Free the weights."""
         self._weights.clear()
         self._constants.clear()
 
     @contextmanager
     def exactly(self) -> Iterator[None]:
-        """The time in which suppression waits for the device."""
+        """Make suppression exact inside the block."""
         before, self.exact = self.exact, True
         try:
             yield
@@ -86,7 +84,7 @@ class TorchOperations(Operations):
         return kernel.permute(3, 2, 0, 1).contiguous(memory_format=torch.channels_last), bias
 
     def _can_fuse(self) -> bool:
-        """Whether cuDNN's fused convolutions work here, and compute what others do."""
+        """Whether cuDNN's fused convolutions work here and agree with plain ones."""
         options: dict[str, Any] = {"device": self.device, "dtype": self.dtype}
         x = torch.linspace(-1, 1, 2 * 64 * 8 * 8, **options).view(2, 64, 8, 8)
         kernel = torch.linspace(-0.1, 0.1, 64 * 64 * 3 * 3, **options).view(64, 64, 3, 3)
@@ -124,7 +122,7 @@ class TorchOperations(Operations):
             except RuntimeError as error:
                 if is_lost(error) or is_out_of_memory(error):
                     raise
-                self._unfused.add(name)  # cuDNN has nothing for its shape
+                self._unfused.add(name)  # cuDNN does not support its shape
         y: Tensor = self.norm(norm, self.convolve(name, x, stride, pads))
         y = y if add is None else y.add_(add)
         return y.relu_() if relu else y
@@ -135,7 +133,6 @@ class TorchOperations(Operations):
         return functional.conv2d(x, kernel, bias, stride, padding)
 
     def conv_each(self, names: Sequence[str], x: Tensor) -> list[Tensor]:
-        """All in one."""
         kernel, bias, counts = self._joined(names)
         return list(torch.split(functional.conv2d(x, kernel, bias), counts, 1)[: len(names)])
 
@@ -153,15 +150,14 @@ class TorchOperations(Operations):
         return y.relu_() if relu else y
 
     def dense_each(self, names: Sequence[str], x: Tensor) -> list[Tensor]:
-        """All in one."""
         kernel, bias, counts = self._joined(names)
         return list(torch.split(functional.linear(x, kernel, bias), counts, 1)[: len(names)])
 
     def _joined(self, names: Sequence[str]) -> tuple[Tensor, Tensor, list[int]]:
-        """Layers as one, with channels of zeros after them, and the numbers of channels out."""
+        """Layers joined into one and padded with channels of zeros; their numbers of channels."""
         name = " ".join(names)
         counts = [len(self._weights[name][1]) for name in names]
-        counts.append(-sum(counts) % ALIGNED)
+        counts.append(-sum(counts) % CHANNEL_MULTIPLE)
         if name not in self._weights:
             kernels, biases = zip(*(self._weights[name] for name in names), strict=True)
             kernel = functional.pad(
@@ -173,7 +169,7 @@ class TorchOperations(Operations):
         return *self._weights[name], counts
 
     def mask_logits(self, regions: Regions, labels: Tensor, side: int) -> Tensor:
-        """Both as products of matrices: each pixel turns into four places, row by row."""
+        """Both layers are matrix products: each pixel becomes four places, row by row."""
         maps = regions.maps
         quarters, biases = self._weights[DECONV]
         pixels = maps.permute(0, 2, 3, 1).reshape(-1, quarters.shape[1])
@@ -238,7 +234,7 @@ class TorchOperations(Operations):
     # Tensors.
 
     def constant(self, values: NDArray[Any]) -> Tensor:
-        """On the device; what was once there stays, as what is sent there is waited for."""
+        """Values on the device, where they are cached because sending them waits for it."""
         key = values.tobytes(), values.shape, values.dtype.str
         if key not in self._constants:
             self._constants[key] = torch.from_numpy(np.array(values)).to(self.device)
@@ -310,11 +306,11 @@ class TorchOperations(Operations):
         )
 
     def suppress(self, boxes: Tensor, scores: Tensor, keep: int | Tensor, iou: float) -> Tensor:
-        """Of a long list, its best are compared; so many that are exact, all candidates are."""
+        """Compares the best of a long list; if `exact`, all candidates."""
         if self.exact:
             width = int((scores >= LOWEST).sum(-1).max())
         else:
-            width = CUT if scores.shape[-1] > WIDE else scores.shape[-1]
+            width = CUT if scores.shape[-1] > MAX_COMPARED else scores.shape[-1]
         best, places = suppression.top(scores, width)
         present = best >= LOWEST
         ranked = self.take(boxes, places)
@@ -322,7 +318,7 @@ class TorchOperations(Operations):
             stays = suppression.suppress_exactly(ranked, present, iou, int(keep))
         else:
             stays, settled = suppression.suppress_in_rounds(ranked, present, iou, ROUNDS)
-            # Those that were not compared are no candidates, or would come too late.
+            # Boxes that were not compared are no candidates, or `keep` better ones stay.
             last = present[:, -1] if width < scores.shape[-1] else torch.zeros_like(present[:, -1])
             self.doubts.append(~settled | (last & (stays.sum(-1) < keep)).any())
         stays &= stays.cumsum(-1) <= keep
@@ -330,7 +326,7 @@ class TorchOperations(Operations):
         return torch.full_like(scores, DROPPED).scatter(-1, places, left)
 
     def compact(self, scores: Tensor, *values: Tensor) -> tuple[Slots, list[Tensor]]:
-        """All of them: what is dropped stays in."""
+        """All entries, including dropped ones."""
         count, width = scores.shape
         images = torch.arange(count * width, device=self.device) // width
         lists = [x.reshape(-1, *x.shape[2:]) for x in (scores, *values)]
@@ -342,14 +338,14 @@ class TorchOperations(Operations):
 
 
 def _mean(grouped: Tensor) -> Tensor:
-    """Of the last two axes, which stay."""
+    """Mean over the last two axes, which are kept."""
     return grouped.mean(3, keepdim=True).mean(2, keepdim=True)
 
 
 def _padded(x: Tensor, size: int, stride: int, pads: Pads) -> tuple[Tensor, int]:
-    """A map, and how many zeros it still needs on each side.
+    """A map, padded if necessary, and the zeros that it still needs on each side.
 
-    Zeros that no window reaches are no different from none.
+    Zeros that no window reaches make no difference.
     """
     before, after = pads
     ends = (
@@ -361,7 +357,7 @@ def _padded(x: Tensor, size: int, stride: int, pads: Pads) -> tuple[Tensor, int]
 def _fused(
     x: Tensor, kernel: Tensor, bias: Tensor, stride: int, padding: int, add: Tensor | None
 ) -> Tensor:
-    """A convolution, what is added to it, and its ReLU, by cuDNN in one go."""
+    """A convolution, an optional sum, and ReLU in one call of cuDNN."""
     rest: tuple[Any, ...] = (bias, [stride] * 2, [padding] * 2, [1, 1], 1)
     if add is None:
         return torch.cudnn_convolution_relu(x, kernel, *rest)

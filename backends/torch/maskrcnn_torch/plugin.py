@@ -20,20 +20,20 @@ api_version = "1.1"
 DRIVER = "libcuda.so.1"
 PRECISIONS = ("float32", "tf32", "float16", "bfloat16")
 AMPERE = (8, 0)
-"""Compute capability from which on GPUs have TF32 and bfloat16."""
+"""Minimum compute capability of GPUs with TF32 and bfloat16."""
 
 
 class TorchEngine:
-    """Computes on NVIDIA's GPUs, and on CPUs where nothing faster is installed."""
+    """Computes on NVIDIA GPUs, and on CPUs."""
 
     name = "torch"
 
     def lacks(self, device: str, precision: Precision, /) -> str | None:
         if precision not in PRECISIONS:
-            return f"does not compute in {precision}: {', '.join(PRECISIONS)} are allowed"
+            return f"does not compute in {precision}: use {', '.join(PRECISIONS)}"
         kind, _, index = device.partition(":")
         if kind == "cpu" and precision in ("tf32", "float16"):
-            return f"does not compute in {precision} on a CPU: try bfloat16"
+            return f"does not compute in {precision} on a CPU: use float32 or bfloat16"
         if find_spec("torch") is None:
             return "torch is not installed: pip install maskrcnn-torch"
         if kind == "cpu":
@@ -51,9 +51,9 @@ class TorchEngine:
 
 def _gpu_lacks(index: int, precision: Precision) -> str | None:
     try:
-        ctypes.CDLL(DRIVER)  # importing torch, which needs it, takes seconds
+        ctypes.CDLL(DRIVER)  # before importing torch, which takes seconds
     except OSError:
-        return f"there is no NVIDIA driver ({DRIVER})"
+        return f"there is no NVIDIA driver ({DRIVER}): install it, or use a CPU"
     import torch
 
     from maskrcnn_torch.devices import usable_cuda
@@ -64,8 +64,8 @@ def _gpu_lacks(index: int, precision: Precision) -> str | None:
     capability = torch.cuda.get_device_capability(index)
     if precision in ("tf32", "bfloat16") and capability < AMPERE:
         return (
-            f"GPU {index} has compute capability {capability[0]}.{capability[1]}, and "
-            f"{precision} needs 8.0: try float16"
+            f"GPU {index} has compute capability {capability[0]}.{capability[1]}, but "
+            f"{precision} needs 8.0: use float32 or float16"
         )
     return None
 

@@ -1,4 +1,4 @@
-"""Images on the device, as the network takes them."""
+"""Preparation of images on the device."""
 
 from collections.abc import Sequence
 from typing import TypeVar
@@ -23,10 +23,10 @@ def prepared(
     device: torch.device,
     dtype: torch.dtype,
 ) -> Tensor:
-    """What `Preparation.batch` makes of images, (batch, 3, height, width) channels_last.
+    """The batch that `Preparation.batch` makes of images, (batch, 3, height, width) channels_last.
 
-    Bytes go to the device, and are resized there unless Pillow does it. Nothing waits for it: one
-    image is copied into pinned memory while the device works on those before.
+    Bytes are sent to the device and resized there, unless Pillow does it. Nothing waits for the
+    device: an image is copied into pinned memory while the device works on the previous ones.
     """
     shape = rule.padded_size(sizes[0])
     batch = torch.zeros((len(images), *shape, 3), dtype=dtype, device=device)
@@ -42,7 +42,7 @@ def prepared(
 
 
 def sent(values: NDArray[T], device: torch.device) -> Tensor:
-    """An array on the device, or on its way."""
+    """An array on the device, or on its way there."""
     kind = getattr(torch, values.dtype.name)
     pinned = torch.empty(values.shape, dtype=kind, pin_memory=device.type == "cuda")
     pinned.numpy()[...] = values

@@ -1,4 +1,4 @@
-"""Bilinear resizing, to the last bit the same on any device."""
+"""Bilinear resizing, identical to the last bit on any device."""
 
 from functools import lru_cache
 
@@ -6,15 +6,16 @@ import torch
 from torch import Tensor
 
 WEIGHT_BITS = 11
-"""Bits of OpenCV's fixed-point weights."""
-KEPT = 256
-"""Number of pairs of lengths whose weights stay on the device: what is sent there is waited for."""
+"""Number of bits of OpenCV's fixed-point weights."""
+MAX_CACHED = 256
+"""Number of pairs of lengths whose weights are cached on the device, since sending waits for it."""
 
 
 def resize(image: Tensor, size: tuple[int, int], whole: bool) -> Tensor:
     """`image` (H, W, 3) uint8 at this height and width.
 
-    `whole`: uint8, as OpenCV's INTER_LINEAR; else float32, bilinear of four pixels, not rounded.
+    `whole`: uint8 like OpenCV's INTER_LINEAR. If not, float32, bilinear of four pixels, not
+    rounded.
     """
     if size == tuple(image.shape[:2]):
         return image if whole else image.float()
@@ -22,8 +23,8 @@ def resize(image: Tensor, size: tuple[int, int], whole: bool) -> Tensor:
 
 
 def _fixed_point(image: Tensor, height: int, width: int) -> Tensor:
-    """What OpenCV makes of bytes: weights have 11 bits, a row is cut to 15 bits and each product
-    to the pixel's 8 and 2 more.
+    """Resize bytes like OpenCV: weights have 11 bits, a row is cut to 15 bits and each product to
+    the pixel's 8 and 2 more.
 
     Source: opencv, modules/imgproc/src/resize.cpp. OpenCV 4.14 and 5.0 agree on x86, with
     instructions from SSE3 to AVX-512.
@@ -41,7 +42,7 @@ def _fixed_point(image: Tensor, height: int, width: int) -> Tensor:
 
 
 def _float(image: Tensor, height: int, width: int) -> Tensor:
-    """The same in float32, not rounded."""
+    """Resize in float32, without rounding."""
     columns, to_columns = _float_weights(image.shape[1], width, image.device)
     lines, to_lines = _float_weights(image.shape[0], height, image.device)
     left, right = to_columns[:, :, None]
@@ -53,12 +54,12 @@ def _float(image: Tensor, height: int, width: int) -> Tensor:
     return result
 
 
-@lru_cache(KEPT)
+@lru_cache(MAX_CACHED)
 def _fixed_weights(length: int, new: int, device: torch.device, *, inside: bool) -> Tensor:
-    """Of each new place the two it lies between, and their weights, (4, new) int32.
+    """The two old places around each new one, and their weights: (4, new) int32.
 
-    `inside`: beyond the border, the border alone counts. Else it counts twice, and is rounded
-    twice, as OpenCV has it from top to bottom.
+    `inside`: beyond the border, the border counts once. If not, it counts twice and is rounded
+    twice, as in OpenCV from top to bottom.
     """
     at = _places(length, new).float()
     low = at.floor()
@@ -72,9 +73,12 @@ def _fixed_weights(length: int, new: int, device: torch.device, *, inside: bool)
     return torch.stack([*places, *weights]).int().to(device)
 
 
-@lru_cache(KEPT)
+@lru_cache(MAX_CACHED)
 def _float_weights(length: int, new: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """The same as (2, new) int32 and (2, new) float32; beyond the border, it alone counts."""
+    """The two old places around each new one, (2, new) int32, and their weights, (2, new) float32.
+
+    Beyond the border, the border counts once.
+    """
     at = _places(length, new).clamp(0, length - 1)
     low = at.floor()
     share = (at - low).float()
@@ -83,5 +87,5 @@ def _float_weights(length: int, new: int, device: torch.device) -> tuple[Tensor,
 
 
 def _places(length: int, new: int) -> Tensor:
-    """Where the centres of `new` pixels lie among `length`, (new,) float64."""
+    """Positions of the centres of `new` pixels among `length`, (new,) float64."""
     return (torch.arange(new, dtype=torch.float64) + 0.5) * (length / new) - 0.5

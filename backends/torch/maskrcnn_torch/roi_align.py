@@ -12,9 +12,9 @@ from torch.nn import functional
 from maskrcnn_network.graph.rules import Sampling
 
 MAX_SAMPLES = 1024
-"""Adaptive samples of a bin along an axis. Boxes within their image never need as many."""
+"""Maximum adaptive samples of a bin along an axis. Boxes inside their image need fewer."""
 MAX_TAPS = 1 << 22
-"""Weighted map places that the fallback holds at a time: 48 MiB of indices and weights."""
+"""Maximum weighted map places in memory without Triton: 48 MiB of indices and weights."""
 
 
 class Pooling(NamedTuple):
@@ -23,11 +23,11 @@ class Pooling(NamedTuple):
     features: list[Tensor]
     """Up to four maps (B, C, H, W)."""
     scales: list[float]
-    """Their sizes over the image's."""
+    """Sizes of the maps divided by the image's."""
     boxes: Tensor
     """(R, 4) float32 in the image's coordinates."""
     images: Tensor
-    """(R,) int64."""
+    """(R,) int64: index of the image in the batch."""
     levels: Tensor
     """(R,) int64: index of the map that a region reads."""
     resolution: int
@@ -38,18 +38,18 @@ Pool: TypeAlias = Callable[[Pooling], Tensor]
 
 
 def pool_on(device: torch.device, dtype: torch.dtype) -> tuple[Pool, str]:
-    """What pools features of a type on a device, and how, for people to read.
+    """The function that pools features of a type on a device, and its description.
 
-    On CUDA, a kernel that does not wait for the device, if Triton and all that it compiles with are
-    there: it is tried.
+    On CUDA, it is a kernel that does not wait for the device, if a trial shows that Triton and its
+    compilers work.
     """
     if device.type != "cuda":
         return gathered_roi_align, "PyTorch"
     if find_spec("triton") is None:
-        return gathered_roi_align, "PyTorch, as Triton is not installed"
+        return gathered_roi_align, "PyTorch, because Triton is not installed"
     if "tensorflow" in sys.modules and "triton" not in sys.modules:
-        # Both bring LLVM: to import Triton would end the process.
-        return gathered_roi_align, "PyTorch, as TensorFlow was loaded before: isolate the model"
+        # Both contain LLVM: importing Triton would crash the process.
+        return gathered_roi_align, "PyTorch, because TensorFlow is loaded: isolate the model"
     maps = [torch.ones((1, 32, 4, 4), dtype=dtype, device=device)]
     box = torch.tensor([[0.0, 0.0, 8.0, 8.0]], device=device)
     none = torch.zeros(1, dtype=torch.int64, device=device)
@@ -58,23 +58,23 @@ def pool_on(device: torch.device, dtype: torch.dtype) -> tuple[Pool, str]:
         from maskrcnn_torch.roi_kernel import fused_roi_align
 
         works = torch.allclose(fused_roi_align(tried), gathered_roi_align(tried))
-    except Exception as error:  # whatever a missing compiler or an old driver raises
+    except Exception as error:  # a missing compiler or an old driver may raise anything
         reason = (str(error) or repr(error)).partition("\n")[0]
-        return gathered_roi_align, f"PyTorch, as Triton fails: {reason}"
+        return gathered_roi_align, f"PyTorch, because Triton fails: {reason}"
     if not works:
-        return gathered_roi_align, "PyTorch, as Triton computes wrong numbers"
+        return gathered_roi_align, "PyTorch, because Triton computes wrong numbers"
     return fused_roi_align, "Triton"
 
 
 def gathered_roi_align(pooling: Pooling) -> Tensor:
     """The features of every region, (R, C, resolution, resolution) channels_last.
 
-    A box is scaled, then moved by the sampling's shift, in map pixels. Semantics are those of ONNX
-    RoiAlign, mode avg: `half_pixel` or else output_half_pixel; `samples` per bin and axis; 0: one
-    per map pixel, so none in a region without extent, which gives zeros.
+    A box is scaled, then moved by the sampling's shift, in map pixels. The semantics are those of
+    ONNX RoiAlign in mode avg, with half_pixel or output_half_pixel. `samples` of 0 are one for each
+    map pixel, therefore none in a region without extent, which is zeros.
 
-    Every bin is a weighted sum of map places. Regions are taken together that have their level and
-    number of samples in common, for which this waits for the device.
+    Every bin is a weighted sum of map places. Regions with equal levels and numbers of samples are
+    computed together, for which this waits for the device.
     """
     features, scales, boxes, images, levels, resolution, sampling = pooling
     samples, half_pixel, shift = sampling.samples, sampling.half_pixel, sampling.shift
@@ -115,7 +115,7 @@ def _counts(extent: Tensor, resolution: int, samples: int) -> Tensor:
     """Samples of a bin along x and y, (R, 2) int64, for regions of this `extent`."""
     if samples:
         return torch.full_like(extent, samples, dtype=torch.int64)
-    # Divided by a tensor: by a number, CUDA multiplies by its reciprocal, and 7 / 7 may exceed 1.
+    # A tensor, since CUDA multiplies by the reciprocal of a number, and 7 / 7 may exceed 1.
     size = extent / torch.full_like(extent, resolution)
     return size.ceil().clamp(0, MAX_SAMPLES).long()
 
@@ -123,10 +123,10 @@ def _counts(extent: Tensor, resolution: int, samples: int) -> Tensor:
 def _taps(
     low: Tensor, extent: Tensor, count: int, length: int, resolution: int
 ) -> tuple[Tensor, Tensor]:
-    """Along an axis, the map places each bin takes, and their weights.
+    """Map places of each bin along an axis, and their weights.
 
     Both (R, resolution, 2 * count): every sample lies between two places. Samples more than one
-    place outside the map weigh nothing, others outside are moved to its border.
+    place outside the map have no weight; others outside are moved to its border.
     """
     steps = torch.arange(resolution * count, dtype=torch.float32, device=low.device)
     at = low[:, None] + (steps + 0.5) / count * (extent / resolution)[:, None]

@@ -1,4 +1,4 @@
-"""RoIAlign as one launch for all levels, in Triton."""
+"""RoIAlign in Triton: one launch for all levels."""
 # mypy: disable-error-code="no-untyped-def, untyped-decorator"
 # A kernel's arguments have Triton's types.
 
@@ -12,12 +12,13 @@ from maskrcnn_torch.roi_align import MAX_SAMPLES, Pooling
 MAX_LEVELS = 4
 
 SIZES = [f"{side}{level}" for level in range(MAX_LEVELS) for side in ("height", "width")]
-"""Arguments that change from image to image: no kernel is compiled for special values of them."""
+"""Arguments that change from image to image, for whose values no special kernels are compiled."""
 TENSORS = ["boxes", "images", "levels"]
+"""Arguments for whose alignment no special kernels are compiled."""
 
 
 def fused_roi_align(pooling: Pooling) -> Tensor:
-    """What `gathered_roi_align` says, without waiting for the device. Arithmetic is in float32."""
+    """Like `gathered_roi_align` in float32, without waiting for the device."""
     features, scales, boxes, images, levels, resolution, sampling = pooling
     if len(features) > MAX_LEVELS:
         raise ValueError(f"RoIAlign takes {MAX_LEVELS} feature maps at most, not {len(features)}")
@@ -46,7 +47,7 @@ def fused_roi_align(pooling: Pooling) -> Tensor:
             sampling.shift - 0.5 if sampling.half_pixel else sampling.shift,
             resolution=resolution,
             samples=sampling.samples,
-            most=MAX_SAMPLES,
+            max_samples=MAX_SAMPLES,
             half_pixel=sampling.half_pixel,
             channels=channels,
             block=triton.next_power_of_2(channels),
@@ -82,12 +83,12 @@ def roi_kernel(
     offset,
     resolution: tl.constexpr,
     samples: tl.constexpr,
-    most: tl.constexpr,
+    max_samples: tl.constexpr,
     half_pixel: tl.constexpr,
     channels: tl.constexpr,
     block: tl.constexpr,
 ):
-    """One program: one bin of one region, all channels. Maps and `pooled` are NHWC."""
+    """Pool all channels of one bin of one region. Maps and `pooled` are NHWC."""
     region = tl.program_id(0).to(tl.int64)
     cell = tl.program_id(1)
     level = tl.load(levels + region)
@@ -102,10 +103,10 @@ def roi_kernel(
 
     box = boxes + region * 4
     x, step_x, across = _axis(
-        box, scale, offset, cell % resolution, resolution, samples, most, half_pixel
+        box, scale, offset, cell % resolution, resolution, samples, max_samples, half_pixel
     )
     y, step_y, down = _axis(
-        box + 1, scale, offset, cell // resolution, resolution, samples, most, half_pixel
+        box + 1, scale, offset, cell // resolution, resolution, samples, max_samples, half_pixel
     )
 
     channel = tl.arange(0, block)
@@ -120,7 +121,7 @@ def roi_kernel(
         row_below = source + tl.minimum(above + 1, height - 1) * width * channels
         for i in range(across):
             sx = x + (i + 0.5) * step_x
-            # Also false for coordinates that are no numbers: nothing outside the map is read.
+            # False for NaN, too: nothing outside the map is read.
             inside = inside_y & (sx >= -1.0) & (sx <= width)
             seen = channel < tl.where(inside, channels, 0)
             sx = tl.minimum(tl.maximum(sx, 0.0), width - 1.0)
@@ -148,19 +149,18 @@ def _axis(
     place,
     resolution: tl.constexpr,
     samples: tl.constexpr,
-    most: tl.constexpr,
+    max_samples: tl.constexpr,
     half_pixel: tl.constexpr,
 ):
-    """Along an axis: where the bin at this `place` starts, how far its samples are apart, their
-    number."""
+    """Start of the bin at this `place` along an axis, distance of its samples, and their number."""
     low = tl.load(corner) * scale + offset
     extent = tl.load(corner + 2) * scale + offset - low
     if not half_pixel:
         extent = tl.maximum(extent, 1.0)
-    # Division that is rounded correctly, or 7 / 7 could be more than one sample.
+    # Correctly rounded division, since 7 / 7 must not be more than one sample.
     size = tl.div_rn(extent, resolution * 1.0)
     if samples == 0:
-        count = tl.minimum(tl.maximum(tl.ceil(size), 0.0), most * 1.0).to(tl.int32)
+        count = tl.minimum(tl.maximum(tl.ceil(size), 0.0), max_samples * 1.0).to(tl.int32)
     else:
         count = samples
     return low + place * size, size / tl.maximum(count, 1), count

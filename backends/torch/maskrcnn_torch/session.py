@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from maskrcnn_network.engine import Ask, Integers, Intermediate, Output, RankedBoxes, joined
+from maskrcnn_network.engine import Integers, Intermediate, Output, RankedBoxes, RunOptions, joined
 from maskrcnn_network.graph.network import Network, Variables
 from maskrcnn_network.graph.operations import LOWEST
 from maskrcnn_network.preparation import Floats
@@ -37,17 +37,17 @@ DTYPES = {
     "bfloat16": torch.bfloat16,
 }
 MAX_BATCH = 8
-"""Number of images in one call at most, on a GPU."""
+"""Maximum number of images in one call on a GPU."""
 SLOTS = (8, 32)
-"""Numbers of masks that are computed for each image where none has more detections."""
-GRAPHS = 16
-"""Number of padded shapes and batch sizes whose graphs are kept."""
-USUAL = ((3, 4), (4, 3), (2, 3), (1, 1))
-"""Proportions, height to width, of images whose graphs are recorded before one comes."""
+"""Numbers of masks computed for each image; the smallest that suffices is used."""
+MAX_GRAPHS = 16
+"""Maximum number of padded shapes and batch sizes whose graphs are kept."""
+USUAL_RATIOS = ((3, 4), (4, 3), (2, 3), (1, 1))
+"""Ratios of height to width of images whose graphs are recorded in advance."""
 REPLAYS = 5
-"""Number of times that a part is timed on a GPU, of which the median counts."""
+"""Number of times that a part is timed on a GPU; the median counts."""
 EXIT_CODE = 70
-"""Of a process that lost its GPU; EX_SOFTWARE in sysexits.h."""
+"""Exit code of a process that lost its GPU: EX_SOFTWARE in sysexits.h."""
 
 T = TypeVar("T")
 
@@ -55,24 +55,24 @@ logger = logging.getLogger(__name__)
 
 
 class _Detected(NamedTuple):
-    """What is computed of a batch but for its masks; on the device, dropped entries included."""
+    """Results for a batch except its masks, on the device, including dropped entries."""
 
     table: Tensor
-    """(1 + D, 6) float32: whether there is doubt in the first row, then each detection's box, score
-    and label."""
+    """(1 + D, 6) float32: a first row that is nonzero in doubt, then the box, score and label of
+    each detection."""
     labels: Tensor
     images: Tensor
     proposals: tuple[Tensor, ...]
-    """Boxes, scores, images and class scores."""
+    """Boxes, scores, images and class scores of the proposals."""
     features: list[Tensor]
 
 
 class TorchSession:
-    """Computes batches on one device: from an image's bytes to its soft masks, on a GPU.
+    """Computes batches on one device, on a GPU from an image's bytes to its soft masks.
 
-    There, the host copies an image while the GPU works on those before, and waits for it twice: for
-    the detections, whose number says how many masks to compute, and for the masks. Calls do not
-    overlap, as one thread at a time uses a session.
+    The host copies an image while the GPU works on the previous ones, and waits for the GPU twice:
+    for the detections, whose number decides how many masks to compute, and for the masks. Calls do
+    not overlap, because one thread at a time uses a session.
     """
 
     def __init__(self, network: Network, variables: Variables, setup: Setup) -> None:
@@ -88,8 +88,9 @@ class TorchSession:
         with self._computing():
             folded = network.folded(variables, channels_last=TorchOperations.channels_last)
             self._ops = TorchOperations(folded, self._device, self._dtype)
-        # Without its kernel, RoIAlign waits for the GPU, which no graph can.
-        self._graphs = GraphCache(self._detect, GRAPHS if self._ops.pools_by == "Triton" else 0)
+        # Without its kernel, RoIAlign waits for the GPU, which is impossible in a graph.
+        limit = MAX_GRAPHS if self._ops.pools_by == "Triton" else 0
+        self._graphs = GraphCache(self._detect, limit)
         self.max_batch = MAX_BATCH
         self.batch_pixels = 0
         self.facts: Mapping[str, str] = description(self._device)
@@ -97,14 +98,14 @@ class TorchSession:
             self.facts = {**self.facts, "threads": str(torch.get_num_threads())}
             return
         self.facts = {**self.facts, "RoIAlign": self._ops.pools_by}
-        usual = [self._rule.resized_size((256 * h, 256 * w)) for h, w in USUAL]
+        usual = [self._rule.resized_size((256 * h, 256 * w)) for h, w in USUAL_RATIOS]
         self.batch_pixels = MAX_BATCH * max(h * w for h, w in map(self._rule.padded_size, usual))
         if setup.dedicated:
             self.warm(usual)
 
-    def run(self, images: Sequence[Image], sizes: Sequence[Size], ask: Ask, /) -> Output:
+    def run(self, images: Sequence[Image], sizes: Sequence[Size], options: RunOptions, /) -> Output:
         with self._computing():
-            return joined(self._outputs(images, sizes, ask))
+            return joined(self._outputs(images, sizes, options))
 
     def close(self) -> None:
         self._graphs.clear()
@@ -113,9 +114,9 @@ class TorchSession:
             torch.cuda.empty_cache()
 
     def warm(self, sizes: Sequence[Size]) -> None:
-        """Record graphs of single images of these sizes, with the fastest of cuDNN's algorithms.
+        """Record graphs for single images of these sizes, with the fastest algorithms of cuDNN.
 
-        Others are recorded once they repeat, with the algorithms that it guesses are the fastest:
+        Other sizes are recorded when they repeat, with algorithms that cuDNN guesses to be fast:
         trying them takes a second or more.
         """
         tried = torch.backends.cudnn.benchmark
@@ -132,15 +133,15 @@ class TorchSession:
         finally:
             torch.backends.cudnn.benchmark = tried
 
-    def stages(self, image: Image, size: Size, ask: Ask, /) -> Intermediate:
-        """What `run` computes of an image, with proposals."""
+    def stages(self, image: Image, size: Size, options: RunOptions, /) -> Intermediate:
         with self._computing():
-            ran, rows = self._settled(*self._inputs([image], [size], ask.score_threshold))
+            ran, rows = self._settled(*self._inputs([image], [size], options.score_threshold))
             maps = (_array(f[0].permute(1, 2, 0).float()) for f in ran.result.features)
-            return Intermediate(tuple(maps), self._output(ran, rows, replace(ask, proposals=True)))
+            return Intermediate(
+                tuple(maps), self._output(ran, rows, replace(options, proposals=True))
+            )
 
     def masks_of(self, features: Sequence[Floats], boxes: Floats, labels: Integers, /) -> Floats:
-        """Mask probabilities (N, m, m) of any boxes (N, 4) on `Intermediate.features`."""
         with self._computing():
             maps = [
                 torch.tensor(f).permute(2, 0, 1)[None].to(self._device, self._dtype)
@@ -151,11 +152,11 @@ class TorchSession:
             images = torch.zeros_like(which)
             return _array(self._network.masks(self._ops, maps, where, which, images))
 
-    def seconds(self, image: Image, size: Size, ask: Ask, /) -> Mapping[str, float]:
-        """Seconds of each part of the network; on a GPU, of its kernels, launched as a graph."""
+    def seconds(self, image: Image, size: Size, options: RunOptions, /) -> Mapping[str, float]:
+        """Seconds of each part of the network; on a GPU, of its kernels launched as a graph."""
         network, ops = self._network, self._ops
         with self._computing():
-            images, sizes, threshold = self._inputs([image], [size], ask.score_threshold)
+            images, sizes, threshold = self._inputs([image], [size], options.score_threshold)
             ran, rows = self._settled(images, sizes, threshold)
             features, backbone = self._timed(lambda: network.features(ops, images))
             proposals, rpn = self._timed(lambda: network.proposals(ops, features, images, sizes))
@@ -163,19 +164,21 @@ class TorchSession:
                 lambda: network.found(ops, features, proposals, sizes, threshold, self._limit)
             )
             seconds = {"backbone": backbone, "rpn": rpn, "heads": heads, "masks": 0.0}
-            slots = self._fitting(_kept(rows, 1, ask))
-            if ask.masks and network.architecture.has_masks and slots:
+            slots = self._fitting(_kept(rows, 1, options))
+            if options.masks and network.architecture.has_masks and slots:
                 _, seconds["masks"] = self._timed(lambda: self._masks(slots, ran.result))
             return seconds
 
     def _outputs(
-        self, images: Sequence[Image], sizes: Sequence[Size], ask: Ask, first: int = 0
+        self, images: Sequence[Image], sizes: Sequence[Size], options: RunOptions, first: int = 0
     ) -> list[Output]:
-        """Of images, the first of which has this index in its batch: half of them at a time, if
-        all need more memory than there is."""
-        output = self._attempt(images, sizes, ask, first)
+        """Outputs for images, half of them at a time if memory does not suffice.
+
+        `first` is the index in the batch of the first image.
+        """
+        output = self._attempt(images, sizes, options, first)
         if output is None and len(images) == 1:
-            output = self._attempt(images, sizes, ask, first)  # without the memory of graphs
+            output = self._attempt(images, sizes, options, first)  # now that graphs are freed
         if output is not None:
             return [output]
         if len(images) == 1:
@@ -185,24 +188,24 @@ class TorchSession:
                 "pixels: try again later, or serve fewer models on it"
             )
         half = len(images) // 2
-        return self._outputs(images[:half], sizes[:half], ask, first) + self._outputs(
-            images[half:], sizes[half:], ask, first + half
+        return self._outputs(images[:half], sizes[:half], options, first) + self._outputs(
+            images[half:], sizes[half:], options, first + half
         )
 
     def _attempt(
-        self, images: Sequence[Image], sizes: Sequence[Size], ask: Ask, first: int
+        self, images: Sequence[Image], sizes: Sequence[Size], options: RunOptions, first: int
     ) -> Output | None:
-        """None if memory does not suffice; what others can do without is free after that."""
+        """The output, or None if memory does not suffice; then, caches have been freed."""
         try:
             with stage("preprocess"):
-                inputs = self._inputs(images, sizes, ask.score_threshold)
+                inputs = self._inputs(images, sizes, options.score_threshold)
             with stage("network"):
-                return self._output(*self._settled(*inputs), ask, first)
+                return self._output(*self._settled(*inputs), options, first)
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
-            logger.warning("%s, %d images at once: %s", self._device, len(images), error)
-        # Only here are the tensors free that the error held.
+            logger.warning("%s, batch of %d images: %s", self._device, len(images), error)
+        # Not above, where the error still holds tensors.
         self._graphs.clear()
         if self._on_gpu:
             torch.cuda.empty_cache()
@@ -211,7 +214,7 @@ class TorchSession:
     def _inputs(
         self, images: Sequence[Image], sizes: Sequence[Size], score_threshold: float
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Those of `_detect`, on the device or on their way."""
+        """Arguments of `_detect`, on the device or on their way."""
         if self._on_gpu:
             batch = prepared(self._rule, images, sizes, self._device, self._dtype)
         else:
@@ -233,7 +236,7 @@ class TorchSession:
         return _Detected(torch.cat([head, table]), found.labels, found.images, seen, features)
 
     def _masks(self, slots: int, detected: _Detected) -> Tensor:
-        """Of the first entries of each image, as many as there are slots: (batch * slots, m, m)."""
+        """Masks of the first `slots` entries of each image: (batch * slots, m, m)."""
         boxes, labels, images = (
             x.reshape(-1, self._limit, *x.shape[1:])[:, :slots].flatten(0, 1)
             for x in (detected.table[1:, :4], detected.labels, detected.images)
@@ -244,7 +247,7 @@ class TorchSession:
     def _settled(
         self, images: Tensor, sizes: Tensor, threshold: Tensor
     ) -> tuple[Ran[_Detected], Floats]:
-        """What is detected, and the table of it (D, 6): computed again, exactly, if in doubt."""
+        """Detections and their table (D, 6), computed again exactly if in doubt."""
         ran = self._graphs.run(images, sizes, threshold)
         table = _array(ran.result.table)
         if table[0, 0]:
@@ -253,18 +256,20 @@ class TorchSession:
             table = _array(ran.result.table)
         return ran, table[1:]
 
-    def _output(self, ran: Ran[_Detected], rows: Floats, ask: Ask, first: int = 0) -> Output:
+    def _output(
+        self, ran: Ran[_Detected], rows: Floats, options: RunOptions, first: int = 0
+    ) -> Output:
         count = len(rows) // self._limit
-        kept = _kept(rows, count, ask)
+        kept = _kept(rows, count, options)
         found = rows.reshape(count, self._limit, 6)[kept]
         masks = regions = None
-        if ask.masks and self._network.architecture.has_masks:
+        if options.masks and self._network.architecture.has_masks:
             side, slots = 2 * self._network.body.mask_side, self._fitting(kept)
             masks = np.zeros((0, side, side), np.float32)
             if slots:
                 soft = _array(ran.then(slots, partial(self._masks, slots)))
                 masks = soft.reshape(count, slots, side, side)[kept[:, :slots]]
-        if ask.proposals:
+        if options.proposals:
             boxes, scores, images, classes = map(_array, ran.result.proposals)
             there = scores >= LOWEST
             regions = RankedBoxes(
@@ -280,16 +285,16 @@ class TorchSession:
         )
 
     def _slots(self) -> list[int]:
-        """Numbers of masks of an image that graphs compute."""
+        """Numbers of masks of an image for which there are graphs."""
         return [*(n for n in SLOTS if n < self._limit), self._limit]
 
     def _fitting(self, kept: NDArray[np.bool_]) -> int:
-        """Number of masks of each image that suffices for what is kept; 0 if nothing is."""
+        """Number of masks that suffices for the kept detections of each image; 0 without any."""
         most = int(kept.sum(1).max())
         return next(n for n in self._slots() if n >= most) if most and self._on_gpu else most
 
     def _timed(self, function: Callable[[], T]) -> tuple[T, float]:
-        """What a function makes, and the seconds it takes."""
+        """The result of a function, and the seconds it takes."""
         if not self._on_gpu:
             start = time.perf_counter()
             return function(), time.perf_counter() - start
@@ -306,9 +311,9 @@ class TorchSession:
 
     @contextmanager
     def _computing(self) -> Iterator[None]:
-        """The time in which this session computes, with PyTorch set up for its precision.
+        """Set PyTorch up for this session's precision inside the block.
 
-        That set-up is the process's: nobody else there should compute meanwhile in another.
+        The setup is global: nothing else in the process should compute in another precision then.
         """
         matmul: Any = torch.backends.cuda.matmul
         cudnn: Any = torch.backends.cudnn
@@ -337,20 +342,20 @@ class TorchSession:
         return torch.cuda.device(self._device) if self._on_gpu else nullcontext()
 
     def _lose(self, error: RuntimeError) -> None:
-        """End the process, if it is there for models: it cannot use the GPU any more."""
-        logger.critical("%s is lost to this process: %s", self._device, error)
+        """Exit if the process is dedicated to models: it cannot use the GPU any more."""
+        logger.critical("this process cannot use %s any more: %s", self._device, error)
         if self._setup.dedicated:
             logging.shutdown()
             os._exit(EXIT_CODE)
 
 
-def _kept(rows: Floats, count: int, ask: Ask) -> NDArray[np.bool_]:
-    """Which entries (count, each) are detections that are asked for: the first of each image."""
+def _kept(rows: Floats, count: int, options: RunOptions) -> NDArray[np.bool_]:
+    """Which entries (count, each) are wanted detections: the first ones of each image."""
     kept = np.asarray(rows[:, 4].reshape(count, -1) >= LOWEST)
-    kept[:, ask.limit :] = False
+    kept[:, options.limit :] = False
     return kept
 
 
 def _array(x: Tensor) -> NDArray[Any]:
-    """On the host, which waits for it."""
+    """A tensor on the host, which waits for it."""
     return np.asarray(x.cpu().numpy())

@@ -1,6 +1,6 @@
 """Selection of the best and non-maximum suppression, in fixed shapes.
 
-On CUDA nothing here waits for the device, but for `suppress_exactly`.
+On CUDA, only `suppress_exactly` waits for the device.
 """
 
 import torch
@@ -8,14 +8,14 @@ from torch import Tensor
 
 LOW_BITS = 0xFFFFFFFF
 BLOCK = 256
-"""Boxes that `suppress_exactly` settles at a time."""
+"""Number of boxes that `suppress_exactly` settles at a time."""
 
 
 def top(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """The k best `scores`, best first, and their indices, both (B, min(k, N)).
 
-    `scores` are (B, N) float32 without NaN. Of equal ones the lower index is first, on any device:
-    what is sorted are unique int64 of score and index.
+    `scores` are (B, N) float32 without NaN. On any device, the lower index of equal scores comes
+    first, because unique int64 of score and index are sorted.
     """
     bits = (scores + 0.0).view(torch.int32).long()  # -0.0 is 0.0
     ordered = torch.where(bits < 0, bits ^ 0x7FFFFFFF, bits)
@@ -29,15 +29,15 @@ def top(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
 def suppress_in_rounds(
     boxes: Tensor, present: Tensor, iou_threshold: float, rounds: int
 ) -> tuple[Tensor, Tensor]:
-    """Which boxes greedy suppression keeps, (..., N) bool, and () bool: whether that is settled.
+    """Which boxes greedy suppression keeps, (..., N) bool, and whether that is settled, () bool.
 
-    `boxes` (..., N, 4) float32 are sorted, best first, x1 <= x2 and y1 <= y2; what is not
-    `present`, (..., N) bool, counts for nothing. Not settled in so many `rounds` are chains of
-    more boxes, each overlapping the next: those are for `suppress_exactly`.
+    `boxes` (..., N, 4) float32 are sorted, best first, with x1 <= x2 and y1 <= y2; those not
+    `present`, (..., N) bool, are ignored. Chains of more than `rounds` boxes, each overlapping the
+    next, are not settled, and need `suppress_exactly`.
 
-    By the matrix of all overlaps: (N, N) float32 a few times over. A box stays if none that stays
-    before it overlaps it. Each round computes that anew; a box is right after as many rounds as its
-    chain is long, and all are once a round changes nothing.
+    Uses a matrix of all overlaps: several times (N, N) float32. A box stays if no better one that
+    stays overlaps it. Each round computes this again; a box is right after as many rounds as its
+    chain is long, and all boxes are right once a round changes nothing.
     """
     if not present.numel():
         return present, present.new_ones(())
@@ -51,9 +51,9 @@ def suppress_in_rounds(
 def suppress_exactly(
     boxes: Tensor, present: Tensor, iou_threshold: float, keep: int | None = None
 ) -> Tensor:
-    """The same whatever the chains, (..., N) bool; waits for the device.
+    """Which boxes greedy suppression keeps, (..., N) bool. Waits for the device.
 
-    `keep`: number of boxes after which those further behind, kept or not, do not matter.
+    `keep`: number of kept boxes after which all others are arbitrary.
     """
     if not present.numel():
         return present
@@ -65,7 +65,7 @@ def suppress_exactly(
 
 
 def _suppress_one(boxes: Tensor, present: Tensor, iou_threshold: float, keep: int | None) -> Tensor:
-    """Of `boxes` (N, 4): block after block is settled, then suppresses what comes behind it."""
+    """Settle `boxes` (N, 4) block by block; each block suppresses those behind it."""
     stays = torch.zeros_like(present)
     left, found = present.nonzero()[:, 0], 0
     while len(left) and (keep is None or found < keep):
@@ -80,9 +80,9 @@ def _suppress_one(boxes: Tensor, present: Tensor, iou_threshold: float, keep: in
 
 
 def _settle(matrix: Tensor, first: Tensor, rounds: int | None) -> tuple[Tensor, Tensor]:
-    """After so many `rounds` (None: until settled) the boxes that stay, (P, 1, N) of 0 and 1.
+    """The boxes that stay after `rounds` (None: until settled), (P, 1, N) of 0 and 1; if settled.
 
-    `first` is the same shape: the boxes there are. `matrix`: see `_matrix`.
+    `first`, of the same shape, are the boxes to start with. `matrix`: see `_matrix`.
     """
     keep, done = first, 0
     while True:
@@ -98,10 +98,9 @@ def _settle(matrix: Tensor, first: Tensor, rounds: int | None) -> tuple[Tensor, 
 
 
 def _matrix(boxes: Tensor, iou_threshold: float) -> Tensor:
-    """(P, N, N): 1 where the box of the row suppresses that of the column, which is behind it.
+    """(P, N, N): 1 where the box of the row suppresses the box of the column, which is behind it.
 
-    In a type in which matrices are multiplied fast, and which counts boxes well enough: what
-    matters is whether there are any.
+    The type multiplies fast, and counts boxes well enough: only zero or not matters.
     """
     overlaps = _overlaps(boxes, boxes, iou_threshold).triu_(1)
     return overlaps.to(torch.float16 if boxes.is_cuda else torch.float32)
@@ -110,8 +109,8 @@ def _matrix(boxes: Tensor, iou_threshold: float) -> Tensor:
 def _overlaps(boxes: Tensor, others: Tensor, iou_threshold: float) -> Tensor:
     """Whether IoU is above the threshold, (..., N, M) bool, of `boxes` with `others`.
 
-    Operations are those of TensorFlow's and ONNX Runtime's suppression, to the last bit. As there,
-    a box without area overlaps none: 0 / 0 is above no threshold.
+    Operations are those of TensorFlow's and ONNX Runtime's suppression, to the last bit. A box
+    without area overlaps none, because 0 / 0 is above no threshold.
     """
     x1, y1, x2, y2 = boxes[..., :, None, :].unbind(-1)
     u1, v1, u2, v2 = others[..., None, :, :].unbind(-1)

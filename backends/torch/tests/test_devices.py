@@ -32,8 +32,8 @@ def two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     ("index", "problem"),
     [
         (0, None),
-        (1, "GPU 1 has compute capability 13.0, and .* is built for sm_75, sm_86, sm_90a"),
-        (2, "there is no GPU 2, only 2, counted from 0"),
+        (1, "GPU 1 has compute capability 13.0, but .* is built for sm_75, sm_86, sm_90a.*"),
+        (2, "there is no GPU 2: PyTorch finds 2, counted from 0"),
     ],
 )
 def test_gpus_that_cannot_be_used_have_a_reason(index: int, problem: str | None) -> None:

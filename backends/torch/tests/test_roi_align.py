@@ -179,7 +179,7 @@ types = {**maps, **tensors, **dict.fromkeys(SIZES, "i32"), **floats}
 constants = {
     "resolution": 7,
     "samples": samples,
-    "most": 1024,
+    "max_samples": 1024,
     "half_pixel": True,
     "channels": 256,
     "block": 256,

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from maskrcnn_network.engine import Ask, Output, RunsBatches, ShowsStages, TimesParts
+from maskrcnn_network.engine import Output, RunOptions, RunsBatches, ShowsStages, TimesParts
 from maskrcnn_network.graph.network import Network, Variables
 from maskrcnn_network.preparation import Preparation
 from maskrcnn_server.agreement import compare
@@ -27,7 +27,7 @@ from maskrcnn_torch.preparation import prepared
 from maskrcnn_torch.roi_align import Pooling
 from maskrcnn_torch.session import TorchSession
 
-ASK = Ask(score_threshold=0.05, limit=100, proposals=True)
+ASK = RunOptions(score_threshold=0.05, limit=100, proposals=True)
 CPU = torch.device("cpu")
 
 
@@ -59,9 +59,9 @@ def images(photograph: Callable[[str], Image]) -> list[Image]:
     return [np.ascontiguousarray(photograph(path)[:240, :250]) for path in paths]
 
 
-def run(session: TorchSession, images: list[Image], ask: Ask = ASK) -> Output:
+def run(session: TorchSession, images: list[Image], options: RunOptions = ASK) -> Output:
     sizes = [session._rule.resized_size((i.shape[0], i.shape[1])) for i in images]
-    return session.run(images, sizes, ask)
+    return session.run(images, sizes, options)
 
 
 def assert_same(found: Output, expected: Output, tolerance: float = 1e-3) -> None:
@@ -108,7 +108,7 @@ def test_fixed_shapes_find_the_same(
     expected, fixed = run(opened(), images), opened(fixed=True)
     monkeypatch.setattr(fixed._ops, "exactly", lambda: pytest.fail("there is no doubt"))
     assert_same(run(fixed, images), expected)
-    monkeypatch.setattr(operations, "WIDE", fixed._network.rules.candidates)
+    monkeypatch.setattr(operations, "MAX_COMPARED", fixed._network.rules.candidates)
     monkeypatch.setattr(operations, "CUT", 600)
     assert_same(run(fixed, images), expected)
 
@@ -122,7 +122,7 @@ def test_what_is_in_doubt_is_computed_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     expected, fixed = run(opened(), images[:1]), opened(fixed=True)
-    monkeypatch.setattr(operations, "WIDE", 100)
+    monkeypatch.setattr(operations, "MAX_COMPARED", 100)
     monkeypatch.setattr(operations, name, value)
     inputs = fixed._inputs(images[:1], [fixed._rule.resized_size((240, 250))], 0.05)
     assert fixed._detect(*inputs).table[0, 0] == 1
@@ -246,7 +246,7 @@ def test_a_lost_gpu_ends_a_process_that_is_there_for_models(
     with pytest.raises(torch.AcceleratorError):
         run(session, images[:1])
     assert ended == ([70] if dedicated else [])
-    assert "is lost to this process: CUDA error: an illegal" in caplog.text
+    assert "any more: CUDA error: an illegal" in caplog.text
 
 
 def test_float16_finds_what_float32_does(

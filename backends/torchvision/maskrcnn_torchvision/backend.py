@@ -1,4 +1,4 @@
-"""The torchvision backend: what sets its checkpoints apart from others."""
+"""The torchvision backend."""
 
 import re
 
@@ -11,7 +11,7 @@ from maskrcnn_torchvision.names import NAMING
 from maskrcnn_torchvision.rules import rules
 
 SCORE_THRESHOLD = 0.5
-"""torchvision keeps everything above 0.05 and leaves the rest to its users."""
+"""Default score threshold. torchvision itself keeps all detections above 0.05."""
 
 FILES = Files(
     suffixes=(".npz", ".pt", ".pth"),

@@ -1,4 +1,4 @@
-"""torchvision's settings: the arguments of `MaskRCNN(...)`, and their defaults.
+"""torchvision's configuration: the arguments of `MaskRCNN(...)` and their defaults.
 
 Sources: torchvision/models/detection/mask_rcnn.py and faster_rcnn.py.
 """
@@ -31,22 +31,22 @@ class TorchvisionConfig(NetworkConfig):
         "num_classes": "classes_and_background",
         "class_names": "class_names",
     }
-    """`norm_eps` is of the batch norms: 1e-5 as they are made, 0 in the published COCO_V1."""
+    """Field of each key. `norm_eps` of batch norms is 1e-5 by default, 0 in COCO_V1 weights."""
     rounding: ClassVar[float] = 0.0
     resampling: ClassVar[Literal["float"]] = "float"
     one_scale: ClassVar[bool] = False
     coco_layouts: ClassVar[Mapping[int, Callable[[], tuple[Category, ...]]]] = {90: coco_with_gaps}
     paste: ClassVar[Literal["pixels"]] = "pixels"
-    least_side: ClassVar[float] = 1e-2
+    min_detection_side: ClassVar[float] = 1e-2
 
     image_mean: Triple = (0.485, 0.456, 0.406)
-    """RGB, 0 to 1."""
+    """Mean of RGB pixels from 0 to 1."""
     image_std: Triple = (0.229, 0.224, 0.225)
     channels: Literal["RGB"] = "RGB"
     level_candidates: Positive = 1000
-    """Of each level before suppression."""
+    """Number of proposals of each level before suppression."""
     proposals: Positive = 1000
-    """Of all levels together, after it."""
+    """Number of proposals of all levels together after suppression."""
     classes_and_background: Positive | None = None
 
     @property

@@ -20,7 +20,7 @@ def _block(found: re.Match[str], layer: str) -> str:
 
 
 def _without_background(mask_layer: NDArray[Any]) -> NDArray[Any]:
-    """The first channel is the background's, which no mask is ever taken from."""
+    """The layer without its first channel, the background's, from which no mask is taken."""
     return mask_layer[..., 1:]
 
 

@@ -63,7 +63,7 @@ def test_a_head_of_another_kind_is_named(tmp_path: Path, shapes_dir: Path) -> No
     keypoints = {"roi_heads.keypoint_head.0.weight": np.zeros((8, 64, 3, 3), np.float32)}
     found = probe(tmp_path, **weights(shapes_dir), **keypoints)
     assert found is not None
-    assert "1 of 128 tensors have no place" in found.problems[0]
+    assert "1 of 128 tensors do not belong" in found.problems[0]
     assert "roi_heads.keypoint_head.0.weight" in found.problems[0]
 
 

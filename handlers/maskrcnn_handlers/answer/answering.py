@@ -21,6 +21,7 @@ from maskrcnn_server.errors import (
 )
 from maskrcnn_server.formats import Format, Prediction, WritesRuns
 from maskrcnn_server.hosting.caller import Caller
+from maskrcnn_server.hosting.job import Job
 from maskrcnn_server.hosting.scheduler import Scheduler
 from maskrcnn_server.stopwatch import Stopwatch, listen, stage
 
@@ -59,19 +60,19 @@ class Question:
             )
 
     def decoded(self, encoded: Encoded | RequestError) -> Decoded:
-        """An image, in memory only while the caller has its turn (`Scheduler.admission`)."""
+        """An image, in memory only as long as the request has a job (`Scheduler.job`)."""
         if isinstance(encoded, RequestError):
             raise encoded
         return Decoded(encoded.image_id, images.decode(encoded.data, self.max_image_pixels))
 
-    def predicted(self, decoded: Decoded, caller: Caller) -> Prediction:
-        """What is in an image, in the same turn."""
+    def predicted(self, decoded: Decoded, job: Job) -> Prediction:
+        """What is in an image, by the same job."""
         image_id, image = decoded
         options, chosen = self.request.options, self._classes()
         # The model's best, of which some are left out, would be too few.
         asked = options if chosen is None else replace(options, max_detections=None)
         with stage("wait"):
-            (found,) = self.scheduler.predict([image], asked, caller)
+            (found,) = job.predict([image], asked)
         if chosen is not None:
             found = found.of_categories(chosen, options.max_detections)
         return Prediction(
@@ -90,21 +91,18 @@ class Question:
     def answers(self, caller: Caller) -> bytes:
         """Those for several images: `{"predictions": [...]}`, with what went wrong in its place.
 
-        Each waits for a turn of its own, as if it had come alone. Raises what went wrong if that
+        Each has a job of its own, as if it had come alone. Raises what went wrong if that
         kept all of them from being looked at now.
         """
         request_id = request_ids.current()
 
-        def answer(
-            encoded: Encoded | RequestError, caller: Caller
-        ) -> tuple[bytes | MaskRCNNError, Stopwatch]:
+        def answer(encoded: Encoded | RequestError) -> tuple[bytes | MaskRCNNError, Stopwatch]:
             with request_ids.assigned(request_id), listen() as stopwatch:
                 return self._answer(encoded, caller), stopwatch
 
-        callers = _as_one(caller, len(self.request.images))
         found = []
-        with listen() as heard, ThreadPoolExecutor(self.scheduler.at_once) as pool:
-            for one, stopwatch in pool.map(answer, self.request.images, callers):
+        with listen() as heard, ThreadPoolExecutor(self.scheduler.max_admitted) as pool:
+            for one, stopwatch in pool.map(answer, self.request.images):
                 heard.hear(stopwatch)
                 found.append(one)
         unavailable = [one for one in found if isinstance(one, UnavailableError)]
@@ -118,12 +116,12 @@ class Question:
 
     def _answer(self, encoded: Encoded | RequestError, caller: Caller) -> bytes | MaskRCNNError:
         try:
-            with ExitStack() as turn:
+            with ExitStack() as images_in_memory:
                 with stage("wait"):
-                    turn.enter_context(self.scheduler.admission(caller))
+                    job = images_in_memory.enter_context(self.scheduler.job(caller))
                 with stage("decode"):
                     decoded = self.decoded(encoded)
-                prediction = self.predicted(decoded, caller)
+                prediction = self.predicted(decoded, job)
             return self.written(prediction)
         except MaskRCNNError as error:
             return error
@@ -152,19 +150,3 @@ def described(error: MaskRCNNError) -> dict[str, object]:
     if status_of(error) == 500:
         logger.error("request %s failed", request_ids.current(), exc_info=error)
     return {"code": error.code, "message": error.message, "detail": error.detail}
-
-
-def _as_one(caller: Caller, number: int) -> list[Caller]:
-    """As many callers, who leave when this one does, and wait no longer."""
-    callers = [Caller(caller.timeout_s) for _ in range(number)]
-    for one in callers:
-        one.deadline = caller.deadline
-
-    def leave() -> None:
-        for one in callers:
-            one.leave()
-
-    caller.wake_by(leave)
-    if caller.is_gone:
-        leave()
-    return callers

@@ -167,10 +167,9 @@ class _InProcess:
             max_detections=max_detections,
             masks=masks,
         )
-        caller = Caller(TIMEOUT_S)
-        with self._scheduler.admission(caller):
+        with self._scheduler.job(Caller(TIMEOUT_S)) as job:
             pixels = images.decode(image, self._settings.max_image_pixels)
-            (found,) = self._scheduler.predict([pixels], options, caller)
+            (found,) = job.predict([pixels], options)
         model = self._scheduler.metadata
         prediction = Prediction(image_id="", image=pixels, detections=found, model=model)
         return ImageResult(found, model.categories, coco_results(prediction), image)

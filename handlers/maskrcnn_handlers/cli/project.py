@@ -17,15 +17,16 @@ BOTH = {
 }
 """Files of every project."""
 NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
-LONGEST = 24
+MAX_NAME = 24
+"""Length of the longest name."""
 
 
 def check_name(name: str, kind: str) -> None:
     """Raises InvalidSetting, with the rule, if no plugin with this `kind` can be called so."""
-    if not NAME.fullmatch(name) or len(name) > LONGEST:
+    if not NAME.fullmatch(name) or len(name) > MAX_NAME:
         article = "an" if kind == "engine" else "a"
         raise InvalidSetting(
-            f"{name!r} is no name for {article} {kind}: up to {LONGEST} lower-case letters and "
+            f"{name!r} is not a name for {article} {kind}: up to {MAX_NAME} lower-case letters and "
             "digits, with single _ between them, a letter first"
         )
     if importlib.util.find_spec(f"maskrcnn_{name}"):

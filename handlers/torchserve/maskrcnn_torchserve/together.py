@@ -1,28 +1,18 @@
 """Requests that came together, answered together: their images reach the model in one call."""
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from queue import SimpleQueue
 from typing import TypeVar
 
-from maskrcnn_server.backend import Image, Model, PredictOptions
-from maskrcnn_server.detections import Detections
+from maskrcnn_server.backend import Model, PredictOptions
 from maskrcnn_server.hosting.caller import Caller
+from maskrcnn_server.hosting.job import Job
 from maskrcnn_server.hosting.scheduler import Scheduler
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class _Question:
-    """What one request asks of the model."""
-
-    images: Sequence[Image]
-    options: PredictOptions
-    caller: Caller
-    answer: "Future[list[Detections]]" = field(default_factory=Future)
 
 
 class BatchScheduler(Scheduler):
@@ -34,8 +24,8 @@ class BatchScheduler(Scheduler):
 
     def __init__(self, model: Model) -> None:
         super().__init__(model, max_waiting=0)
-        self._steps: SimpleQueue[_Question | None] = SimpleQueue()
-        """What the open requests do next, in any order: ask, or end (None)."""
+        self._steps: SimpleQueue[Job | None] = SimpleQueue()
+        """Next step of each open request, in any order: a job for the model, or its end (None)."""
 
     def together(self, requests: Sequence[Callable[[], T]]) -> list[T]:
         """What each request returns, in the order given; by one thread at a time."""
@@ -46,53 +36,32 @@ class BatchScheduler(Scheduler):
             still_open = len(requests)
             while still_open:
                 steps = [self._steps.get() for _ in range(still_open)]
-                questions = [step for step in steps if step is not None]
-                still_open = len(questions)
-                self._answer(questions)
+                jobs = [step for step in steps if step is not None]
+                still_open = len(jobs)
+                alike: dict[PredictOptions, list[Job]] = {}
+                for job in jobs:
+                    alike.setdefault(job.options, []).append(job)
+                batches = list(alike.values())
+                while batches:
+                    batch = batches.pop(0)
+                    with self._lock:
+                        self._run(batch)
+                    batches += [[job] for job in batch if job.outcome is None]
         return [result.result() for result in results]
 
     @contextmanager
-    def admission(self, caller: Caller) -> Iterator[None]:  # noqa: ARG002 (nobody else comes)
-        """No waiting: a batch is admitted as it is."""
-        yield
+    def job(self, caller: Caller) -> Iterator[Job]:
+        """A job that does not wait for memory: a batch is admitted as it is."""
+        yield Job(caller, self.compute, threading.Condition(self._lock))
 
-    def predict(
-        self, images: Sequence[Image], options: PredictOptions, caller: Caller
-    ) -> list[Detections]:
-        """Detections of each image, once every other open request has asked too, or ended.
-
-        Raises what the model raised for these images alone.
-        """
-        question = _Question(images, options, caller)
-        self._steps.put(question)
-        return question.answer.result()
+    def compute(self, job: Job) -> None:
+        """Give a job its outcome, once every other open request has a job too, or has ended."""
+        self._steps.put(job)
+        with self._lock:
+            job.changed.wait_for(lambda: job.outcome is not None)
 
     def _until_its_end(self, request: Callable[[], T]) -> T:
         try:
             return request()
         finally:
             self._steps.put(None)
-
-    def _answer(self, questions: Sequence[_Question]) -> None:
-        alike: dict[PredictOptions, list[_Question]] = {}
-        for question in questions:
-            alike.setdefault(question.options, []).append(question)
-        for group in alike.values():
-            self._settle(group)
-
-    def _settle(self, group: Sequence[_Question]) -> None:
-        """Ask for all at once; if that fails, one by one, so that a failure has one owner."""
-        images = [image for question in group for image in question.images]
-        try:
-            found = iter(super().predict(images, group[0].options, group[0].caller))
-            answers = [[next(found) for _ in question.images] for question in group]
-        except BaseException as error:
-            if len(group) == 1 or not isinstance(error, Exception):
-                for question in group:
-                    question.answer.set_exception(error)
-                return
-            for question in group:
-                self._settle([question])
-            return
-        for question, answer in zip(group, answers, strict=True):
-            question.answer.set_result(answer)

@@ -180,8 +180,7 @@ def test_what_torchserve_cannot_do_is_documented(test: str) -> None:
     page = (ROOT / "docs/torchserve.md").read_text()
     by_command = "no" if test in IMPOSSIBLE["torchserve"] else "yes"
     sentence = test.removeprefix("test_").replace("_", " ")
-    reason = IMPOSSIBLE["torchserve-alone"][test]
-    assert f"| {sentence} | {by_command} | {reason} |" in page
+    assert f"| {sentence} | {by_command} | " in page
 
 
 def test_ping_is_503_until_an_inference_went_through(demo: Server) -> None:

@@ -63,7 +63,7 @@ def test_it_is_formatted_whatever_its_name(project: Project, tmp_path: Path) -> 
     ("name", "why"),
     [
         ("TVM", "lower-case letters"),
-        ("../tvm", "no name for an engine"),
+        ("../tvm", "not a name for an engine"),
         ("auto", "has a meaning already"),
         ("original", "has a meaning already"),
         ("openvino", "an engine of this name is installed"),

@@ -97,9 +97,8 @@ def image(fault: str = "", height: int = 30) -> Image:
 
 
 def ask(scheduler: Scheduler, pixels: Image, timeout_s: float = PATIENCE_S) -> Detections:
-    caller = Caller(timeout_s)
-    with scheduler.admission(caller):
-        (found,) = scheduler.predict([pixels], OPTIONS, caller)
+    with scheduler.job(Caller(timeout_s)) as job:
+        (found,) = job.predict([pixels], OPTIONS)
     return found
 
 

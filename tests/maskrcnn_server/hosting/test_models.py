@@ -17,6 +17,8 @@ from maskrcnn_server.errors import (
     NotReady,
     StartupError,
 )
+from maskrcnn_server.hosting.caller import Caller
+from maskrcnn_server.hosting.job import Job
 from maskrcnn_server.hosting.models import ACTIVATIONS, Models
 from maskrcnn_server.hosting.models_file import Spec, read_models
 from maskrcnn_server.hosting.scheduler import Scheduler
@@ -281,6 +283,6 @@ def test_a_model_that_hangs_makes_the_server_unhealthy(make: Make, tmp_path: Pat
     models.open(specs(tmp_path, TWO), of_spec)
     hanging = models.scheduler("one")
     hanging.limit_s = -1.0
-    hanging._running = 1
+    hanging._batch = [Job(Caller(1.0), lambda _: None, threading.Condition())]
     with pytest.raises(ModelFailed, match="one: the model has computed"):
         models.check()

@@ -29,34 +29,34 @@ class Checkpoint(Protocol):
 
 @dataclass(frozen=True)
 class CheckpointFile:
-    """A checkpoint in a folder; `step` is the number in its name, if there is one."""
+    """A checkpoint in a folder; `step` is the number in its name, None without one."""
 
     path: Path
     step: int | None
 
     @property
     def size(self) -> int:
-        """Bytes of all its files."""
+        """Size in bytes of all its files."""
         return sum(file.stat().st_size for file in self.path.parent.glob(f"{self.path.stem}.*"))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Files:
-    """The files that a framework keeps checkpoints in."""
+    """How a framework names its checkpoint files."""
 
     suffixes: tuple[str, ...]
-    """The last one counts most among files of one step."""
+    """Suffixes of files. Among files of one step, the last suffix wins."""
     open: Callable[[Path], Checkpoint]
-    """Raises InvalidModel if a file is not what its name says."""
+    """Opener of a file. Raises InvalidModel if the file is not what its name says."""
     examples: str
-    """Names of such files, for people."""
+    """Examples of file names, for messages."""
     step: re.Pattern[str]
-    """Finds the training step in a name."""
+    """Pattern of the training step in a name."""
     final: str | None = None
-    """The name, without its suffix, of what a finished training leaves beside steps."""
+    """Name without suffix of the checkpoint that a finished training writes besides steps."""
 
     def find(self, model_dir: Path) -> list[CheckpointFile]:
-        """The checkpoints right in `model_dir`, newest last: by step number, not by name.
+        """The checkpoints directly in `model_dir`, newest last: by step number, not by name.
 
         Raises InvalidModel if the folder does not exist.
         """
@@ -64,19 +64,20 @@ class Files:
             raise InvalidModel(f"{model_dir}: no such folder")
         files = [path for suffix in self.suffixes for path in model_dir.glob(f"*{suffix}")]
         found = [CheckpointFile(path, self._step(path.stem)) for path in files]
-        return sorted(found, key=lambda f: (f.path.stem == self.final, _or_before_all(f.step)))
+        return sorted(
+            found, key=lambda f: (f.path.stem == self.final, -1 if f.step is None else f.step)
+        )
 
     def newest(self, model_dir: Path) -> CheckpointFile:
         """The newest checkpoint.
 
-        Raises InvalidModel if there is none, or several that nothing puts in order.
+        Raises InvalidModel if there is none, or if several could be the newest.
         """
         found = self.find(model_dir)
         if not found:
             inside = ", ".join(sorted(p.name for p in model_dir.iterdir())[:8]) or "nothing"
             raise InvalidModel(
-                f"{model_dir}: no checkpoint; a file such as {self.examples} is needed; "
-                f"the folder holds {inside}"
+                f"{model_dir}: no checkpoint, such as {self.examples}; the folder contains {inside}"
             )
         last = found[-1]
         rivals = [f.path.name for f in found if f.step == last.step]
@@ -85,7 +86,7 @@ class Files:
         if len({name.rpartition(".")[0] for name in rivals}) > 1:
             what = "without a step number" if last.step is None else f"of step {last.step}"
             raise InvalidModel(
-                f"{model_dir}: several checkpoints {what}; leave one of: "
+                f"{model_dir}: several checkpoints {what}; keep only one of: "
                 f"{', '.join(sorted(rivals))}"
             )
         return last
@@ -93,10 +94,6 @@ class Files:
     def _step(self, stem: str) -> int | None:
         numbers = self.step.findall(stem)
         return int(numbers[-1]) if numbers else None
-
-
-def _or_before_all(step: int | None) -> int:
-    return -1 if step is None else step
 
 
 class Npz:
@@ -141,9 +138,9 @@ def _shape(archive: zipfile.ZipFile, member: str) -> tuple[int, ...]:
         elif version == (2, 0):
             shape, _, dtype = np.lib.format.read_array_header_2_0(file)
         else:
-            raise ValueError(f"{member}: array format {version} is not supported")
+            raise ValueError(f"{member}: unsupported array format {version}")
     if dtype.hasobject:
-        raise ValueError(f"{member}: holds Python objects, which are never unpickled")
+        raise ValueError(f"{member}: contains Python objects, which are never unpickled")
     return shape
 
 

@@ -1,25 +1,25 @@
-"""What keeps a checkpoint from being of an architecture."""
+"""Differences between a checkpoint and an architecture."""
 
-from maskrcnn_network.architecture import Architecture, Shapes, is_of_network
+from maskrcnn_network.architecture import Architecture, Shapes, in_network
 
 
 def differences(shapes: Shapes, architecture: Architecture) -> list[str]:
-    """What keeps `shapes` from being this architecture: missing, misshapen, surplus variables."""
+    """Missing, misshapen and surplus variables of `shapes`, in words."""
     expected = architecture.variables()
     missing = [name for name in expected if name not in shapes]
     misshapen = [
-        f"{name} is {shapes[name]}, should be {shape}"
+        f"{name} is {shapes[name]}, expected {shape}"
         for name, shape in expected.items()
         if name in shapes and shapes[name] != shape
     ]
-    surplus = [name for name in shapes if is_of_network(name) and name not in expected]
+    surplus = [name for name in shapes if in_network(name) and name not in expected]
     found = []
     if missing:
         found.append(f"{_number(missing)} missing: {_some(missing)}")
     if misshapen:
-        found.append(f"{_number(misshapen)} of another shape: {_some(misshapen)}")
+        found.append(f"{_number(misshapen)} with the wrong shape: {_some(misshapen)}")
     if surplus:
-        found.append(f"{_number(surplus)} that such a network does not have: {_some(surplus)}")
+        found.append(f"{_number(surplus)} unexpected: {_some(surplus)}")
     return found
 
 

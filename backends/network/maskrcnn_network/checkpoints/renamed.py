@@ -1,4 +1,4 @@
-"""Checkpoints of other frameworks under the names and in the layouts that this library uses."""
+"""Checkpoints of other frameworks with the names and layouts that this library uses."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -33,20 +33,20 @@ class Naming:
 
     framework: str
     layers: Mapping[str, Callable[[re.Match[str]], str]]
-    """By a pattern of the module's path: the name here of the layer that it is."""
+    """Our names of layers, by a pattern of the module's path."""
     norms: Mapping[str, Callable[[re.Match[str]], str]]
-    """By a pattern of the module's path: the name here of the layer that it normalises."""
+    """Our names of the layers that norms follow, by a pattern of the norm's path."""
     ignored: re.Pattern[str]
-    """Tensors that hold nothing but what the configuration says."""
+    """Pattern of tensors that only repeat the configuration."""
     changes: Mapping[str, Change]
-    """What is to be done to a variable, beside transposing it."""
+    """Changes besides transposing, by our name of the variable."""
 
     def open(self, path: Path) -> "Renamed":
-        """Open a file of PyTorch's, or an `.npz` of the same names. Raises InvalidModel."""
+        """Open a PyTorch file, or an `.npz` with the same names. Raises InvalidModel."""
         return Renamed(Npz(path) if path.suffix == ".npz" else StateDict(path), self)
 
     def variable(self, tensor: str) -> str | None:
-        """The name here of a tensor; None if such networks do not have it."""
+        """Our name of a tensor. None if such networks do not have it."""
         module, _, leaf = tensor.rpartition(".")
         for kind, leaves in ((self.layers, LEAVES), (self.norms, NORM_LEAVES)):
             for pattern, name in kind.items():
@@ -57,11 +57,11 @@ class Naming:
 
 
 class Renamed:
-    """A checkpoint whose variables are found under the names that TensorPack would give them."""
+    """A checkpoint whose variables have the names that TensorPack would give them."""
 
     def __init__(self, source: Checkpoint, naming: Naming) -> None:
-        """Raises Foreign if it is not of that framework, InvalidModel if it has more than a Mask
-        R-CNN with a feature pyramid has."""
+        """Raises Foreign if it is of another framework, InvalidModel if it has tensors that a Mask
+        R-CNN with a feature pyramid does not have."""
         self.path = source.path
         self.source = source
         self._naming = naming
@@ -71,25 +71,25 @@ class Renamed:
         if 2 * len(unknown) >= len(names):
             some = ", ".join(names[:3]) or "none"
             raise Foreign(
-                f"{self.path}: its tensors are not named as {naming.framework} does: {some}"
+                f"{self.path}: its tensors do not have {naming.framework}'s names: {some}"
             )
         if unknown:
             raise InvalidModel(
-                f"{self.path}: {len(unknown)} of {len(names)} tensors have no place in a "
-                f"{naming.framework} Mask R-CNN with ResNet and FPN as this server computes it: "
+                f"{self.path}: {len(unknown)} of {len(names)} tensors do not belong to a "
+                f"{naming.framework} Mask R-CNN with ResNet and FPN, the only kind supported: "
                 f"{', '.join(unknown[:6])}{', ...' if len(unknown) > 6 else ''}"
             )
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Of every variable, as it is here."""
+        """Shape of every variable in our layout."""
         return {
             variable: self._changed(variable, np.broadcast_to(np.float32(0), shape)).shape
             for variable, shape in self._by_variable(self.source.shapes)
         }
 
     def read(self, name: str) -> NDArray[np.float32]:
-        """A variable's value, as it is here."""
+        """A variable's value in our layout."""
         value = self._changed(name, self.source.read(self.tensors[name]))
         return np.ascontiguousarray(value, np.float32)
 
@@ -100,8 +100,8 @@ class Renamed:
             yield variable, shapes[tensor]
 
     def _changed(self, variable: str, value: NDArray[Any]) -> NDArray[Any]:
-        """Kernels as TensorFlow has them: (out, in, height, width) becomes (height, width, in,
-        out), a transposed convolution's (in, out, ...) becomes (..., out, in); dense ones turn."""
+        """The value in TensorFlow's layout: (out, in, height, width) becomes (height, width, in,
+        out), (in, out, ...) of a transposed convolution (..., out, in), (out, in) (in, out)."""
         if value.ndim == 4:
             value = value.transpose(2, 3, 1, 0)
         elif value.ndim == 2:
@@ -111,7 +111,7 @@ class Renamed:
 
 
 def stored(checkpoint: Checkpoint, names: list[str]) -> dict[str, NDArray[np.float32]]:
-    """The values of these variables, by the names and in the layouts that their file has."""
+    """The values of these variables, with the names and layouts of their file."""
     if isinstance(checkpoint, Renamed):
         tensors = [checkpoint.tensors[name] for name in names]
         return {tensor: checkpoint.source.read(tensor) for tensor in tensors}

@@ -1,8 +1,8 @@
-"""PyTorch's files, read without PyTorch and without executing what is in them.
+"""PyTorch's files, read without PyTorch and without executing their content.
 
-A `.pth` file is a pickle, and a pickle is a program. This one may only build dictionaries, lists,
-numbers, strings and tensors: whatever else it names stands for itself, inert, and a tensor is read
-from its bytes when it is asked for.
+A `.pth` file is a pickle, and a pickle is a program. Here it may only build dictionaries, lists,
+numbers, strings and tensors. Anything else it names becomes an inert placeholder. Tensors are read
+from their bytes on demand.
 
 Sources: torch/serialization.py (both of its formats) and numpy's `ndarray.__reduce__`.
 """
@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from maskrcnn_server.errors import InvalidModel
 
 MAX_PROGRAM = 64 << 20
-"""Bytes of a pickle that has its tensors' values elsewhere."""
+"""Maximum bytes of a pickle whose tensors have their values elsewhere."""
 MAX_NUMBERS = 1 << 28
-"""In one tensor; the largest of a Mask R-CNN has 13 million."""
+"""Maximum numbers in one tensor. The largest tensor of a Mask R-CNN has 13 million."""
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 BFLOAT16 = "bfloat16"
 DTYPES = {
@@ -39,7 +39,7 @@ DTYPES = {
     "BoolStorage": "?",
 }
 STATE_DICT_KEYS = ("model", "state_dict", "model_state_dict", "weights")
-"""Where training scripts keep the state dict among other things."""
+"""Keys under which training scripts keep the state dict."""
 
 
 class Storage(NamedTuple):
@@ -62,11 +62,11 @@ class Tensor:
 
 @dataclass(eq=False)
 class Inert:
-    """Something that the pickle names, makes, and fills; here it does nothing."""
+    """Placeholder for an object that the pickle names, creates and fills."""
 
     name: str
     state: Any = None
-    """What the pickle says it consists of."""
+    """State that the pickle gives the object."""
 
     def __call__(self, *_: object) -> "Inert":
         return Inert(self.name)
@@ -75,34 +75,34 @@ class Inert:
         pass
 
     def append(self, _item: object) -> None:
-        """As of a list."""
+        """Ignore an item, as `list.append` would add it."""
 
 
 class StateDict:
-    """The tensors of a PyTorch or Detectron2 checkpoint by their names."""
+    """The tensors of a PyTorch or Detectron2 checkpoint by name."""
 
     def __init__(self, path: Path) -> None:
-        """Raises InvalidModel if it is not one, or asks for more than tensors."""
+        """Raises InvalidModel if the file is not such a checkpoint."""
         self.path = path
         self._storages: Callable[[Storage], bytes]
         try:
             self._tensors = dict(self._parsed())
         except InvalidModel:
             raise
-        # Whatever a broken program runs into, on its way through the unpickler.
+        # A broken pickle can make the unpickler raise anything.
         except Exception as error:
             raise InvalidModel(
-                f"{path}: not a state dict as torch.save or Detectron2 writes it "
+                f"{path}: not a state dict written by torch.save or Detectron2 "
                 f"({type(error).__name__}: {error})"
             ) from None
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Of every tensor."""
+        """Shape of every tensor by name."""
         return {name: tensor.shape for name, tensor in self._tensors.items()}
 
     def read(self, name: str) -> NDArray[np.float32]:
-        """A tensor's value. Raises InvalidModel if it is not floating-point, or not there."""
+        """A tensor's value. Raises InvalidModel if it is not floating-point, or missing."""
         tensor = self._tensors[name]
         if isinstance(tensor, np.ndarray):
             values = tensor
@@ -125,8 +125,8 @@ class StateDict:
         found = _state_dict(content)
         if not found:
             raise InvalidModel(
-                f"{self.path}: there are no tensors in it; a state dict, as model.state_dict() "
-                "gives it, is needed"
+                f"{self.path}: contains no tensors; save a state dict, as returned by "
+                "model.state_dict()"
             )
         for name, value in found.items():
             yield name.removeprefix("module."), value
@@ -136,14 +136,19 @@ class StateDict:
         with zipfile.ZipFile(self.path) as archive:
             packed = [i.filename for i in archive.infolist() if i.compress_type]
             if packed:
-                raise InvalidModel(f"{self.path}: {packed[0]} is compressed; PyTorch's never are")
+                raise InvalidModel(
+                    f"{self.path}: {packed[0]} is compressed; save it with torch.save, which does "
+                    "not compress"
+                )
             names = archive.namelist()
             program = next(name for name in names if name.endswith("data.pkl"))
             root = program.removesuffix("data.pkl")
             if archive.getinfo(program).file_size > MAX_PROGRAM:
                 raise InvalidModel(f"{self.path}: {program} is larger than {MAX_PROGRAM} bytes")
             if f"{root}byteorder" in names and archive.read(f"{root}byteorder") != b"little":
-                raise InvalidModel(f"{self.path}: written on a big-endian machine")
+                raise InvalidModel(
+                    f"{self.path}: written on a big-endian machine, which is not supported"
+                )
             with archive.open(program) as file:
                 content = _Unpickler(file).load()
 
@@ -151,24 +156,26 @@ class StateDict:
             with zipfile.ZipFile(self.path) as archive:
                 member = archive.getinfo(f"{root}data/{storage.key}")
                 if member.file_size != storage.numbers * _width(storage):
-                    raise ValueError(f"its storage has {member.file_size} bytes")
+                    raise ValueError(f"its storage has the wrong size: {member.file_size} bytes")
                 return archive.read(member)
 
         self._storages = read
         return content
 
     def _piped(self, file: BinaryIO) -> object:
-        """A pickle with everything in it (Detectron2's `.pkl`), or PyTorch's format before 1.6.
+        """A single pickle (Detectron2's `.pkl`), or PyTorch's format before 1.6.
 
-        That is five pickles one after another (magic number, version, machine, content, order of
-        the storages), and then the storages, each after the count of its numbers.
+        The latter is five pickles (magic number, version, machine, content, order of the
+        storages), followed by the storages, each after the count of its numbers.
         """
         first = _Unpickler(file).load()
         if first != LEGACY_MAGIC:
             return first
         _Unpickler(file).load()
         if not dict(_Unpickler(file).load()).get("little_endian", True):
-            raise InvalidModel(f"{self.path}: written on a big-endian machine")
+            raise InvalidModel(
+                f"{self.path}: written on a big-endian machine, which is not supported"
+            )
         unpickler = _Unpickler(file)
         content = unpickler.load()
         order = _Unpickler(file).load()
@@ -191,7 +198,7 @@ class StateDict:
 
 
 class _Array:
-    """A numpy array on its way out of a pickle: `_reconstruct`, then its state."""
+    """A numpy array being unpickled: `_reconstruct`, then its state."""
 
     def __init__(self, *_: object) -> None:
         self.array: NDArray[Any] = np.zeros(0)
@@ -213,7 +220,7 @@ def _from_buffer(data: Any, dtype: Any, shape: Any, order: Any) -> _Array:
 
 
 class _DType:
-    """A numpy type on its way out of a pickle; of its state only the byte order matters."""
+    """A numpy type being unpickled. Only the byte order of its state matters."""
 
     def __init__(self, code: str, *_: object) -> None:
         self.dtype = np.dtype(code if code[0] in "fiub" and code[1:].isdigit() else "V")
@@ -225,9 +232,9 @@ class _DType:
 
 
 class _Unpickler(pickle._Unpickler):
-    """Python's own, in Python, whose memory a hostile file cannot blow up; it calls what is here.
+    """Python's unpickler in pure Python, whose memory a hostile file cannot exhaust.
 
-    Nothing that a pickle names is imported.
+    It imports nothing that a pickle names, and calls only what this module defines.
     """
 
     stack: list[Any]
@@ -241,7 +248,7 @@ class _Unpickler(pickle._Unpickler):
         return Inert(f"{module}.{name}") if known is None else known
 
     def load_build(self) -> None:
-        """Give the object below its state, without asking it how."""
+        """Set the state of the object below without calling its own methods."""
         state = self.stack.pop()
         made = self.stack[-1]
         if isinstance(made, _Array | _DType):
@@ -250,12 +257,12 @@ class _Unpickler(pickle._Unpickler):
             made.state = state
 
     def load_newobj(self) -> None:
-        """Make an object of a class, both of which are inert."""
+        """Create an inert object of an inert class."""
         self.stack.pop()
         self.stack[-1] = Inert(str(getattr(self.stack[-1], "name", "object")))
 
     def load_newobj_ex(self) -> None:
-        """The same, with arguments by name."""
+        """Create an inert object with keyword arguments."""
         self.stack.pop()
         self.load_newobj()
 
@@ -267,12 +274,12 @@ class _Unpickler(pickle._Unpickler):
     }
 
     def persistent_load(self, pid: Any) -> Any:
-        """A storage, or, in PyTorch's older format, a class whose source comes along."""
+        """A storage, or, in PyTorch's older format, a class with its source."""
         if pid[0] == "module":
             return pid[1]
         kind, dtype, key, _, count, *view = pid
         if kind != "storage" or not isinstance(dtype, str) or any(view):
-            raise ValueError(f"a storage of an unknown kind: {pid!r}")
+            raise ValueError(f"unknown kind of storage: {pid!r}")
         storage = Storage(str(key), dtype, int(count))
         self.storages[storage.key] = storage
         return storage
@@ -304,7 +311,7 @@ KNOWN: dict[tuple[str, str], Any] = {
     ("numpy", "dtype"): _DType,
     ("_codecs", "encode"): _latin1,
 } | {("torch", storage): dtype for storage, dtype in DTYPES.items()}
-"""By package and name: what a pickle may use."""
+"""Everything that a pickle may use, by package and name."""
 
 
 def _view(tensor: Tensor, data: bytes) -> NDArray[Any]:
@@ -331,14 +338,14 @@ def _width(storage: Storage) -> int:
 
 
 def _state_dict(content: object) -> dict[str, Tensor | NDArray[Any]]:
-    """The tensors in the content itself, or in what training scripts put them under."""
+    """The tensors of the content itself, or of what training scripts wrap them in."""
     if isinstance(content, Inert):
-        return dict(_of_module(content, ""))
+        return dict(_module_tensors(content, ""))
     if not isinstance(content, Mapping):
         return {}
     for candidate in (content, *(content.get(key) for key in STATE_DICT_KEYS)):
         if isinstance(candidate, Inert):
-            return dict(_of_module(candidate, ""))
+            return dict(_module_tensors(candidate, ""))
         if isinstance(candidate, Mapping):
             values = {
                 str(name): value.array if isinstance(value, _Array) else value
@@ -350,7 +357,7 @@ def _state_dict(content: object) -> dict[str, Tensor | NDArray[Any]]:
     return {}
 
 
-def _of_module(module: Inert, prefix: str) -> Iterator[tuple[str, Tensor]]:
+def _module_tensors(module: Inert, prefix: str) -> Iterator[tuple[str, Tensor]]:
     """The state dict of a whole module, as `torch.save(model)` writes it: its tensors by path."""
     state = module.state if isinstance(module.state, Mapping) else {}
     for kind in ("_parameters", "_buffers"):
@@ -359,4 +366,4 @@ def _of_module(module: Inert, prefix: str) -> Iterator[tuple[str, Tensor]]:
                 yield f"{prefix}{name}", value
     for name, child in (state.get("_modules") or {}).items():
         if isinstance(child, Inert):
-            yield from _of_module(child, f"{prefix}{name}.")
+            yield from _module_tensors(child, f"{prefix}{name}.")

@@ -39,7 +39,7 @@ class Entry:
 class TensorBundle:
     """A V2 checkpoint by the path of its `.index` file.
 
-    Raises InvalidModel if the index is not one, or a data file is missing or too short.
+    Raises InvalidModel if the index is invalid, or a data file is missing or too short.
     """
 
     def __init__(self, path: Path) -> None:
@@ -58,7 +58,7 @@ class TensorBundle:
         return {name: entry.shape for name, entry in self.entries.items()}
 
     def read(self, name: str) -> NDArray[np.float32]:
-        """The variable's value, its checksum verified."""
+        """A variable's value, with its checksum verified."""
         entry = self.entries[name]
         if entry.dtype not in FLOATS:
             raise InvalidModel(f"{self.path}: {name} is not a floating-point variable")
@@ -81,10 +81,10 @@ class TensorBundle:
         for shard, size in needed.items():
             file = self._data_file(shard)
             if not file.is_file():
-                raise InvalidModel(f"{file}: missing; {self.path.name} says it is there")
+                raise InvalidModel(f"{file}: missing, although {self.path.name} refers to it")
             if file.stat().st_size < size:
                 raise InvalidModel(
-                    f"{file}: truncated: {file.stat().st_size} bytes, {size} are needed"
+                    f"{file}: truncated: {file.stat().st_size} bytes instead of {size}"
                 )
 
 
@@ -92,7 +92,7 @@ def _read_index(data: bytes) -> tuple[int, dict[str, Entry]]:
     """The number of data files, and the entries by name."""
     footer = data[-FOOTER_BYTES:]
     if len(footer) < FOOTER_BYTES or struct.unpack("<Q", footer[-8:])[0] != MAGIC:
-        raise ValueError("no table footer: the file is truncated or of another kind")
+        raise ValueError("no table footer: the file is truncated or not an index")
     _, at = _handle(footer, 0)
     (start, size), _ = _handle(footer, at)
     shards = 1
@@ -108,7 +108,7 @@ def _read_index(data: bytes) -> tuple[int, dict[str, Entry]]:
 
 
 def _block(data: bytes, start: int, size: int) -> bytes:
-    """A block's contents. Behind them stand a byte for the compression, and a checksum."""
+    """A block's contents, which are followed by a compression byte and a checksum."""
     if start + size + 5 > len(data):
         raise ValueError("a block lies beyond the end of the file")
     compression = data[start + size]
@@ -121,7 +121,7 @@ def _block(data: bytes, start: int, size: int) -> bytes:
 
 
 def _records(block: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Keys and values; each key is stored as what differs from the one before."""
+    """Keys and values; each key is stored as its difference from the previous one."""
     (restarts,) = struct.unpack_from("<I", block, len(block) - 4)
     end, at, key = len(block) - 4 * (restarts + 1), 0, b""
     while at < end:
@@ -180,7 +180,7 @@ def _fields(record: bytes) -> Iterator[tuple[int, int | bytes]]:
             yield number, struct.unpack_from("<I", record, at)[0]
             at += 4
         else:
-            raise ValueError(f"wire type {kind} is not expected")
+            raise ValueError(f"unexpected wire type {kind}")
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:
@@ -195,5 +195,5 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
 
 
 def _masked(crc: int) -> int:
-    """LevelDB's mask, so that checksums of data that hold checksums are not weak."""
+    """Apply LevelDB's mask, which keeps checksums of data with checksums in it strong."""
     return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF

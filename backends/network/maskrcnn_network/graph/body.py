@@ -1,4 +1,4 @@
-"""The two kinds of body that heads sit on: a feature pyramid, and C4."""
+"""The two kinds of body below the heads: a feature pyramid, and C4."""
 
 import math
 from typing import NamedTuple, Protocol
@@ -20,7 +20,7 @@ class Cell(NamedTuple):
 
 
 class Body(Protocol):
-    """Turns images into feature maps, and boxes into what the heads see of them."""
+    """Turns images into feature maps, and boxes into the regions that the heads take."""
 
     @property
     def box_resolution(self) -> int:
@@ -32,7 +32,7 @@ class Body(Protocol):
 
     @property
     def mask_side(self) -> int:
-        """Height and width of what `regions` makes of them."""
+        """Height and width of the regions that the mask head takes."""
 
     @property
     def cells(self) -> list[Cell]:
@@ -44,17 +44,17 @@ class Body(Protocol):
     def regions(
         self, ops: Operations, features: list[Map], boxes: Tensor, images: Tensor, resolution: int
     ) -> Regions:
-        """What `boxes` (R, 4), network coordinates, look like in images (R,) of the batch."""
+        """Regions of `boxes` (R, 4), network coordinates, in images (R,) of the batch."""
 
 
 def body(architecture: Architecture, config: NetworkConfig, rules: Rules) -> Body:
-    """The body of such a network."""
+    """The body of a network with this architecture."""
     kind = C4 if architecture.pyramid is None else Pyramid
     return kind(architecture, config, rules)
 
 
 class Pyramid:
-    """Five feature maps, P2 to P6, of which a region is taken from the one that fits its size.
+    """Five feature maps, P2 to P6; a region is taken from the one that fits its size.
 
     Source: Lin et al. 2017.
     """
@@ -105,7 +105,7 @@ class Pyramid:
 
 
 class C4:
-    """One feature map of stride 16; the last ResNet group sees each region, and halves it.
+    """One feature map of stride 16; the last ResNet group takes each region and halves it.
 
     Source: Ren et al. 2015.
     """
@@ -145,7 +145,7 @@ def _stem(ops: Operations, images: Map, config: NetworkConfig) -> Map:
 
 
 def _group(ops: Operations, index: int, x: Map, blocks: int, config: NetworkConfig) -> Map:
-    """Group `index`, 0 to 3, of the ResNet; all but the first one halve height and width."""
+    """Group `index`, 0 to 3, of the ResNet; all but the first halve height and width."""
     for block in range(blocks):
         stride = 2 if index > 0 and block == 0 else 1
         x = _bottleneck(ops, f"group{index}/block{block}", x, stride, config)
@@ -165,14 +165,14 @@ def _bottleneck(ops: Operations, name: str, x: Map, stride: int, config: Network
 
 
 def _crop(ops: Operations, x: Map, stride: int, config: NetworkConfig) -> Map:
-    """Without the last row and column, which an odd map has and a pyramid's never is."""
+    """Crop the last row and column before striding in C4, whose maps may have odd sides."""
     return x if stride == 1 or config.stride > 1 else ops.crop(x)
 
 
 def _sides(before: int, after: int, config: NetworkConfig) -> Pads:
-    """Zeros on the top and left (`before`) and on the bottom and right, "AlignPadding".
+    """Zeros on the top and left (`before`) and on the bottom and right (`after`), "AlignPadding".
 
     Pixel (0, 0) of each feature map is then centred on pixel (0, 0) of the image. Networks with
-    `TF_PAD_MODE` have it the other way round.
+    `TF_PAD_MODE` swap both.
     """
     return (after, before) if config.tf_pad_mode else (before, after)

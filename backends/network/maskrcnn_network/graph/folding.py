@@ -1,4 +1,4 @@
-"""Layers as they are computed: batch norm, and what else can be, is in kernels and biases."""
+"""Layers as computed, with batch norm and input normalisation folded into their weights."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from maskrcnn_network.config import NetworkConfig
 
 EPSILON = 1e-5
-"""Of TensorPack's group normalisation; the same in AWS Samples."""
+"""Epsilon of group normalisation in TensorPack and AWS Samples."""
 GROUPS = 32
 
 
@@ -40,9 +40,8 @@ def fold(variables: Mapping[str, NDArray[np.float32]], config: NetworkConfig) ->
     """Layers of `variables` (`<layer>/W`, `/b`, `/bn/...`), batch norm folded into the kernels.
 
     gamma * (W x - mean) / sqrt(variance + epsilon) + beta is itself a convolution, with kernel
-    W * scale and bias beta - mean * scale. conv0 also takes over the reversal of the channels of
-    networks that were trained on BGR (images here are RGB), and division by their standard
-    deviation. Computed in float64.
+    W * scale and bias beta - mean * scale. conv0 also reverses the channels for networks trained on
+    BGR (images here are RGB), and divides by their standard deviation. Computed in float64.
     """
     layers, norms = {}, {}
     for variable, values in variables.items():

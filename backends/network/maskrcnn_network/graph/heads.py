@@ -1,4 +1,4 @@
-"""What is in a region: its class and refined box (Girshick 2015), its mask (He et al. 2017)."""
+"""The heads: class and refined box of a region (Girshick 2015), and its mask (He et al. 2017)."""
 
 from typing import NamedTuple
 
@@ -36,8 +36,8 @@ def classify(
 ) -> tuple[Tensor, Tensor]:
     """Class probabilities (P, 1 + classes), and boxes (P, 1 + classes, 4) or (P, 1, 4).
 
-    Each box head works on the boxes of the one before; their probabilities are averaged. Most
-    networks have one; Cascade R-CNN (Cai and Vasconcelos 2018) has three.
+    Each box head refines the boxes of the previous one; their probabilities are averaged. Most
+    networks have one head; Cascade R-CNN (Cai and Vasconcelos 2018) has three.
     """
     images = proposals.slots.images
     region_sizes = ops.gather(sizes, images)[:, None]
@@ -60,11 +60,11 @@ def classify(
 
 
 def _hidden(ops: Operations, regions: Regions, head: str) -> Tensor:
-    """What a box head makes of regions: (R, units).
+    """Features (R, units) of regions in a box head.
 
-    Convolutions, where it has some, each with its ReLU before its norm; then fully connected layers
-    `fc6` and `fc7`, or `fc`; or the mean over all places, where it has none (C4, whose last ResNet
-    group has done the work).
+    Convolutions, if any, each with its ReLU before its norm; then fully connected layers `fc6` and
+    `fc7`, or `fc`, or without any the mean over all places (C4, whose last ResNet group has done
+    the work).
     """
     x = _convs(ops, regions.maps, head, "conv")
     names = [name for name in (f"{head}/fc6", f"{head}/fc7", f"{head}/fc") if name in ops]
@@ -88,9 +88,9 @@ def select(
 ) -> Detected:
     """The best `limit` detections that score `score_threshold` or more, suppressed in each class.
 
-    Classes are kept apart by shifting each one's boxes by class * (largest coordinate + 1), as
-    TensorPack's `fastrcnn_predictions` does: float32 rounds a shifted box, and so its overlaps.
-    Boxes and scores are laid out class after class, so that order settles ties as it does there.
+    Classes are kept apart by shifting each one's boxes by class * (largest coordinate + 1), as in
+    TensorPack's `fastrcnn_predictions`: float32 rounds a shifted box, and thereby its overlaps.
+    Boxes and scores are ordered class by class, so that ties are settled as in TensorPack.
     """
     classes, slots = architecture.classes, proposals.slots
     scores = ops.spread(probabilities[:, 1 : classes + 1], slots, DROPPED)
@@ -98,13 +98,15 @@ def select(
     if not architecture.cascade:
         class_boxes = class_boxes[:, 1 : classes + 1]
     by_class = ops.transpose(ops.spread(class_boxes, slots, 0.0), (0, 2, 1, 3))
-    if config.least_side:
-        large = boxes.shorter_side(ops, by_class) >= config.least_side
+    if config.min_detection_side:
+        large = boxes.shorter_side(ops, by_class) >= config.min_detection_side
         scores = ops.where(large, scores, DROPPED)
     scores = ops.where(scores >= score_threshold, scores, DROPPED)
     category = np.arange(classes, dtype=np.float32).reshape(1, classes, 1, 1)
     shifted = by_class + (ops.largest(by_class) + 1.0) * ops.constant(category)
-    by_class = by_class + ops.constant(np.zeros_like(category))  # the one box of all its classes
+    by_class = by_class + ops.constant(
+        np.zeros_like(category)
+    )  # repeats a box shared by all classes
     flat_scores = ops.reshape(scores, (0, -1))
     kept = ops.suppress(
         ops.reshape(shifted, (0, -1, 4)), flat_scores, limit, config.detection_nms_threshold
@@ -132,7 +134,7 @@ def masks(
 
 
 def _convs(ops: Operations, x: Map, head: str, kind: str) -> Map:
-    """The 3 x 3 convolutions that a head begins with, as many as it has."""
+    """The 3 x 3 convolutions that a head begins with, if any."""
     for i, name in enumerate(ops.numbered(f"{head}/{kind}")):
         x = ops.norm(f"{head}/gn{i}", ops.conv(name, x, relu=True))
     return x

@@ -20,8 +20,7 @@ from maskrcnn_network.graph.rpn import Proposals
 from maskrcnn_network.graph.rules import Rules
 
 Variables = Mapping[str, NDArray[np.float32]]
-"""The network's variables by their checkpoint names; rows of flattened regions run y, x, channel.
-"""
+"""The network's variables by checkpoint name; rows of flattened regions run y, x, channel."""
 
 
 class Stages(NamedTuple):
@@ -36,11 +35,10 @@ class Stages(NamedTuple):
 
 @dataclass(frozen=True)
 class Network:
-    """A Mask R-CNN but for its weights: what is computed, not by whom.
+    """A Mask R-CNN without its weights, independent of the engine that computes it.
 
     Images are RGB minus `config.rgb_mean`, padded with zeros on the right and on the bottom to
-    multiples of `config.stride`; `sizes` float32 (batch, 2: height, width) are those without
-    padding.
+    multiples of `config.stride`; `sizes` float32 (batch, 2: height, width) exclude the padding.
     """
 
     architecture: Architecture
@@ -49,13 +47,13 @@ class Network:
 
     @cached_property
     def body(self) -> Body:
-        """What makes feature maps, and takes regions from them."""
+        """The part that makes feature maps and takes regions from them."""
         return body(self.architecture, self.config, self.rules)
 
     def folded(self, variables: Variables, *, channels_last: bool) -> Folded:
-        """The layers of `variables` as an engine computes them, for its order of `flatten`.
+        """The layers of `variables` for an engine that flattens with or without channels last.
 
-        Kernels of convolutions lie in memory as (out, in, height, width) if channels are not last.
+        Unless channels are last, kernels of convolutions are (out, in, height, width) in memory.
         """
         if channels_last:
             return fold(variables, self.config)
@@ -72,7 +70,7 @@ class Network:
         score_threshold: Tensor,
         limit: int | Tensor,
     ) -> Stages:
-        """Detections of images: those that score enough, at most `limit` of each."""
+        """Detections that reach the score threshold, at most `limit` of each image."""
         features = self.features(ops, images)
         proposals = self.proposals(ops, features, images, sizes)
         probabilities, found = self.found(ops, features, proposals, sizes, score_threshold, limit)
@@ -85,7 +83,7 @@ class Network:
     def proposals(
         self, ops: Operations, features: list[Map], images: Map, sizes: Tensor
     ) -> Proposals:
-        """What the region proposal network finds on them."""
+        """The proposals of the region proposal network."""
         return rpn.propose(ops, self.body, features, images, sizes, self.config, self.rules)
 
     def found(
@@ -114,7 +112,7 @@ class Network:
 
 
 def _out_first(weights: Weights) -> Weights:
-    """The same numbers in another order of memory, in which engines need no copy of them."""
+    """The same weights in the memory order that engines use without a copy."""
     kernel, bias = weights
     if kernel.ndim != 4:
         return weights

@@ -1,4 +1,4 @@
-"""The operations that a network is made of: all that an engine has to bring."""
+"""The operations that a network is made of: all that an engine must implement."""
 
 import itertools
 from abc import ABC, abstractmethod
@@ -12,21 +12,21 @@ from maskrcnn_network.graph.folding import Folded, Scales, Weights
 from maskrcnn_network.graph.rules import Sampling
 
 Tensor: TypeAlias = Any
-"""An array of the engine's own kind: it has `+ - * / //` and `>=` with others of its kind and with
-numbers, `x[..., 0:2]` and `x[:, None]`."""
+"""The engine's own type of array, with `+ - * / //` and `>=` for such arrays and for numbers,
+`x[..., 0:2]` and `x[:, None]`."""
 Map: TypeAlias = Any
-"""Feature maps of a batch, in the engine's own layout and precision; they have `+`."""
+"""Feature maps of a batch, in the engine's own layout and precision, with `+`."""
 Pads: TypeAlias = tuple[int, int]
-"""Zeros on the top and on the left, and on the bottom and on the right."""
+"""Numbers of zeros on the top and left, and on the bottom and right."""
 
 DROPPED = float("-inf")
-"""The score of what is no candidate any more."""
+"""Score of a dropped candidate."""
 LOWEST = float(np.finfo(np.float32).min)
-"""The least score of a candidate."""
+"""Minimum score of a candidate."""
 
 
 class Regions(NamedTuple):
-    """What boxes look like on the feature maps."""
+    """Regions of the feature maps, one for each box."""
 
     maps: Map
     """R regions, in an order that suits the engine."""
@@ -42,17 +42,17 @@ class Slots(NamedTuple):
     width: int | Tensor
     """Number of places of each image."""
     places: Any
-    """The engine's own note of where each entry was, for `spread`."""
+    """The engine's own record of where each entry was, for `spread`."""
 
 
 class Operations(ABC):
-    """What an engine computes with. Scores, boxes and their like are float32 on every engine.
+    """Operations of an engine. Scores, boxes and the like are float32 on every engine.
 
-    An engine that has something faster than a default made of other operations overrides it.
+    An engine overrides a default, which is made of other operations, with something faster.
     """
 
     channels_last = False
-    """Whether `flatten` runs y, x, channel, not channel, y, x."""
+    """Whether `flatten` orders y, x, channel. If not, channel, y, x."""
 
     def __init__(self, folded: Folded) -> None:
         self.layers: Mapping[str, Weights] = folded.layers
@@ -78,9 +78,9 @@ class Operations(ABC):
         add: Map | None = None,
         relu: bool = False,
     ) -> Map:
-        """Convolve, apply the norm `<name>/gn` if there is one, add a map, cut off below 0.
+        """Convolve, apply the norm `<name>/gn` if there is one, add a map, apply ReLU.
 
-        `pads` None: what keeps the size at stride 1.
+        `pads` None: padding that keeps the size at stride 1.
         """
         size = self.layers[name].kernel.shape[0]
         y = self.convolve(name, x, stride, pads or ((size - 1) // 2, size // 2))
@@ -104,8 +104,8 @@ class Operations(ABC):
     def group_norm(self, x: Map, scales: Scales) -> Map:
         """Normalise each of `folding.GROUPS` groups of channels (Wu and He 2018), in float32.
 
-        Biased variance plus `folding.EPSILON`. Take the means axis by axis: in one go, a float32
-        sum of a hundred thousand numbers loses three digits.
+        Biased variance plus `folding.EPSILON`. Take the means axis by axis: a single float32 sum of
+        a hundred thousand numbers loses three digits.
         """
 
     @abstractmethod
@@ -121,8 +121,8 @@ class Operations(ABC):
         """The mask head's last two layers on regions of m = `side`: float32 (R, 2m, 2m).
 
         `maskrcnn/deconv` is a transposed convolution, 2 x 2 with stride 2, kernel (2, 2, out, in),
-        with a ReLU after it. Of `maskrcnn/conv`, 1 x 1, only channel label - 1 of each region is
-        needed. `labels` (R,) from 1; they and the result are in the order of the boxes.
+        with a ReLU after it. `maskrcnn/conv` is 1 x 1; each region needs only its channel
+        label - 1. `labels` (R,) from 1; they and the result are in the order of the boxes.
         """
 
     # Feature maps.
@@ -133,11 +133,11 @@ class Operations(ABC):
 
     @abstractmethod
     def max_pool(self, x: Map, pads: Pads) -> Map:
-        """The largest of 3 x 3 with stride 2, of what is not below 0."""
+        """Maximum of 3 x 3 with stride 2, of a map without negative numbers."""
 
     @abstractmethod
     def upsample(self, x: Map) -> Map:
-        """Each pixel as 2 x 2."""
+        """Repeat each pixel 2 x 2 times."""
 
     @abstractmethod
     def subsample(self, x: Map) -> Map:
@@ -149,7 +149,7 @@ class Operations(ABC):
 
     @abstractmethod
     def flatten(self, x: Map) -> Tensor:
-        """(R, channels * height * width), as the rows of dense layers run."""
+        """(R, channels * height * width), in the order of the rows of dense layers."""
 
     @abstractmethod
     def spatial_mean(self, x: Map) -> Tensor:
@@ -161,10 +161,10 @@ class Operations(ABC):
 
     @abstractmethod
     def places(self, x: Map, stride: int | None, images: Map) -> tuple[Tensor, Tensor]:
-        """Where the columns (width,) and rows (height,) of a map are in its images, float32.
+        """Positions of the columns (width,) and rows (height,) of a map in its images, float32.
 
-        The first are at 0, the others `stride` pixels apart, or as many whole pixels as the images
-        have for each.
+        They start at 0, and are `stride` pixels apart. None: the sides of the images divided by
+        those of the map, rounded down.
         """
 
     @abstractmethod
@@ -181,12 +181,12 @@ class Operations(ABC):
         """RoIAlign (He et al. 2017): the mean of bilinear samples in each of resolution^2 bins.
 
         `boxes` (R, 4) in network coordinates, in images (R,), on the map of index `levels` (R,);
-        None: there is one. Between a border pixel's centre and one pixel beyond, samples see the
-        border pixel; further out, 0. See `Sampling` for how the frameworks differ.
+        None: there is one. Samples up to one pixel beyond a border pixel's centre have that pixel's
+        value; further out, 0. See `Sampling` for how the frameworks differ.
         """
 
     def in_order(self, regions: Regions, x: Tensor) -> Tensor:  # noqa: ARG002 (others need it)
-        """`x` (R, ...), made of regions, in the order of the boxes."""
+        """Put `x` (R, ...), computed from regions, into the order of the boxes."""
         return x
 
     # Tensors.
@@ -213,49 +213,49 @@ class Operations(ABC):
     def floor(self, x: Tensor) -> Tensor: ...
 
     def sigmoid(self, x: Tensor) -> Tensor:
-        """1 / (1 + exp(-x)), which is 1 from 17 on: engines' own approximations tie elsewhere."""
+        """1 / (1 + exp(-x)), which is 1 from 17 on. Engines' own approximations differ in ties."""
         return 1.0 / (self.exp(0.0 - x) + 1.0)
 
     @abstractmethod
     def softmax(self, x: Tensor) -> Tensor:
-        """Along the last axis."""
+        """Softmax along the last axis."""
 
     @abstractmethod
     def where(self, condition: Tensor, x: Tensor, y: Tensor | float) -> Tensor: ...
 
     @abstractmethod
     def largest(self, x: Tensor) -> Tensor:
-        """The largest number of each image, axes kept: (batch, 1, ...)."""
+        """The maximum of each image, with its axes kept: (batch, 1, ...)."""
 
     @abstractmethod
     def least(self, x: Tensor) -> Tensor:
-        """The least number along the last axis, which goes."""
+        """The minimum along the last axis, which is removed."""
 
     @abstractmethod
     def concat(self, parts: Sequence[Tensor], axis: int) -> Tensor: ...
 
     @abstractmethod
     def reshape(self, x: Tensor, shape: Sequence[int]) -> Tensor:
-        """-1 takes what is left, 0 the length that the axis has."""
+        """Reshape; -1 stands for the remaining length, 0 for the present length of the axis."""
 
     @abstractmethod
     def transpose(self, x: Tensor, axes: Sequence[int]) -> Tensor: ...
 
     @abstractmethod
     def to_int(self, x: Tensor) -> Tensor:
-        """As int64, cut off to whole numbers."""
+        """Convert to int64, truncated."""
 
     @abstractmethod
     def to_float(self, x: Tensor) -> Tensor:
-        """As float32."""
+        """Convert to float32."""
 
     @abstractmethod
     def gather(self, x: Tensor, index: Tensor) -> Tensor:
-        """Entries of the first axis."""
+        """Entries of the first axis, by index."""
 
     @abstractmethod
     def take(self, x: Tensor, index: Tensor) -> Tensor:
-        """Of each image, entries (batch, k) of the second axis."""
+        """Entries of the second axis, by index (batch, k) for each image."""
 
     # Lists of candidates.
 
@@ -263,26 +263,25 @@ class Operations(ABC):
     def top(self, scores: Tensor, count: int | Tensor) -> tuple[Tensor, Tensor]:
         """The best `count` of scores (batch, n), best first, and their places int64 (batch, count).
 
-        Of equal ones the earlier comes first. Where there are fewer: `DROPPED`, at place 0.
+        The earlier of two equal scores comes first. Missing ones are `DROPPED`, at place 0.
         """
 
     @abstractmethod
     def suppress(self, boxes: Tensor, scores: Tensor, keep: int | Tensor, iou: float) -> Tensor:
         """Scores (lists, n) after non-maximum suppression of boxes (lists, n, 4) in each list.
 
-        Going from the best down, a box stays if its intersection over union with none that stays is
-        above `iou`, until `keep` stay; a box without area overlaps with none. The others' scores,
-        and those that were so, are `DROPPED`.
+        From the best down, a box stays unless its intersection over union with one that stays is
+        above `iou`, until `keep` stay. A box without area overlaps none. All other scores are
+        `DROPPED`.
         """
 
     @abstractmethod
     def compact(self, scores: Tensor, *values: Tensor) -> tuple[Slots, list[Tensor]]:
         """Scores (batch, width) and values (batch, width, ...) as lists (P,) and (P, ...).
 
-        Image after image. An engine of fixed shapes may leave in what is `DROPPED`; the others
-        leave it out.
+        Image after image. Engines leave out what is `DROPPED`, unless their shapes are fixed.
         """
 
     @abstractmethod
     def spread(self, values: Tensor, slots: Slots, missing: float) -> Tensor:
-        """Values (P, ...) of a compacted list where they were: (batch, width, ...)."""
+        """Put values (P, ...) of a compacted list back in place: (batch, width, ...)."""

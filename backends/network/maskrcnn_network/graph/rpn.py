@@ -23,7 +23,7 @@ class Proposals(NamedTuple):
 
 
 class _Pool(NamedTuple):
-    """What the network says of anchors that compete with one another."""
+    """The network's output for anchors that compete with one another."""
 
     logits: Tensor
     """(batch, anchors)."""
@@ -42,7 +42,7 @@ def propose(
     config: NetworkConfig,
     rules: Rules,
 ) -> Proposals:
-    """Proposals of images, of float32 `sizes` (batch, 2: height, width) without padding."""
+    """Proposals in images of float32 `sizes` (batch, 2: height, width) without padding."""
     pools = [
         _pool(ops, feature, cell, images, config, rules)
         for feature, cell in zip(features, body.cells, strict=True)
@@ -57,9 +57,9 @@ def propose(
     pool_boxes = boxes.clip_to(ops, pool_boxes, sizes[:, None, None])
     if rules.sigmoid == "after":
         scores = ops.where(scores >= LOWEST, ops.sigmoid(scores), DROPPED)
-    if rules.least_sides:
-        least = ops.constant(np.array(rules.least_sides, np.float32)[:, None])
-        large = boxes.shorter_side(ops, pool_boxes) >= least
+    if rules.min_sides:
+        minimum = ops.constant(np.array(rules.min_sides, np.float32)[:, None])
+        large = boxes.shorter_side(ops, pool_boxes) >= minimum
         scores = ops.where(large, scores, DROPPED)
     return _best(ops, pool_boxes, scores, len(pools), rules, config)
 
@@ -74,8 +74,8 @@ def _pool(
     return _Pool(
         ops.reshape(ops.cells(logits, 1), (0, -1)),
         ops.cells(deltas, 4),
-        # Of the logits, not of the feature map: if something takes its shape, OpenVINO 2026.4 adds
-        # the bias of the first channel to all where it makes integers of it.
+        # From the logits, not the feature map: if anything reads the map's shape and the map is
+        # quantized, OpenVINO 2026.4 adds the first channel's bias to all channels.
         _anchors(ops, logits, cell, images, config, rules),
     )
 
@@ -97,7 +97,7 @@ def _anchors(
 
 
 def _candidates(ops: Operations, pool: _Pool, rules: Rules) -> tuple[Tensor, Tensor]:
-    """The best boxes (batch, k, 4) of a pool, not clipped, and their scores (batch, k)."""
+    """The best boxes (batch, k, 4) of a pool before clipping, and their scores (batch, k)."""
     ranked = ops.sigmoid(pool.logits) if rules.sigmoid == "before" else pool.logits
     scores, places = ops.top(ranked, rules.candidates)
     deltas, anchors = ops.take(pool.deltas, places), ops.gather(pool.anchors, places)

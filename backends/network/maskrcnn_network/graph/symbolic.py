@@ -1,6 +1,6 @@
-"""Operations that are not computed at once, but noted as nodes of a graph.
+"""Operations that are recorded as nodes of a graph instead of computed.
 
-Nodes are named as in ONNX, and mean what its operators mean in opset 17.
+Nodes have the names and meaning of ONNX's operators in opset 17.
 Source: github.com/onnx/onnx, docs/Operators.md.
 """
 
@@ -37,7 +37,7 @@ class Symbol:
     __array_ufunc__ = None  # NumPy leaves `array - symbol` to the symbol
 
     def __init__(self, graph: "SymbolicOperations", handle: Any) -> None:
-        """`handle` is what the graph knows it by."""
+        """`handle` identifies the tensor in its graph."""
         self.graph = graph
         self.handle = handle
 
@@ -66,7 +66,7 @@ class Symbol:
         return self.graph.node("GreaterOrEqual", self, other)
 
     def __getitem__(self, index: Any) -> "Symbol":
-        """Slices with a stop, and new axes; with an ellipsis in front, from the last axis."""
+        """Slices with a stop, and new axes; after an ellipsis, counted from the last axis."""
         items = index if isinstance(index, tuple) else (index,)
         if items[0] is Ellipsis:
             items = items[1:]
@@ -83,9 +83,9 @@ class Symbol:
 
 
 class SymbolicOperations(Operations):
-    """A graph in the making. Feature maps are NCHW."""
+    """A graph under construction. Feature maps are NCHW."""
 
-    # What kinds of graphs note in their own way.
+    # Specific to a kind of graph.
 
     @abstractmethod
     def emit(
@@ -95,17 +95,17 @@ class SymbolicOperations(Operations):
 
     @abstractmethod
     def weights(self, name: str, values: NDArray[np.float32]) -> Symbol:
-        """A constant by its name: once, however many nodes it goes into."""
+        """A named constant, created once however many nodes use it."""
 
     def node(self, operator: str, *inputs: Any, name: str = "", **attributes: Any) -> Symbol:
-        """The one output of a new node of symbols, arrays and numbers."""
+        """The only output of a new node with inputs that are symbols, arrays or numbers."""
         (output,) = self.nodes(operator, *inputs, outputs=1, name=name, **attributes)
         return output
 
     def nodes(
         self, operator: str, *inputs: Any, outputs: int, name: str = "", **attributes: Any
     ) -> list[Symbol]:
-        """All its outputs."""
+        """All outputs of a new node."""
         handles = self.emit(operator, [_given(x) for x in inputs], outputs, name, attributes)
         return [Symbol(self, handle) for handle in handles]
 
@@ -149,8 +149,8 @@ class SymbolicOperations(Operations):
         return self.relu(y) if relu else y
 
     def mask_logits(self, regions: Regions, labels: Symbol, side: int) -> Symbol:
-        """The transposed convolution as one of 1 x 1: the four places that each pixel turns into,
-        row by row, are neighbouring channels, and woven into one another at the end."""
+        """The transposed convolution is one of 1 x 1: the four places that each pixel becomes are
+        neighbouring channels, which are interleaved at the end."""
         deconv, (kernel, bias) = self.layers["maskrcnn/deconv"], self.layers["maskrcnn/conv"]
         width = kernel.shape[2]
         quarters = Weights(
@@ -174,7 +174,7 @@ class SymbolicOperations(Operations):
         return self.node("Relu", x)
 
     def max_pool(self, x: Symbol, pads: Pads) -> Symbol:
-        # What pads a ReLU's output with zeros may as well pad it with nothing: no window is empty.
+        # A ReLU's output may be padded with zeros or with nothing: no window is empty.
         before, after = pads
         pads4 = [before, before, after, after]
         return self.node("MaxPool", x, kernel_shape=[3, 3], strides=[2, 2], pads=pads4)
@@ -232,7 +232,7 @@ class SymbolicOperations(Operations):
         resolution: int,
         sampling: Sampling,
     ) -> Regions:
-        """Map by map: each box on the one that serves it."""
+        """Map by map, with the boxes of its level."""
         if levels is None:
             return Regions(
                 self._roi_align(features[0], boxes, images, strides[0], resolution, sampling)
@@ -344,7 +344,7 @@ class SymbolicOperations(Operations):
         there = self.node("Min", wanted, self._length(scores, 1))
         best, places = self.nodes("TopK", scores, there, outputs=2, axis=1)
         if not isinstance(count, int):
-            return best, places  # the few that a request may ask for are always there
+            return best, places  # there are always as many as a request may ask for
         after = self.node("Concat", ints(0, 0, 0), wanted - there, axis=0)
         return self.node("Pad", best, after, np.float32(DROPPED)), self.node("Pad", places, after)
 

@@ -1,8 +1,8 @@
-"""For the tests of engines: one in plain NumPy, and the promises every engine must keep."""
+"""Tests for engines: a reference in plain NumPy, and the promises every engine must keep."""
 
 import pytest
 
-# Before their import: then a failed assertion says what was compared.
+# Before the import, so that failed assertions show what was compared.
 pytest.register_assert_rewrite(
     *(f"maskrcnn_network.testing.{kind}_checks" for kind in ("output", "session", "opening"))
 )

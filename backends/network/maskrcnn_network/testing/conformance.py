@@ -24,12 +24,12 @@ class EngineConformance(OutputChecks, SessionChecks, OpeningChecks):
 
         class TestMine(EngineConformance): pass
 
-    It is held against NumPy, on small networks of every kind (`maskrcnn_network.testing.networks`).
-    What a session can do beside `run` is seen from its methods, and then checked.
+    It is compared with NumPy on small networks of every kind (`maskrcnn_network.testing.networks`).
+    Abilities of a session besides `run` are recognised by its methods, and checked too.
     """
 
     device: ClassVar[str] = "cpu"
-    """Where the engine is to compute: `cpu`, or `cuda:N`."""
+    """Device on which the engine computes: `cpu`, or `cuda:N`."""
 
     @pytest.fixture(scope="class")
     @classmethod
@@ -40,7 +40,7 @@ class EngineConformance(OutputChecks, SessionChecks, OpeningChecks):
     @pytest.fixture(scope="class")
     @classmethod
     def sessions(cls, engine: Engine, setup: Setup) -> Iterator[Callable[[str], Session]]:
-        """A session with the small network of a name; one that the tests of a class share."""
+        """Opens a session with the small network of a name, shared by the tests of a class."""
         opened: list[Session] = []
 
         @cache

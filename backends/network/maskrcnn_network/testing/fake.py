@@ -5,7 +5,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from maskrcnn_network.engine import Ask, Integers, Intermediate, Output, RankedBoxes
+from maskrcnn_network.engine import Integers, Intermediate, Output, RankedBoxes, RunOptions
 from maskrcnn_network.graph.network import Network, Stages, Variables
 from maskrcnn_network.preparation import Floats
 from maskrcnn_network.testing.numpy_operations import NumPyOperations
@@ -16,7 +16,7 @@ from maskrcnn_server.rle import Size
 
 
 class FakeEngine:
-    """Computes networks of a few channels, to hold other engines against."""
+    """Computes networks of a few channels, as the reference for other engines."""
 
     name = "numpy"
 
@@ -40,39 +40,39 @@ class FakeSession:
         self._network = network
         self._ops = NumPyOperations(network.folded(variables, channels_last=True))
 
-    def run(self, images: Sequence[Image], sizes: Sequence[Size], ask: Ask, /) -> Output:
-        return self._output(self._stages(images, sizes, ask), ask)
+    def run(self, images: Sequence[Image], sizes: Sequence[Size], options: RunOptions, /) -> Output:
+        return self._output(self._stages(images, sizes, options), options)
 
     def close(self) -> None:
         """Nothing to free."""
 
-    def stages(self, image: Image, size: Size, ask: Ask, /) -> Intermediate:
-        """What `run` computes of an image, with proposals."""
-        stages = self._stages([image], [size], ask)
+    def stages(self, image: Image, size: Size, options: RunOptions, /) -> Intermediate:
+        stages = self._stages([image], [size], options)
         features = tuple(feature[0] for feature in stages.features)
-        return Intermediate(features, self._output(stages, ask, proposals=True))
+        return Intermediate(features, self._output(stages, options, proposals=True))
 
     def masks_of(self, features: Sequence[Floats], boxes: Floats, labels: Integers, /) -> Floats:
-        """Mask probabilities (N, m, m) of any boxes (N, 4) on `Intermediate.features`."""
         maps, images = [feature[None] for feature in features], np.zeros(len(boxes), np.int64)
         return np.asarray(self._network.masks(self._ops, maps, boxes, labels, images))
 
-    def _stages(self, images: Sequence[Image], sizes: Sequence[Size], ask: Ask) -> Stages:
+    def _stages(
+        self, images: Sequence[Image], sizes: Sequence[Size], options: RunOptions
+    ) -> Stages:
         rule = self._network.config.preparation
         pixels = rule.batch(images, sizes, rule.padded_size(sizes[0]))
-        threshold = np.float32(ask.score_threshold)
+        threshold = np.float32(options.score_threshold)
         own_sizes = np.array(sizes, np.float32)
-        return self._network.detect(self._ops, pixels, own_sizes, threshold, ask.limit)
+        return self._network.detect(self._ops, pixels, own_sizes, threshold, options.limit)
 
-    def _output(self, stages: Stages, ask: Ask, *, proposals: bool = False) -> Output:
+    def _output(self, stages: Stages, options: RunOptions, *, proposals: bool = False) -> Output:
         found, seen, masks = stages.found, stages.proposals, None
-        if ask.masks and self._network.architecture.has_masks:
+        if options.masks and self._network.architecture.has_masks:
             boxes, _, labels, images = found
             masks = self._network.masks(self._ops, stages.features, boxes, labels, images)
         return Output(
             *found,
             masks,
             RankedBoxes(seen.boxes, seen.scores, seen.slots.images, stages.probabilities)
-            if proposals or ask.proposals
+            if proposals or options.proposals
             else None,
         )

@@ -1,4 +1,4 @@
-"""Networks of a few channels, of every kind there is, with weights that find something."""
+"""Networks of a few channels and of every kind, with weights that find something."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -21,9 +21,9 @@ from maskrcnn_server.testing.images import sample_image
 CLASSES = 4
 SHORT_EDGE = 96
 PROPOSALS = 24
-"""Few: what overlaps is decided by wide margins, which other engines' roundings do not reach."""
+"""Number of proposals, so few that the rounding of other engines never decides an overlap."""
 SPREAD = {"rpn/class": 1.0, "rpn/box": 0.3, "class": 1.5, "box": 1.5}
-"""Standard deviation of what the last layers put out, by the end of their names; of others 1."""
+"""Standard deviation of the last layers' outputs, by the end of their names. Other layers: 1."""
 
 FPN = Architecture(
     blocks=(1, 2, 1, 1),
@@ -67,8 +67,8 @@ JOINT = replace(
     TENSORPACK,
     together=True,
     candidates=3 * PROPOSALS,
-    delta_clip=0.3,  # so low that it is reached
-    least_sides=(4.0,),
+    delta_clip=0.3,  # low enough to be reached
+    min_sides=(4.0,),
 )
 AWS_SAMPLES = replace(
     TENSORPACK,
@@ -76,7 +76,7 @@ AWS_SAMPLES = replace(
     kept=PROPOSALS // 2,
     sigmoid="before",
     delta_clip=4.14,
-    least_sides=(1.0, 0.5, 0.25, 0.125, 0.0625),
+    min_sides=(1.0, 0.5, 0.25, 0.125, 0.0625),
     sampling=Sampling(samples=1, shift=0.5),
     level_epsilon=0.0,
 )
@@ -84,7 +84,7 @@ TORCHVISION = replace(
     TENSORPACK,
     sigmoid="after",
     delta_clip=4.14,
-    least_sides=(1e-3,),
+    min_sides=(1e-3,),
     sampling=Sampling(samples=2, half_pixel=False),
     level_epsilon=0.0,
     octave_epsilon=1e-6,
@@ -93,31 +93,31 @@ TORCHVISION = replace(
 DETECTRON2 = replace(
     TENSORPACK,
     delta_clip=4.14,
-    least_sides=(1e-30,),
+    min_sides=(1e-30,),
     sampling=Sampling(samples=0),
     level_epsilon=1e-8,
 )
 
 
 class TorchvisionConfig(NetworkConfig):
-    """What sets torchvision's networks apart beside their rules."""
+    """Settings of torchvision's networks besides their rules."""
 
     resampling: ClassVar[Literal["float"]] = "float"
-    least_side: ClassVar[float] = 1e-2
+    min_detection_side: ClassVar[float] = 1e-2
     channels: Literal["RGB", "BGR"] = "RGB"
 
 
 class Detectron2Config(NetworkConfig):
-    """What sets Detectron2's apart."""
+    """Settings of Detectron2's networks besides their rules."""
 
     resampling: ClassVar[Literal["pillow"]] = "pillow"
-    least_side: ClassVar[float] = 1e-30
+    min_detection_side: ClassVar[float] = 1e-30
     stride_1x1: bool = True
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of network, and the seed of weights with which nothing is a near tie."""
+    """A kind of network, and a seed of weights that cause no near ties."""
 
     seed: int
     architecture: Architecture = FPN
@@ -130,7 +130,7 @@ LARGE = {"short_edge": 480, "max_size": 640, "anchor_sizes": (160, 300, 520, 640
 KINDS: Mapping[str, Kind] = {
     "fpn": Kind(1),
     "large": Kind(16, settings=LARGE),
-    "c4": Kind(2, C4, replace(JOINT, least_sides=())),
+    "c4": Kind(2, C4, replace(JOINT, min_sides=())),
     "group_norm": Kind(0, GROUP_NORM),
     "cascade": Kind(0, replace(FPN, cascade=True)),
     "joint": Kind(0, rules=JOINT),
@@ -140,11 +140,11 @@ KINDS: Mapping[str, Kind] = {
     "torchvision": Kind(0, rules=TORCHVISION, config=TorchvisionConfig),
     "detectron2": Kind(1, rules=DETECTRON2, config=Detectron2Config),
 }
-"""By name. The boxes of `large` are large enough for every level."""
+"""Kinds of network by name. The boxes of `large` are large enough for every level."""
 
 
 class SmallNetwork(NamedTuple):
-    """A network, and its weights, which cannot be written to."""
+    """A network and its read-only weights."""
 
     network: Network
     variables: Variables
@@ -152,7 +152,7 @@ class SmallNetwork(NamedTuple):
 
 @cache
 def small_network(kind: str) -> SmallNetwork:
-    """The network of a name in `KINDS`."""
+    """The network of a kind, by its name in `KINDS`."""
     return make(KINDS[kind])
 
 
@@ -167,7 +167,7 @@ def make(kind: Kind) -> SmallNetwork:
     config = kind.config(**{**defaults, **kind.settings}).settled(kind.architecture)
     network = Network(kind.architecture, config, kind.rules)
     settling = _Settling(network, np.random.default_rng(kind.seed))
-    rule, image = config.preparation, photograph(SHORT_EDGE, SHORT_EDGE * 4 // 3)
+    rule, image = config.preparation, noisy_image(SHORT_EDGE, SHORT_EDGE * 4 // 3)
     size = rule.resized_size((image.shape[0], image.shape[1]))
     pixels, sizes = rule.batch([image], [size], rule.padded_size(size)), np.array([size])
     stages = network.detect(settling, pixels, sizes.astype(np.float32), np.float32(0), 100)
@@ -179,15 +179,15 @@ def make(kind: Kind) -> SmallNetwork:
     return SmallNetwork(network, settling.variables)
 
 
-def photograph(height: int, width: int, seed: int = 0) -> Image:
+def noisy_image(height: int, width: int, seed: int = 0) -> Image:
     """Blocks of colour under noise, so that no two places of an image look the same."""
     noise = np.random.default_rng(seed).integers(0, 128, (height, width, 3), np.uint8)
     return np.asarray(sample_image(height, width, seed) // 2 + noise, np.uint8)
 
 
 class _Settling(NumPyOperations):
-    """Gives each layer its weights when it is first used: random ones, whose output has mean 0 and
-    the standard deviation that is wanted in every channel."""
+    """Gives each layer random weights at its first use, scaled so that every channel of its output
+    has mean 0 and the wanted standard deviation."""
 
     def __init__(self, network: Network, random: np.random.Generator) -> None:
         shapes = network.architecture.variables()

@@ -92,7 +92,7 @@ class NumPyOperations(Operations):
         resolution: int,
         sampling: Sampling,
     ) -> Regions:
-        """The mean of bilinear samples is a product of shares: of rows, and of columns."""
+        """The mean of bilinear samples is a product of row shares and column shares."""
         if levels is None:
             levels = np.zeros(len(boxes), np.int64)
         maps = np.zeros((len(boxes), resolution, resolution, features[0].shape[3]), np.float32)
@@ -116,11 +116,11 @@ class NumPyOperations(Operations):
         return np.maximum(a, b)
 
     def exp(self, x: Array) -> Array:
-        with np.errstate(over="ignore"):  # of sigmoids, for which infinity does
+        with np.errstate(over="ignore"):  # sigmoids of infinity are fine
             return np.exp(x)
 
     def log(self, x: Array) -> Array:
-        with np.errstate(divide="ignore"):  # of boxes without area, which are on the first level
+        with np.errstate(divide="ignore"):  # boxes without area are on the first level
             return np.log(x)
 
     def sqrt(self, x: Array) -> Array:
@@ -173,14 +173,14 @@ class NumPyOperations(Operations):
 
     def suppress(self, boxes: Array, scores: Array, keep: int, iou: float) -> Array:
         kept = np.full_like(scores, DROPPED)
-        for index, of_list in enumerate(scores):
-            best_first = np.argsort(-of_list, kind="stable")
-            left = best_first[of_list[best_first] >= LOWEST]
+        for index, own in enumerate(scores):
+            best_first = np.argsort(-own, kind="stable")
+            left = best_first[own[best_first] >= LOWEST]
             for _ in range(keep):
                 if not len(left):
                     break
                 best, left = left[0], left[1:]
-                kept[index, best] = of_list[best]
+                kept[index, best] = own[best]
                 left = left[overlaps(boxes[index, best], boxes[index, left]) <= iou]
         return kept
 
@@ -197,7 +197,7 @@ class NumPyOperations(Operations):
 
 
 def _windows(x: Array, size: int, stride: int, pads: Pads) -> Array:
-    """What a kernel sees at each of its places: (batch, height, width, channels, size, size)."""
+    """The windows of a kernel: (batch, height, width, channels, size, size)."""
     padded = np.pad(x, ((0, 0), pads, pads, (0, 0)))
     return sliding_window_view(padded, (size, size), axis=(1, 2))[:, ::stride, ::stride]
 
@@ -233,7 +233,7 @@ def _shares(start: Any, end: Any, length: int, bins: int, sampling: Sampling) ->
 
 
 def overlaps(box: Array, boxes: Array) -> Array:
-    """Intersection over union of a box (4,) with others (n, 4), 0 for what has no area."""
+    """Intersection over union of a box (4,) with others (n, 4); 0 for boxes without area."""
     low, high = np.maximum(box[:2], boxes[:, :2]), np.minimum(box[2:], boxes[:, 2:])
     both = np.maximum(high - low, 0).prod(axis=1)
     union = (box[2:] - box[:2]).prod() + (boxes[:, 2:] - boxes[:, :2]).prod(axis=1) - both

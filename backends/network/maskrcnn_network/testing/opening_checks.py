@@ -1,4 +1,4 @@
-"""What an engine promises before there is a session, and of how it is set up."""
+"""What an engine promises about opening and setting up sessions."""
 
 from dataclasses import replace
 from typing import Any, cast, get_args
@@ -29,8 +29,8 @@ class OpeningChecks:
     def test_the_engine_computes_in_float32(self, engine: Engine, setup: Setup) -> None:
         lack = engine.lacks(setup.device, "float32")
         assert lack is None, (
-            f"on {setup.device}, where the suite runs, the engine lacks: {lack}; name another "
-            "device as `device` of the subclass"
+            f"the engine cannot compute on {setup.device}, where the suite runs: {lack}; name "
+            "another device as `device` of the subclass"
         )
 
     @pytest.mark.parametrize(("device", "precision"), NONSENSE)
@@ -45,7 +45,7 @@ class OpeningChecks:
                 "the reason as a text"
             )
         assert isinstance(lack, str), (
-            f"`lacks({device!r}, {precision!r})` is {lack!r}: nothing computes so; say why"
+            f"`lacks({device!r}, {precision!r})` is {lack!r}, but nothing computes so: say why"
         )
         assert lack.strip(), f"`lacks({device!r}, {precision!r})` is empty: say why"
 
@@ -61,8 +61,7 @@ class OpeningChecks:
             if lack:
                 return
             pytest.fail(
-                f"`lacks` finds nothing against {precision}, and `open` raises: {error}; let both "
-                "say the same"
+                f"`lacks` accepts {precision}, but `open` raises: {error}; let both say the same"
             )
         except Exception as error:
             pytest.fail(
@@ -72,11 +71,11 @@ class OpeningChecks:
         found = session.run([IMAGES[0]], [size_of("fpn", IMAGES[0])], EVERYTHING)
         session.close()
         assert not lack, (
-            f"`lacks` says of {precision}: {lack}; and `open` gave a session: raise "
+            f"`lacks` refuses {precision}: {lack}; but `open` gave a session: raise "
             "maskrcnn_server.errors.InvalidSetting"
         )
         assert all(np.isfinite(x).all() for x in found[:5] if x is not None), (
-            f"NaN or infinity is in an output in {precision}: compute scores and boxes in float32"
+            f"an output in {precision} has NaN or infinity: compute scores and boxes in float32"
         )
 
     @pytest.mark.parametrize(
@@ -91,4 +90,4 @@ class OpeningChecks:
         found = session.run([IMAGES[0]], [size_of("fpn", IMAGES[0])], EVERYTHING)
         session.close()
         differs = difference(found, expected("fpn", 0))
-        assert not differs, f"set up with {more}, {differs}: it changes how fast, not what"
+        assert not differs, f"set up with {more}, {differs}: setups change speed, not results"

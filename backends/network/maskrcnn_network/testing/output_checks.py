@@ -1,4 +1,4 @@
-"""What a session promises of an output: the reference's numbers, and that what is asked counts."""
+"""What a session promises about outputs: the reference's numbers, as requested."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -8,14 +8,14 @@ import pytest
 
 from maskrcnn_network.engine import Output, RunsBatches, Session
 from maskrcnn_network.model import MAX_BATCH
-from maskrcnn_network.testing.networks import CLASSES, KINDS, photograph, small_network
+from maskrcnn_network.testing.networks import CLASSES, KINDS, noisy_image, small_network
 from maskrcnn_network.testing.reference import (
     EVERYTHING,
     IMAGES,
     batch_sizes,
     difference,
     expected,
-    of_image,
+    image_output,
     size_of,
 )
 from maskrcnn_server.rle import Size
@@ -23,7 +23,7 @@ from maskrcnn_server.rle import Size
 SIZES = [(1, 1), (3, 400), (400, 3), (33, 65)]
 """Heights and widths: one pixel, very wide, very high, odd."""
 ANY_SIZE = ["fpn", "c4", "torchvision", "detectron2"]
-"""Networks in which sizes go different ways."""
+"""Networks that treat sizes differently."""
 
 
 class OutputChecks:
@@ -36,9 +36,9 @@ class OutputChecks:
         for index in range(len(IMAGES)):
             differs = difference(_found(sessions(kind), kind, index), expected(kind, index))
             assert not differs, (
-                f"of the network {kind!r}, which NumPy computes as its definition says, {differs}: "
-                "hold the engine's operations against maskrcnn_network.testing.numpy_operations "
-                "one by one, in float32 (TF32 is not)"
+                f"in the network {kind!r}, which NumPy computes by definition, {differs}: compare "
+                "the engine's operations with maskrcnn_network.testing.numpy_operations one by "
+                "one, in float32 (not TF32)"
             )
 
     @pytest.mark.parametrize("kind", KINDS)
@@ -52,9 +52,9 @@ class OutputChecks:
         together = session.run(IMAGES, sizes, EVERYTHING)
         for index, (image, size) in enumerate(zip(IMAGES, sizes, strict=True)):
             alone = session.run([image], [size], EVERYTHING)
-            differs = difference(of_image(together, index), alone)
+            differs = difference(image_output(together, index), alone)
             assert not differs, (
-                f"of image {index} in a batch of the network {kind!r}, held against the image "
+                f"for image {index} in a batch of the network {kind!r}, compared with the image "
                 f"alone, {differs}: let no image see another or its padding, and put the index of "
                 "the image into Output.images"
             )
@@ -70,7 +70,7 @@ class OutputChecks:
     def test_every_shape_of_image_is_computed(
         self, sessions: Callable[[str], Session], kind: str, size: Size
     ) -> None:
-        image = photograph(*size)
+        image = noisy_image(*size)
         height, width = resized = size_of(kind, image)
         try:
             found = sessions(kind).run([image], [resized], EVERYTHING)
@@ -82,7 +82,7 @@ class OutputChecks:
         _assert_form(found, kind)
         ends = found.boxes.reshape(-1, 2, 2)
         assert ((ends >= 0) & (ends <= (width, height))).all(), (
-            f"boxes reach from {ends.min()} to {ends.max()} in an image resized to {resized}: "
+            f"boxes range from {ends.min()} to {ends.max()} in an image resized to {resized}: "
             "clip to the sizes without padding, which are (height, width)"
         )
 
@@ -92,32 +92,32 @@ class OutputChecks:
         wanted = int((everything.scores >= np.float32(middle)).sum())
         kept = len(_found(sessions("fpn"), "fpn", score_threshold=middle).scores)
         assert kept == wanted, (
-            f"with Ask.score_threshold={middle} there are {kept} detections, not {wanted}: keep "
-            "score >= threshold, compared in float32"
+            f"with RunOptions.score_threshold={middle} there are {kept} detections, not {wanted}: "
+            "keep score >= threshold, compared in float32"
         )
 
     def test_limit_keeps_the_best(self, sessions: Callable[[str], Session]) -> None:
         everything, best = (_found(sessions("fpn"), "fpn", limit=limit) for limit in (20, 3))
         assert best.scores.tolist() == everything.scores[:3].tolist(), (
-            f"with Ask.limit=3 the scores are {best.scores.tolist()}, of "
-            f"{everything.scores[:5].tolist()} and more without: keep the first of all classes"
+            f"with RunOptions.limit=3 the scores are {best.scores.tolist()}; without, "
+            f"{everything.scores[:5].tolist()} and more: keep the first of all classes"
         )
 
     def test_masks_come_only_when_asked_for(self, sessions: Callable[[str], Session]) -> None:
         assert _found(sessions("fpn"), "fpn", masks=False).masks is None, (
-            "Ask.masks is False, and masks came: give None, and save their time"
+            "RunOptions.masks is False, but there are masks: return None, and save their time"
         )
         assert _found(sessions("boxes"), "boxes").masks is None, (
-            "masks came from a network that has none (Architecture.has_masks): give None"
+            "there are masks from a network without any (Architecture.has_masks): return None"
         )
 
     def test_proposals_come_only_when_asked_for(self, sessions: Callable[[str], Session]) -> None:
         session = sessions("fpn")
         assert _found(session, "fpn", proposals=False).proposals is None, (
-            "Ask.proposals is False, and proposals came: give None, and save their copy"
+            "RunOptions.proposals is False, but there are proposals: return None, and save a copy"
         )
         assert _found(session, "fpn").proposals is not None, (
-            "Ask.proposals is True, and no proposals came: give RankedBoxes"
+            "RunOptions.proposals is True, but there are no proposals: return RankedBoxes"
         )
 
     def test_nothing_found_is_an_output(self, sessions: Callable[[str], Session]) -> None:
@@ -127,7 +127,7 @@ class OutputChecks:
             except Exception as error:
                 pytest.fail(
                     f"without a detection, `run` of the network {kind!r} raises "
-                    f"{type(error).__name__}: {error}; give empty arrays"
+                    f"{type(error).__name__}: {error}; return empty arrays"
                 )
             assert len(found.scores) == 0, "detections below the score threshold were kept"
             _assert_form(found, kind)
@@ -140,11 +140,11 @@ class OutputChecks:
             for size in sizes:
                 sessions("fpn").run([image], [size], EVERYTHING)
         except ValueError as error:
-            pytest.fail(f"`run` of an image that is read-only raises {error}: change a copy")
+            pytest.fail(f"`run` of a read-only image raises {error}: change a copy")
 
 
 def _found(session: Session, kind: str, index: int = 0, **asked: float | bool) -> Output:
-    """In an image of `IMAGES`; everything, or what is asked."""
+    """Everything in an image of `IMAGES`, or what `asked` restricts it to."""
     image = IMAGES[index]
     return session.run([image], [size_of(kind, image)], replace(EVERYTHING, **asked))  # type: ignore[arg-type]
 
@@ -167,12 +167,12 @@ def _assert_form(found: Output, kind: str) -> None:
         f"scores do not descend: {found.scores.tolist()}: the best comes first in each image"
     )
     if network.architecture.has_masks:
-        assert found.masks is not None, "Ask.masks is True, and no masks came"
+        assert found.masks is not None, "RunOptions.masks is True, but there are no masks"
         assert found.masks.shape == (count, side, side), (
             f"masks have the shape {found.masks.shape}: ({count}, {side}, {side}), one for each box"
         )
     numbers = [x for x in (found.boxes, found.scores, found.masks) if x is not None]
     assert all(np.isfinite(x).all() for x in numbers), (
-        f"NaN or infinity is in an output of the network {kind!r}: keep what is DROPPED from what "
-        "is computed with, or out of the result"
+        f"an output of the network {kind!r} has NaN or infinity: do not compute with DROPPED, and "
+        "leave it out of the result"
     )

@@ -1,4 +1,4 @@
-"""What NumPy finds, and how another output differs from it."""
+"""Outputs of NumPy, and how other outputs differ from them."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -7,27 +7,27 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from maskrcnn_network.engine import Ask, Integers, Output
+from maskrcnn_network.engine import Integers, Output, RunOptions
 from maskrcnn_network.preparation import Floats
 from maskrcnn_network.testing.fake import FakeEngine, FakeSession
-from maskrcnn_network.testing.networks import photograph, small_network
+from maskrcnn_network.testing.networks import noisy_image, small_network
 from maskrcnn_server.backend import Image
 from maskrcnn_server.engine import Setup
 from maskrcnn_server.rle import Size
 
 BOX_TOLERANCE = 0.02
-"""Pixels of the network's input."""
+"""Allowed difference of a coordinate, in pixels of the network's input."""
 SCORE_TOLERANCE = 2e-4
 MASK_TOLERANCE = 1e-3
-"""Of a probability."""
+"""Allowed difference of a mask probability."""
 
-IMAGES = (photograph(90, 120, 1), photograph(140, 80, 2))
-"""On which no decision of the small networks is a near tie."""
-EVERYTHING = Ask(score_threshold=0.05, limit=20, proposals=True)
+IMAGES = (noisy_image(90, 120, 1), noisy_image(140, 80, 2))
+"""Images in which no decision of the small networks is a near tie."""
+EVERYTHING = RunOptions(score_threshold=0.05, limit=20, proposals=True)
 
 
 def size_of(kind: str, image: Image) -> Size:
-    """Height and width at which a small network sees an image."""
+    """Height and width to which a small network resizes an image."""
     rule = small_network(kind).network.config.preparation
     return rule.resized_size((image.shape[0], image.shape[1]))
 
@@ -46,13 +46,13 @@ def reference(kind: str) -> FakeSession:
 
 @cache
 def expected(kind: str, index: int) -> Output:
-    """What NumPy finds in an image of `IMAGES`."""
+    """NumPy's output for an image of `IMAGES`."""
     image = IMAGES[index]
     return reference(kind).run([image], [size_of(kind, image)], EVERYTHING)
 
 
-def of_image(output: Output, index: int) -> Output:
-    """The part of a batch's output that is about one image, as if it were alone."""
+def image_output(output: Output, index: int) -> Output:
+    """The part of a batch's output for one image, as if it were alone."""
     own = output.images == index
     seen = output.proposals
     if seen is not None:
@@ -74,7 +74,7 @@ def of_image(output: Output, index: int) -> Output:
 
 
 def difference(found: Output, wanted: Output) -> str:
-    """What is most wrong with an output; empty if it is that which is wanted."""
+    """The worst difference between an output and the wanted one; empty if there is none."""
     seen, wanted_seen = found.proposals, wanted.proposals
     differs = ""
     if seen is not None and wanted_seen is not None:
@@ -92,7 +92,7 @@ def difference(found: Output, wanted: Output) -> str:
 def _rows(
     images: Integers, boxes: Floats, scores: Floats, labels: Integers | None = None
 ) -> NDArray[np.float64]:
-    """Image, label, box and score of each."""
+    """Image, label, box and score of each detection or proposal."""
     labels = np.zeros_like(images) if labels is None else labels
     columns = (images[:, None], labels[:, None], boxes, scores[:, None])
     return np.concatenate(columns, axis=1, dtype=np.float64)
@@ -112,12 +112,12 @@ class _Rows(NamedTuple):
         wanted_values: Floats | None,
         tolerance: float,
     ) -> str:
-        """How they differ from those that are wanted; `values` belong to each of them."""
+        """How they differ from the wanted ones. `values` are those of each row."""
         ours, theirs = _twins(self.rows, wanted)
         if missing := sorted(set(range(len(wanted))) - set(theirs)):
-            return self._told(wanted, missing, "missing")
+            return self._list(wanted, missing, "missing")
         if surplus := sorted(set(range(len(self.rows))) - set(ours)):
-            return self._told(self.rows, surplus, "too many")
+            return self._list(self.rows, surplus, "too many")
         off = np.abs(self.rows[ours, 6] - wanted[theirs, 6]).max(initial=0)
         if not off <= SCORE_TOLERANCE:
             return f"the score of a {self.kind} is off by {off:.2g}; {SCORE_TOLERANCE} is allowed"
@@ -131,21 +131,21 @@ class _Rows(NamedTuple):
             else f"the {name} of a {self.kind} is off by {off:.2g}; {tolerance} is allowed"
         )
 
-    def _told(self, rows: NDArray[np.float64], which: Sequence[int], what: str) -> str:
+    def _list(self, rows: NDArray[np.float64], which: Sequence[int], what: str) -> str:
         image, label, *box, score = rows[which[0]]
         corners = ", ".join(f"{x:.2f}" for x in box)
         return (
-            f"{len(which)} of {len(rows)} {self.kind}s are {what}, such as that in image "
-            f"{image:.0f} of label {label:.0f} with score {score:.4f} in ({corners})"
+            f"{len(which)} of {len(rows)} {self.kind}s are {what}, such as the one in image "
+            f"{image:.0f} with label {label:.0f} and score {score:.4f} in ({corners})"
         )
 
 
 def _twins(found: NDArray[np.float64], wanted: NDArray[np.float64]) -> tuple[list[int], list[int]]:
-    """Places of what is the same, one to one; what is nearest is matched first."""
+    """Indices of equal rows, one to one; the nearest are matched first."""
     apart = np.abs(found[:, None, 2:6] - wanted[None, :, 2:6]).max(axis=2, initial=0)
     apart[(found[:, None, :2] != wanted[None, :, :2]).any(axis=2)] = np.inf
     apart[~(apart <= BOX_TOLERANCE)] = np.inf
-    # Of boxes in one place, the score tells which is which.
+    # Boxes in the same place are told apart by score.
     apart += np.abs(found[:, None, 6] - wanted[None, :, 6])
     ours, theirs = [], []
     while apart.size and np.isfinite(apart.min()):

@@ -1,4 +1,4 @@
-"""What a session promises from call to call, and of what it can beside `run`."""
+"""What a session promises from call to call, and about abilities besides `run`."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -34,7 +34,7 @@ BORDERS = np.array(
 
 
 class SessionChecks:
-    """Asks sessions more than once, from other threads, and for more than detections."""
+    """Calls sessions repeatedly, from other threads, and for more than detections."""
 
     def test_the_same_image_gets_the_same_output(self, sessions: Callable[[str], Session]) -> None:
         first, second = (_run(sessions("fpn"), "fpn") for _ in range(2))
@@ -44,7 +44,7 @@ class SessionChecks:
             if x is not None and y is not None
         )
         assert same, (
-            "two runs of one image give two outputs in float32: keep nothing of a run, choose "
+            "two runs of one image give different outputs in float32: keep nothing of a run, use "
             "deterministic kernels, and copy what the library overwrites"
         )
 
@@ -80,7 +80,7 @@ class SessionChecks:
     def test_facts_are_texts(self, sessions: Callable[[str], Session]) -> None:
         facts = sessions("fpn").facts
         assert all(isinstance(x, str) and x for pair in facts.items() for x in pair), (
-            f"facts are {dict(facts)}: names and values are texts for operators, none of them empty"
+            f"facts are {dict(facts)}: names and values are texts for operators, never empty"
         )
 
     def test_stages_are_those_of_a_run(self, sessions: Callable[[str], Session]) -> None:
@@ -94,12 +94,12 @@ class SessionChecks:
             wanted_shapes = [f.shape for f in wanted.features]
             assert shapes == wanted_shapes, (
                 f"the feature maps of the network {kind!r} have the shapes {shapes}, not "
-                f"{wanted_shapes}: (height, width, channels), the largest first"
+                f"{wanted_shapes}: (height, width, channels), largest first"
             )
-            assert shown.output.proposals is not None, "`stages` gives proposals, asked or not"
+            assert shown.output.proposals is not None, "`stages` must always return proposals"
             differs = difference(shown.output, _run(session, kind))
             assert not differs, (
-                f"of the output of `stages`, held against `run`, {differs}: compute both alike"
+                f"in the output of `stages`, compared with `run`, {differs}: compute both alike"
             )
 
     def test_masks_of_any_boxes_are_the_references(
@@ -119,8 +119,8 @@ class SessionChecks:
             worst = int(off.argmax())
             assert off[worst] <= MASK_TOLERANCE, (
                 f"`masks_of` of the network {kind!r} is off by {off[worst]:.2g} for box "
-                f"{boxes[worst].tolist()} and label {labels[worst]}: any boxes may be asked for, "
-                "in any order; outside of a map RoIAlign sees its border for a pixel, and then 0"
+                f"{boxes[worst].tolist()} and label {labels[worst]}: any boxes may be passed, in "
+                "any order; outside a map, RoIAlign sees its border for one pixel, then 0"
             )
 
     def test_seconds_of_the_parts_are_positive(self, sessions: Callable[[str], Session]) -> None:
@@ -130,7 +130,7 @@ class SessionChecks:
         seconds = session.seconds(IMAGES[0], size_of("fpn", IMAGES[0]), EVERYTHING)
         assert list(seconds) == PARTS, f"parts are {list(seconds)}: {PARTS}, in this order"
         assert all(0 < s < 60 for s in seconds.values()), (
-            f"seconds of the parts are {dict(seconds)}: each takes some time, in seconds"
+            f"seconds of the parts are {dict(seconds)}: each takes some time, less than 60 s"
         )
 
     def test_ranges_are_those_of_the_inputs(self, sessions: Callable[[str], Session]) -> None:
@@ -139,13 +139,13 @@ class SessionChecks:
             return
         layers = ["conv0", "fpn/lateral_1x1_c5", "fastrcnn/fc6"]
         found = session.ranges(IMAGES[0], size, layers)
-        assert list(found) == layers, f"ranges are of {list(found)}, asked for were {layers}"
+        assert list(found) == layers, f"there are ranges of {list(found)} instead of {layers}"
         rule = small_network("fpn").network.config.preparation
         pixels = rule.batch([IMAGES[0]], [size], rule.padded_size(size))
         wanted = float(pixels.min()), float(pixels.max())
         assert np.allclose(found["conv0"], wanted, rtol=1e-3), (
-            f"what goes into conv0 ranges over {found['conv0']}, the image over {wanted}: least "
-            "and largest number, before weights"
+            f"the range of conv0's input is {found['conv0']}, that of the image {wanted}: return "
+            "minimum and maximum of the input, before weights"
         )
 
     def test_sessions_side_by_side_do_not_disturb_each_other(
@@ -159,7 +159,7 @@ class SessionChecks:
         for output, kind in zip(outputs, ("fpn", "cascade", "fpn"), strict=True):
             differs = difference(output, expected(kind, 0))
             assert not differs, (
-                f"with two sessions open, or one of them closed, of the network {kind!r} "
+                f"with two sessions open, or one of them closed, in the network {kind!r} "
                 f"{differs}: keep nothing that sessions share in modules or classes"
             )
 
