@@ -33,11 +33,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 WHEELS = ROOT / "build/gpu_wheels"
-NEEDED = "pydantic pydantic-settings pyyaml pluggy pillow filelock packaging google-crc32c".split()
+NEEDED = "pydantic pyyaml pluggy pillow packaging google-crc32c".split()
 PLATFORMS = ("manylinux2014_x86_64", "manylinux_2_17_x86_64", "manylinux_2_28_x86_64")
 DEMO = ROOT / "backends/tensorpack/maskrcnn_tensorpack/demo/model"
 PRECISIONS = ("float16", "float32", "tf32", "bfloat16")
@@ -192,7 +193,8 @@ class Step:
         from maskrcnn_torch.plugin import TorchEngine
 
         # Nothing is installed, so nothing has entry points.
-        vars(dialect)["installed_engines"] = lambda: {"torch": TorchEngine()}
+        plugins = SimpleNamespace(engines=lambda: {"torch": TorchEngine()})
+        vars(dialect)["installed"] = lambda: plugins
         if self.cpu:
             TorchEngine.lacks = lambda *_: None  # type: ignore[method-assign]  # float16 is slow
         getattr(self, name)(*arguments)

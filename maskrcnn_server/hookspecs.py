@@ -28,7 +28,7 @@ def register_backends(register: Callable[[Backend], None]) -> None:
 
 @hookspec
 def register_engines(register: Callable[[Engine], None]) -> None:
-    """Called once, before a model is loaded: call `register` with each engine."""
+    """Called once before a model is loaded: call `register` with each engine."""
 
 
 @hookspec

@@ -1,11 +1,12 @@
 """Finding plugins, and asking them what they bring."""
 
 import re
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
-from typing import Protocol, TypeVar
+from typing import Any, Protocol
 
 import pluggy
 
@@ -17,9 +18,9 @@ from maskrcnn_server.extensions import Command, Routes
 from maskrcnn_server.formats import Format
 
 FIRST_API_VERSION = "1.0"
-"""Of plugins that do not say which they were written for."""
+"""Version of the interface of plugins that do not name one."""
 CORE = "core"
-"""Name of the entry point of this distribution, whose things come first."""
+"""Name of this distribution's own entry point, which comes first."""
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 API_VERSION = re.compile(r"([0-9]+)\.([0-9]+)")
 ZOO_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*:[A-Za-z0-9_.-]+")
@@ -28,9 +29,6 @@ ZOO_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*:[A-Za-z0-9_.-]+")
 class _Named(Protocol):
     @property
     def name(self) -> str: ...
-
-
-_T = TypeVar("_T", bound=_Named)
 
 
 @dataclass(frozen=True)
@@ -46,18 +44,22 @@ class Plugin:
 
 @dataclass(frozen=True)
 class BrokenPlugin:
-    """An installed plugin that did not load, and why. It costs the others nothing."""
+    """An installed plugin that did not load, and why. The others work without it."""
 
     name: str
     distribution: str
     reason: str
 
+    def __str__(self) -> str:
+        return f"{self.name} of {self.distribution}: {self.reason}"
+
 
 class Plugins:
-    """The plugins of this installation, each loaded by itself.
+    """The plugins of this installation. Each is loaded by itself; each hook is called once.
 
     `found` are the entry points to load; by default those that installed distributions declare in
     the group `maskrcnn_server`. Plugins are called in the order of their names, the core first.
+    May be used from several threads.
     """
 
     def __init__(self, found: Iterable[EntryPoint] | None = None) -> None:
@@ -65,20 +67,13 @@ class Plugins:
             found = entry_points(group=hookspecs.PROJECT)
         self.loaded: list[Plugin] = []
         self.broken: list[BrokenPlugin] = []
-        self._modules: list[tuple[Plugin, object]] = []
+        self._manager = pluggy.PluginManager(hookspecs.PROJECT)
+        self._manager.add_hookspecs(hookspecs)
+        self._modules: dict[Plugin, object] = {}
+        self._things: dict[str, dict[str, Any]] = {}
+        self._lock = threading.RLock()
         for entry in sorted(found, key=lambda e: (e.name != CORE, e.name)):
-            distribution = entry.dist.name if entry.dist else "unknown"
-            version = entry.dist.version if entry.dist else "unknown"
-            try:
-                module, hooks = _load(entry)
-            # A stranger's module may raise anything on import, SystemExit included.
-            except (Exception, SystemExit) as error:
-                reason = f"{type(error).__name__}: {error}"
-                self.broken.append(BrokenPlugin(entry.name, distribution, reason))
-            else:
-                plugin = Plugin(entry.name, distribution, version, hooks, api_version(module))
-                self.loaded.append(plugin)
-                self._modules.append((plugin, module))
+            self._load(entry)
 
     def backends(self) -> dict[str, Backend]:
         """Every registered backend by name."""
@@ -108,29 +103,71 @@ class Plugins:
         """Every registered demonstration by name."""
         return self._registered("register_demos")
 
-    def _registered(self, hook: str, pattern: re.Pattern[str] = NAME) -> dict[str, _T]:
-        """Call one plugin's hook at a time; one that fails is reported as broken, and left out."""
-        things: dict[str, _T] = {}
-        for plugin, module in list(self._modules):
-            own: dict[str, _T] = {}
-            manager = _manager()
-            manager.register(module)
-            try:
-                getattr(manager.hook, hook)(register=_collector(own, things, pattern))
-            except (Exception, SystemExit) as error:
-                reason = f"{hook}: {type(error).__name__}: {error}"
-                self.broken.append(BrokenPlugin(plugin.name, plugin.distribution, reason))
-                self.loaded.remove(plugin)
-                self._modules.remove((plugin, module))
-            else:
-                things |= own
-        return things
+    def _load(self, entry: EntryPoint) -> None:
+        distribution = entry.dist.name if entry.dist else "unknown"
+        version = entry.dist.version if entry.dist else "unknown"
+        try:
+            module = entry.load()
+            said = api_version(module)
+            hooks = self._hooks(module)
+            if not hooks:
+                raise PluginError(f"{entry.value} implements no hook of {hookspecs.PROJECT}")
+        # A stranger's module may raise anything on import, SystemExit included.
+        except (Exception, SystemExit) as error:
+            reason = f"{type(error).__name__}: {error}"
+            self.broken.append(BrokenPlugin(entry.name, distribution, reason))
+        else:
+            plugin = Plugin(entry.name, distribution, version, hooks, said)
+            self.loaded.append(plugin)
+            self._modules[plugin] = module
+
+    def _hooks(self, module: object) -> tuple[str, ...]:
+        """Register a module; the names of the hooks it implements. Raises what pluggy raises."""
+        try:
+            self._manager.register(module)
+            self._manager.check_pending()
+        except pluggy.PluginValidationError:
+            # Some versions of pluggy have taken it out already.
+            if self._manager.is_registered(module):
+                self._manager.unregister(module)
+            raise
+        return tuple(caller.name for caller in self._manager.get_hookcallers(module) or ())
+
+    def _registered(self, hook: str, pattern: re.Pattern[str] = NAME) -> dict[str, Any]:
+        """Everything that plugins register by a hook, which is called the first time only.
+
+        One plugin is called at a time; one that fails is reported as broken, and left out.
+        """
+        with self._lock:
+            if hook not in self._things:
+                things: dict[str, Any] = {}
+                for plugin in list(self.loaded):
+                    if hook in plugin.hooks:
+                        things |= self._called(plugin, hook, things, pattern)
+                self._things[hook] = things
+            return dict(self._things[hook])
+
+    def _called(
+        self, plugin: Plugin, hook: str, taken: Mapping[str, Any], pattern: re.Pattern[str]
+    ) -> dict[str, Any]:
+        own: dict[str, Any] = {}
+        module = self._modules[plugin]
+        others = [other for other in self._manager.get_plugins() if other is not module]
+        call = self._manager.subset_hook_caller(hook, others)
+        try:
+            call(register=_collector(own, taken, pattern))
+        except (Exception, SystemExit) as error:
+            reason = f"{hook}: {type(error).__name__}: {error}"
+            self.broken.append(BrokenPlugin(plugin.name, plugin.distribution, reason))
+            self.loaded.remove(plugin)
+            return {}
+        return own
 
 
 @cache
-def installed_engines() -> Mapping[str, Engine]:
-    """The engines of this installation by name."""
-    return Plugins().engines()
+def installed() -> Plugins:
+    """The plugins of this process."""
+    return Plugins()
 
 
 def select_backend(
@@ -184,28 +221,10 @@ def api_version(module: object) -> str:
     return said
 
 
-def _manager() -> pluggy.PluginManager:
-    manager = pluggy.PluginManager(hookspecs.PROJECT)
-    manager.add_hookspecs(hookspecs)
-    return manager
-
-
-def _load(entry: EntryPoint) -> tuple[object, tuple[str, ...]]:
-    module = entry.load()
-    api_version(module)
-    manager = _manager()
-    manager.register(module)
-    manager.check_pending()
-    hooks = tuple(caller.name for caller in manager.get_hookcallers(module) or ())
-    if not hooks:
-        raise PluginError(f"{entry.value} implements no hook of {hookspecs.PROJECT}")
-    return module, hooks
-
-
 def _collector(
-    own: dict[str, _T], taken: dict[str, _T], pattern: re.Pattern[str]
-) -> Callable[[_T], None]:
-    def register(thing: _T) -> None:
+    own: dict[str, Any], taken: Mapping[str, Any], pattern: re.Pattern[str]
+) -> Callable[[_Named], None]:
+    def register(thing: _Named) -> None:
         if not pattern.fullmatch(thing.name):
             raise PluginError(
                 f"name {thing.name!r}: lower-case letters, digits, then - and _ are allowed"

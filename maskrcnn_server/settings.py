@@ -1,25 +1,29 @@
 """The environment: every variable the server reads, its type, its default and what it means."""
 
 import difflib
+import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Literal, TypeAlias, cast
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
-from pydantic import AliasChoices, BeforeValidator, Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic.fields import FieldInfo
+from typing_extensions import Self
 
 from maskrcnn_server.backend import Isolation, ModelConfig, Precision
 from maskrcnn_server.engine import AUTO
 from maskrcnn_server.errors import InvalidSetting
+from maskrcnn_server.options import FORMAT, MASK_THRESHOLD, Options
 
 OVERRIDE_PREFIX = "CONFIG__"
 """`CONFIG__A__B=value` overrides key A.B of the framework's own configuration."""
 
 OWN_PREFIX = "MASKRCNN_"
+"""Prefix of the server's own variables; an unknown one is refused."""
 
 OPTIONS = {"AWS_MASKRCNN": "AWS_SAMPLES_MASKRCNN"}
-"""Variables that are an option of a backend without its name in front."""
+"""Variables that are options of a backend, without its name in front, and their full names."""
 
 IGNORED = {
     "PRETRAINED_MODEL": "backbone weights are part of the checkpoint",
@@ -29,278 +33,306 @@ IGNORED = {
 
 
 def _renamed(engine: object) -> object:
-    """The name that an engine is chosen by: `auto` was called `native`."""
+    """Name of the engine; `auto` was called `native`."""
     return AUTO if engine == "native" else engine
+
+
+class Variables:
+    """The environment variables of a setting: the documented one, then older containers' and
+    SageMaker's. By default a setting has one: `MASKRCNN_` and its name."""
+
+    def __init__(self, *names: str) -> None:
+        self.names = names
+
+
+def _flat(value: object) -> object:
+    """A tree of YAML as the environment has it: dotted keys to literals, which are JSON."""
+    return dict(_leaves("", value)) if isinstance(value, dict) else value
+
+
+def _leaves(prefix: str, tree: Mapping[object, object]) -> Iterator[tuple[str, str]]:
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from _leaves(f"{prefix}{key}.", value)
+        else:
+            yield f"{prefix}{key}", value if isinstance(value, str) else json.dumps(value)
 
 
 EngineName: TypeAlias = Annotated[
     str, BeforeValidator(_renamed), Field(pattern=r"^[a-z0-9][a-z0-9_]*$")
 ]
-DeviceName: TypeAlias = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d{1,3})?)$")]
+Literals: TypeAlias = Annotated[Mapping[str, str], BeforeValidator(_flat)]
+Number: TypeAlias = Annotated[int, Field(gt=0)]
+FROZEN = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
-def _names(*names: str) -> AliasChoices:
-    """The first name is the documented one; the others are older containers' and SageMaker's."""
-    return AliasChoices(*names)
+class ModelDefaults(Options):
+    """Settings of a model except its address: how to load it, how to run it, and the defaults of
+    its requests."""
 
+    model_config = FROZEN
 
-class Settings(BaseSettings):
-    """Settings of the server, from the environment. Empty variables count as unset."""
-
-    model_config = SettingsConfigDict(
-        case_sensitive=True,
-        env_ignore_empty=True,
-        extra="ignore",
-        frozen=True,
-        hide_input_in_errors=True,
-    )
-
-    backend: str | None = Field(
+    mask_threshold: Annotated[float, MASK_THRESHOLD] = 0.5
+    format: Annotated[str, FORMAT] = "sagemaker"
+    backend: Annotated[str | None, Variables("MASKRCNN_BACKEND", "BACKEND")] = Field(
         None,
-        validation_alias=_names("MASKRCNN_BACKEND", "BACKEND"),
         description="Name of the backend. Unset: the only one installed, or the only one that "
-        "recognises the model folder.",
-    )
-    model: str = Field(
-        "/opt/ml/model",
-        validation_alias=_names("MASKRCNN_MODEL", "SM_MODEL_DIR"),
-        description="Where the model is: a folder, an archive, an `s3://` or `https://` address, "
-        "or a name of the zoo.",
+        "accepts the model folder.",
     )
     engine: EngineName = Field(
-        "auto",
-        validation_alias=_names("MASKRCNN_ENGINE"),
-        description="What computes: `openvino`, `torch`, `tensorflow`, another that is installed, "
-        "or `original`: the code of the framework that trained the model, from your checkout of "
-        "it. `auto`: torch on a GPU, else openvino, else tensorflow.",
+        AUTO,
+        description="Engine: `openvino`, `torch`, `tensorflow`, another that is installed, or "
+        "`original`, the code of the framework that trained the model, from your "
+        "checkout of it. `auto`: torch on a GPU, else openvino, else tensorflow.",
     )
-    device: DeviceName = Field(
-        "auto",
-        validation_alias=_names("MASKRCNN_DEVICE"),
-        description="Device that computes: `cpu`, `cuda`, or `cuda:1` for the second GPU. `auto`: "
-        "a GPU that can be used, else the CPU.",
+    device: str = Field(
+        AUTO,
+        pattern=r"^(auto|cpu|cuda(:\d{1,3})?)$",
+        description="Device that computes: `cpu`, `cuda`, or `cuda:1` for the second GPU. `auto`: a"
+        " GPU if one can be used, else the CPU.",
     )
     precision: Precision = Field(
         "float32",
-        validation_alias=_names("MASKRCNN_PRECISION"),
-        description="`float32`, or what is faster and a little less exact: `int8` (openvino, after "
-        "`calibrate`), `bfloat16` (CPUs with AVX-512 BF16 or AMX, GPUs from Ampere on), `float16` "
-        "and `tf32` (GPUs).",
+        description="`float32`, or a faster and slightly less exact one: `int8` (openvino, after "
+        "`calibrate`), `bfloat16` (CPUs with AVX-512 BF16 or AMX, GPUs from Ampere on),"
+        " `float16` and `tf32` (GPUs).",
     )
     isolation: Isolation = Field(
         "none",
-        validation_alias=_names("MASKRCNN_ISOLATION"),
         description="`none`, or `process`: the model runs in a process of its own, which is "
-        "started again when it ends.",
+        "restarted when it ends.",
     )
-    predict_timeout_s: float = Field(
+    predict_timeout_s: Annotated[float, Variables("MASKRCNN_PREDICT_TIMEOUT")] = Field(
         300,
         gt=0,
         le=3600,
-        validation_alias=_names("MASKRCNN_PREDICT_TIMEOUT"),
-        description="Seconds, up to 3600, that a model may compute one request. Then the process "
-        "of an isolated model is ended; else `/ping` is 503 until it answers.",
+        description="Seconds, up to 3600, that a model may compute one request. After that, the "
+        "process of an isolated model is ended; for any other model, `/ping` is 503 "
+        "until it finishes.",
     )
-    load_timeout_s: float = Field(
+    load_timeout_s: Annotated[float, Variables("MASKRCNN_LOAD_TIMEOUT")] = Field(
         600,
         gt=0,
         le=7200,
-        validation_alias=_names("MASKRCNN_LOAD_TIMEOUT"),
         description="Seconds, up to 7200, that an isolated model, or one of several, may take to "
         "load.",
     )
-    memory_limit_mb: Annotated[int, Field(gt=0)] | None = Field(
+    memory_limit_mb: Number | None = Field(
         None,
-        validation_alias=_names("MASKRCNN_MEMORY_LIMIT_MB"),
-        description="Memory in MiB that the process of an isolated model may take; then it is "
-        "ended. Unset: what there is.",
+        description="Memory in MiB that the process of an isolated model may use before it is "
+        "ended. Unset: no limit.",
     )
-    threads: Annotated[int, Field(gt=0)] | None = Field(
+    threads: Number | None = Field(
         None,
-        validation_alias=_names("MASKRCNN_THREADS"),
-        description="Threads that compute. Unset: one for each CPU of the machine or container.",
+        description="Number of compute threads. Unset: one for each CPU of the machine or "
+        "container.",
     )
-    streams: Annotated[int, Field(gt=0)] | None = Field(
+    streams: Number | None = Field(
         None,
-        validation_alias=_names("MASKRCNN_STREAMS"),
-        description="Images that a CPU computes side by side, each with its share of the threads. "
-        "Unset: one for each 8 threads.",
+        description="Number of images that a CPU computes at the same time, each with its share of "
+        "the threads. Unset: one for each 8 threads.",
     )
-    models_file: Path | None = Field(
+    resnet_arch: Annotated[str | None, Variables("RESNET_ARCH")] = Field(
         None,
-        validation_alias=_names("MASKRCNN_MODELS"),
-        description="A `models.yaml` that says which models to serve, by name. Unset: the one of "
-        "`MASKRCNN_MODEL`.",
-    )
-    multi_model: bool = Field(
-        False,
-        validation_alias=_names("MASKRCNN_MULTI_MODEL", "SAGEMAKER_MULTI_MODEL"),
-        description="Host several models, loaded and unloaded by SageMaker's multi-model calls.",
-    )
-    models_dir: Path = Field(
-        Path("/opt/ml/models"),
-        validation_alias=_names("MASKRCNN_MODELS_DIR"),
-        description="Folder below which models of a multi-model server are.",
-    )
-    models_memory_mb: Annotated[int, Field(gt=0)] | None = Field(
-        None,
-        validation_alias=_names("MASKRCNN_MODELS_MEMORY_MB"),
-        description="Memory in MiB for the models of a multi-model server. Unset: four fifths of "
-        "what the machine or container has.",
-    )
-    models_evict: bool = Field(
-        False,
-        validation_alias=_names("MASKRCNN_MODELS_EVICT"),
-        description="Whether a model without room has the least recently used unloaded, or is "
-        "answered 507, after which SageMaker unloads what it chooses.",
-    )
-    max_concurrent_transforms: int = Field(
-        2,
-        gt=0,
-        le=1000,
-        validation_alias=_names(
-            "MASKRCNN_MAX_CONCURRENT_TRANSFORMS", "SAGEMAKER_MAX_CONCURRENT_TRANSFORMS"
-        ),
-        description="Requests that batch transform is told to send at a time.",
-    )
-    cache: Path = Field(
-        Path("~/.cache/maskrcnn-server"),
-        validation_alias=_names("MASKRCNN_CACHE"),
-        description="Folder for models that were downloaded or unpacked.",
-    )
-    zoo_url: str | None = Field(
-        None,
-        validation_alias=_names("MASKRCNN_ZOO_URL"),
-        description="Address to take models of the zoo from. Unset: where they are published.",
-    )
-    resnet_arch: str | None = Field(
-        None,
-        validation_alias=_names("RESNET_ARCH"),
-        description="Architecture you expect, such as `resnet50` or `resnet101`. The checkpoint "
-        "decides; a mismatch is an error at start.",
-    )
-    score_threshold: Annotated[float, Field(ge=0, le=1)] | None = Field(
-        None,
-        validation_alias=_names("MASKRCNN_SCORE_THRESHOLD"),
-        description="Default score threshold, 0 to 1. Unset: the backend's own.",
-    )
-    mask_threshold: float = Field(
-        0.5,
-        gt=0,
-        le=1,
-        validation_alias=_names("MASKRCNN_MASK_THRESHOLD"),
-        description="Default mask threshold, more than 0, to 1.",
-    )
-    response_format: str = Field(
-        "sagemaker",
-        validation_alias=_names("MASKRCNN_FORMAT"),
-        description="Response format of requests that ask for none.",
-    )
-    host: str = Field(
-        "0.0.0.0",  # noqa: S104 (a container's server is reached from outside it)
-        validation_alias=_names("MASKRCNN_HOST"),
-        description="Address to listen on.",
-    )
-    port: int = Field(
-        8080,
-        ge=0,
-        le=65535,
-        validation_alias=_names("MASKRCNN_PORT", "SAGEMAKER_BIND_TO_PORT"),
-        description="Port to listen on; 0 takes a free one and prints it.",
-    )
-    playground: bool | None = Field(
-        None,
-        validation_alias=_names("MASKRCNN_PLAYGROUND"),
-        description="Whether `/` is a page to try the model by. Unset: yes, but not on SageMaker.",
+        description="Architecture that you expect, such as `resnet50` or `resnet101`. The "
+        "checkpoint decides; a mismatch is an error at start.",
     )
     max_batch: int = Field(
         4,
         gt=0,
         le=64,
-        validation_alias=_names("MASKRCNN_MAX_BATCH"),
-        description="Requests whose images the network computes in one call at most, where that is "
-        "faster and changes no answer. Twice as many have their images in memory.",
+        description="Number of requests, at most, whose images the network computes in one call, "
+        "where that is faster and does not change results. Twice as many "
+        "have their images in memory.",
     )
-    timeout_s: float = Field(
+    max_waiting: int = Field(
+        32, ge=0, description="Number of requests that may wait for the model. Any more get 429."
+    )
+    config: Annotated[Literals, Variables()] = Field(
+        {}, description="The framework's configuration, as in `CONFIG__A__B`."
+    )
+    options: Annotated[Literals, Variables()] = Field(
+        {}, description="The backend's options, such as `variant: tf1`."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, values: Any) -> Any:
+        """Without keys that are null: they say nothing."""
+        if not isinstance(values, dict):
+            return values
+        return {key: value for key, value in values.items() if value is not None}
+
+
+class ModelSettings(ModelDefaults):
+    """Settings of one model."""
+
+    address: Annotated[str, Variables("MASKRCNN_MODEL", "SM_MODEL_DIR")] = Field(
+        "/opt/ml/model",
+        alias="model",
+        min_length=1,
+        description="The model: a folder, an archive, an `s3://` or `https://` address, or a name "
+        "from the zoo.",
+    )
+
+    def over(self, given: ModelDefaults) -> Self:
+        """These settings, replaced by those that are `given`; mappings are merged."""
+        values = {name: getattr(given, name) for name in given.model_fields_set}
+        for name in ("config", "options"):
+            values[name] = {**getattr(self, name), **getattr(given, name)}
+        known = {
+            name: value for name, value in values.items() if name in ModelSettings.model_fields
+        }
+        return self.model_copy(update=known)
+
+
+class Settings(BaseModel):
+    """Settings of the server, and of its model."""
+
+    model_config = FROZEN
+
+    model: ModelSettings = ModelSettings()
+    """The server's own model; with several models, the defaults of each."""
+    models_file: Annotated[Path | None, Variables("MASKRCNN_MODELS")] = Field(
+        None,
+        description="Path of a `models.yaml`, which lists the models to serve by name. Unset: the "
+        "model of `MASKRCNN_MODEL`.",
+    )
+    multi_model: Annotated[
+        bool,
+        Variables("MASKRCNN_MULTI_MODEL", "SAGEMAKER_MULTI_MODEL"),
+    ] = Field(
+        False,
+        description="Whether SageMaker's multi-model calls load and unload models.",
+    )
+    models_dir: Path = Field(
+        Path("/opt/ml/models"),
+        description="Folder that holds the models of a multi-model server.",
+    )
+    models_memory_mb: Number | None = Field(
+        None,
+        description="Memory in MiB for the models of a multi-model server. Unset: four fifths of "
+        "what the machine or container has.",
+    )
+    models_evict: bool = Field(
+        False,
+        description="Whether the server unloads the least recently used model if another needs its "
+        "memory. If not, it replies 507, and SageMaker unloads one of its choice.",
+    )
+    max_concurrent_transforms: Annotated[
+        int,
+        Variables("MASKRCNN_MAX_CONCURRENT_TRANSFORMS", "SAGEMAKER_MAX_CONCURRENT_TRANSFORMS"),
+    ] = Field(
+        2, gt=0, le=1000, description="Number of requests that batch transform sends at a time."
+    )
+    cache: Path = Field(
+        Path("~/.cache/maskrcnn-server"),
+        description="Folder for models that were downloaded or unpacked.",
+    )
+    zoo_url: str | None = Field(
+        None,
+        description="Address to download models of the zoo from. Unset: where they are published.",
+    )
+    host: str = Field(
+        "0.0.0.0",  # noqa: S104 (a container's server is reached from outside it)
+        description="Address to listen on.",
+    )
+    port: Annotated[int, Variables("MASKRCNN_PORT", "SAGEMAKER_BIND_TO_PORT")] = Field(
+        8080,
+        ge=0,
+        le=65535,
+        description="Port to listen on. 0: a free one, which the server prints.",
+    )
+    playground: bool | None = Field(
+        None,
+        description="Whether `/` is the playground. Unset: yes, but not on SageMaker.",
+    )
+    timeout_s: Annotated[float, Variables("MASKRCNN_TIMEOUT", "MODEL_SERVER_TIMEOUT")] = Field(
         60,
         gt=0,
         le=3600,
-        validation_alias=_names("MASKRCNN_TIMEOUT", "MODEL_SERVER_TIMEOUT"),
-        description="Seconds, up to 3600, that a request may wait before it is answered 504.",
+        description="Seconds, up to 3600, that a request may wait before it gets 504.",
     )
-    drain_timeout_s: int = Field(
-        20,
-        ge=0,
-        validation_alias=_names("MASKRCNN_DRAIN_TIMEOUT"),
-        description="Seconds that running requests get to finish after SIGTERM.",
+    drain_timeout_s: Annotated[int, Variables("MASKRCNN_DRAIN_TIMEOUT")] = Field(
+        20, ge=0, description="Seconds that running requests have to finish after SIGTERM."
     )
-    max_waiting: int = Field(
-        32,
-        ge=0,
-        validation_alias=_names("MASKRCNN_MAX_WAITING"),
-        description="Requests that may wait for the model; more are answered 429.",
-    )
-    max_payload_mb: float = Field(
+    max_payload_mb: Annotated[
+        float, Variables("MASKRCNN_MAX_PAYLOAD_MB", "SAGEMAKER_MAX_PAYLOAD_IN_MB")
+    ] = Field(
         20,
         gt=0,
         le=1024,
-        validation_alias=_names("MASKRCNN_MAX_PAYLOAD_MB", "SAGEMAKER_MAX_PAYLOAD_IN_MB"),
-        description="Largest request body in MiB, up to 1024; larger ones are answered 413.",
+        description="Largest request body in MiB, up to 1024. A larger one gets 413.",
     )
     max_image_pixels: int = Field(
         50_000_000,
         gt=0,
-        validation_alias=_names("MASKRCNN_MAX_IMAGE_PIXELS"),
-        description="Largest image in pixels; larger ones are refused before they are decoded.",
+        description="Largest image in pixels. A larger one is refused before it is decoded.",
     )
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], BeforeValidator(str.lower)
-    ] = Field(
-        "info",
-        validation_alias=_names("MASKRCNN_LOG_LEVEL"),
-        description="How much to log.",
-    )
+    ] = Field("info", description="How much to log: `debug`, `info`, `warning` or `error`.")
     log_format: Annotated[Literal["text", "json"], BeforeValidator(str.lower)] = Field(
-        "text",
-        validation_alias=_names("MASKRCNN_LOG_FORMAT"),
-        description="`text`, or `json`: one object a line.",
+        "text", description="`text`, or `json`: one object on each line."
     )
-    otel_endpoint: str | None = Field(
+    otel_endpoint: Annotated[
+        str | None,
+        Variables("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"),
+    ] = Field(
         None,
-        validation_alias=_names(
-            "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
-        ),
         description="Address of an OpenTelemetry collector, for spans by OTLP over HTTP (extra "
         "`[opentelemetry]`). Unset: no spans.",
     )
 
 
-class ModelSettings(Settings):
-    """The settings of one of several models. Made by `model_construct`: they read no variables."""
-
-    config: Mapping[str, str]
-    """The framework's configuration, as `overrides` has it, over what the environment says."""
-    options: Mapping[str, str]
-    """The backend's options, as `backend_options` has them, over what the environment says."""
+S = TypeVar("S", bound=BaseModel)
 
 
 def read(**given: object) -> Settings:
-    """Settings from the environment, with those `given` by field name on top (None: not given).
+    """Settings from the environment, with those `given` by name on top (None: not given).
 
-    Raises InvalidSetting, naming the first bad variable and its rule.
+    Empty variables count as unset. Raises InvalidSetting, naming the first bad variable and its
+    rule.
     """
-    variables = variable_names()
-    _refuse_unknown({name for names in variables.values() for name in names})
-    values = {variables[field][0]: value for field, value in given.items() if value is not None}
+    names = variable_names()
+    _refuse_unknown({name for each in names.values() for name in each})
+    found: dict[str, tuple[str, object]] = {}
+    for setting, variables in names.items():
+        values = {name: os.environ[name] for name in variables if os.environ.get(name)}
+        if given.get(setting) is not None:
+            found[setting] = variables[0], given[setting]
+        elif values:
+            found[setting] = next(iter(values.items()))
+    model = _validated(ModelSettings, found, config=overrides())
+    return _validated(Settings, found, model=model)
+
+
+def settings_by_name() -> dict[str, FieldInfo]:
+    """Every setting that has environment variables, by its name in `read`."""
+    own = {name: info for name, info in Settings.model_fields.items() if name != "model"}
+    every = {info.alias or name: info for name, info in ModelSettings.model_fields.items()} | own
+    return {name: info for name, info in every.items() if _variables(name, info)}
+
+
+def variable_names() -> dict[str, tuple[str, ...]]:
+    """The environment variables of each setting, the documented one first."""
+    return {name: _variables(name, info) for name, info in settings_by_name().items()}
+
+
+def _variables(name: str, info: FieldInfo) -> tuple[str, ...]:
+    said = next((each.names for each in info.metadata if isinstance(each, Variables)), None)
+    return (f"{OWN_PREFIX}{name.upper()}",) if said is None else said
+
+
+def _validated(schema: type[S], found: Mapping[str, tuple[str, object]], **others: object) -> S:
+    known = {info.alias or name for name, info in schema.model_fields.items()} - others.keys()
+    values = {name: value for name, (_, value) in found.items() if name in known}
     try:
-        return Settings.model_validate(values)
+        return schema.model_validate({**values, **others})
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        names = next(names for names in variables.values() if first["loc"][0] in names)
-        name = next(name for name in names if name in values or os.environ.get(name))
-        raise InvalidSetting(
-            f"{name}={values.get(name, os.environ.get(name))}: {first['msg']}"
-        ) from None
+        variable, value = found[str(first["loc"][0])]
+        raise InvalidSetting(f"{variable}={value}: {first['msg']}") from None
 
 
 def overrides() -> dict[str, str]:
@@ -322,16 +354,13 @@ def backend_options(backend: str) -> dict[str, str]:
     }
 
 
-def model_config(settings: Settings, backend: str) -> ModelConfig:
-    """What the settings and the environment say of the model, for one backend."""
-    config, options = overrides(), backend_options(backend)
-    if isinstance(settings, ModelSettings):
-        config, options = {**config, **settings.config}, {**options, **settings.options}
+def model_config(settings: ModelSettings, folder: Path, backend: str) -> ModelConfig:
+    """Configuration of the model in a folder for one backend, from settings and environment."""
     return ModelConfig(
-        model_dir=Path(settings.model),
+        model_dir=folder,
         resnet_arch=settings.resnet_arch,
-        overrides=config,
-        options=options,
+        overrides=settings.config,
+        options={**backend_options(backend), **settings.options},
         score_threshold=settings.score_threshold,
         engine=settings.engine,
         device=settings.device,
@@ -362,15 +391,6 @@ def without_settings() -> dict[str, str]:
 def ignored() -> dict[str, str]:
     """The variables that are set and have no meaning any more, and why."""
     return {name: reason for name, reason in IGNORED.items() if name in os.environ}
-
-
-def variable_names() -> dict[str, tuple[str, ...]]:
-    """The environment variables of each field, the documented one first."""
-    names = {}
-    for field, info in Settings.model_fields.items():
-        alias = cast(AliasChoices, info.validation_alias)
-        names[field] = tuple(str(choice) for choice in alias.choices)
-    return names
 
 
 def _refuse_unknown(known: set[str]) -> None:

@@ -34,7 +34,7 @@ MAY_IMPORT = {
     "maskrcnn_onnx": {"maskrcnn_server", "maskrcnn_network", "maskrcnn_openvino"},
 }
 FRAMEWORKS = {"cv2", "onnx", "openvino", "tensorflow", "torch", "torchvision"}
-WAIST_NEEDS = {"filelock", "numpy", "pluggy", "pydantic", "pydantic_settings", "yaml"}
+WAIST_NEEDS = {"numpy", "pluggy", "pydantic", "typing_extensions", "yaml"}
 CLIENT_NEEDS = {"httpx", "numpy", "pydantic"}
 S3 = {"boto3", "botocore"}
 HTTP = {"fastapi", "fastapi_offline", "starlette", "uvicorn"}

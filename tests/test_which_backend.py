@@ -5,10 +5,15 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
+from maskrcnn_network.checkpoints.checkpoint import Npz
+from maskrcnn_server import settings as environment
 from maskrcnn_server.backend import ModelConfig
-from maskrcnn_server.plugins import Plugins
+from maskrcnn_server.hosting.located import choose_backend, locate
+from maskrcnn_server.plugins import installed
 
 ROOT = Path(__file__).parents[1]
 DEMO = ROOT / "backends/tensorpack/maskrcnn_tensorpack/demo/model"
@@ -18,7 +23,7 @@ Spoil = Callable[[Path], object]
 
 def problems(backend: str, model_dir: Path, resnet_arch: str | None = None) -> str:
     config = ModelConfig(model_dir=model_dir, resnet_arch=resnet_arch)
-    seen = Plugins().backends()[backend].probe(config)
+    seen = installed().backends()[backend].probe(config)
     assert seen is not None
     return "\n".join(seen.problems)
 
@@ -28,6 +33,30 @@ def shown(start: str) -> re.Pattern[str]:
     (message,) = re.findall(rf"^\| `({re.escape(start)}[^`]*)`", PAGE, re.MULTILINE)
     pattern = re.sub(r"\\\.\\\.\\\.", ".*", re.escape(message))
     return re.compile(re.sub(r"resnet\d+|model\\-\d+|\d+", r"[-\\w]+", pattern))
+
+
+def test_before_it_is_loaded_a_checkpoint_is_opened_once_and_fc6_read_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """However many backends look at it."""
+    seen: list[str] = []
+    opened, read = Npz.__init__, Npz.read
+
+    def open_counted(self: Npz, path: Path) -> None:
+        seen.append("open")
+        opened(self, path)
+
+    def read_counted(self: Npz, name: str) -> NDArray[np.float32]:
+        seen.append(name)
+        return read(self, name)
+
+    monkeypatch.setattr(Npz, "__init__", open_counted)
+    monkeypatch.setattr(Npz, "read", read_counted)
+    settings = environment.read(model=str(DEMO))
+    located = locate(installed(), settings.model, settings)
+    assert {"tensorpack", "aws_samples"} <= set(located.probes)
+    assert choose_backend(installed(), located).name == "tensorpack"
+    assert seen == ["open", "fastrcnn/fc6/W"]
 
 
 def test_an_expectation_that_is_not_met() -> None:

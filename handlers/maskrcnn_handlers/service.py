@@ -27,7 +27,7 @@ from maskrcnn_server.formats import Format
 from maskrcnn_server.hosting.caller import Caller
 from maskrcnn_server.hosting.models import Models
 from maskrcnn_server.hosting.scheduler import Scheduler
-from maskrcnn_server.settings import Settings
+from maskrcnn_server.settings import ModelSettings, Settings
 from maskrcnn_server.stopwatch import Lap, listen, stage
 
 JSON = "application/json"
@@ -61,9 +61,9 @@ class Service:
     def __init__(
         self, formats: Mapping[str, Format], settings: Settings, tracing: Tracing | None = None
     ) -> None:
-        if settings.response_format not in formats:
+        if settings.model.format not in formats:
             raise InvalidSetting(
-                f"MASKRCNN_FORMAT={settings.response_format}: no such format; "
+                f"MASKRCNN_FORMAT={settings.model.format}: no such format; "
                 f"installed are {', '.join(formats)}"
             )
         self._formats = formats
@@ -196,12 +196,9 @@ class Service:
             with stage("wait"):
                 job = images_in_memory.enter_context(scheduler.job(caller))
             with stage("decode"):
-                request = requests.parse(
-                    body, content_type, attributes, self._settings.mask_threshold
-                )
-                form = negotiation.choose(
-                    self._formats, request.format, accept, self._settings.response_format
-                )
+                defaults = self._defaults(model)
+                request = requests.parse(body, content_type, attributes, defaults)
+                form = negotiation.choose(self._formats, request.format, accept, defaults.format)
                 question = Question(scheduler, request, form, self._settings.max_image_pixels)
                 if not request.several:
                     decoded = question.decoded(request.images[0])
@@ -257,6 +254,11 @@ class Service:
             return self._models.name(model)
         names = list(self._schedulers())
         return names[0] if names and model in (None, names[0]) else ""
+
+    def _defaults(self, model: str | None) -> ModelSettings:
+        """What holds for requests that do not say otherwise."""
+        own = None if self._models is None else self._models.settings(self._name(model))
+        return own or self._settings.model
 
     def _scheduler_of(self, model: str | None) -> Scheduler:
         if self._models is None:

@@ -20,6 +20,7 @@ from maskrcnn_server.errors import (
 )
 from maskrcnn_server.hosting.models_file import Spec
 from maskrcnn_server.hosting.scheduler import Scheduler
+from maskrcnn_server.settings import ModelSettings
 
 COPIES = 3
 """Of its weights that a model holds in memory while it is loaded: as read, folded, in the graph."""
@@ -91,7 +92,7 @@ class Models:
         self._specs, self._load_spec = {spec.name: spec for spec in specs}, load
         with self._table:
             for spec in specs:
-                self._hosted[spec.name] = Hosted(spec.name, spec.settings.model, spec=spec)
+                self._hosted[spec.name] = Hosted(spec.name, spec.settings.address, spec=spec)
         threads = {
             spec.name: threading.Thread(
                 target=self._open, args=(spec, load), name=f"load {spec.name}", daemon=True
@@ -178,6 +179,12 @@ class Models:
                 return ""
             return name if name in self._hosted else ""
 
+    def settings(self, name: str) -> ModelSettings | None:
+        """The settings of a model that a file names; None of another."""
+        with self._table:
+            spec = self._hosted[name].spec if name in self._hosted else None
+        return None if spec is None else spec.settings
+
     def check(self) -> None:
         """Raise NotReady while models are being loaded for the first time, ModelFailed if a
         required one or every one fails, or one hangs."""
@@ -229,7 +236,7 @@ class Models:
             wanted = spec.name in self._hosted
             if wanted:
                 self._hosted[spec.name] = Hosted(
-                    spec.name, spec.settings.model, scheduler, memory, spec
+                    spec.name, spec.settings.address, scheduler, memory, spec
                 )
         if not wanted:
             scheduler.close()
@@ -251,7 +258,7 @@ class Models:
                 )
             spec = self._specs[name]
             scheduler, folder = self._load_spec(spec)
-            return Hosted(name, spec.settings.model, scheduler, _estimated(folder), spec)
+            return Hosted(name, spec.settings.address, scheduler, _estimated(folder), spec)
         folder = self._folder(url)
         memory = _estimated(folder)
         self._make_room(memory)

@@ -1,17 +1,16 @@
-"""From where a model is said to be to a folder on this machine."""
+"""The cache of models, and the way from a model's address to a folder on this machine."""
 
+import fcntl
 import hashlib
 import json
 import shutil
 import tempfile
-from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
-
-from filelock import FileLock
 
 from maskrcnn_server.backend import ZooModel
 from maskrcnn_server.errors import DownloadFailed, InvalidModel
@@ -29,21 +28,19 @@ from maskrcnn_server.store.downloads import (
 )
 
 CHECKPOINTS = (".npz", ".onnx", ".pkl", ".pt", ".pth")
-"""Endings of models that are one file."""
-DEEPEST = 4
-"""Folders below the model's that a nested one is looked for in."""
+"""Endings of the names of models that are one file."""
 CARD = "source.json"
-"""Beside a cached model: where it came from, and the SHA-256 of what was downloaded."""
+"""File next to a cached model: its address, and the SHA-256 of what was downloaded."""
 MODEL_CARD = "MODEL_CARD.md"
-"""In the folder of a model of the zoo: the same for people, and what it was published with."""
+"""File in the folder of a model of the zoo: the same for people, and its published AP."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelStore:
-    """Finds models, and keeps what had to be downloaded or unpacked in a cache.
+    """Resolves addresses of models, and caches what it downloads or unpacks.
 
-    Whatever is in the cache is whole: it is made beside and moved into place, under a lock that
-    other processes respect.
+    Every folder in the cache is complete: it is written elsewhere and moved into place, under a
+    lock that other processes respect.
     """
 
     cache: Path
@@ -165,59 +162,31 @@ class ModelStore:
             _commit(place, {"where": where, "version": version}, downloads.replace)
             return place / "model"
 
-    def _place(self, identity: str, name: str) -> "_Place":
+    def _place(self, identity: str, name: str) -> AbstractContextManager[tuple[Path, bool]]:
         digest = hashlib.sha256(identity.encode()).hexdigest()[:16]
         stem = "".join(c if c.isalnum() or c in "-_" else "-" for c in name.partition(".")[0])
         self.cache.mkdir(parents=True, exist_ok=True)
-        return _Place(self.cache / f"{stem[:40]}-{digest}")
+        return _locked(self.cache / f"{stem[:40]}-{digest}")
 
 
-class _Place:
-    """A place in the cache, locked while it is looked at or filled."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._lock = FileLock(f"{path}.lock")
-
-    def __enter__(self) -> tuple[Path, bool]:
-        self._lock.acquire()
-        return self._path, not (self._path / "model").is_dir()
-
-    def __exit__(self, *_: object) -> None:
-        self._lock.release()
-
-
-def locate(folder: Path, recognised: Callable[[Path], bool]) -> Path:
-    """The folder of the model itself: `folder`, or the nearest one below it that is `recognised`.
-
-    `folder` where there is none. Raises InvalidModel where several are equally near.
-    """
-    level = deque([folder])
-    for _ in range(DEEPEST + 1):
-        found = [candidate for candidate in level if recognised(candidate)]
-        if len(found) > 1:
-            names = ", ".join(str(f.relative_to(folder)) for f in found)
-            raise InvalidModel(f"{folder}: holds several models: {names}; name one of them")
-        if found:
-            return found[0]
-        level = deque(p for parent in level if parent.is_dir() for p in _folders(parent))
-    return folder
-
-
-def _folders(parent: Path) -> list[Path]:
-    return sorted(p for p in parent.iterdir() if p.is_dir() and not p.is_symlink())
+@contextmanager
+def _locked(place: Path) -> Iterator[tuple[Path, bool]]:
+    """A place in the cache, and whether it is empty, while no other process or thread has it."""
+    with Path(f"{place}.lock").open("wb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield place, not (place / "model").is_dir()
 
 
 def _commit(place: Path, card: Mapping[str, str], fill: Callable[[Path], object]) -> None:
-    """Make the model's folder beside its place, and move it there when it is whole."""
-    beside = Path(tempfile.mkdtemp(prefix=f"{place.name}.", dir=place.parent))
+    """Fill a folder next to the model's place, and move it there when it is complete."""
+    partial_folder = Path(tempfile.mkdtemp(prefix=f"{place.name}.", dir=place.parent))
     try:
-        fill(beside / "model")
-        (beside / CARD).write_text(json.dumps(card, indent=1))
+        fill(partial_folder / "model")
+        (partial_folder / CARD).write_text(json.dumps(card, indent=1))
         shutil.rmtree(place, ignore_errors=True)
-        beside.replace(place)
+        partial_folder.replace(place)
     finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        shutil.rmtree(partial_folder, ignore_errors=True)
 
 
 def _card(place: Path) -> dict[str, str]:

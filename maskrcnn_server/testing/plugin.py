@@ -14,7 +14,7 @@ import pytest
 
 from maskrcnn_server.backend import Backend
 from maskrcnn_server.errors import BackendNotSelected
-from maskrcnn_server.plugins import Plugins, select_backend
+from maskrcnn_server.plugins import installed, select_backend
 
 SUITE = "maskrcnn_server.testing.suite"
 BACKEND = pytest.StashKey[Backend]()
@@ -89,7 +89,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if name is None or model_dir is None or not model_dir.is_dir():
         raise pytest.UsageError("--maskrcnn-backend NAME and --maskrcnn-model DIR, a folder")
     try:
-        backend = select_backend(Plugins().backends(), name, lambda _: True)
+        backend = select_backend(installed().backends(), name, lambda _: True)
     except BackendNotSelected as error:
         raise pytest.UsageError(error.message) from None
     _give(config, backend, model_dir)

@@ -184,14 +184,14 @@ def test_an_array_is_answered(service: Service, pixels: np.ndarray) -> None:
 
 
 def test_the_operators_default_format_is_used(scheduler: Scheduler, png: bytes) -> None:
-    service = Service(Plugins().formats(), environment.read(response_format="coco"))
+    service = Service(Plugins().formats(), environment.read(format="coco"))
     service.start(scheduler)
     assert isinstance(content(service.invoke(png, "image/png", "", "")), list)
 
 
 def test_a_default_format_that_is_not_installed_is_refused() -> None:
     with pytest.raises(InvalidSetting, match=r"MASKRCNN_FORMAT=yolo.*sagemaker, coco"):
-        Service(Plugins().formats(), environment.read(response_format="yolo"))
+        Service(Plugins().formats(), environment.read(format="yolo"))
 
 
 def test_ping_is_503_until_there_is_a_model(settings: Settings, scheduler: Scheduler) -> None:

@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import TypeAlias
 
 import pytest
+from typer.testing import CliRunner
 
+from maskrcnn_handlers.cli.main import program
 from maskrcnn_server import hookspecs
 from maskrcnn_server.backend import Backend
 from maskrcnn_server.errors import BackendNotSelected
 from maskrcnn_server.hookspecs import PROJECT
-from maskrcnn_server.plugins import Plugin, Plugins, select_backend
+from maskrcnn_server.plugins import Plugin, Plugins, installed, select_backend
 from maskrcnn_server.testing import FakeBackend
 
 Install: TypeAlias = Callable[[str, str], EntryPoint]
@@ -90,6 +92,29 @@ def test_each_hook_has_its_own_things(
 def test_plugins_are_asked_in_the_order_of_their_names(install: Install) -> None:
     entries = [install(name, registering(f"of-{name}")) for name in ("c", "a", "b")]
     assert list(Plugins(entries).backends()) == ["of-a", "of-b", "of-c"]
+
+
+def test_each_hook_is_called_once(install: Install) -> None:
+    source = "called = []\n@hookimpl\ndef register_formats(register):\n    called.append(1)\n"
+    plugins = Plugins([install("a", source + "    register(Named(name='one'))\n")])
+    module = sys.modules["plugin_a"]
+    assert module.called == []
+    for _ in range(2):
+        assert list(plugins.formats()) == ["one"]
+        assert plugins.backends() == {}
+    assert module.called == [1]
+
+
+def test_the_plugins_of_a_process_are_found_once() -> None:
+    assert installed() is installed()
+
+
+def test_a_command_that_is_lost_with_its_plugin_names_the_plugin(install: Install) -> None:
+    app = program(Plugins([install("core", "raise RuntimeError('no disk')")]))
+    outcome = CliRunner().invoke(app, ["backends"])
+    message = str(outcome.exception)
+    assert message.startswith("no such command: backends; broken plugins: core of unknown: ")
+    assert message.endswith("RuntimeError: no disk")
 
 
 def test_installed_distributions_declare_plugins(
@@ -173,7 +198,7 @@ def test_a_plugin_for_this_interface_or_an_older_one_is_loaded(
 def test_plugins_of_the_server_say_what_they_were_written_for() -> None:
     for entry in entry_points(group=PROJECT):
         if entry.dist is not None and entry.dist.name.startswith("maskrcnn-"):
-            assert entry.load().api_version in ("1.0", "1.1"), entry.name
+            assert entry.load().api_version in ("1.0", "1.1", "1.2"), entry.name
 
 
 def test_a_module_that_is_not_there_is_a_broken_plugin() -> None:

@@ -16,7 +16,12 @@ GOOD: dict[str, tuple[str, object]] = {
     "resnet_arch": ("resnet50", "resnet50"),
     "score_threshold": ("0.25", 0.25),
     "mask_threshold": ("0.75", 0.75),
-    "response_format": ("coco", "coco"),
+    "max_detections": ("7", 7),
+    "masks": ("false", False),
+    "classes": ("person, 3", ["person", "3"]),
+    "rpn": ("true", True),
+    "format": ("coco", "coco"),
+    "rle": ("rows", "rows"),
     "host": ("127.0.0.1", "127.0.0.1"),
     "port": ("9000", 9000),
     "playground": ("false", False),
@@ -70,7 +75,12 @@ DOCUMENTED = {
     "RESNET_ARCH": "resnet_arch",
     "MASKRCNN_SCORE_THRESHOLD": "score_threshold",
     "MASKRCNN_MASK_THRESHOLD": "mask_threshold",
-    "MASKRCNN_FORMAT": "response_format",
+    "MASKRCNN_MAX_DETECTIONS": "max_detections",
+    "MASKRCNN_MASKS": "masks",
+    "MASKRCNN_CLASSES": "classes",
+    "MASKRCNN_RPN": "rpn",
+    "MASKRCNN_FORMAT": "format",
+    "MASKRCNN_RLE": "rle",
     "MASKRCNN_HOST": "host",
     "MASKRCNN_PORT": "port",
     "MASKRCNN_PLAYGROUND": "playground",
@@ -107,33 +117,40 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
 
 
+def said(read: settings.Settings, name: str) -> object:
+    """The value of a setting, whether of the server or of its model."""
+    if name == "model":
+        return read.model.address
+    return getattr(read.model if name in settings.ModelSettings.model_fields else read, name)
+
+
 def test_every_variable_is_in_this_file() -> None:
     names = {name: field for field, names in settings.variable_names().items() for name in names}
     assert names == FIELDS
 
 
 def test_the_documented_name_comes_first() -> None:
-    assert [names[0] for names in settings.variable_names().values()] == list(DOCUMENTED)
+    assert {names[0] for names in settings.variable_names().values()} == set(DOCUMENTED)
 
 
 def test_every_setting_has_a_description() -> None:
-    assert all(info.description for info in settings.Settings.model_fields.values())
+    assert all(info.description for info in settings.settings_by_name().values())
 
 
 def test_nothing_has_to_be_set() -> None:
     default = settings.read()
-    assert default.backend is None
-    assert default.score_threshold is None
-    assert (default.model, default.port) == ("/opt/ml/model", 8080)
-    assert (default.mask_threshold, default.response_format) == (0.5, "sagemaker")
+    assert default.model.backend is None
+    assert default.model.score_threshold is None
+    assert (default.model.address, default.port) == ("/opt/ml/model", 8080)
+    assert (default.model.mask_threshold, default.model.format) == (0.5, "sagemaker")
 
 
 @pytest.mark.parametrize(("name", "field"), FIELDS.items(), ids=FIELDS)
 def test_every_variable_is_read(name: str, field: str, monkeypatch: pytest.MonkeyPatch) -> None:
     text, value = GOOD[field]
-    assert getattr(settings.read(), field) != value
+    assert said(settings.read(), field) != value
     monkeypatch.setenv(name, text)
-    assert getattr(settings.read(), field) == value
+    assert said(settings.read(), field) == value
 
 
 @pytest.mark.parametrize(("alias", "name"), OLDER.items(), ids=OLDER)
@@ -142,9 +159,9 @@ def test_the_documented_variable_wins(
 ) -> None:
     default = settings.read()
     text, value = GOOD[DOCUMENTED[name]]
-    monkeypatch.setenv(alias, str(getattr(default, DOCUMENTED[name]) or "other"))
+    monkeypatch.setenv(alias, str(said(default, DOCUMENTED[name]) or "other"))
     monkeypatch.setenv(name, text)
-    assert getattr(settings.read(), DOCUMENTED[name]) == value
+    assert said(settings.read(), DOCUMENTED[name]) == value
 
 
 @pytest.mark.parametrize("name", FIELDS)
@@ -161,7 +178,7 @@ def test_an_older_name_counts_where_the_documented_one_is_empty(
     text, value = GOOD[DOCUMENTED[name]]
     monkeypatch.setenv(alias, text)
     monkeypatch.setenv(name, "")
-    assert getattr(settings.read(), DOCUMENTED[name]) == value
+    assert said(settings.read(), DOCUMENTED[name]) == value
 
 
 @pytest.mark.parametrize(
@@ -238,7 +255,7 @@ def test_given_arguments_win(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MASKRCNN_PORT", "81")
     monkeypatch.setenv("SM_MODEL_DIR", "/env")
     given = settings.read(port=82, model="/given", backend=None)
-    assert (given.port, given.model, given.backend) == (82, "/given", None)
+    assert (given.port, given.model.address, given.model.backend) == (82, "/given", None)
 
 
 def test_arguments_of_none_are_not_given(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -254,14 +271,15 @@ def test_a_bad_argument_is_reported_with_its_value(monkeypatch: pytest.MonkeyPat
 
 def test_settings_do_not_change() -> None:
     with pytest.raises(ValidationError, match="frozen"):
-        settings.read().port = 1  # type: ignore[misc]
+        settings.read().port = 1
 
 
 def test_overrides_are_dotted_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CONFIG__FPN__ANCHOR_STRIDES", "[4, 8]")
     monkeypatch.setenv("CONFIG__MODE_MASK", "False")
     monkeypatch.setenv("CONFIG_FILE", "x")
-    assert settings.overrides() == {"FPN.ANCHOR_STRIDES": "[4, 8]", "MODE_MASK": "False"}
+    expected = {"FPN.ANCHOR_STRIDES": "[4, 8]", "MODE_MASK": "False"}
+    assert settings.overrides() == settings.read().model.config == expected
 
 
 def test_a_backend_has_options_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,7 +37,7 @@ from maskrcnn_server.backend import (
 from maskrcnn_server.engine import ORIGINAL, Choice, Setup, choose
 from maskrcnn_server.errors import InvalidModel, InvalidSetting
 from maskrcnn_server.machine import available_cpus
-from maskrcnn_server.plugins import installed_engines
+from maskrcnn_server.plugins import installed
 
 MEASURED = 4
 """Number of images on which each part is measured."""
@@ -85,7 +85,7 @@ class Dialect(Generic[C]):
 
     def choice(self, config: ModelConfig, /) -> Choice:
         """The engine that `load` would use. Raises InvalidSetting if there is none."""
-        return choose(installed_engines(), config)
+        return choose(installed().engines(), config)
 
     def load(self, config: ModelConfig, /) -> Model:
         folder = self.read(config)
@@ -187,7 +187,7 @@ class Dialect(Generic[C]):
         """Exporters of the installed engines: `saved_model` (TensorFlow), `onnx` (OpenVINO)."""
         return {
             name: partial(self._export, write)
-            for engine in installed_engines().values()
+            for engine in installed().engines().values()
             if isinstance(engine, WritesNetworks)
             for name, write in engine.writers().items()
         }
@@ -197,7 +197,7 @@ class Dialect(Generic[C]):
         (TensorFlow's V2 format), with the framework's own names and layouts."""
         forms: dict[str, Write] = {"npz": write_npz, "npz16": write_npz16}
         if ".index" in self.files.suffixes:
-            for engine in installed_engines().values():
+            for engine in installed().engines().values():
                 if isinstance(engine, WritesNetworks):
                     forms |= engine.savers()
         return {name: partial(self._convert, write) for name, write in forms.items()}

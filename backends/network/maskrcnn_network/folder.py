@@ -19,6 +19,7 @@ from maskrcnn_network.sources import C, Configuration
 from maskrcnn_server.backend import ModelConfig, ModelMetadata, Probe
 from maskrcnn_server.categories import Category, named, numbered
 from maskrcnn_server.errors import InvalidModel
+from maskrcnn_server.remembering import read_once, remembered
 
 CLASSES_FILE = "classes.txt"
 INT8_FILE = "int8.json"
@@ -169,7 +170,8 @@ def _row_order(
     """The row order that the weights show. None if it does not show, or there are problems."""
     if problems or not architecture.flattening:
         return None
-    return observed(checkpoint.read(architecture.flattening[0]))
+    name = architecture.flattening[0]
+    return remembered(lambda: observed(checkpoint.read(name)), checkpoint, name)
 
 
 def _resize(network: NetworkConfig) -> str:
@@ -196,7 +198,7 @@ def _categories(
     """The categories, and where their names come from."""
     path = model_dir / CLASSES_FILE
     if path.is_file():
-        lines = _text(path).splitlines()
+        lines = read_once(_text, path).splitlines()
         names, origin = [line.strip() for line in lines if line.strip()], "classes.txt"
     elif (given := configuration.network.class_names) is not None:
         names, origin = list(given), configuration.origin(configuration.network.key("class_names"))

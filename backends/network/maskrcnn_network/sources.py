@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-import yaml
-
 from maskrcnn_network.config import NetworkConfig
+from maskrcnn_server import yaml_file
 from maskrcnn_server.backend import ModelConfig
 from maskrcnn_server.errors import InvalidModel, InvalidSetting
+from maskrcnn_server.remembering import read_once
+from maskrcnn_server.yaml_file import NotYaml
 
 CONFIG_FILE = "config.yaml"
 TRAINING_LOG = "log.log"
@@ -21,7 +22,6 @@ SHOWN = "TEST.RESULT_SCORE_THRESH_VIS"
 """Key of a training log that is ignored: the server decides what to show."""
 MAX_LOG_BYTES = 64 << 20
 """Maximum bytes that are read of a training log."""
-CONFIG_BYTES = 1 << 20
 
 _LOGGED = re.compile(r"Config: -+\n(\{.*?\})\s*(?:\n|$)", re.DOTALL)
 _NUMPY_SCALAR = re.compile(r"np\.\w+\(([^()]*)\)")
@@ -54,7 +54,9 @@ def read(config: ModelConfig, schema: type[C]) -> Configuration[C]:
     log, file = (config.model_dir / name for name in (TRAINING_LOG, CONFIG_FILE))
     if log.is_file():
         useful = schema.keys() - schema.without_effect - {SHOWN}
-        logged = {key: value for key, value in _training_log(log).items() if key in useful}
+        logged = {
+            key: value for key, value in read_once(_training_log, log).items() if key in useful
+        }
         layers.append((TRAINING_LOG, logged))
     if file.is_file():
         layers.append((CONFIG_FILE, dict(_config_file(file, schema))))
@@ -68,15 +70,6 @@ def read(config: ModelConfig, schema: type[C]) -> Configuration[C]:
         values |= layer
         origins |= dict.fromkeys(layer, origin)
     return Configuration(schema.from_values(values, str(config.model_dir)), values, origins)
-
-
-class _Loader(yaml.SafeLoader):
-    """Without aliases, by which nine lines can stand for a billion."""
-
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError("aliases are not supported")
-        return super().compose_node(parent, index)
 
 
 def _training_log(path: Path) -> dict[str, Any]:
@@ -106,9 +99,8 @@ def _config_file(path: Path, schema: type[NetworkConfig]) -> Iterator[tuple[str,
     and the framework's are the author's own, and ignored.
     """
     try:
-        with path.open(encoding="utf-8") as file:
-            content = yaml.load(file.read(CONFIG_BYTES), _Loader)  # noqa: S506 (it is the safe one)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        content = read_once(yaml_file.read, path)
+    except NotYaml as error:
         raise InvalidModel(f"{path}: not YAML ({error})") from None
     if not isinstance(content, dict):
         raise InvalidModel(f"{path}: not a mapping of configuration keys to values")
@@ -132,7 +124,7 @@ def _flat(tree: Mapping[Any, Any], prefix: str) -> Iterator[tuple[str, Any]]:
 
 def _literal(key: str, literal: str) -> Any:
     try:
-        return yaml.load(literal, _Loader)  # noqa: S506 (it is the safe one)
-    except yaml.YAMLError:
+        return yaml_file.parse(literal)
+    except NotYaml:
         name = f"CONFIG__{key.replace('.', '__')}"
         raise InvalidSetting(f"{name}={literal}: not a YAML literal") from None

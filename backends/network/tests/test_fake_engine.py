@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from golden import assert_reproduced
@@ -22,7 +23,8 @@ def test_the_demo_model_finds_what_the_original_found(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     engine = FakeEngine()
-    monkeypatch.setattr(dialect, "installed_engines", lambda: {engine.name: engine})
+    plugins = SimpleNamespace(engines=lambda: {engine.name: engine})
+    monkeypatch.setattr(dialect, "installed", lambda: plugins)
     model = TensorPackBackend().load(ModelConfig(model_dir=demo_dir, engine=engine.name))
     assert isinstance(model, NetworkModel)
     image = photograph(f"demo/golden/shapes-{seed}.png")

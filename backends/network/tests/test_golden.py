@@ -15,7 +15,7 @@ from maskrcnn_network.dialect import Dialect
 from maskrcnn_network.model import NetworkModel
 from maskrcnn_network.preparation import mask_boxes
 from maskrcnn_server.backend import Image, Model, ModelConfig, PredictOptions
-from maskrcnn_server.plugins import installed_engines
+from maskrcnn_server.plugins import installed
 from maskrcnn_tensorpack.backend import TensorPackBackend
 from maskrcnn_torchvision.backend import TorchvisionBackend
 
@@ -25,7 +25,7 @@ DIALECTS: dict[str, Callable[[], Dialect[Any]]] = {
     "tensorpack": TensorPackBackend,
     "torchvision": TorchvisionBackend,
 }
-ENGINES = sorted(installed_engines())
+ENGINES = sorted(installed().engines())
 ALL = PredictOptions(score_threshold=0.05, proposals=True)
 SCORE_TOLERANCE = {"aws_samples": 5e-4}
 OTHERS = 2e-4

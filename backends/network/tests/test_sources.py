@@ -72,9 +72,9 @@ def test_long_log_is_read_quickly(tmp_path: Path) -> None:
     assert read(ModelConfig(model_dir=tmp_path), TensorPackConfig).origins == {}
 
 
-def test_aliases_are_refused(tmp_path: Path) -> None:
+def test_aliases_that_stand_for_a_billion_values_are_refused(tmp_path: Path) -> None:
     lines = ["A0: &a0 {x: 1}"]
     lines += [f"A{i}: &a{i} {{x: *a{i - 1}, y: *a{i - 1}}}" for i in range(1, 60)]
     (tmp_path / "config.yaml").write_text("\n".join(lines))
-    with pytest.raises(InvalidModel, match="aliases are not supported"):
+    with pytest.raises(InvalidModel, match=r"config\.yaml: not YAML \(more than 100000 values"):
         read(ModelConfig(model_dir=tmp_path), TensorPackConfig)

@@ -9,6 +9,7 @@ from maskrcnn_onnx.layouts import NATIVE
 from maskrcnn_server.backend import Image, LayerChange, ModelConfig, Probe
 from maskrcnn_server.errors import InvalidModel, InvalidSetting
 from maskrcnn_server.machine import available_cpus
+from maskrcnn_server.optional import required
 
 if TYPE_CHECKING:
     from maskrcnn_onnx.foreign import ForeignModel
@@ -57,10 +58,8 @@ class OnnxBackend:
         report: Callable[[LayerChange], None],
         /,
     ) -> None:
-        try:
-            from maskrcnn_onnx.quantization import quantize
-        except ImportError:
-            raise InvalidSetting(
-                "int8 needs onnx and onnxruntime: pip install 'maskrcnn-onnx[quantization]'"
-            ) from None
+        for library in ("onnx", "onnxruntime"):
+            required(library, "maskrcnn-onnx[quantization]")
+        from maskrcnn_onnx.quantization import quantize
+
         quantize(config, self.load(config), samples, target, max_change, report)

@@ -4,19 +4,19 @@ import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 from typing_extensions import Self
 
 from maskrcnn_network.model import Reading
 from maskrcnn_network.preparation import Preparation
+from maskrcnn_server import yaml_file
 from maskrcnn_server.categories import Category, named
 from maskrcnn_server.errors import InvalidModel
+from maskrcnn_server.yaml_file import NotYaml
 
 KEY = "maskrcnn_server"
 """Key in the file's metadata of a `Description` as JSON."""
 FILE = "model.yaml"
-FILE_BYTES = 1 << 20
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
@@ -162,23 +162,13 @@ def from_metadata(text: str, where: Path) -> Description:
 def from_file(path: Path) -> Description:
     """Read the description in `model.yaml`. Raises InvalidModel if it is invalid."""
     try:
-        with path.open(encoding="utf-8") as file:
-            content = yaml.load(file.read(FILE_BYTES), _Loader)  # noqa: S506 (it is the safe one)
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        content = yaml_file.read(path)
+    except NotYaml as error:
         raise InvalidModel(f"{path}: not YAML ({error})") from None
     try:
         return TypeAdapter(Description).validate_python({} if content is None else content)
     except ValidationError as error:
         raise InvalidModel(f"{path}: {_first(error)}") from None
-
-
-class _Loader(yaml.SafeLoader):
-    """Without aliases, by which nine lines can stand for a billion."""
-
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError("aliases are not supported")
-        return super().compose_node(parent, index)
 
 
 def _first(error: ValidationError) -> str:

@@ -157,7 +157,7 @@ def test_a_layout_that_nobody_knows_has_to_be_described(tmp_path: Path) -> None:
         ("preprocessing: {long_edge: 9}", "long_edge needs short_edge"),
         ("dataset_ids: [1]", "1 dataset_ids for 0 classes"),
         ("- a list", "Input should be a valid dictionary"),
-        ("a: &x [1]\nb: *x", "aliases are not supported"),
+        ("a: &x [1]\na: *x", "the key a comes twice"),
         ("a: [", "not YAML"),
     ],
 )

@@ -1,7 +1,6 @@
 """What this distribution brings to the server."""
 
 from collections.abc import Callable, Mapping
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +8,7 @@ from maskrcnn_server import hookimpl
 from maskrcnn_server.backend import ModelMetadata, Precision
 from maskrcnn_server.engine import Engine, Setup
 from maskrcnn_server.errors import InvalidSetting
+from maskrcnn_server.optional import lacks, required
 
 if TYPE_CHECKING:
     from maskrcnn_network.checkpoints.writing import Write
@@ -31,9 +31,7 @@ class OpenVinoEngine:
             return "bfloat16 would move boxes by pixels; use float32 or int8"
         if precision not in ("float32", "int8"):
             return f"does not compute in {precision} on a CPU; use float32 or int8"
-        if find_spec("openvino") is None:
-            return "openvino is not installed: pip install maskrcnn-openvino"
-        return None
+        return lacks("openvino", "maskrcnn-openvino")
 
     def open(
         self, network: "Network", variables: "Variables", setup: Setup, /
@@ -55,12 +53,9 @@ class OpenVinoEngine:
 def _write_onnx(
     network: "Network", variables: "Variables", metadata: ModelMetadata, target: Path
 ) -> None:
-    try:
-        from maskrcnn_openvino.onnx_file import write
-    except ImportError:
-        raise InvalidSetting(
-            "onnx is not installed: pip install 'maskrcnn-openvino[onnx]'"
-        ) from None
+    required("onnx", "maskrcnn-openvino[onnx]")
+    from maskrcnn_openvino.onnx_file import write
+
     write(network, variables, metadata, target)
 
 

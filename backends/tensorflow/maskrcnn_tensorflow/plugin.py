@@ -1,7 +1,6 @@
 """What this distribution brings to the server."""
 
 from collections.abc import Callable, Mapping
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +9,7 @@ from maskrcnn_server.backend import ModelMetadata, Precision
 from maskrcnn_server.engine import Engine, Setup
 from maskrcnn_server.errors import InvalidSetting
 from maskrcnn_server.machine import lacks_instructions
+from maskrcnn_server.optional import lacks
 from maskrcnn_tensorflow.checkpoint import write_checkpoint
 from maskrcnn_tensorflow.tf_environment import freeze_weights, quiet, use_threads
 
@@ -33,8 +33,8 @@ class TensorFlowEngine:
     def lacks(self, device: str, precision: Precision, /) -> str | None:
         if precision not in ("float32", "bfloat16", "float16"):
             return f"does not compute in {precision}: use float32, bfloat16 or float16"
-        if find_spec("tensorflow") is None:
-            return "tensorflow is not installed: pip install maskrcnn-tensorflow"
+        if lack := lacks("tensorflow", "maskrcnn-tensorflow"):
+            return lack
         if device != "cpu":
             return _gpu_lacks(device, precision)
         if precision == "float16":

@@ -2,7 +2,6 @@
 
 import ctypes
 from collections.abc import Callable
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from maskrcnn_server import hookimpl
@@ -10,6 +9,7 @@ from maskrcnn_server.backend import Precision
 from maskrcnn_server.engine import Engine, Setup
 from maskrcnn_server.errors import InvalidSetting
 from maskrcnn_server.machine import lacks_instructions
+from maskrcnn_server.optional import lacks
 
 if TYPE_CHECKING:
     from maskrcnn_network.graph.network import Network, Variables
@@ -34,8 +34,8 @@ class TorchEngine:
         kind, _, index = device.partition(":")
         if kind == "cpu" and precision in ("tf32", "float16"):
             return f"does not compute in {precision} on a CPU: use float32 or bfloat16"
-        if find_spec("torch") is None:
-            return "torch is not installed: pip install maskrcnn-torch"
+        if lack := lacks("torch", "maskrcnn-torch"):
+            return lack
         if kind == "cpu":
             return lacks_instructions(precision)
         return _gpu_lacks(int(index or 0), precision)

@@ -19,7 +19,7 @@ from maskrcnn_server import settings as environment
 from maskrcnn_server.backend import Image
 from maskrcnn_server.errors import InvalidSetting, RequestError
 from maskrcnn_server.formats import Format, NeedsPixels
-from maskrcnn_server.plugins import Plugins
+from maskrcnn_server.plugins import installed
 
 SUFFIXES = {
     "application/geo+json": ".geojson",
@@ -77,7 +77,7 @@ def convert_results(
 
 def _format(form: str, out: Path, folder: Path | None) -> Format:
     """The format of this name. Raises InvalidSetting if it cannot be written to `out`."""
-    formats = Plugins().formats()
+    formats = installed().formats()
     if form not in formats:
         raise InvalidSetting(f"--format {form}: no such format; there are {', '.join(formats)}")
     chosen = formats[form]

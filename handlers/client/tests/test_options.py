@@ -7,6 +7,7 @@ import pytest
 from maskrcnn_client import InvalidOption
 from maskrcnn_client.options import Options, attributes
 from maskrcnn_handlers.request.requests import CustomAttributes, parse
+from maskrcnn_server.settings import ModelDefaults
 
 FORMAT = {"format", "rle", "rpn", "img_id"}
 """Options that choose what a reply looks like, and are the client's business."""
@@ -31,7 +32,7 @@ def test_keywords_are_the_servers_options() -> None:
 
 def test_each_keyword_reaches_the_server() -> None:
     assert GIVEN.keys() == Options.__annotations__.keys()
-    request = parse(b"", "application/x-image", attributes(GIVEN), 0.5)
+    request = parse(b"", "application/x-image", attributes(GIVEN), ModelDefaults())
     assert request.format == "coco"
     assert request.classes == ["a cat", "2"]
     options = request.options

@@ -20,9 +20,10 @@ from maskrcnn_server.detections import Detections
 from maskrcnn_server.errors import InvalidSetting, MaskRCNNError, NoAnswer, RequestError
 from maskrcnn_server.formats import Prediction
 from maskrcnn_server.hosting.caller import Caller
+from maskrcnn_server.hosting.located import choose_backend, locate
 from maskrcnn_server.hosting.model_process import ERROR_CLASSES
 from maskrcnn_server.hosting.scheduler import Scheduler
-from maskrcnn_server.hosting.startup import choose_backend, fetched, open_model
+from maskrcnn_server.hosting.startup import open_model
 from maskrcnn_server.masks import RunLengthMasks
 from maskrcnn_server.plugins import Plugins
 from maskrcnn_server.rle import from_compressed
@@ -92,7 +93,7 @@ def in_process(
 ) -> Iterator[Predictor]:
     """A predictor with the settings' model in this process. Raises StartupError."""
     model = open_model(plugins, settings, progress)
-    scheduler = Scheduler(model, max_waiting=concurrency, max_batch=settings.max_batch)
+    scheduler = Scheduler(model, max_waiting=concurrency, max_batch=settings.model.max_batch)
     try:
         yield _InProcess(scheduler, settings)
     finally:
@@ -116,9 +117,10 @@ def opened(
         with _client(target.where, RETRY_S, region, profile) as predictor:
             yield predictor
         return
-    settings = fetched(plugins, environment.read(model=target.where, backend=backend), progress)
-    chosen = choose_backend(plugins, settings)
-    command = serve_command("--model", settings.model, "--backend", chosen.name)
+    settings = environment.read(model=target.where, backend=backend)
+    located = locate(plugins, settings.model, settings, progress)
+    chosen = choose_backend(plugins, located)
+    command = serve_command("--model", str(located.folder), "--backend", chosen.name)
     # What is sent is what is measured: no image is made smaller on its way.
     command = ["env", f"MASKRCNN_MAX_PAYLOAD_MB={MAX_PAYLOAD_MB}", *command]
     with (
@@ -163,7 +165,7 @@ class _InProcess:
     ) -> ImageResult:
         options = PredictOptions(
             score_threshold=score_threshold,
-            mask_threshold=self._settings.mask_threshold,
+            mask_threshold=self._settings.model.mask_threshold,
             max_detections=max_detections,
             masks=masks,
         )

@@ -13,7 +13,7 @@ from maskrcnn_handlers.bulk.predictors import Predictor, in_process, opened
 from maskrcnn_handlers.bulk.targets import Target
 from maskrcnn_handlers.cli.progress import counting, downloading
 from maskrcnn_server.errors import MaskRCNNError
-from maskrcnn_server.plugins import Plugins
+from maskrcnn_server.plugins import installed
 from maskrcnn_server.settings import Settings
 
 Opened = TypeVar("Opened")
@@ -28,7 +28,7 @@ def predictor_of(
     """A predictor by the client; what has to be downloaded for it is shown."""
     with ExitStack() as stack:
         with downloading(console) as progress:
-            opening = opened(target, Plugins(), progress, backend, region, profile)
+            opening = opened(target, installed(), progress, backend, region, profile)
             predictor = stack.enter_context(opening)
         yield predictor
 
@@ -40,7 +40,7 @@ def predictor_in_process(
     """A predictor with the settings' model in this process."""
     with ExitStack() as stack:
         with downloading(console) as progress:
-            opening = in_process(Plugins(), settings, progress, concurrency)
+            opening = in_process(installed(), settings, progress, concurrency)
             predictor = stack.enter_context(opening)
         yield predictor
 

@@ -35,7 +35,7 @@ def named(url: str | None, endpoint: str | None, model: str | None) -> Target:
     targets = [Target(kind, where) for kind, where in given.items() if where is not None]
     if len(targets) > 1:
         raise InvalidSetting("--url, --endpoint and --model: name one of them")
-    return targets[0] if targets else Target("model", environment.read().model)
+    return targets[0] if targets else Target("model", environment.read().model.address)
 
 
 def recognised(text: str, plugins: Plugins) -> Target:

@@ -5,13 +5,13 @@ from rich.console import Console
 from rich.table import Table
 
 from maskrcnn_handlers.cli.showing import report_broken
-from maskrcnn_server.plugins import Plugins
+from maskrcnn_server.plugins import installed
 
 
 def backends() -> None:
     """List the installed plugins, what they bring, and those that are broken (exit code 1)."""
     console = Console(soft_wrap=True)
-    plugins = Plugins()
+    plugins = installed()
     registered = plugins.backends()
     engines = plugins.engines()
     formats = plugins.formats()

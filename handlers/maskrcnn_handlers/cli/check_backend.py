@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from maskrcnn_handlers.cli.showing import report_broken
-from maskrcnn_server.errors import InvalidSetting
-from maskrcnn_server.plugins import Plugins, select_backend
+from maskrcnn_server.optional import required
+from maskrcnn_server.plugins import installed, select_backend
 
 COLOURS = {"passed": "green", "failed": "red", "skipped": "yellow"}
 
@@ -30,14 +30,11 @@ def check_backend(
 
     Exit code 0 if it keeps everything.
     """
-    try:
-        from maskrcnn_server.testing.plugin import Checked, check
-    except ImportError:
-        raise InvalidSetting(
-            "pytest is not installed: pip install 'maskrcnn-server[testing]'"
-        ) from None
+    required("pytest", "maskrcnn-server[testing]")
+    from maskrcnn_server.testing.plugin import Checked, check
+
     console = Console(soft_wrap=True)
-    plugins = Plugins()
+    plugins = installed()
     registered = plugins.backends()
     report_broken(console, plugins)
     backend = select_backend(registered, name, lambda _: True)

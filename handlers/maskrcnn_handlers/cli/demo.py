@@ -18,7 +18,7 @@ from maskrcnn_handlers.http.child import served
 from maskrcnn_handlers.request import images
 from maskrcnn_server import settings as environment
 from maskrcnn_server.errors import BackendNotSelected, RequestError
-from maskrcnn_server.plugins import Plugins
+from maskrcnn_server.plugins import installed
 
 COMPUTING = ("engine", "device", "precision")
 """Settings that the demo takes from the environment."""
@@ -35,7 +35,7 @@ def demo(
     The engine, the device and the precision are those of the environment.
     """
     console, settings = Console(), environment.read()
-    plugins = Plugins()
+    plugins = installed()
     demos = plugins.demos()
     report_broken(console, plugins)
     if not demos:
@@ -47,7 +47,7 @@ def demo(
     console.print(f"starting a server with the model [bold]{chosen.name}[/] ({chosen.backend}) ...")
     begin = time.monotonic()
     names = environment.variable_names()
-    variables = {names[field][0]: getattr(settings, field) for field in COMPUTING}
+    variables = {names[field][0]: getattr(settings.model, field) for field in COMPUTING}
     with served(chosen.model_dir, chosen.backend, variables) as url:
         console.print(f"ready after {time.monotonic() - begin:.1f} s")
         body = json.dumps({"img_id": path.name, "img_data": base64.b64encode(data).decode()})

@@ -7,11 +7,10 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from maskrcnn_handlers.cli.examining import examine, examine_settings
+from maskrcnn_handlers.cli.examining import examine, examine_model
 from maskrcnn_server import settings as environment
 from maskrcnn_server.errors import InvalidModel, MaskRCNNError
 from maskrcnn_server.hosting.models_file import SUFFIXES, read_models
-from maskrcnn_server.plugins import Plugins
 
 
 def doctor(
@@ -35,11 +34,11 @@ def doctor(
 
 def _examine_all(file: Path, backend: str | None, console: Console) -> None:
     """Show every model of a `models.yaml`. Raises InvalidModel if one would not be served."""
-    plugins, refused = Plugins(), []
-    for spec in read_models(file, environment.read(backend=backend)):
+    settings, refused = environment.read(backend=backend), []
+    for spec in read_models(file, settings.model):
         console.print(f"[bold]{spec.name}[/]")
         try:
-            examine_settings(plugins, spec.settings, console)
+            examine_model(spec.settings, settings, console)
         except MaskRCNNError as error:
             console.print(f"[red]problem:[/] {escape(error.message)}")
             refused.append(spec.name)

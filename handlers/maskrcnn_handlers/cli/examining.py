@@ -12,9 +12,9 @@ from maskrcnn_server import settings as environment
 from maskrcnn_server.backend import Backend, ModelConfig, Probe
 from maskrcnn_server.engine import ORIGINAL, Computes
 from maskrcnn_server.errors import InvalidModel
-from maskrcnn_server.hosting.startup import choose_backend, fetched, probe
-from maskrcnn_server.plugins import Plugins
-from maskrcnn_server.settings import Settings
+from maskrcnn_server.hosting.located import choose_backend, locate
+from maskrcnn_server.plugins import installed
+from maskrcnn_server.settings import ModelSettings, Settings
 
 
 def examine(model: str, backend: str | None, console: Console) -> tuple[Path, Probe]:
@@ -22,29 +22,26 @@ def examine(model: str, backend: str | None, console: Console) -> tuple[Path, Pr
 
     Raises InvalidModel or BackendNotSelected if it would not be served.
     """
-    return examine_settings(Plugins(), environment.read(model=model, backend=backend), console)
+    settings = environment.read(model=model, backend=backend)
+    return examine_model(settings.model, settings, console)
 
 
-def examine_settings(plugins: Plugins, asked_for: Settings, console: Console) -> tuple[Path, Probe]:
-    """The same for the model of these settings."""
+def examine_model(model: ModelSettings, settings: Settings, console: Console) -> tuple[Path, Probe]:
+    """The same for a model with settings of its own."""
+    plugins = installed()
     with downloading(console) as progress:
-        settings = fetched(plugins, asked_for, progress)
+        located = locate(plugins, model, settings, progress)
     report_broken(console, plugins)
-    probes = {
-        name: probe(found, settings)
-        for name, found in plugins.backends().items()
-        if settings.backend in (None, name)
-    }
-    recognised = {name: seen for name, seen in probes.items() if seen is not None}
-    fitting = {name: seen for name, seen in recognised.items() if not seen.problems}
-    for name, seen in (fitting or recognised).items():
+    fitting = {name: seen for name, seen in located.probes.items() if not seen.problems}
+    for name, seen in (fitting or located.probes).items():
         _show(console, name, seen)
-    chosen = choose_backend(plugins, settings)
+    chosen = choose_backend(plugins, located)
     if chosen.name not in fitting:
-        raise InvalidModel(f"{_described(settings)} would not be served by {chosen.name}")
-    engine = _engine(chosen, environment.model_config(settings, chosen.name))
-    console.print(f"[green]{escape(settings.model)} would be served[/] by {chosen.name}{engine}")
-    return Path(settings.model), fitting[chosen.name]
+        raise InvalidModel(f"{located} would not be served by {chosen.name}")
+    engine = _engine(chosen, located.config(chosen.name))
+    folder = escape(str(located.folder))
+    console.print(f"[green]{folder} would be served[/] by {chosen.name}{engine}")
+    return located.folder, fitting[chosen.name]
 
 
 def _engine(backend: Backend, config: ModelConfig) -> str:
@@ -53,11 +50,6 @@ def _engine(backend: Backend, config: ModelConfig) -> str:
         return ""
     choice = backend.choice(config)
     return escape(f", computed by {choice.engine.name} on {choice.device} ({choice.reason})")
-
-
-def _described(settings: Settings) -> str:
-    held = ", ".join(sorted(p.name for p in Path(settings.model).iterdir())[:8]) or "nothing"
-    return f"{settings.model} (it holds: {held})"
 
 
 def _show(console: Console, name: str, found: Probe) -> None:

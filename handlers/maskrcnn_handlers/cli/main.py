@@ -2,20 +2,32 @@
 
 import logging
 import sys
+from typing import Any
 
 import typer
 from rich.console import Console
 from rich.markup import escape
+from typer.core import TyperGroup
 
-from maskrcnn_server.errors import MaskRCNNError
-from maskrcnn_server.plugins import Plugins
+from maskrcnn_server.errors import MaskRCNNError, PluginError
+from maskrcnn_server.plugins import Plugins, installed
 
 DEBUG = "--debug"
 
 
 def program(plugins: Plugins) -> typer.Typer:
     """The program with the commands of these plugins."""
+
+    class Group(TyperGroup):
+        def get_command(self, ctx: typer.Context, cmd_name: str) -> Any:  # type: ignore[override]
+            command = super().get_command(ctx, cmd_name)
+            if command is None and plugins.broken:
+                broken = "; ".join(map(str, plugins.broken))
+                raise PluginError(f"no such command: {cmd_name}; broken plugins: {broken}")
+            return command
+
     app = typer.Typer(
+        cls=Group,
         name="maskrcnn-server",
         no_args_is_help=True,
         pretty_exceptions_enable=False,
@@ -32,7 +44,7 @@ def main() -> None:
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)
     arguments = [argument for argument in sys.argv[1:] if argument != DEBUG]
     try:
-        program(Plugins())(arguments)
+        program(installed())(arguments)
     except Exception as error:
         if DEBUG in sys.argv:
             raise

@@ -5,14 +5,14 @@ from rich.markup import escape
 from rich.table import Table
 
 from maskrcnn_server import settings as environment
-from maskrcnn_server.hosting.startup import model_store
-from maskrcnn_server.plugins import Plugins
+from maskrcnn_server.hosting.located import model_store
+from maskrcnn_server.plugins import installed
 
 
 def models() -> None:
     """List the published models that can be served by name, and what the cache holds."""
     console = Console(soft_wrap=True)
-    plugins, settings = Plugins(), environment.read()
+    plugins, settings = installed(), environment.read()
     store = model_store(plugins, settings)
     table = Table(title="zoo", title_justify="left")
     for column in ("name", "box AP", "mask AP", "description"):

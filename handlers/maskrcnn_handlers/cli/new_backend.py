@@ -10,7 +10,7 @@ from rich.markup import escape
 from maskrcnn_handlers.cli import project
 from maskrcnn_server import settings as environment
 from maskrcnn_server.errors import InvalidSetting
-from maskrcnn_server.plugins import Plugins
+from maskrcnn_server.plugins import installed
 
 FILES = {
     "backend/pyproject.toml.in": "pyproject.toml",
@@ -53,6 +53,6 @@ def check_name(name: str) -> None:
     for variable in sorted(settings | {environment.OVERRIDE_PREFIX}):
         if variable.startswith(f"{name.upper()}_"):
             raise InvalidSetting(f"{name!r}: {variable} is a setting of the server already")
-    if name in Plugins().backends():
+    if name in installed().backends():
         raise InvalidSetting(f"{name!r}: a backend of this name is installed already")
     project.check_name(name, "backend")

@@ -10,7 +10,7 @@ from rich.markup import escape
 from maskrcnn_handlers.cli import project
 from maskrcnn_server.engine import AUTO, ORIGINAL
 from maskrcnn_server.errors import InvalidSetting
-from maskrcnn_server.plugins import Plugins
+from maskrcnn_server.plugins import installed
 
 FILES = {
     "engine/pyproject.toml.in": "pyproject.toml",
@@ -48,6 +48,6 @@ def check_name(name: str) -> None:
     """Raises InvalidSetting, with the rule, if an engine cannot be called so."""
     if name in RESERVED:
         raise InvalidSetting(f"{name!r}: MASKRCNN_ENGINE={name} has a meaning already")
-    if name in Plugins().engines():
+    if name in installed().engines():
         raise InvalidSetting(f"{name!r}: an engine of this name is installed already")
     project.check_name(name, "engine")

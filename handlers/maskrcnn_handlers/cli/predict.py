@@ -62,7 +62,7 @@ def predict(
     asked: dict[str, object] = {"target": str(target), "score_threshold": score_threshold}
     opening = partial(predictor_of, console, target, backend, region, profile)
     if target.kind == "model":
-        asked["mask_threshold"] = settings.mask_threshold
+        asked["mask_threshold"] = settings.model.mask_threshold
         opening = partial(predictor_in_process, console, settings, concurrency)
     drawings = None if out is None else Drawings(out)
     needs_masks = out is not None or json_file is not None

@@ -8,7 +8,7 @@ import typer
 from maskrcnn_handlers.cli.options import BackendName, ModelOption
 from maskrcnn_handlers.observe import logs
 from maskrcnn_server import settings as environment
-from maskrcnn_server.plugins import Plugins
+from maskrcnn_server.plugins import installed
 
 logger = logging.getLogger(__name__)
 
@@ -34,4 +34,4 @@ def serve(
     logs.set_up(settings)
     for name, reason in environment.ignored().items():
         logger.info("%s is set and has no effect: %s", name, reason)
-    server.serve(Plugins(), settings)
+    server.serve(installed(), settings)

@@ -13,8 +13,7 @@ from maskrcnn_server.plugins import Plugins
 def report_broken(console: Console, plugins: Plugins) -> None:
     """Say which plugins are broken, and why."""
     for broken in plugins.broken:
-        report = f"{broken.name} of {broken.distribution}: {broken.reason}"
-        console.print(f"[red]broken:[/] {escape(report)}")
+        console.print(f"[red]broken:[/] {escape(str(broken))}")
 
 
 def table(prediction: Prediction) -> Table:

@@ -18,20 +18,15 @@ from maskrcnn_handlers.http.model_management import ModelManagement
 from maskrcnn_handlers.observe import tracing
 from maskrcnn_handlers.service import Service
 from maskrcnn_server.errors import StartupError
+from maskrcnn_server.hosting.located import choose_backend, locate
 from maskrcnn_server.hosting.models import Models
 from maskrcnn_server.hosting.models_file import Spec, read_models
 from maskrcnn_server.hosting.scheduler import Scheduler
-from maskrcnn_server.hosting.startup import (
-    choose_backend,
-    fetched,
-    isolated_model,
-    load_model,
-    log_progress,
-)
+from maskrcnn_server.hosting.startup import isolated_model, load_model, log_progress
 from maskrcnn_server.hosting.turns import TURN_S, Turns
 from maskrcnn_server.machine import available_memory
 from maskrcnn_server.plugins import Plugins
-from maskrcnn_server.settings import Settings
+from maskrcnn_server.settings import ModelSettings, Settings
 
 SPARE_THREADS = 8
 """Beside the requests that are admitted: to refuse the others without delay."""
@@ -51,16 +46,17 @@ def serve(plugins: Plugins, settings: Settings) -> None:
     start = time.monotonic()
     formats = plugins.formats()
     service = Service(formats, settings, tracing.opened(settings))
-    specs = [] if settings.models_file is None else read_models(settings.models_file, settings)
+    file = settings.models_file
+    specs = [] if file is None else read_models(file, settings.model)
     turns = Turns(min(TURN_S, settings.timeout_s / 4))
     models = _models(plugins, settings, turns) if specs or settings.multi_model else None
 
     def open_spec(spec: Spec) -> tuple[Scheduler, Path]:
-        return _scheduler(plugins, spec.settings, turns, spec.name)
+        return _scheduler(plugins, spec.settings, settings, turns, spec.name)
 
     def load() -> None:
         if models is None:
-            service.start(_scheduler(plugins, settings)[0])
+            service.start(_scheduler(plugins, settings.model, settings)[0])
         elif specs:
             models.open(specs, open_spec)
         else:
@@ -70,7 +66,8 @@ def serve(plugins: Plugins, settings: Settings) -> None:
     if models is not None:
         service.host(models)
     management = ModelManagement(models, is_open=settings.multi_model)
-    admitted = sum(spec.settings.max_waiting + 1 for spec in specs) or settings.max_waiting + 1
+    served = [spec.settings for spec in specs] or [settings.model]
+    admitted = sum(model.max_waiting + 1 for model in served)
     host = Host(service, formats, plugins, settings)
     listen(host, management, admitted, load)
     if not service.close(timeout_s=1):
@@ -114,33 +111,41 @@ def listen(host: Host, management: ModelManagement, at_once: int, load: Callable
 
 
 def _scheduler(
-    plugins: Plugins, settings: Settings, turns: Turns | None = None, name: str = "model"
+    plugins: Plugins,
+    own: ModelSettings,
+    settings: Settings,
+    turns: Turns | None = None,
+    name: str = "model",
 ) -> tuple[Scheduler, Path]:
-    """The scheduler of the model that the settings name, and its folder. Raises StartupError.
+    """The scheduler of a model with settings of its `own`, and its folder. Raises StartupError.
 
     An isolated model takes no turns with others: that it hangs costs them nothing.
     """
-    settings = fetched(plugins, settings, log_progress)
-    backend = choose_backend(plugins, settings)
-    isolated = settings.isolation == "process"
-    model = isolated_model(backend, settings, name) if isolated else load_model(backend, settings)
+    located = locate(plugins, own, settings, log_progress)
+    backend = choose_backend(plugins, located)
+    isolated = own.isolation == "process"
+    model = (
+        isolated_model(backend, located, name)
+        if isolated
+        else load_model(backend, located.config(backend.name))
+    )
     scheduler = Scheduler(
         model,
-        max_waiting=settings.max_waiting,
-        max_batch=settings.max_batch,
+        max_waiting=own.max_waiting,
+        max_batch=own.max_batch,
         turns=None if isolated else turns,
         # That of the process ends it, and begins a little later.
-        limit_s=settings.predict_timeout_s + (GRACE_S if isolated else 0),
+        limit_s=own.predict_timeout_s + (GRACE_S if isolated else 0),
     )
-    return scheduler, Path(settings.model)
+    return scheduler, located.folder
 
 
 def _models(plugins: Plugins, settings: Settings, turns: Turns) -> Models:
     """A place for models that are yet to be loaded, and take turns."""
 
     def load(folder: Path) -> Scheduler:
-        here = settings.model_copy(update={"model": str(folder)})
-        return _scheduler(plugins, here, turns, folder.name)[0]
+        here = settings.model.model_copy(update={"address": str(folder)})
+        return _scheduler(plugins, here, settings, turns, folder.name)[0]
 
     limit = settings.models_memory_mb
     memory = int(MEMORY_SHARE * available_memory()) if limit is None else limit << 20

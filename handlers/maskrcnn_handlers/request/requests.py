@@ -11,7 +11,6 @@ from typing import Annotated, NamedTuple, TypeVar
 import pybase64
 from pydantic import (
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     ValidationError,
@@ -22,6 +21,8 @@ from maskrcnn_handlers.request import multipart
 from maskrcnn_server.backend import PredictOptions
 from maskrcnn_server.errors import RequestError, UnsupportedContentType
 from maskrcnn_server.formats import Encoding
+from maskrcnn_server.options import Options
+from maskrcnn_server.settings import ModelDefaults
 
 JSON = "application/json"
 RAW = (
@@ -41,45 +42,6 @@ MOST_IMAGES = 32
 """In one request."""
 
 ImageId = Annotated[str, Field(max_length=1024)] | int
-
-
-def _listed(value: object) -> object:
-    """Custom attributes and fields of forms have lists as text."""
-    return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
-
-
-class Options(BaseModel):
-    """What a client may ask for beside the image, in JSON fields or as custom attributes."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    score_threshold: float | None = Field(
-        None, ge=0, le=1, description="Return instances that score this or more."
-    )
-    mask_threshold: float | None = Field(
-        None, gt=0, le=1, description="Probability from which a pixel belongs to a mask."
-    )
-    max_detections: int | None = Field(
-        None, gt=0, description="Return this many instances at most, the best."
-    )
-    masks: bool = Field(True, description="False: boxes only.")
-    classes: (
-        Annotated[
-            list[Annotated[str, Field(max_length=256)] | int],
-            Field(min_length=1, max_length=1000),
-            BeforeValidator(_listed),
-        ]
-        | None
-    ) = Field(
-        None, description="Return instances of these classes only: names, or class indices from 1."
-    )
-    rpn: bool = Field(False, description="True: also `rpn_boxes`, `rpn_scores` and `all_scores`.")
-    format: str | None = Field(
-        None, max_length=64, description="Name of the response format, such as `coco`."
-    )
-    rle: Encoding | None = Field(
-        None, description="How formats with run lengths write them. Default: as the format does."
-    )
 
 
 class Attributes(Options):
@@ -152,9 +114,9 @@ class InferenceRequest:
 
 
 def parse(
-    body: bytes, content_type: str, attributes: str, mask_threshold: float
+    body: bytes, content_type: str, attributes: str, defaults: ModelDefaults
 ) -> InferenceRequest:
-    """Parse a request; `mask_threshold` is the server's default.
+    """Parse a request; `defaults` are for options that it does not give.
 
     `attributes` are SageMaker's custom attributes, `key=value` separated by `;`. Fields of a JSON
     body win over them. Raises RequestError, or UnsupportedContentType.
@@ -183,23 +145,26 @@ def parse(
             f"content type {media_type[:80]!r} is not supported",
             supported=[JSON, *RAW, ARRAY, FORM],
         )
-    given = fields.model_fields_set & Options.model_fields.keys()
-    asked = asked.model_copy(update={name: getattr(fields, name) for name in given})
-    if asked.mask_threshold is not None:
-        mask_threshold = asked.mask_threshold
+    given = {
+        name: value
+        for said in (asked, fields)
+        for name in said.model_fields_set & Options.model_fields.keys()
+        if (value := getattr(said, name)) is not None
+    }
+    options = defaults.model_copy(update=given)
     return InferenceRequest(
         images=images,
         several=isinstance(fields, SeveralRequest),
         options=PredictOptions(
-            score_threshold=asked.score_threshold,
-            mask_threshold=mask_threshold,
-            max_detections=asked.max_detections,
-            masks=asked.masks,
-            proposals=asked.rpn,
+            score_threshold=given.get("score_threshold"),
+            mask_threshold=options.mask_threshold,
+            max_detections=options.max_detections,
+            masks=options.masks,
+            proposals=options.rpn,
         ),
-        classes=asked.classes,
-        format=asked.format,
-        rle=asked.rle,
+        classes=options.classes,
+        format=given.get("format"),
+        rle=options.rle,
     )
 
 

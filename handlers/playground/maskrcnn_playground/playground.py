@@ -85,9 +85,9 @@ class Playground:
         return json_reply(
             200,
             {
-                "format": settings.response_format,
+                "format": settings.model.format,
                 "formats": {name: form.media_type for name, form in self._formats.items()},
-                "mask_threshold": settings.mask_threshold,
+                "mask_threshold": settings.model.mask_threshold,
                 "max_payload_mb": settings.max_payload_mb,
                 "samples": [path.name for path in self._samples.values()],
             },

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
 from maskrcnn_server.errors import DeploymentFailed, InvalidSetting
+from maskrcnn_server.optional import required
 
 Parameters: TypeAlias = Mapping[str, Any]
 """Parameters of a call under AWS's names: JSON values, and a Path for the content of a file."""
@@ -89,7 +90,7 @@ class Aws:
     def __init__(
         self, region: str | None, profile: str | None = None, runtime_url: str | None = None
     ) -> None:
-        boto3 = _boto3()
+        boto3 = required("boto3", "maskrcnn-server[sagemaker]")
         import botocore.exceptions
 
         try:
@@ -176,16 +177,6 @@ class Aws:
 
 class _Missing(DeploymentFailed):
     """The subject of a call does not exist."""
-
-
-def _boto3() -> Any:
-    try:
-        import boto3
-    except ImportError:
-        raise InvalidSetting(
-            "boto3 is not installed: pip install 'maskrcnn-server[sagemaker]'"
-        ) from None
-    return boto3
 
 
 def _said(response: Mapping[str, Any]) -> str:

@@ -16,6 +16,7 @@ from maskrcnn_handlers.request import images
 from maskrcnn_server.backend import Image, Model, PredictOptions
 from maskrcnn_server.errors import InvalidImage, InvalidSetting
 from maskrcnn_server.formats import Prediction
+from maskrcnn_server.optional import required
 
 SCORE_THRESHOLD = 0.05
 """Minimum score of the detections that are evaluated, as in the frameworks' own evaluations."""
@@ -85,12 +86,7 @@ def coco_set(annotations: Path, folder: Path) -> CocoSet:
 
 def require_pycocotools() -> None:
     """Raise InvalidSetting if it is not installed."""
-    try:
-        import pycocotools.cocoeval  # noqa: F401
-    except ImportError:
-        raise InvalidSetting(
-            "pycocotools is not installed: pip install 'maskrcnn-server[evaluate]'"
-        ) from None
+    required("pycocotools.cocoeval", "maskrcnn-server[evaluate]")
 
 
 def measure(annotations: Path, results: Sequence[Any]) -> dict[str, Figures]:
@@ -135,13 +131,8 @@ def average_precision(model: Model, truth: CocoSet, max_pixels: int) -> dict[str
 
 def plot(figures: Mapping[str, Figures], file: Path) -> None:
     """Draw precision against recall. Raises InvalidSetting without matplotlib, and OSError."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise InvalidSetting(
-            "the picture needs matplotlib: pip install 'maskrcnn-server[evaluate]'"
-        ) from None
-    drawing = Figure(figsize=(5 * len(figures), 4.2), layout="constrained")
+    matplotlib = required("matplotlib.figure", "maskrcnn-server[evaluate]")
+    drawing = matplotlib.Figure(figsize=(5 * len(figures), 4.2), layout="constrained")
     panels = drawing.subplots(1, len(figures), sharey=True, squeeze=False)[0]
     recalls = np.linspace(0, 1, 101)
     for axes, (kind, figure) in zip(panels, figures.items(), strict=True):

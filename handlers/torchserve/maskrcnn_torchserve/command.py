@@ -8,7 +8,7 @@ import typer
 from maskrcnn_handlers.cli.options import BackendName, ModelOption
 from maskrcnn_handlers.observe import logs
 from maskrcnn_server import settings as environment
-from maskrcnn_server.plugins import Plugins
+from maskrcnn_server.plugins import installed
 
 Port = Annotated[int | None, typer.Option(min=1, max=65535, help="On 127.0.0.1 (default: none).")]
 
@@ -41,4 +41,4 @@ def torchserve(
         management_port=management_port,
         metrics_port=metrics_port,
     )
-    server.serve(Plugins(), settings, options)
+    server.serve(installed(), settings, options)

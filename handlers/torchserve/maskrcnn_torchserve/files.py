@@ -114,7 +114,7 @@ def _worker(settings: Settings, options: Options) -> dict[str, object]:
         "responseTimeout": HANGING_S,
         "startupTimeout": START_S,
         "maxRetryTimeoutInSec": RETRY_S,
-        "jobQueueSize": settings.max_waiting + options.batch_size,
+        "jobQueueSize": settings.model.max_waiting + options.batch_size,
     }
 
 

@@ -21,7 +21,7 @@ from maskrcnn_handlers.service import Reply, Service
 from maskrcnn_server import settings as environment
 from maskrcnn_server.errors import DeadlineExceeded, MaskRCNNError, StartupError
 from maskrcnn_server.hosting.startup import log_progress, open_model
-from maskrcnn_server.plugins import Plugins
+from maskrcnn_server.plugins import installed
 from maskrcnn_torchserve.together import BatchScheduler
 
 SECTION = "maskrcnn"
@@ -89,7 +89,7 @@ class MaskRCNNHandler:
         settings = environment.read(model=model, backend=backend)
         self._timeout_s = settings.timeout_s
         logging.getLogger().setLevel(settings.log_level.upper())
-        plugins = Plugins()
+        plugins = installed()
         self._service = Service(plugins.formats(), settings)
         self._scheduler = BatchScheduler(open_model(plugins, settings, log_progress))
         self._service.start(self._scheduler)

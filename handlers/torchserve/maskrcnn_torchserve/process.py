@@ -18,7 +18,8 @@ from pathlib import Path
 
 from maskrcnn_server import settings as environment
 from maskrcnn_server.errors import StartupError
-from maskrcnn_server.hosting.startup import choose_backend, fetched, log_progress
+from maskrcnn_server.hosting.located import choose_backend, locate
+from maskrcnn_server.hosting.startup import log_progress
 from maskrcnn_server.plugins import Plugins
 from maskrcnn_server.settings import Settings
 from maskrcnn_torchserve import files
@@ -114,10 +115,10 @@ class TorchServe:
         return self._folder / "status"
 
     def _start(self, plugins: Plugins, settings: Settings, options: Options) -> None:
-        settings = fetched(plugins, settings, log_progress)
+        located = locate(plugins, settings.model, settings, log_progress)
         config = {
-            "model": str(Path(settings.model).resolve()),
-            "backend": choose_backend(plugins, settings).name,
+            "model": str(located.folder.resolve()),
+            "backend": choose_backend(plugins, located).name,
             "directory": str(Path.cwd()),
             "status": str(self._status),
         }

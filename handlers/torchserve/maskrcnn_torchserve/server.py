@@ -53,7 +53,7 @@ def serve(plugins: Plugins, settings: Settings, options: Options) -> None:
     start = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="maskrcnn-", ignore_cleanup_errors=True) as folder:
         torchserve = TorchServe(Path(folder))
-        at_once = settings.max_waiting + options.batch_size
+        at_once = settings.model.max_waiting + options.batch_size
         formats = plugins.formats()
         service = Forwarding(formats, settings, torchserve, at_once)
 
@@ -86,7 +86,7 @@ class Forwarding(Service):
         super().__init__(formats, settings, tracing.opened(settings))
         self._torchserve = torchserve
         self._free = threading.Semaphore(at_once)
-        self._max_waiting = settings.max_waiting
+        self._max_waiting = settings.model.max_waiting
         self._ping: Reply | None = None
 
     def forward(self, ping: bytes) -> None:

@@ -16,6 +16,7 @@ import pytest
 
 from maskrcnn_server import settings as environment
 from maskrcnn_server.errors import InvalidModel, StartupError
+from maskrcnn_server.plugins import Plugins
 from maskrcnn_torchserve import files, process
 from maskrcnn_torchserve.handler import ANSWERED, CAME, FORM, SECTION, MaskRCNNHandler
 
@@ -86,6 +87,7 @@ def plugin(install: Callable[..., dict[str, str]], monkeypatch: pytest.MonkeyPat
     """The backend `recording`, installed in this process."""
     monkeypatch.syspath_prepend(install(PLUGIN)["PYTHONPATH"])
     monkeypatch.delitem(sys.modules, "stranger", raising=False)
+    monkeypatch.setattr("maskrcnn_torchserve.handler.installed", Plugins)
     return importlib.import_module("stranger")
 
 

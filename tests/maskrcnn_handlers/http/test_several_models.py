@@ -80,7 +80,7 @@ def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Models:
     monkeypatch.setattr("maskrcnn_server.hosting.models._estimated", lambda _: 0)
     (tmp_path / "models.yaml").write_text(FILE)
     several = Models(lambda _: Scheduler(FakeModel(0.5), max_waiting=1), tmp_path, 0, evicts=False)
-    several.open(read_models(tmp_path / "models.yaml", environment.read()), opened)
+    several.open(read_models(tmp_path / "models.yaml", environment.read().model), opened)
     return several
 
 
@@ -258,3 +258,27 @@ def test_a_models_yaml_that_is_wrong_is_one_line(
     said = server.log.read_text()
     assert "models.a.modle: no such key; the nearest is model" in said
     assert "Traceback" not in said
+
+
+def test_each_model_has_its_own_defaults_for_requests(
+    tmp_path: Path,
+    settings: Settings,
+    connect: Callable[[App], httpx.Client],
+    png: bytes,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("maskrcnn_server.hosting.models._estimated", lambda _: 0)
+    text = "models: {a: {model: /a, format: coco, max_detections: 1}, b: {model: /b, masks: false}}"
+    (tmp_path / "models.yaml").write_text(text)
+    models = Models(lambda _: Scheduler(FakeModel(0.5), max_waiting=1), tmp_path, 0, evicts=False)
+    models.open(read_models(tmp_path / "models.yaml", settings.model), opened)
+    service = Service(Plugins().formats(), settings)
+    service.host(models)
+    client = connect(App(service, ModelManagement(models, is_open=False), threads=4))
+    (one,) = client.post("/models/a/invocations", content=png, headers=PNG).json()
+    assert "segmentation" in one
+    annotations = client.post("/models/b/invocations", content=png, headers=PNG).json()
+    assert all("segmentation" not in one for one in annotations["annotations"])
+    asked = {"X-Amzn-SageMaker-Custom-Attributes": "format=sagemaker"}
+    reply = client.post("/models/a/invocations", content=png, headers=PNG | asked).json()
+    assert len(reply["annotations"]) == 1

@@ -9,6 +9,7 @@ import pytest
 from maskrcnn_handlers.request.requests import MOST_IMAGES, RAW, Encoded, InferenceRequest, parse
 from maskrcnn_server.backend import PredictOptions
 from maskrcnn_server.errors import RequestError, UnsupportedContentType
+from maskrcnn_server.settings import ModelDefaults
 
 IMAGE = b"\x89PNG any bytes \xff\x00"
 NOTEBOOK: dict[str, Any] = {
@@ -19,7 +20,7 @@ NOTEBOOK: dict[str, Any] = {
 
 def parsed(attributes: str = "", /, **fields: Any) -> InferenceRequest:
     body = json.dumps(NOTEBOOK | fields).encode()
-    return parse(body, "application/json", attributes, 0.5)
+    return parse(body, "application/json", attributes, ModelDefaults())
 
 
 def test_the_notebooks_request_asks_for_the_defaults() -> None:
@@ -47,7 +48,7 @@ def test_every_option_may_be_a_json_field() -> None:
 
 @pytest.mark.parametrize("content_type", RAW)
 def test_an_image_may_be_the_body(content_type: str) -> None:
-    request = parse(IMAGE, content_type, "", 0.5)
+    request = parse(IMAGE, content_type, "", ModelDefaults())
     assert request.images == [Encoded("", IMAGE)]
     assert not request.several
 
@@ -58,7 +59,7 @@ def test_every_option_may_be_a_custom_attribute() -> None:
         "masks=false;rpn=true;format=coco;"
         "rle=columns;classes=person, 3"
     )
-    request = parse(IMAGE, "image/jpeg", attributes, 0.5)
+    request = parse(IMAGE, "image/jpeg", attributes, ModelDefaults())
     assert request == InferenceRequest(
         images=[Encoded("a.jpg", IMAGE)],
         classes=["person", "3"],
@@ -82,8 +83,16 @@ def test_a_field_that_is_null_counts_as_not_named() -> None:
 
 
 def test_the_servers_mask_threshold_is_used_unless_the_request_names_one() -> None:
-    assert parse(IMAGE, "image/png", "", 0.3).options.mask_threshold == 0.3
-    assert parse(IMAGE, "image/png", "mask_threshold=0.7", 0.3).options.mask_threshold == 0.7
+    assert (
+        parse(IMAGE, "image/png", "", ModelDefaults(mask_threshold=0.3)).options.mask_threshold
+        == 0.3
+    )
+    assert (
+        parse(
+            IMAGE, "image/png", "mask_threshold=0.7", ModelDefaults(mask_threshold=0.3)
+        ).options.mask_threshold
+        == 0.7
+    )
 
 
 @pytest.mark.parametrize("value", ["", "../../etc/passwd", "a\0b\n", "ünï", "x" * 1024, 0, -5, 139])
@@ -105,14 +114,14 @@ def test_an_image_id_is_returned_as_it_came(value: str | int) -> None:
     ],
 )
 def test_content_types_may_have_parameters_and_capitals(content_type: str) -> None:
-    request = parse(json.dumps(NOTEBOOK).encode(), content_type, "", 0.5)
+    request = parse(json.dumps(NOTEBOOK).encode(), content_type, "", ModelDefaults())
     assert request.images == [Encoded(NOTEBOOK["img_id"], IMAGE)]
 
 
 @pytest.mark.parametrize("content_type", ["", "text/plain", "image/gif", "json", ";", "*/*"])
 def test_other_content_types_are_refused_with_the_choices(content_type: str) -> None:
     with pytest.raises(UnsupportedContentType) as refused:
-        parse(IMAGE, content_type, "", 0.5)
+        parse(IMAGE, content_type, "", ModelDefaults())
     supported = ["application/json", *RAW, "application/x-npy", "multipart/form-data"]
     assert refused.value.detail == {"supported": supported}
 
@@ -171,7 +180,7 @@ def test_the_field_that_is_wrong_is_named(field: str, value: Any) -> None:
 def test_a_field_that_is_missing_is_named(field: str) -> None:
     body = json.dumps({k: v for k, v in NOTEBOOK.items() if k != field}).encode()
     with pytest.raises(RequestError, match=f"^{field}: ") as refused:
-        parse(body, "application/json", "", 0.5)
+        parse(body, "application/json", "", ModelDefaults())
     assert refused.value.detail == {"field": field}
 
 
@@ -180,7 +189,7 @@ def test_a_field_that_is_missing_is_named(field: str) -> None:
 )
 def test_a_body_that_is_no_json_object_is_refused(body: bytes) -> None:
     with pytest.raises(RequestError, match=r"^body: ") as refused:
-        parse(body, "application/json", "", 0.5)
+        parse(body, "application/json", "", ModelDefaults())
     assert refused.value.detail == {"field": "body"}
 
 
@@ -199,7 +208,7 @@ def test_a_body_that_is_no_json_object_is_refused(body: bytes) -> None:
 @pytest.mark.parametrize("content_type", ["application/json", "image/png"])
 def test_a_bad_custom_attribute_is_named(content_type: str, attributes: str, field: str) -> None:
     with pytest.raises(RequestError, match=r"^custom attribute ") as refused:
-        parse(json.dumps(NOTEBOOK).encode(), content_type, attributes, 0.5)
+        parse(json.dumps(NOTEBOOK).encode(), content_type, attributes, ModelDefaults())
     assert refused.value.detail == {"field": field}
 
 
@@ -212,12 +221,12 @@ def test_refusals_do_not_repeat_values() -> None:
 def test_a_misspelt_field_is_told_the_nearest() -> None:
     body = b'{"img_id": "a", "img_data": "", "score_treshold": 0.5}'
     with pytest.raises(RequestError, match="no such field; the nearest is score_threshold"):
-        parse(body, "application/json", "", 0.5)
+        parse(body, "application/json", "", ModelDefaults())
 
 
 def several(*instances: Any, **fields: Any) -> InferenceRequest:
     body = json.dumps({"instances": instances, **fields}).encode()
-    return parse(body, "application/json", "", 0.5)
+    return parse(body, "application/json", "", ModelDefaults())
 
 
 def test_several_images_come_in_one_request() -> None:
@@ -267,7 +276,7 @@ def test_what_is_wrong_with_the_whole_request_is_refused(
     fields: dict[str, Any], field: str
 ) -> None:
     with pytest.raises(RequestError, match=f"^{field}: ") as refused:
-        parse(json.dumps(fields).encode(), "application/json", "", 0.5)
+        parse(json.dumps(fields).encode(), "application/json", "", ModelDefaults())
     assert refused.value.detail == {"field": field}
 
 
@@ -288,7 +297,7 @@ FORM = "multipart/form-data; boundary=b"
 
 def test_a_form_has_an_image_and_options() -> None:
     body = form(FILE, ('name="score_threshold"', b"0.25"), ('name="classes"', b"cat,dog"))
-    request = parse(body, FORM, "score_threshold=0.9;max_detections=2", 0.5)
+    request = parse(body, FORM, "score_threshold=0.9;max_detections=2", ModelDefaults())
     assert request.images == [Encoded("a.png", IMAGE)]
     assert request.options.score_threshold == 0.25
     assert request.options.max_detections == 2
@@ -296,9 +305,9 @@ def test_a_form_has_an_image_and_options() -> None:
 
 
 def test_a_form_may_name_its_image() -> None:
-    request = parse(form(FILE, ('name="img_id"', b"7")), FORM, "", 0.5)
+    request = parse(form(FILE, ('name="img_id"', b"7")), FORM, "", ModelDefaults())
     assert request.images == [Encoded("7", IMAGE)]
-    request = parse(form(FILE), 'multipart/form-data; boundary="b"', "img_id=8", 0.5)
+    request = parse(form(FILE), 'multipart/form-data; boundary="b"', "img_id=8", ModelDefaults())
     assert request.images == [Encoded("8", IMAGE)]
 
 
@@ -323,12 +332,12 @@ def test_a_form_may_name_its_image() -> None:
 )
 def test_a_form_that_is_none_is_refused(body: bytes, content_type: str, why: str) -> None:
     with pytest.raises(RequestError, match=why):
-        parse(body, content_type, "", 0.5)
+        parse(body, content_type, "", ModelDefaults())
 
 
 def test_the_name_of_a_file_is_no_longer_than_any() -> None:
     body = form((f'name="image"; filename="{"x" * 3000}"', IMAGE))
-    (image,) = parse(body, FORM, "", 0.5).images
+    (image,) = parse(body, FORM, "", ModelDefaults()).images
     assert isinstance(image, Encoded)
     assert len(str(image.image_id)) == 1024
 
@@ -338,5 +347,5 @@ def test_a_large_file_of_a_form_stays_in_memory(
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "absent"))
     large = bytes(3 << 20)
-    request = parse(form(('name="image"; filename="a.png"', large)), FORM, "", 0.5)
+    request = parse(form(('name="image"; filename="a.png"', large)), FORM, "", ModelDefaults())
     assert request.images == [Encoded("a.png", large)]

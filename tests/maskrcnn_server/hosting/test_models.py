@@ -144,11 +144,11 @@ def test_closing_closes_every_model(make: Make, tmp_path: Path) -> None:
 
 def specs(folder: Path, text: str) -> list[Spec]:
     (folder / "models.yaml").write_text(text)
-    return read_models(folder / "models.yaml", settings.read())
+    return read_models(folder / "models.yaml", settings.read().model)
 
 
 def of_spec(spec: Spec) -> tuple[Scheduler, Path]:
-    folder = Path(spec.settings.model)
+    folder = Path(spec.settings.address)
     return scheduler(folder), folder
 
 

@@ -7,8 +7,8 @@ import pytest
 
 from maskrcnn_server import settings
 from maskrcnn_server.errors import InvalidSetting
-from maskrcnn_server.hosting.models_file import OWN, Defaults, Entry, Spec, read_models
-from maskrcnn_server.settings import Settings, model_config
+from maskrcnn_server.hosting.models_file import Entry, Spec, read_models
+from maskrcnn_server.settings import ModelDefaults, ModelSettings, model_config
 
 Write = Callable[[str], Path]
 
@@ -23,7 +23,7 @@ def write(tmp_path: Path) -> Write:
 
 
 def read(path: Path, **given: object) -> list[Spec]:
-    return read_models(path, settings.read(**given))
+    return read_models(path, settings.read(**given).model)
 
 
 def test_each_model_has_settings_of_its_own_over_the_defaults_over_the_servers(
@@ -44,7 +44,7 @@ def test_each_model_has_settings_of_its_own_over_the_defaults_over_the_servers(
     ):
         own = spec.settings
         assert (
-            *(own.model, own.backend, own.isolation, own.precision),
+            *(own.address, own.backend, own.isolation, own.precision),
             *(own.score_threshold, own.memory_limit_mb, own.max_waiting),
         ) == expected
 
@@ -64,7 +64,7 @@ def test_the_frameworks_configuration_and_the_backends_options_reach_the_backend
         options: {variant: tf1}
     """
     (spec,) = read(write(text))
-    config = model_config(spec.settings, "aws-samples")
+    config = model_config(spec.settings, Path(spec.settings.address), "aws-samples")
     assert config.overrides == {
         "PREPROC.MAX_SIZE": "1024",
         "FPN.CASCADE": "true",
@@ -91,13 +91,16 @@ def test_paths_are_relative_to_the_file(
     write: Write, tmp_path: Path, model: str, resolved: str
 ) -> None:
     (spec,) = read(write(f"models: {{a: {{model: '{model}'}}}}"))
-    assert spec.settings.model == resolved.format(here=tmp_path)
+    assert spec.settings.address == resolved.format(here=tmp_path)
 
 
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("models: {a: {model: /a, treshold: 1}}", "a.treshold: no such key; .* score_threshold"),
+        (
+            "models: {a: {model: /a, treshold: 1}}",
+            r"a.treshold: no such key; the nearest is \w+_threshold",
+        ),
         ("models: {a: {model: /a}}\nmodel: /b", "model: no such key; the nearest is models"),
         ("models: {a: {}}", "models.a.model: Field required"),
         ("models: {a: /a}", "models.a: must have keys and values"),
@@ -115,7 +118,6 @@ def test_paths_are_relative_to_the_file(
         ("models: {a: {model: /a, default: 1.5}}", "default: "),
         ("defaults: {model: /a}\nmodels: {a: {model: /a}}", "defaults.model: no such key"),
         ("models: {a: {model: /a}, a: {model: /b}}", "the key a comes twice .*line 1"),
-        ("models: {a: &x {model: /a}, b: *x}", "aliases are not read: use defaults"),
         ("models: !!python/object/apply:os.system [ls]", "could not determine a constructor"),
         ("models: {a: {model: '\0'}}", "models.yaml: "),
         ("models: {a", "line 1"),
@@ -149,6 +151,28 @@ def test_a_file_that_is_absent_or_too_large_is_refused(tmp_path: Path) -> None:
 
 
 def test_every_key_is_a_setting_of_the_server_or_says_what_it_is() -> None:
-    assert set(Entry.model_fields) - OWN <= set(Settings.model_fields)
+    own = {"required", "default"}
+    assert set(Entry.model_fields) - own == set(ModelSettings.model_fields)
     assert all(field.description for field in Entry.model_fields.values())
-    assert set(Defaults.model_fields) == set(Entry.model_fields) - {"model", "required", "default"}
+    assert set(ModelDefaults.model_fields) == set(ModelSettings.model_fields) - {"address"}
+
+
+def test_models_may_share_what_an_anchor_names(write: Write) -> None:
+    text = "models: {a: &x {model: /a, threads: 2}, b: {<<: *x, model: /b}}"
+    a, b = read(write(text))
+    assert (a.settings.address, b.settings.address) == ("/a", "/b")
+    assert a.settings.threads == b.settings.threads == 2
+
+
+def test_every_option_of_requests_can_be_said_of_a_model(write: Write) -> None:
+    text = """
+    defaults: {mask_threshold: 0.4, format: coco, max_detections: 9}
+    models:
+      a: {model: /a, masks: false, classes: [person, 3], rle: rows}
+      b: {model: /b, mask_threshold: 0.7, rpn: true, classes: "cat, dog", format: null}
+    """
+    a, b = (spec.settings for spec in read(write(text), mask_threshold=0.6))
+    assert (a.mask_threshold, a.format, a.max_detections, a.masks) == (0.4, "coco", 9, False)
+    assert (b.mask_threshold, b.format, b.max_detections, b.masks) == (0.7, "coco", 9, True)
+    assert (a.classes, a.rle, a.rpn) == (["person", 3], "rows", False)
+    assert (b.classes, b.rle, b.rpn) == (["cat", "dog"], None, True)

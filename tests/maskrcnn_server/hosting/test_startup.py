@@ -1,33 +1,21 @@
-import logging
-import os
-import sys
-from collections.abc import Callable, Sequence
-from importlib.metadata import EntryPoint
+from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType
-from typing import TypeAlias
 
 import pytest
+from scripted_backend import Scripted
 
-from maskrcnn_server import hookimpl, settings
-from maskrcnn_server.backend import Backend, Image, Model, ModelConfig, PredictOptions, Probe
+from maskrcnn_server.backend import Image, ModelConfig, PredictOptions
 from maskrcnn_server.detections import Detections
 from maskrcnn_server.errors import (
     BackendFailed,
-    BackendNotSelected,
     InvalidModel,
     InvalidSetting,
     PluginError,
     StartupError,
 )
 from maskrcnn_server.hosting import startup
-from maskrcnn_server.plugins import Plugins
-from maskrcnn_server.settings import Settings
 from maskrcnn_server.stopwatch import listen
-from maskrcnn_server.testing import FakeBackend
 from maskrcnn_server.testing.fake import FakeModel
-
-Host: TypeAlias = Callable[..., Plugins]
 
 
 class Recorded(FakeModel):
@@ -49,142 +37,22 @@ class Recorded(FakeModel):
         self.closed = True
 
 
-class Scripted(FakeBackend):
-    """Probes and loads as it is told."""
-
-    def __init__(
-        self, name: str = "scripted", probe: Probe | Exception | None = None, model: object = None
-    ) -> None:
-        self.name = name
-        self.config: ModelConfig | None = None
-        self._probe = probe
-        self._model = model
-
-    def probe(self, config: ModelConfig, /) -> Probe | None:
-        self.config = config
-        if isinstance(self._probe, Exception):
-            raise self._probe
-        return self._probe
-
-    def load(self, config: ModelConfig, /) -> Model:
-        self.config = config
-        if isinstance(self._model, Exception):
-            raise self._model
-        return self._model if isinstance(self._model, FakeModel) else super().load(config)
-
-
 @pytest.fixture
-def host(monkeypatch: pytest.MonkeyPatch) -> Host:
-    """A host with one plugin, which brings these backends."""
-
-    def build(*backends: Backend) -> Plugins:
-        @hookimpl
-        def register_backends(register: Callable[[Backend], None]) -> None:
-            for backend in backends:
-                register(backend)
-
-        module = ModuleType("scripted_plugin")
-        module.register_backends = register_backends  # type: ignore[attr-defined]
-        monkeypatch.setitem(sys.modules, module.__name__, module)
-        return Plugins(
-            [
-                EntryPoint("scripted", module.__name__, "maskrcnn_server"),
-                EntryPoint("lost", "no_such_module_anywhere", "maskrcnn_server"),
-            ]
-        )
-
-    return build
+def config(tmp_path: Path) -> ModelConfig:
+    return ModelConfig(model_dir=tmp_path)
 
 
-@pytest.fixture
-def chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Settings]:
-    """Settings for a model folder, without what the machine's environment says."""
-    known = {name for names in settings.variable_names().values() for name in names}
-    for name in os.environ:
-        if name in known or name.startswith(("MASKRCNN_", "CONFIG__", "SCRIPTED_")):
-            monkeypatch.delenv(name)
-
-    def read(**given: object) -> Settings:
-        return settings.read(model=str(tmp_path), **given)
-
-    return read
+def test_a_backend_is_told_that_the_process_is_for_models(config: ModelConfig) -> None:
+    backend = Scripted()
+    startup.load_model(backend, config)
+    assert backend.config == ModelConfig(model_dir=config.model_dir, dedicated=True)
 
 
-GOOD = Probe(facts={"framework": "none"})
-BAD = Probe(facts={}, problems=["no checkpoint"])
-
-
-@pytest.mark.parametrize(
-    "other",
-    [RuntimeError("disk on fire"), None, BAD],
-    ids=["its probe raises", "it finds nothing", "it finds problems"],
-)
-def test_a_backend_is_passed_over_when(
-    other: Probe | Exception | None, host: Host, chosen: Callable[..., Settings]
-) -> None:
-    wanted = Scripted("wanted", GOOD)
-    assert startup.choose_backend(host(Scripted("other", other), wanted), chosen()) is wanted
-
-
-def test_a_probe_that_raises_is_logged_with_its_backend(
-    host: Host, chosen: Callable[..., Settings], caplog: pytest.LogCaptureFixture
-) -> None:
-    backends = Scripted("burning", RuntimeError("disk on fire")), Scripted("wanted", GOOD)
-    startup.choose_backend(host(*backends), chosen())
-    assert "burning" in caplog.text
-    assert "disk on fire" in caplog.text
-
-
-def test_a_backend_is_chosen_by_its_name(host: Host, chosen: Callable[..., Settings]) -> None:
-    wanted = Scripted("wanted", RuntimeError("never asked"))
-    plugins = host(Scripted("other", GOOD), wanted)
-    assert startup.choose_backend(plugins, chosen(backend="wanted")) is wanted
-
-
-def test_an_unclear_choice_is_an_error(host: Host, chosen: Callable[..., Settings]) -> None:
-    with pytest.raises(BackendNotSelected, match="could be served by a, b"):
-        startup.choose_backend(host(Scripted("a", GOOD), Scripted("b", GOOD)), chosen())
-
-
-def test_broken_plugins_are_logged(
-    host: Host, chosen: Callable[..., Settings], caplog: pytest.LogCaptureFixture
-) -> None:
-    startup.choose_backend(host(FakeBackend()), chosen())
-    (record,) = caplog.records
-    assert (record.levelno, "plugin lost" in record.message) == (logging.WARNING, True)
-
-
-@pytest.mark.parametrize("step", ["load", "probe"])
-def test_settings_reach_the_backend(
-    step: str,
-    host: Host,
-    chosen: Callable[..., Settings],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv("CONFIG__FPN__FREEZE", "True")
-    monkeypatch.setenv("SCRIPTED_VARIANT", "tf1")
-    given = chosen(resnet_arch="resnet50", score_threshold=0.25)
-    backend = Scripted(probe=GOOD)
-    if step == "load":
-        startup.load_model(backend, given)
-    else:
-        startup.choose_backend(host(backend, Scripted("other")), given)
-    assert backend.config == ModelConfig(
-        model_dir=tmp_path,
-        resnet_arch="resnet50",
-        overrides={"FPN.FREEZE": "True"},
-        options={"variant": "tf1"},
-        score_threshold=0.25,
-        dedicated=step == "load",
-    )
-
-
-def test_a_loaded_model_is_warm(chosen: Callable[..., Settings]) -> None:
+def test_a_loaded_model_is_warm(config: ModelConfig) -> None:
     """It has seen one image, at any score, and its masks were pasted."""
     model = Recorded()
     with listen() as stopwatch:
-        assert startup.load_model(Scripted(model=model), chosen()) is model
+        assert startup.load_model(Scripted(model=model), config) is model
     ((shapes, options),) = model.asked
     assert shapes == [(*startup.WARM_UP_SIZE, 3)]
     assert (options.score_threshold, options.masks) == (0.0, True)
@@ -198,10 +66,10 @@ def test_a_loaded_model_is_warm(chosen: Callable[..., Settings]) -> None:
     ids=["load raises", "warm up raises", "load raises one of ours that is not about start-up"],
 )
 def test_strange_errors_become_invalid_model(
-    model: object, chosen: Callable[..., Settings], tmp_path: Path
+    model: object, config: ModelConfig, tmp_path: Path
 ) -> None:
     with pytest.raises(InvalidModel) as caught:
-        startup.load_model(Scripted(model=model), chosen())
+        startup.load_model(Scripted(model=model), config)
     message = str(caught.value)
     assert "scripted" in message
     assert str(tmp_path) in message
@@ -214,17 +82,15 @@ def test_strange_errors_become_invalid_model(
     [InvalidModel("no weights"), InvalidSetting("no such key"), PluginError("old")],
     ids=lambda error: error.code,
 )
-def test_start_up_errors_pass_as_they_are(
-    error: StartupError, chosen: Callable[..., Settings]
-) -> None:
+def test_start_up_errors_pass_as_they_are(error: StartupError, config: ModelConfig) -> None:
     with pytest.raises(StartupError) as caught:
-        startup.load_model(Scripted(model=error), chosen())
+        startup.load_model(Scripted(model=error), config)
     assert caught.value is error
 
 
-def test_a_model_that_cannot_warm_up_is_closed(chosen: Callable[..., Settings]) -> None:
+def test_a_model_that_cannot_warm_up_is_closed(config: ModelConfig) -> None:
     """Who opens, closes."""
     model = Recorded(OSError("out of memory"))
     with pytest.raises(InvalidModel):
-        startup.load_model(Scripted(model=model), chosen())
+        startup.load_model(Scripted(model=model), config)
     assert model.closed

@@ -2,7 +2,7 @@ import hashlib
 import subprocess
 import sys
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +10,7 @@ import pytest
 
 from maskrcnn_server.backend import ZooModel
 from maskrcnn_server.errors import DownloadFailed, InvalidModel
-from maskrcnn_server.store.model_store import MODEL_CARD, ModelStore, locate
+from maskrcnn_server.store.model_store import MODEL_CARD, ModelStore
 
 if TYPE_CHECKING:
     from tests.maskrcnn_server.conftest import Files
@@ -233,23 +233,3 @@ print((folder / "m.npz").stat().st_size)
     sizes = [process.communicate()[0].strip() for process in processes]
     assert sizes == [str(len(CONTENT))] * 6
     assert [method for method, _ in files.requests].count("GET") == 1
-
-
-def holds(name: str) -> Callable[[Path], bool]:
-    return lambda folder: (folder / name).exists()
-
-
-def test_nested_training_folders_are_found(tmp_path: Path) -> None:
-    nested = tmp_path / "a/train_log/maskrcnn"
-    nested.mkdir(parents=True)
-    (nested / "model-1.index").touch()
-    assert locate(tmp_path, holds("model-1.index")) == nested
-    assert locate(tmp_path, holds("absent")) == tmp_path
-
-
-def test_of_several_nested_models_none_is_guessed(tmp_path: Path) -> None:
-    for name in ("one", "two"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "m").touch()
-    with pytest.raises(InvalidModel, match="holds several models: one, two"):
-        locate(tmp_path, holds("m"))

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from maskrcnn_network.checkpoints.tensor_bundle import TensorBundle
 from maskrcnn_server.errors import InvalidModel
+from maskrcnn_server.remembering import read_once
 
 
 class Checkpoint(Protocol):
@@ -97,18 +98,21 @@ class Files:
 
 
 class Npz:
-    """Variables as numpy saves them (`np.savez`), names with or without `:0`; never unpickles."""
+    """Variables as numpy saves them (`np.savez`), names with or without `:0`; never unpickles.
+
+    The file is open as long as this object is in use.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._members: dict[str, str] = {}
         self._shapes: dict[str, tuple[int, ...]] = {}
         try:
-            with zipfile.ZipFile(path) as archive:
-                for member in archive.namelist():
-                    name = member.removesuffix(".npy").removesuffix(":0")
-                    self._members[name] = member
-                    self._shapes[name] = _shape(archive, member)
+            self._archive = zipfile.ZipFile(path)
+            for member in self._archive.namelist():
+                name = member.removesuffix(".npy").removesuffix(":0")
+                self._members[name] = member
+                self._shapes[name] = _shape(self._archive, member)
         except (zipfile.BadZipFile, ValueError, EOFError, OSError) as error:
             raise InvalidModel(f"{path}: not an .npz file of arrays ({error})") from error
 
@@ -118,10 +122,7 @@ class Npz:
 
     def read(self, name: str) -> NDArray[np.float32]:
         try:
-            with (
-                zipfile.ZipFile(self.path) as archive,
-                archive.open(self._members[name]) as member,
-            ):
+            with self._archive.open(self._members[name]) as member:
                 array = np.lib.format.read_array(member, allow_pickle=False)
         except (zipfile.BadZipFile, ValueError, EOFError, OSError) as error:
             raise InvalidModel(f"{self.path}: {name} cannot be read ({error})") from error
@@ -145,7 +146,8 @@ def _shape(archive: zipfile.ZipFile, member: str) -> tuple[int, ...]:
 
 
 def _open(path: Path) -> Checkpoint:
-    return TensorBundle(path) if path.suffix == ".index" else Npz(path)
+    opened: Callable[[Path], Checkpoint] = TensorBundle if path.suffix == ".index" else Npz
+    return read_once(opened, path)
 
 
 TENSORFLOW = Files(

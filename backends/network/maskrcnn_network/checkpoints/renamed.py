@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from maskrcnn_network.checkpoints.checkpoint import Checkpoint, Npz
 from maskrcnn_network.checkpoints.state_dict import StateDict
 from maskrcnn_server.errors import InvalidModel
+from maskrcnn_server.remembering import read_once
 
 Change: TypeAlias = Callable[[NDArray[Any]], NDArray[Any]]
 LEAVES = {"weight": "W", "bias": "b"}
@@ -43,7 +44,8 @@ class Naming:
 
     def open(self, path: Path) -> "Renamed":
         """Open a PyTorch file, or an `.npz` with the same names. Raises InvalidModel."""
-        return Renamed(Npz(path) if path.suffix == ".npz" else StateDict(path), self)
+        opened: Callable[[Path], Checkpoint] = Npz if path.suffix == ".npz" else StateDict
+        return Renamed(read_once(opened, path), self)
 
     def variable(self, tensor: str) -> str | None:
         """Our name of a tensor. None if such networks do not have it."""

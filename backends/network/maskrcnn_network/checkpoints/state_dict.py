@@ -79,7 +79,10 @@ class Inert:
 
 
 class StateDict:
-    """The tensors of a PyTorch or Detectron2 checkpoint by name."""
+    """The tensors of a PyTorch or Detectron2 checkpoint by name.
+
+    A zip file stays open as long as this object is in use.
+    """
 
     def __init__(self, path: Path) -> None:
         """Raises InvalidModel if the file is not such a checkpoint."""
@@ -116,12 +119,13 @@ class StateDict:
         return np.array(values, np.float32, order="C")
 
     def _parsed(self) -> Iterator[tuple[str, Tensor | NDArray[Any]]]:
-        with self.path.open("rb") as file:
-            if zipfile.is_zipfile(file):
-                content = self._zipped()
-            else:
-                file.seek(0)
+        try:
+            archive = zipfile.ZipFile(self.path)
+        except zipfile.BadZipFile:
+            with self.path.open("rb") as file:
                 content = self._piped(file)
+        else:
+            content = self._zipped(archive)
         found = _state_dict(content)
         if not found:
             raise InvalidModel(
@@ -131,33 +135,28 @@ class StateDict:
         for name, value in found.items():
             yield name.removeprefix("module."), value
 
-    def _zipped(self) -> object:
+    def _zipped(self, archive: zipfile.ZipFile) -> object:
         """PyTorch's format since 1.6: a zip file with a pickle, and a member for each storage."""
-        with zipfile.ZipFile(self.path) as archive:
-            packed = [i.filename for i in archive.infolist() if i.compress_type]
-            if packed:
-                raise InvalidModel(
-                    f"{self.path}: {packed[0]} is compressed; save it with torch.save, which does "
-                    "not compress"
-                )
-            names = archive.namelist()
-            program = next(name for name in names if name.endswith("data.pkl"))
-            root = program.removesuffix("data.pkl")
-            if archive.getinfo(program).file_size > MAX_PROGRAM:
-                raise InvalidModel(f"{self.path}: {program} is larger than {MAX_PROGRAM} bytes")
-            if f"{root}byteorder" in names and archive.read(f"{root}byteorder") != b"little":
-                raise InvalidModel(
-                    f"{self.path}: written on a big-endian machine, which is not supported"
-                )
-            with archive.open(program) as file:
-                content = _Unpickler(file).load()
+        packed = [i.filename for i in archive.infolist() if i.compress_type]
+        if packed:
+            raise InvalidModel(f"{self.path}: {packed[0]} is compressed; save it with torch.save")
+        names = archive.namelist()
+        program = next(name for name in names if name.endswith("data.pkl"))
+        root = program.removesuffix("data.pkl")
+        if archive.getinfo(program).file_size > MAX_PROGRAM:
+            raise InvalidModel(f"{self.path}: {program} is larger than {MAX_PROGRAM} bytes")
+        if f"{root}byteorder" in names and archive.read(f"{root}byteorder") != b"little":
+            raise InvalidModel(
+                f"{self.path}: written on a big-endian machine, which is not supported"
+            )
+        with archive.open(program) as file:
+            content = _Unpickler(file).load()
 
         def read(storage: Storage) -> bytes:
-            with zipfile.ZipFile(self.path) as archive:
-                member = archive.getinfo(f"{root}data/{storage.key}")
-                if member.file_size != storage.numbers * _width(storage):
-                    raise ValueError(f"its storage has the wrong size: {member.file_size} bytes")
-                return archive.read(member)
+            member = archive.getinfo(f"{root}data/{storage.key}")
+            if member.file_size != storage.numbers * _width(storage):
+                raise ValueError(f"its storage has the wrong size: {member.file_size} bytes")
+            return archive.read(member)
 
         self._storages = read
         return content

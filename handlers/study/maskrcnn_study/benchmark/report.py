@@ -13,6 +13,7 @@ from rich.table import Table
 
 from maskrcnn_server.errors import InvalidSetting
 from maskrcnn_server.machine import available_memory
+from maskrcnn_server.optional import required
 from maskrcnn_study.benchmark.load import Level
 from maskrcnn_study.benchmark.samples import Summary
 from maskrcnn_study.benchmark.stages import Stages
@@ -158,13 +159,8 @@ def price_line(runs: Sequence[Run], price_per_hour: float) -> str:
 
 def plot(runs: Sequence[Run], file: Path) -> None:
     """Draw latency against throughput. Raises InvalidSetting without matplotlib, and OSError."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise InvalidSetting(
-            "--plot needs matplotlib: pip install 'maskrcnn-server[bench]'"
-        ) from None
-    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    matplotlib = required("matplotlib.figure", "maskrcnn-server[bench]")
+    figure = matplotlib.Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.subplots()
     for (name, lines), colour in zip(_lines(runs).items(), _colours(), strict=False):
         points = [(run.level.goodput_per_s, run.level) for run in lines if run.level.latency]

@@ -90,7 +90,7 @@ def time_stages(
 
 def _profiled(model: Profiles, question: Question, settings: Settings) -> Mapping[str, float]:
     request = requests.parse(
-        question.body, question.content_type, question.attributes, settings.mask_threshold
+        question.body, question.content_type, question.attributes, settings.model
     )
     (encoded,) = (image for image in request.images if isinstance(image, requests.Encoded))
     return model.profile(images.decode(encoded.data, settings.max_image_pixels), request.options)

@@ -16,7 +16,7 @@ from rich.console import Console
 from maskrcnn_handlers.cli.options import BackendName, ModelOption
 from maskrcnn_handlers.http.child import running, serve_command
 from maskrcnn_server import settings as environment
-from maskrcnn_server.plugins import Plugins
+from maskrcnn_server.plugins import installed
 from maskrcnn_study.benchmark import report
 from maskrcnn_study.benchmark.client import Question, address
 from maskrcnn_study.benchmark.load import Arrivals, Closed, Open, Target, measure
@@ -107,7 +107,7 @@ def bench(
     names = ", ".join(image.name for image in images)
     if url is None and runs:
         settings = environment.read(model=model, backend=backend)
-        stages = time_stages(Plugins(), settings, questions, runs)
+        stages = time_stages(installed(), settings, questions, runs)
         console.print(f"loaded and warmed up in {stages.ready_s:.1f} s")
         title = f"{names}: {stages.bytes_in} bytes in, {stages.bytes_out} out"
         console.print(report.stages_table(stages, title))

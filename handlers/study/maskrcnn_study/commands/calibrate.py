@@ -1,5 +1,6 @@
 """`maskrcnn-server calibrate`"""
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -12,8 +13,8 @@ from maskrcnn_handlers.cli.options import BackendName
 from maskrcnn_server import settings as environment
 from maskrcnn_server.backend import Calibrates
 from maskrcnn_server.errors import InvalidModel, InvalidSetting
-from maskrcnn_server.hosting.startup import choose_backend
-from maskrcnn_server.plugins import Plugins
+from maskrcnn_server.hosting.located import choose_backend, locate
+from maskrcnn_server.plugins import installed
 from maskrcnn_study.changes import agreement
 from maskrcnn_study.samples import Everything, KeepAbove, report_change, samples
 
@@ -36,7 +37,8 @@ def calibrate(
     if not model.is_dir():
         raise InvalidModel(f"{model}: no such folder; unpack an archive first")
     settings = environment.read(model=str(model), backend=backend)
-    chosen = choose_backend(Plugins(), settings)
+    located = locate(installed(), settings.model, settings)
+    chosen = choose_backend(installed(), located)
     if not isinstance(chosen, Calibrates):
         raise InvalidSetting(
             f"backend {chosen.name} does not calibrate; for a model in ONNX: maskrcnn-server "
@@ -45,16 +47,10 @@ def calibrate(
     found = list(samples(pictures, settings.max_image_pixels))
     if not everything:
         console.print("part of the network: share of what is found that changes with it alone")
-    config = environment.model_config(settings, chosen.name)
+    config = located.config(chosen.name)
     max_change = None if everything else keep_above
     written = chosen.calibrate(config, found, max_change, partial(report_change, console))
     console.print(f"{escape(str(written))} written; serve it with MASKRCNN_PRECISION=int8")
-    before, after = (
-        chosen.load(
-            environment.model_config(
-                settings.model_copy(update={"precision": precision}), chosen.name
-            )
-        )
-        for precision in ("float32", "int8")
-    )
+    before = chosen.load(replace(config, precision="float32"))
+    after = chosen.load(replace(config, precision="int8"))
     console.print(agreement(before, after, found))

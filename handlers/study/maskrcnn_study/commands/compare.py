@@ -17,7 +17,7 @@ from maskrcnn_handlers.bulk.sources import Source, sources
 from maskrcnn_handlers.bulk.targets import recognised
 from maskrcnn_handlers.cli.options import Concurrency, Images, Profile, Region, ScoreThreshold
 from maskrcnn_server.errors import InvalidImage, InvalidModel, MaskRCNNError
-from maskrcnn_server.plugins import Plugins
+from maskrcnn_server.plugins import installed
 from maskrcnn_study.comparison import MIN_IOU, Totals, difference
 from maskrcnn_study.gallery import Gallery, in_words
 
@@ -52,7 +52,7 @@ def compare(
     page of the worst disagreements.
     """
     console = Console(soft_wrap=True)
-    targets = [recognised(text, Plugins()) for text in (a, b)]
+    targets = [recognised(text, installed()) for text in (a, b)]
     out.mkdir(parents=True, exist_ok=True)
     totals, gallery, failed = Totals(), Gallery(worst), 0
 

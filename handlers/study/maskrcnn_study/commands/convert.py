@@ -1,5 +1,6 @@
 """`maskrcnn-server convert`"""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -11,11 +12,11 @@ from maskrcnn_handlers.cli.options import BackendName
 from maskrcnn_handlers.cli.progress import downloading
 from maskrcnn_handlers.request import images
 from maskrcnn_server import settings as environment
-from maskrcnn_server.backend import Backend, Converts, Model
+from maskrcnn_server.backend import Converts
 from maskrcnn_server.errors import InvalidModel, InvalidSetting
-from maskrcnn_server.hosting.startup import choose_backend, fetched, load_model
-from maskrcnn_server.plugins import Plugins
-from maskrcnn_server.settings import Settings
+from maskrcnn_server.hosting.located import choose_backend, locate
+from maskrcnn_server.hosting.startup import load_model
+from maskrcnn_server.plugins import installed
 from maskrcnn_study.changes import agreement, change_in_ap
 from maskrcnn_study.evaluation import coco_set
 
@@ -41,29 +42,27 @@ def convert(
     Without annotations, both models are compared on the images of the demo models.
     """
     console = Console(soft_wrap=True)
-    plugins = Plugins()
+    plugins, settings = installed(), environment.read(model=model, backend=backend)
     if out.exists():
         raise InvalidSetting(f"{out}: is there already")
     if (annotations is None) != (pictures is None):
         raise InvalidSetting("--coco and --images go together")
     truth = coco_set(annotations, pictures) if annotations and pictures else None
     with downloading(console) as progress:
-        settings = fetched(plugins, environment.read(model=model, backend=backend), progress)
-    chosen = choose_backend(plugins, settings)
+        located = locate(plugins, settings.model, settings, progress)
+    chosen = choose_backend(plugins, located)
     converters = chosen.converters() if isinstance(chosen, Converts) else {}
     if form not in converters:
         known = ", ".join(converters) or "nothing"
         raise InvalidModel(f"backend {chosen.name} does not convert to {form}, but to: {known}")
-    converters[form](environment.model_config(settings, chosen.name), out)
-    console.print(f"{escape(settings.model)} written to {escape(str(out))} as {form}")
-    original, converted = (_loaded(chosen, settings, where) for where in (settings.model, str(out)))
+    config = located.config(chosen.name)
+    converters[form](config, out)
+    console.print(f"{escape(str(located.folder))} written to {escape(str(out))} as {form}")
+    original = load_model(chosen, config)
+    converted = load_model(chosen, replace(config, model_dir=out))
     if truth:
         console.print(change_in_ap(original, converted, truth, settings.max_image_pixels))
         return
     samples = [path for demo in plugins.demos().values() for path in demo.images]
     decoded = [images.decode(path.read_bytes(), settings.max_image_pixels) for path in samples]
     console.print(agreement(original, converted, decoded))
-
-
-def _loaded(backend: Backend, settings: Settings, folder: str) -> Model:
-    return load_model(backend, settings.model_copy(update={"model": folder}))

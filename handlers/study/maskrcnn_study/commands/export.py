@@ -15,8 +15,8 @@ from maskrcnn_handlers.cli.progress import downloading
 from maskrcnn_server import settings as environment
 from maskrcnn_server.backend import Backend, Exports, ModelConfig, Quantizes
 from maskrcnn_server.errors import InvalidModel, InvalidSetting
-from maskrcnn_server.hosting.startup import choose_backend, fetched
-from maskrcnn_server.plugins import Plugins
+from maskrcnn_server.hosting.located import choose_backend, locate
+from maskrcnn_server.plugins import Plugins, installed
 from maskrcnn_study.changes import agreement, change_in_ap
 from maskrcnn_study.evaluation import coco_set
 from maskrcnn_study.samples import Everything, KeepAbove, report_change, samples
@@ -58,7 +58,7 @@ def export(
     large an effect stay in float32. Models in ONNX can be quantised, too.
     """
     console = Console(soft_wrap=True)
-    plugins = Plugins()
+    plugins, settings = installed(), environment.read(model=model, backend=backend)
     if out.exists():
         raise InvalidSetting(f"{out}: is there already")
     if int8 != (calibrate is not None) or (int8 and form != ONNX):
@@ -66,19 +66,17 @@ def export(
     if (annotations is None) != (pictures is None) or (annotations and not int8):
         raise InvalidSetting("--coco and --images go together, with --int8")
     truth = coco_set(annotations, pictures) if annotations and pictures else None
-    calibrated_on = (
-        list(samples(calibrate, environment.read().max_image_pixels)) if calibrate else []
-    )
+    calibrated_on = list(samples(calibrate, settings.max_image_pixels)) if calibrate else []
     with downloading(console) as progress:
-        settings = fetched(plugins, environment.read(model=model, backend=backend), progress)
-    chosen = choose_backend(plugins, settings)
+        located = locate(plugins, settings.model, settings, progress)
+    chosen = choose_backend(plugins, located)
+    config, folder_name = located.config(chosen.name), escape(str(located.folder))
     out.parent.mkdir(parents=True, exist_ok=True)
     if not int8:
-        _export(chosen, environment.model_config(settings, chosen.name), form, out)
-        console.print(f"{escape(settings.model)} written to {escape(str(out))} as {form}")
+        _export(chosen, config, form, out)
+        console.print(f"{folder_name} written to {escape(str(out))} as {form}")
         return
     with tempfile.TemporaryDirectory() as folder:
-        config = environment.model_config(settings, chosen.name)
         if isinstance(chosen, Quantizes):
             quantizer: Quantizes = chosen
         else:
@@ -91,7 +89,7 @@ def export(
         max_change = None if everything else keep_above
         report = partial(report_change, console)
         quantizer.quantize(config, calibrated_on, out, max_change, report)
-        console.print(f"{escape(settings.model)} written to {escape(str(out))} as {form}, int8")
+        console.print(f"{folder_name} written to {escape(str(out))} as {form}, int8")
         if out.is_dir():
             before, after = (
                 quantizer.load(replace(config, model_dir=d)) for d in (config.model_dir, out)

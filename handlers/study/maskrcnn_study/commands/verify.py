@@ -26,9 +26,9 @@ from maskrcnn_server import settings as environment
 from maskrcnn_server.backend import Backend, Image, Model, ModelConfig, PredictOptions
 from maskrcnn_server.detections import Detections
 from maskrcnn_server.errors import InvalidModel, InvalidSetting, RequestError
+from maskrcnn_server.hosting.located import choose_backend, locate
 from maskrcnn_server.hosting.scheduler import Scheduler
-from maskrcnn_server.hosting.startup import choose_backend, fetched
-from maskrcnn_server.plugins import Plugins
+from maskrcnn_server.plugins import installed
 from maskrcnn_server.store.downloads import sha256
 from maskrcnn_server.trace import Traces
 from maskrcnn_study.certificate import Certificate, Pictured, figures
@@ -69,11 +69,11 @@ def verify(
     float noise.
     """
     console = Console(soft_wrap=True)
-    plugins = Plugins()
+    plugins, settings = installed(), environment.read(model=model, backend=backend)
     with downloading(console) as progress:
-        settings = fetched(plugins, environment.read(model=model, backend=backend), progress)
-    chosen = choose_backend(plugins, settings)
-    config = replace(environment.model_config(settings, chosen.name), original=original)
+        located = locate(plugins, settings.model, settings, progress)
+    chosen = choose_backend(plugins, located)
+    config = replace(located.config(chosen.name), original=original)
     paths = picture or [path for demo in plugins.demos().values() for path in demo.images]
     if not paths:
         raise InvalidSetting("no installed plugin brings sample pictures: name some")
@@ -117,8 +117,8 @@ def verify(
             console.print(_table(one))
             pictured.append(one)
         certificate = Certificate(
-            model=Path(settings.model).name,
-            weights=_weights(Path(settings.model), ours.metadata.facts.get("checkpoint", "")),
+            model=located.folder.name,
+            weights=_weights(located.folder, ours.metadata.facts.get("checkpoint", "")),
             ours=ours.metadata,
             original=theirs.metadata,
             judged=judged,

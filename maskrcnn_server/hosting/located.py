@@ -1,0 +1,124 @@
+"""The way from a model's address to its folder on this machine, and to its backend."""
+
+import logging
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from maskrcnn_server.backend import Backend, ModelConfig, Probe
+from maskrcnn_server.errors import BackendNotSelected, InvalidModel
+from maskrcnn_server.plugins import Plugins, select_backend
+from maskrcnn_server.remembering import remembering
+from maskrcnn_server.settings import ModelSettings, Settings, model_config
+from maskrcnn_server.store.downloads import Progress, silent
+from maskrcnn_server.store.model_store import ModelStore
+
+MAX_DEPTH = 4
+"""Number of folders that a model may be below the one that is named."""
+
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Located:
+    """A model on this machine, before it is loaded."""
+
+    settings: ModelSettings
+    folder: Path
+    probes: Mapping[str, Probe]
+    """Findings of the backends that recognise the folder, by their names."""
+
+    def config(self, backend: str) -> ModelConfig:
+        """Configuration of the model for one backend."""
+        return model_config(self.settings, self.folder, backend)
+
+    def __str__(self) -> str:
+        held = ", ".join(sorted(path.name for path in self.folder.iterdir())[:8]) or "nothing"
+        return f"{self.folder} (it holds: {held})"
+
+
+def locate(
+    plugins: Plugins, model: ModelSettings, settings: Settings, progress: Progress = silent
+) -> Located:
+    """Find a model, downloading or unpacking it if need be, and ask the backends about it.
+
+    If the model's settings name a backend, no other one is asked. Raises DownloadFailed or
+    InvalidModel.
+    """
+    folder = model_store(plugins, settings, progress).resolve(model.address)
+    if not folder.is_dir():
+        raise InvalidModel(f"{folder}: no such folder")
+    backends = [b for b in plugins.backends().values() if model.backend in (None, b.name)]
+
+    def look(folder: Path) -> dict[str, Probe]:
+        seen = {b.name: _probe(b, model_config(model, folder, b.name)) for b in backends}
+        return {name: probe for name, probe in seen.items() if probe is not None}
+
+    with remembering():
+        folder, probes = nearest(folder, look)
+    return Located(settings=model, folder=folder, probes=probes)
+
+
+def model_store(plugins: Plugins, settings: Settings, progress: Progress = silent) -> ModelStore:
+    """The store that the settings describe, with every plugin's zoo."""
+    return ModelStore(
+        cache=settings.cache.expanduser(),
+        zoo=plugins.zoo(),
+        zoo_url=settings.zoo_url,
+        progress=progress,
+    )
+
+
+def choose_backend(plugins: Plugins, model: Located) -> Backend:
+    """The backend that the model's settings name, or the one that fits its folder.
+
+    Raises BackendNotSelected.
+    """
+    for broken in plugins.broken:
+        logger.warning("broken plugin: %s", broken)
+
+    def accepts(backend: Backend) -> bool:
+        return backend.name in model.probes and not model.probes[backend.name].problems
+
+    try:
+        return select_backend(plugins.backends(), model.settings.backend, accepts)
+    except BackendNotSelected as error:
+        problems = [f"{name}: {p}" for name, probe in model.probes.items() for p in probe.problems]
+        raise BackendNotSelected(f"{model}: {'; '.join([error.message, *problems])}") from None
+
+
+def nearest(folder: Path, look: Callable[[Path], T]) -> tuple[Path, T]:
+    """The folder itself, or the nearest one below it in which `look` sees something; and what.
+
+    `folder` where there is none. Raises InvalidModel where several are equally near.
+    """
+    at_all = look(folder)
+    level, seen = deque([folder]), [(folder, at_all)] if at_all else []
+    for _ in range(MAX_DEPTH):
+        if seen:
+            break
+        level = deque(below for parent in level for below in _folders(parent))
+        seen = [(below, found) for below in level if (found := look(below))]
+    if len(seen) > 1:
+        names = ", ".join(str(below.relative_to(folder)) for below, _ in seen)
+        raise InvalidModel(f"{folder}: holds several models: {names}; name one of them")
+    return seen[0] if seen else (folder, at_all)
+
+
+def _folders(parent: Path) -> list[Path]:
+    return sorted(path for path in parent.iterdir() if path.is_dir() and not path.is_symlink())
+
+
+def _probe(backend: Backend, config: ModelConfig) -> Probe | None:
+    """What the backend says of the model folder; that it failed, if it raised anything."""
+    try:
+        return backend.probe(config)
+    except (Exception, SystemExit) as error:
+        reason = f"backend {backend.name} failed to probe: {type(error).__name__}: {error}"
+        logger.warning(reason)
+        logger.debug("this is where", exc_info=True)
+        return Probe(facts={}, problems=[reason])
