@@ -7,14 +7,26 @@ READY := $(VENV)/ready
 BACKENDS := $(patsubst %/setup.cfg,%,$(wildcard backends/*/setup.cfg))
 HANDLERS := $(patsubst %/setup.cfg,%,$(wildcard handlers/*/setup.cfg))
 PARTS := $(HANDLERS) $(BACKENDS)
+TESTS := $(BIN)/python -m pytest --cov --cov-report=term --durations=10
 
-.PHONY: demo test check docs bench clean
+.PHONY: demo test test-full test-all check docs bench clean
 
 demo: $(READY)
 	$(BIN)/maskrcnn-server demo --out demo.png
 
+# Threads of NumPy's library cost more than they gain beside other processes.
+test test-full: export OPENBLAS_NUM_THREADS := 1
+
 test: $(READY)
-	$(BIN)/python -m pytest --cov --cov-report=term
+	$(TESTS) -m "not full and not exhaustive" -n logical --maxprocesses 4 --dist loadfile
+
+# One process: large networks use every core, and wheels are built once.
+test-full: $(READY)
+	$(TESTS) -m "full and not exhaustive" --cov-append
+
+test-all:
+	$(MAKE) test
+	$(MAKE) test-full
 
 # Backends are typed one by one: they have tests of the same names.
 check: $(READY)

@@ -15,6 +15,7 @@ import asyncio
 import importlib.util
 import json
 import os
+import socket
 import statistics
 import subprocess
 import sys
@@ -236,6 +237,13 @@ def serve_torchserve(options: argparse.Namespace) -> None:
     os.execvp(program[0], program)  # noqa: S606
 
 
+def _free_port() -> int:
+    """A port that is free now; peers do not say which they take."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
 def _service() -> Service:
     service = Service(Plugins().formats(), environment.read(backend="fake"))
     model = FakeBackend().load(ModelConfig(model_dir=Path()))
@@ -249,7 +257,7 @@ def _started(
 ) -> Iterator[tuple[str, int, float]]:
     """A server that answers: its URL, its process, and how long it took to the first answer."""
     start = time.monotonic()
-    with running(peer.command, ping=peer.ping, env=env) as child:
+    with running(peer.command, port=_free_port(), ping=peer.ping, env=env) as child:
         request = urllib.request.Request(
             f"{child.url}/invocations", question.body, {"Content-Type": question.content_type}
         )

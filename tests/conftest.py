@@ -1,11 +1,13 @@
 """The distributions of this repository, and their wheels."""
 
+import os
 import shutil
 import subprocess
 import sys
 import sysconfig
 import venv
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -29,13 +31,16 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     copy = tmp_path_factory.mktemp("source") / "project"
     shutil.copytree(ROOT, copy, ignore=LEFT_OUT)
     shutil.copytree(ROOT / DATA, copy / DATA)
-    built = {}
-    for folder in FOLDERS:
+
+    def build(folder: str) -> Path:
         out = tmp_path_factory.mktemp("wheel")
         command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(out)]
         subprocess.run([*command, str(copy / folder)], check=True, capture_output=True)
-        (built[folder],) = out.iterdir()
-    return built
+        (wheel,) = out.iterdir()
+        return wheel
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return dict(zip(FOLDERS, pool.map(build, FOLDERS), strict=True))
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,3 @@
-import io
 import json
 import logging
 import threading
@@ -93,12 +92,6 @@ def test_the_notebooks_request_is_answered(service: Service, question: dict[str,
     }
 
 
-def test_a_bare_image_is_answered(service: Service, png: bytes) -> None:
-    answer = content(service.invoke(Envelope.of(png, "image/png", "", "img_id=b.png")))
-    assert answer["img_id"] == "b.png"
-    assert len(answer["annotations"]) == 1
-
-
 def test_the_content_type_need_not_name_the_right_image_format(
     service: Service, png: bytes
 ) -> None:
@@ -135,12 +128,6 @@ def test_only_classes_that_were_asked_for(
     assert [a["category_name"] for a in answer["annotations"]] == ["green"]
 
 
-def test_an_unknown_class_is_400(service: Service, png: bytes) -> None:
-    reply = service.invoke(Envelope.of(png, "image/png", "", "classes=read"))
-    assert_refused(reply, 400, "invalid_request")
-    assert "the nearest are red" in content(reply)["error"]["message"]
-
-
 @pytest.mark.parametrize(
     ("attributes", "status"),
     [
@@ -157,31 +144,6 @@ def test_run_lengths_are_those_that_the_format_writes(
     assert reply.status == status
     if status == 400:
         assert "rle: format" in content(reply)["error"]["message"]
-
-
-@pytest.mark.parametrize(
-    ("accept", "content_type"),
-    [
-        ("image/png", "image/png"),
-        ("image/jpeg", "image/jpeg"),
-        ("image/png; format=instance-map", "image/png"),
-        ("application/geo+json", "application/geo+json"),
-        ("text/plain", "text/plain"),
-        ("*/*", JSON),
-        ("application/json, image/png;q=0.9", JSON),
-    ],
-)
-def test_the_accepted_type_is_written(
-    service: Service, png: bytes, accept: str, content_type: str
-) -> None:
-    assert service.invoke(Envelope.of(png, "image/png", accept)).content_type == content_type
-
-
-def test_an_array_is_answered(service: Service, pixels: np.ndarray) -> None:
-    file = io.BytesIO()
-    np.save(file, pixels)
-    reply = service.invoke(Envelope.of(file.getvalue(), "application/x-npy"))
-    assert len(content(reply)["annotations"]) == 1
 
 
 def test_the_operators_default_format_is_used(scheduler: Scheduler, png: bytes) -> None:

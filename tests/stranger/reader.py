@@ -4,9 +4,10 @@ import contextlib
 import os
 import re
 import signal
-import socket
 import subprocess
 from pathlib import Path
+
+from loopback import own_host
 
 BLOCK = re.compile(r'^```(\w+)(?: title="([^"]+)")?\n(.*?)^```$', re.MULTILINE | re.DOTALL)
 COMMAND = re.compile(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", re.MULTILINE)
@@ -22,23 +23,17 @@ class Reader:
     """Writes the files of a page and runs what is written there, until it ends."""
 
     def __init__(self, folder: Path, environment: Path) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self._port = str(free.getsockname()[1])
         for name, command in PROGRAMS.items():
             program = environment / "bin" / name
             program.write_text(f"#!/bin/sh\nexec {command}\n")
             program.chmod(0o755)
         self._folder = folder
-        self._variables = {
-            "PATH": f"{environment / 'bin'}:{os.environ['PATH']}",
-            "MASKRCNN_PORT": self._port,
-        }
+        self._variables = {"PATH": f"{environment / 'bin'}:{os.environ['PATH']}"}
         self._started: list[int] = []
 
     def follow(self, page: Path) -> None:
         """Write or run every block of a page, in its order; blocks of bash are for its reader."""
-        text = page.read_text()
+        text = page.read_text().replace("127.0.0.1", own_host())
         blocks = BLOCK.findall(text)
         assert len(blocks) == len(re.findall(r"^```", text, re.MULTILINE)) / 2
         try:
@@ -53,7 +48,7 @@ class Reader:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
         elif language == "python":
-            self._run("python", "-W", "error", "-c", text.replace("8080", self._port), fails=False)
+            self._run("python", "-W", "error", "-c", text, fails=False)
         elif language != "bash":
             assert language == "console", f"a block of {language} needs a title"
             for command, expected in COMMAND.findall(text):

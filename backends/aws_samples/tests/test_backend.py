@@ -23,18 +23,6 @@ def test_shapes_are_found(
     assert counted.found <= 2 * counted.drawn
 
 
-def test_images_of_equal_padded_size_get_together_what_they_get_alone(
-    shapes_model: Model, photograph: Callable[[str], Image]
-) -> None:
-    images = [photograph(f"demo/golden/shapes-{seed}.png") for seed in range(9500000, 9500008)]
-    together = shapes_model.predict(images, ALL)
-    for image, found in zip(images, together, strict=True):
-        (alone,) = shapes_model.predict([image], ALL)
-        result = compare(found, alone, box_tolerance=0.01)
-        assert len(result.pairs) == len(found) == len(alone)
-        assert result.score_differences.max(initial=0) < 1e-4
-
-
 @pytest.mark.full
 def test_full_size_images_get_together_what_they_get_alone(
     seeded_weights: Callable[[str, str], Path], photograph: Callable[[str], Image]

@@ -28,7 +28,7 @@ def test_a_gpu_needs_the_compute_capability(gpu: dict[str, object]) -> None:
 def test_a_gpu_of_unknown_capability_has_float32_only(gpu: dict[str, object]) -> None:
     assert not gpu
     assert gpu_lacks(0, "float32") is None
-    assert "(0, 0)" in str(gpu_lacks(0, "float16"))
+    assert "compute capability 0.0" in str(gpu_lacks(0, "float16"))
 
 
 @pytest.mark.usefixtures("gpu")

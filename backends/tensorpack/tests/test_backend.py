@@ -1,5 +1,3 @@
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,29 +25,6 @@ def test_float32_checkpoint_of_tensorflow_gives_what_the_npz_gives(
     result = compare(found, expected, box_tolerance=0.001)
     assert len(result.pairs) == len(expected) == len(found) > 9
     model.close()
-
-
-@pytest.mark.parametrize("size", [(640, 300), (300, 640), (64, 1344), (1344, 64)], ids=str)
-def test_any_aspect_ratio_is_served(demo_model: Model, size: tuple[int, int]) -> None:
-    """The old container crashed on 640 x 300."""
-    image = np.random.RandomState(0).randint(0, 256, (*size, 3), np.uint8)
-    (found,) = demo_model.predict([image], PredictOptions(score_threshold=0.0))
-    assert found.size == size
-    assert len(found) == 100
-
-
-def test_images_of_several_sizes_get_together_what_they_get_alone(
-    demo_model: Model, photograph: Callable[[str], Image]
-) -> None:
-    """Eight pictures of two padded sizes: each four run as one batch, and none alone."""
-    images = [photograph(f"demo/golden/shapes-{seed}.png") for seed in range(9500000, 9500008)]
-    together = demo_model.predict(images, ALL)
-    for image, found in zip(images, together, strict=True):
-        (alone,) = demo_model.predict([image], ALL)
-        result = compare(found, alone, box_tolerance=0.01)
-        assert len(result.pairs) == len(found) == len(alone)
-        assert result.score_differences.max() < 1e-4
-        assert result.mask_ious.min() > 0.99
 
 
 def test_threshold_below_the_frameworks_floor_is_honoured(
@@ -95,19 +70,6 @@ def test_empty_folder_is_no_model(tmp_path: Path) -> None:
     assert TensorPackBackend().probe(ModelConfig(model_dir=tmp_path)) is None
     with pytest.raises(InvalidModel, match="the folder contains nothing"):
         TensorPackBackend().load(ModelConfig(model_dir=tmp_path))
-
-
-def test_probe_and_import_leave_tensorflow_alone(demo_dir: Path) -> None:
-    program = """
-import sys
-from pathlib import Path
-from maskrcnn_server.backend import ModelConfig
-from maskrcnn_tensorpack.plugin import TensorPackBackend
-
-assert TensorPackBackend().probe(ModelConfig(model_dir=Path(sys.argv[1])))
-sys.exit("tensorflow" in sys.modules)
-"""
-    subprocess.run([sys.executable, "-c", program, str(demo_dir)], check=True)
 
 
 def test_closed_model_says_so(demo_dir: Path) -> None:

@@ -10,6 +10,8 @@ from maskrcnn_torch.devices import usable_cuda
 from maskrcnn_torch.plugin import TorchEngine
 from maskrcnn_torch.session import TorchSession
 
+pytestmark = pytest.mark.full
+
 PROBLEM = usable_cuda()
 
 

@@ -129,6 +129,7 @@ def test_a_cpu_pools_without_the_kernel() -> None:
     assert pool_on(torch.device("cpu"), torch.float32) == (gathered_roi_align, "PyTorch")
 
 
+@pytest.mark.full
 @needs_triton
 def test_the_kernel_pools_as_the_fallback_does() -> None:
     # In a process of its own: Triton's interpreter is chosen when it is imported.
@@ -194,6 +195,7 @@ print(compiled.asm["ptx"])
 """
 
 
+@pytest.mark.full
 @needs_triton
 @pytest.mark.parametrize("capability", [75, 90])
 @pytest.mark.parametrize("samples", [0, 2])

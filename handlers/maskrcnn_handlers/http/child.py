@@ -1,6 +1,7 @@
 """A server in a process of its own, for as long as somebody needs it."""
 
-import socket
+import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -11,9 +12,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
+from typing import IO
 
 from maskrcnn_server import settings as environment
 from maskrcnn_server.errors import StartupError
+
+LISTENS = re.compile(r"running on http://\S+:(\d+) ")
+"""Port in the log of a server that listens."""
 
 
 @dataclass(frozen=True)
@@ -55,35 +60,35 @@ def serve_command(*options: str, command: str = "serve") -> list[str]:
 def running(
     command: Sequence[str],
     *,
+    port: int = 0,
     ping: str = "/ping",
     env: Mapping[str, str] | None = None,
     start_timeout_s: float = 120,
 ) -> Iterator[Child]:
     """Start `command --port PORT`; give the process when it answers `ping` by 200; stop it after.
 
-    `env` None: this process's environment. Raises StartupError, with what the server said, if it
-    ends or is not ready in time.
+    `port` 0: one that the server chooses, and logs as uvicorn does. `env` None: this process's
+    environment. Raises StartupError, with what the server said, if it ends or is not ready in time.
     """
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    url = f"http://127.0.0.1:{port}"
     start = time.monotonic()
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
             [*command, "--port", str(port)],
             stdout=log,
             stderr=subprocess.STDOUT,
-            env=env,
+            env={**(os.environ if env is None else env), "MASKRCNN_LOG_LEVEL": "info"},
         )
         try:
-            while not _is_ready(url + ping):
+            url = f"http://127.0.0.1:{port}" if port else None
+            while url is None or not _is_ready(url + ping):
+                said = _contents(log)
                 ended = process.poll() is not None
                 if ended or time.monotonic() > start + start_timeout_s:
-                    log.seek(0)
-                    said = log.read().decode(errors="replace")
                     raise StartupError(f"the server did not get ready; it said:\n{said}")
-                time.sleep(0.05)
+                if url is None and (listens := LISTENS.search(said)):
+                    url = f"http://127.0.0.1:{listens[1]}"
+                else:
+                    time.sleep(0.05)
             yield Child(url, process.pid, time.monotonic() - start)
         finally:
             process.terminate()
@@ -92,6 +97,12 @@ def running(
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+
+def _contents(log: IO[bytes]) -> str:
+    # The server writes where this descriptor, which it shares, points: no seek.
+    size = os.fstat(log.fileno()).st_size
+    return os.pread(log.fileno(), size, 0).decode(errors="replace")
 
 
 def _is_ready(url: str) -> bool:

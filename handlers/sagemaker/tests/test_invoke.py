@@ -26,6 +26,8 @@ from maskrcnn_server.errors import DeploymentFailed
 from maskrcnn_server.plugins import Plugins
 from maskrcnn_server.store.addresses import Address
 
+pytestmark = pytest.mark.full
+
 app = program(Plugins())
 
 DEMO = Path(__file__).parents[3] / "backends/tensorpack/maskrcnn_tensorpack/demo"

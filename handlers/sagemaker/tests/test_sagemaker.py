@@ -24,6 +24,8 @@ from maskrcnn_sagemaker.aws import Aws
 from maskrcnn_server.errors import DeploymentFailed, InvalidSetting
 from maskrcnn_server.plugins import Plugins
 
+pytestmark = pytest.mark.full
+
 app = program(Plugins())
 
 IMAGE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/maskrcnn-server-tensorpack:0.1.0"

@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import psutil
 import pytest
+from loopback import own_host
 
 from maskrcnn_server import settings as environment
 from maskrcnn_torchserve import files, process
@@ -128,9 +128,7 @@ def demo(
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """TorchServe as it is, with the same archive and settings, and nothing before it."""
     folder = tmp_path_factory.mktemp("alone")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{free.getsockname()[1]}"
+    url = f"http://{own_host()}:8080"
     status = folder / "status"
     config = {"model": str(DEMO), "backend": "tensorpack"}
     config |= {"directory": str(folder), "status": str(status)}

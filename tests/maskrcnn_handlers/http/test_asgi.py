@@ -85,12 +85,6 @@ def test_both_paths_answer(client: httpx.Client, question: dict[str, Any], path:
     assert reply.json()["annotations"][0]["category_name"] == "red"
 
 
-def test_options_travel_as_custom_attributes(client: httpx.Client, png: bytes) -> None:
-    headers = {"Content-Type": "image/png", ATTRIBUTES: "format=coco;img_id=7.png"}
-    (result,) = client.post("/invocations", content=png, headers=headers).json()
-    assert result["image_id"] == 7
-
-
 def test_options_travel_as_accept(client: httpx.Client, question: dict[str, Any]) -> None:
     headers = {"Accept": "application/json; format=coco"}
     assert isinstance(client.post("/invocations", json=question, headers=headers).json(), list)
