@@ -26,10 +26,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import RegularGridInterpolator
 
+from maskrcnn_handlers.request.envelope import Envelope
 from maskrcnn_handlers.service import Service
 from maskrcnn_server import settings as environment
 from maskrcnn_server import stopwatch
 from maskrcnn_server.backend import Model, PredictOptions
+from maskrcnn_server.hosting.models import Models
 from maskrcnn_server.hosting.scheduler import Scheduler
 from maskrcnn_server.hosting.startup import open_model
 from maskrcnn_server.masks import RoiMasks
@@ -71,8 +73,8 @@ def main() -> None:
         model_dir = options.model or _seeded(Path(folder))
         settings = environment.read(model=model_dir, backend="tensorpack", log_level="error")
         model = open_model(Plugins(), settings)
-    service = Service(Plugins().formats(), settings)
-    service.start(Scheduler(model, max_waiting=0))
+    models = Models.single(Scheduler(model, max_waiting=0))
+    service = Service(Plugins().formats(), settings, models)
     counts = [int(number) for number in options.detections.split(",")]
     rows = [_row(service, model, options.picture, count, options.rounds) for count in counts]
     _print(rows, options)
@@ -163,7 +165,7 @@ def _row(service: Service, model: Model, picture: Path, count: int, rounds: int)
         old_times = (spent, watch.seconds["network"])
         with stopwatch.listen() as watch:
             begin = time.perf_counter()
-            reply = service.invoke(body, "application/json", "", "")
+            reply = service.invoke(Envelope.of(body, "application/json"))
             spent = time.perf_counter() - begin
         answers = (theirs, reply.body)
         # The first is to warm up.

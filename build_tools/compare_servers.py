@@ -3,7 +3,7 @@
 
 compare_servers.py [PICTURE...] [--rounds 5] [--seconds 3] [--concurrency 1,8] [--json FILE]
 
-Each server answers by `Service.invoke` over the fake backend of `maskrcnn_server.testing`, so that
+Each server answers by `Service.invoke` over the fake backend of `maskrcnn_plugin_kit`, so that
 the network takes no time. In each round each server is started, loaded by each number of clients,
 and stopped; the table has the medians of the rounds, and of each round's ratio to the native
 server. LitServe is installed into a temporary folder, beside the packages that are there. Plain
@@ -33,12 +33,14 @@ import PIL.Image
 import psutil
 
 from maskrcnn_handlers.http.child import running, serve_command
+from maskrcnn_handlers.request.envelope import Envelope
 from maskrcnn_handlers.service import Service
+from maskrcnn_plugin_kit.testing import FakeBackend
 from maskrcnn_server import settings as environment
 from maskrcnn_server.backend import ModelConfig
+from maskrcnn_server.hosting.models import Models
 from maskrcnn_server.hosting.scheduler import Scheduler
 from maskrcnn_server.plugins import Plugins
-from maskrcnn_server.testing import FakeBackend
 from maskrcnn_study.benchmark.client import Question, address
 from maskrcnn_study.benchmark.load import Closed, Level, Target, measure
 from maskrcnn_study.benchmark.process import Watched
@@ -49,7 +51,7 @@ THREADS = 41
 """As many as the native server has: 32 that may wait, one that runs, 8 spare."""
 ENTRY_POINT = "[maskrcnn_server]\nfake = fake_plugin\n"
 PLUGIN = """from maskrcnn_server import hookimpl
-from maskrcnn_server.testing import FakeBackend
+from maskrcnn_plugin_kit.testing import FakeBackend
 
 
 @hookimpl
@@ -62,12 +64,14 @@ from typing import Annotated
 
 import litserve
 from fastapi import Depends, Request, Response
+from maskrcnn_handlers.request.envelope import Envelope
 from maskrcnn_handlers.service import Service
 from maskrcnn_server import settings
 from maskrcnn_server.backend import ModelConfig
+from maskrcnn_server.hosting.models import Models
 from maskrcnn_server.hosting.scheduler import Scheduler
 from maskrcnn_server.plugins import Plugins
-from maskrcnn_server.testing import FakeBackend
+from maskrcnn_plugin_kit.testing import FakeBackend
 
 
 async def raw(request: Request):
@@ -76,15 +80,15 @@ async def raw(request: Request):
 
 class Handler(litserve.LitAPI):
     def setup(self, device):
-        self.service = Service(Plugins().formats(), settings.read(backend="fake"))
         model = FakeBackend().load(ModelConfig(model_dir=Path()))
-        self.service.start(Scheduler(model, max_waiting=32))
+        models = Models.single(Scheduler(model, max_waiting=32))
+        self.service = Service(Plugins().formats(), settings.read(backend="fake"), models)
 
     def decode_request(self, request: Annotated[tuple, Depends(raw)]):
         return request
 
     def predict(self, x):
-        return self.service.invoke(*x, "", "")
+        return self.service.invoke(Envelope.of(*x))
 
     def encode_response(self, output) -> Response:
         return Response(output.body, output.status, media_type=output.content_type)
@@ -202,8 +206,8 @@ def serve_starlette(options: argparse.Namespace) -> None:
         if not limiter:
             limiter.append(CapacityLimiter(THREADS))
         body = await request.body()
-        kind = request.headers.get("content-type", "")
-        reply = await to_thread.run_sync(service.invoke, body, kind, "", "", limiter=limiter[0])
+        envelope = Envelope.of(body, request.headers.get("content-type", ""))
+        reply = await to_thread.run_sync(service.invoke, envelope, limiter=limiter[0])
         return Response(reply.body, reply.status, media_type=reply.content_type)
 
     app = Starlette(
@@ -245,10 +249,9 @@ def _free_port() -> int:
 
 
 def _service() -> Service:
-    service = Service(Plugins().formats(), environment.read(backend="fake"))
     model = FakeBackend().load(ModelConfig(model_dir=Path()))
-    service.start(Scheduler(model, max_waiting=32))
-    return service
+    models = Models.single(Scheduler(model, max_waiting=32))
+    return Service(Plugins().formats(), environment.read(backend="fake"), models)
 
 
 @contextmanager

@@ -396,11 +396,11 @@ class Step:
         """Milliseconds of a call, and of its kernels."""
         import torch
 
-        from maskrcnn_network.engine import Ask
+        from maskrcnn_network.engine import RunOptions
 
         session, rule = model.session, model.reading.preparation
         sizes = [rule.resized_size(image.shape[:2]) for image in images]
-        ask = Ask(score_threshold=0.05, limit=LIMIT)
+        ask = RunOptions(score_threshold=0.05, limit=LIMIT)
         for _ in range(3):  # at first sight, recorded, replayed
             session.run(images, sizes, ask)
         laps = []
@@ -481,7 +481,7 @@ class Step:
         return rate, laps
 
     def client(self, file: str, port: str, clients: str, count: str) -> None:
-        """Ask a server so often, over so many connections, and print how long it took."""
+        """RunOptions a server so often, over so many connections, and print how long it took."""
         data, own = Path(file).read_bytes(), threading.local()
 
         def ask(_: int) -> float:

@@ -48,7 +48,7 @@ INSTALLS = {
 CLIENT_AS_EXTRA = ".[client]"
 """What is installed as the client where it has no distribution of its own."""
 FAKE_PLUGIN = """from maskrcnn_server import hookimpl
-from maskrcnn_server.testing import FakeBackend
+from maskrcnn_plugin_kit.testing import FakeBackend
 
 
 @hookimpl

@@ -10,7 +10,15 @@ import pytest
 ROOT = Path(__file__).parents[1]
 DIALECTS = ("tensorpack", "aws_samples", "detectron2", "torchvision")
 ENGINES = ("openvino", "torch", "tensorflow")
-AROUND_THE_CORE = ("annotation_formats", "playground", "sagemaker", "study", "torchserve")
+AROUND_THE_CORE = (
+    "annotation_formats",
+    "playground",
+    "plugin_kit",
+    "predict",
+    "sagemaker",
+    "study",
+    "torchserve",
+)
 """Distributions that bring commands, routes or formats by hooks."""
 PACKAGES = {
     "maskrcnn_server": ROOT / "maskrcnn_server",
@@ -26,10 +34,16 @@ PACKAGES = {
 }
 MAY_IMPORT = {
     "maskrcnn_server": set(),
-    "maskrcnn_handlers": {"maskrcnn_server", "maskrcnn_client"},
+    "maskrcnn_handlers": {"maskrcnn_server"},
     "maskrcnn_client": set(),
     **{f"maskrcnn_{name}": {"maskrcnn_server", "maskrcnn_handlers"} for name in AROUND_THE_CORE},
-    "maskrcnn_network": {"maskrcnn_server"},
+    "maskrcnn_predict": {"maskrcnn_server", "maskrcnn_handlers", "maskrcnn_client"},
+    **{
+        f"maskrcnn_{name}": {"maskrcnn_server", "maskrcnn_handlers", "maskrcnn_predict"}
+        for name in ("sagemaker", "study")
+    },
+    # The kit is for tests of engines.
+    "maskrcnn_network": {"maskrcnn_server", "maskrcnn_plugin_kit"},
     **{f"maskrcnn_{name}": {"maskrcnn_server", "maskrcnn_network"} for name in ENGINES + DIALECTS},
     "maskrcnn_onnx": {"maskrcnn_server", "maskrcnn_network", "maskrcnn_openvino"},
 }
@@ -85,8 +99,6 @@ def test_waist_needs_no_http_and_no_framework() -> None:
         allowed = WAIST_NEEDS | set(sys.stdlib_module_names) | {"maskrcnn_server"}
         if path.name == "downloads.py":
             allowed |= S3
-        if "testing" in path.parts:
-            allowed |= {"pytest"}
         assert names <= allowed, path
 
 
@@ -102,11 +114,9 @@ def test_the_client_needs_three_libraries() -> None:
         assert loaded(path) <= allowed, path
 
 
-def test_the_core_imports_the_client_only_to_ask_servers() -> None:
-    for path, names in modules("maskrcnn_handlers"):
-        if "maskrcnn_client" in names:
-            assert path.parent.name in ("bulk", "cli"), path
-            assert "maskrcnn_client" not in loaded(path), path
+def test_predict_imports_the_client_only_to_ask_servers() -> None:
+    for path in PACKAGES["maskrcnn_predict"].rglob("*.py"):
+        assert "maskrcnn_client" not in loaded(path), path
 
 
 def test_no_command_imports_another() -> None:

@@ -20,6 +20,8 @@ DISTRIBUTIONS = {
     ),
     "handlers/client": ("maskrcnn_client", {"maskrcnn_client"}),
     "handlers/playground": ("maskrcnn_playground", {"maskrcnn_playground"}),
+    "handlers/plugin_kit": ("maskrcnn_plugin_kit", {"maskrcnn_plugin_kit"}),
+    "handlers/predict": ("maskrcnn_predict", {"maskrcnn_predict"}),
     "handlers/sagemaker": ("maskrcnn_sagemaker", {"maskrcnn_sagemaker"}),
     "handlers/study": ("maskrcnn_study", {"maskrcnn_study"}),
     "handlers/torchserve": ("maskrcnn_torchserve", {"maskrcnn_torchserve"}),

@@ -24,26 +24,18 @@ def register_formats(register: Callable[[Format], None]) -> None:
 
 @hookimpl
 def register_commands(register: Callable[[Command], None]) -> None:
-    """Serving, predicting, looking at models and plugins, writing plugins."""
+    """Serving, and looking at models and plugins."""
     from maskrcnn_handlers.cli.backends import backends
-    from maskrcnn_handlers.cli.check_backend import check_backend
     from maskrcnn_handlers.cli.demo import demo
     from maskrcnn_handlers.cli.doctor import doctor
     from maskrcnn_handlers.cli.models import models
-    from maskrcnn_handlers.cli.new_backend import new_backend
-    from maskrcnn_handlers.cli.new_engine import new_engine
-    from maskrcnn_handlers.cli.predict import predict
     from maskrcnn_handlers.cli.serve import serve
 
     for command in (
         Command("demo", demo, "Serve"),
         Command("serve", serve, "Serve"),
-        Command("predict", predict, "Serve"),
         Command("doctor", doctor, "Models"),
         Command("models", models, "Models"),
         Command("backends", backends, "Plugins"),
-        Command("new-backend", new_backend, "Plugins"),
-        Command("check-backend", check_backend, "Plugins"),
-        Command("new-engine", new_engine, "Plugins"),
     ):
         register(command)

@@ -14,6 +14,7 @@ import pytest
 from maskrcnn_handlers.answer.reply import Reply
 from maskrcnn_handlers.request.envelope import Envelope
 from maskrcnn_handlers.service import Service
+from maskrcnn_plugin_kit.testing import FakeBackend
 from maskrcnn_server import settings as environment
 from maskrcnn_server.backend import Image, ModelConfig, PredictOptions
 from maskrcnn_server.detections import Detections
@@ -22,7 +23,6 @@ from maskrcnn_server.hosting.models import Models
 from maskrcnn_server.hosting.scheduler import Scheduler
 from maskrcnn_server.plugins import Plugins
 from maskrcnn_server.rle import Size
-from maskrcnn_server.testing import FakeBackend
 
 JSON = "application/json"
 SIZES = [(8, 10), (8, 10), (20, 30), (8, 10), (9, 9), (8, 10)]

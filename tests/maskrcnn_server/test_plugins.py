@@ -10,12 +10,12 @@ import pytest
 from typer.testing import CliRunner
 
 from maskrcnn_handlers.cli.main import program
+from maskrcnn_plugin_kit.testing import FakeBackend
 from maskrcnn_server import hookspecs
 from maskrcnn_server.backend import Backend
 from maskrcnn_server.errors import BackendNotSelected
 from maskrcnn_server.hookspecs import PROJECT
 from maskrcnn_server.plugins import Plugin, Plugins, installed, select_backend
-from maskrcnn_server.testing import FakeBackend
 
 Install: TypeAlias = Callable[[str, str], EntryPoint]
 

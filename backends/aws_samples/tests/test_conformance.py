@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from maskrcnn_aws_samples.backend import AwsSamplesBackend
+from maskrcnn_plugin_kit.testing import BackendConformance
 from maskrcnn_server.backend import Backend
-from maskrcnn_server.testing import BackendConformance
 
 
 @pytest.fixture(scope="module")

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from maskrcnn_plugin_kit.testing import BackendConformance
 from maskrcnn_server.backend import Backend
-from maskrcnn_server.testing import BackendConformance
 from maskrcnn_torchvision.backend import TorchvisionBackend
 
 

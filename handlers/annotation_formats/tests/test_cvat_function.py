@@ -18,13 +18,13 @@ import yaml
 
 from maskrcnn_handlers.request.envelope import Envelope
 from maskrcnn_handlers.service import Service
+from maskrcnn_plugin_kit.testing import FakeBackend
 from maskrcnn_server import settings as environment
 from maskrcnn_server.backend import ModelConfig
 from maskrcnn_server.categories import coco
 from maskrcnn_server.hosting.models import Models
 from maskrcnn_server.hosting.scheduler import Scheduler
 from maskrcnn_server.plugins import Plugins
-from maskrcnn_server.testing import FakeBackend
 
 FOLDER = Path(__file__).parents[3] / "examples/cvat"
 

@@ -9,10 +9,21 @@ from rich.console import Console
 from rich.markup import escape
 from typer.core import TyperGroup
 
-from maskrcnn_server.errors import MaskRCNNError, PluginError
+from maskrcnn_server.errors import InvalidSetting, MaskRCNNError, PluginError
 from maskrcnn_server.plugins import Plugins, installed
 
 DEBUG = "--debug"
+DISTRIBUTIONS = {
+    "maskrcnn-predict": ("predict",),
+    "maskrcnn-annotation-formats": ("convert-results",),
+    "maskrcnn-plugin-kit": ("new-backend", "check-backend", "new-engine"),
+    "maskrcnn-sagemaker": ("pack", "deploy", "status", "invoke", "delete"),
+    "maskrcnn-study": (
+        *("convert", "calibrate", "export", "verify", "evaluate", "compare", "bench", "faults"),
+    ),
+    "maskrcnn-torchserve": ("torchserve",),
+}
+"""Commands of this project's other distributions, for who has not installed them."""
 
 
 def program(plugins: Plugins) -> typer.Typer:
@@ -24,6 +35,9 @@ def program(plugins: Plugins) -> typer.Typer:
             if command is None and plugins.broken:
                 broken = "; ".join(map(str, plugins.broken))
                 raise PluginError(f"no such command: {cmd_name}; broken plugins: {broken}")
+            for distribution, names in DISTRIBUTIONS.items():
+                if command is None and cmd_name in names:
+                    raise InvalidSetting(f"{cmd_name} is not installed: pip install {distribution}")
             return command
 
     app = typer.Typer(

@@ -28,6 +28,7 @@ from maskrcnn_handlers.http.model_management import ModelManagement
 from maskrcnn_handlers.service import Service
 from maskrcnn_playground.playground import Playground
 from maskrcnn_playground.routes import mounted
+from maskrcnn_plugin_kit.testing.fake import FakeModel
 from maskrcnn_server import settings as environment
 from maskrcnn_server.backend import Demo, Image, ModelMetadata, PredictOptions
 from maskrcnn_server.categories import named
@@ -37,7 +38,6 @@ from maskrcnn_server.hosting.scheduler import Scheduler
 from maskrcnn_server.masks import BitMasks, RoiMasks
 from maskrcnn_server.plugins import Plugins
 from maskrcnn_server.rle import RLE
-from maskrcnn_server.testing.fake import FakeModel
 
 pytestmark = pytest.mark.full
 

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from maskrcnn_handlers.bulk.targets import ENDPOINT_NAME
+from maskrcnn_predict.targets import ENDPOINT_NAME
 from maskrcnn_server.errors import InvalidSetting
 
 IMAGE = re.compile(

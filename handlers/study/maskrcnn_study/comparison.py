@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from maskrcnn_handlers.bulk.predictors import ImageResult
+from maskrcnn_predict.predictors import ImageResult
 from maskrcnn_server.agreement import mask_ious
 
 MIN_IOU = 0.5

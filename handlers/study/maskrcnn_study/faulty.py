@@ -1,6 +1,6 @@
 """A backend that fails in every way: at load as its options say, later as its images' heights say.
 
-Its model finds what the fake one of `maskrcnn_server.testing` finds.
+Its model finds what the fake one of `maskrcnn_plugin_kit` finds.
 """
 
 import os
@@ -11,13 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
+from maskrcnn_plugin_kit.testing.fake import FakeBackend, FakeModel
 from maskrcnn_server import hookimpl
 from maskrcnn_server.backend import Backend, Image, Model, ModelConfig, PredictOptions
 from maskrcnn_server.detections import Detections
 from maskrcnn_server.errors import BackendTimedOut, InvalidImage
 from maskrcnn_server.masks import BitMasks, RoiMasks
 from maskrcnn_server.rle import Size
-from maskrcnn_server.testing.fake import FakeBackend, FakeModel
 
 api_version = "1.0"
 

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from maskrcnn_handlers.bulk.predictors import ImageResult
+from maskrcnn_predict.predictors import ImageResult
 from maskrcnn_study.comparison import Difference, Totals
 from maskrcnn_study.page import STYLE, thumbnail
 

@@ -8,7 +8,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from maskrcnn_handlers.bulk.predictors import ImageResult
+from maskrcnn_predict.predictors import ImageResult
 from maskrcnn_server.categories import Category
 from maskrcnn_server.detections import Detections
 from maskrcnn_server.masks import BitMasks

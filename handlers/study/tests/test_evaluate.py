@@ -15,9 +15,9 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from maskrcnn_client import Client, Prediction, ServerFailed, ServerUnavailable
-from maskrcnn_handlers.bulk import run as bulk
-from maskrcnn_handlers.bulk.concurrency import in_order
 from maskrcnn_handlers.cli.main import program
+from maskrcnn_predict import run as bulk
+from maskrcnn_predict.concurrency import in_order
 from maskrcnn_server.errors import (
     InvalidImage,
     InvalidModel,

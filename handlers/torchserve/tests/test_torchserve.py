@@ -27,7 +27,7 @@ UNLUCKY_WIDTH = 13
 
 PLUGIN = f"""
 from maskrcnn_server import hookimpl
-from maskrcnn_server.testing import FakeBackend
+from maskrcnn_plugin_kit.testing import FakeBackend
 
 batches = []
 

@@ -40,7 +40,7 @@ SLOW = """
 import os, time
 from pathlib import Path
 from maskrcnn_server import hookimpl
-from maskrcnn_server.testing import FakeBackend
+from maskrcnn_plugin_kit.testing import FakeBackend
 
 class Slow(FakeBackend):
     name = "slow"

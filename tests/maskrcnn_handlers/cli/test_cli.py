@@ -90,14 +90,14 @@ def test_check_backend_without_pytest_says_what_to_install(tmp_path: Path) -> No
     env = {**os.environ, "PYTHONPATH": str(tmp_path)}
     done = run("check-backend", "fake", "--model", tmp_path, env=env)
     assert_failed(done, "invalid_setting")
-    assert "pip install 'maskrcnn-server[testing]'" in done.stderr
+    assert "pip install 'maskrcnn-plugin-kit'" in done.stderr
 
 
 def test_pytest_runs_the_suite_on_an_installed_backend(install: Install, tmp_path: Path) -> None:
-    pytest_ = [sys.executable, "-m", "pytest", "-p", "maskrcnn_server.testing.plugin"]
+    pytest_ = [sys.executable, "-m", "pytest", "-p", "maskrcnn_plugin_kit.testing.pytest_plugin"]
     suite = [
         "--pyargs",
-        "maskrcnn_server.testing.suite",
+        "maskrcnn_plugin_kit.testing.suite",
         "-q",
         "-W",
         "error",
@@ -156,7 +156,7 @@ def test_doctor_survives_a_backend_that_raises(install: Install) -> None:
     """A stranger's plugin may raise anything; the others still say what they see."""
     source = """
 from maskrcnn_server import hookimpl
-from maskrcnn_server.testing import FakeBackend
+from maskrcnn_plugin_kit.testing import FakeBackend
 
 class Nervous(FakeBackend):
     name = "nervous"

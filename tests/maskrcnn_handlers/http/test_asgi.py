@@ -12,13 +12,13 @@ from maskrcnn_handlers.http.asgi import App
 from maskrcnn_handlers.http.model_management import ModelManagement
 from maskrcnn_handlers.request.envelope import Envelope
 from maskrcnn_handlers.service import Service
+from maskrcnn_plugin_kit.testing.fake import FakeModel
 from maskrcnn_server.backend import Image, PredictOptions
 from maskrcnn_server.detections import Detections
 from maskrcnn_server.hosting.models import Models
 from maskrcnn_server.hosting.scheduler import Scheduler
 from maskrcnn_server.plugins import Plugins
 from maskrcnn_server.settings import Settings
-from maskrcnn_server.testing.fake import FakeModel
 
 JSON = {"Content-Type": "application/json"}
 ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"

@@ -9,12 +9,12 @@ import pytest
 from maskrcnn_handlers.http.asgi import App
 from maskrcnn_handlers.http.model_management import PAGE, ModelManagement
 from maskrcnn_handlers.service import Service
+from maskrcnn_plugin_kit.testing import FakeBackend
 from maskrcnn_server.backend import ModelConfig
 from maskrcnn_server.hosting.models import ACTIVATIONS, Models
 from maskrcnn_server.hosting.scheduler import Scheduler
 from maskrcnn_server.plugins import Plugins
 from maskrcnn_server.settings import Settings
-from maskrcnn_server.testing import FakeBackend
 
 
 def scheduler(folder: Path) -> Scheduler:

@@ -19,6 +19,7 @@ from maskrcnn_handlers import service as handlers
 from maskrcnn_handlers.http.asgi import App
 from maskrcnn_handlers.http.model_management import ModelManagement
 from maskrcnn_handlers.service import Service
+from maskrcnn_plugin_kit.testing.fake import FakeModel
 from maskrcnn_server import settings as environment
 from maskrcnn_server.backend import Image, PredictOptions
 from maskrcnn_server.categories import named
@@ -30,7 +31,6 @@ from maskrcnn_server.hosting.scheduler import Scheduler
 from maskrcnn_server.hosting.turns import Turns
 from maskrcnn_server.plugins import Plugins
 from maskrcnn_server.settings import Settings
-from maskrcnn_server.testing.fake import FakeModel
 from maskrcnn_study import faulty as faulty_backend
 
 if TYPE_CHECKING:

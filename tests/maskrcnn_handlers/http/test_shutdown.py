@@ -26,7 +26,7 @@ PROMPT_S = 10
 SLOW = """
 import os, time
 from maskrcnn_server import hookimpl
-from maskrcnn_server.testing import FakeBackend
+from maskrcnn_plugin_kit.testing import FakeBackend
 
 class Slow(FakeBackend):
     name = "slow"

@@ -20,6 +20,7 @@ from maskrcnn_handlers.http.model_management import ModelManagement
 from maskrcnn_handlers.observe import logs, request_ids
 from maskrcnn_handlers.observe.logs import JsonFormatter
 from maskrcnn_handlers.service import Service
+from maskrcnn_plugin_kit.testing.fake import FakeModel
 from maskrcnn_server import settings as environment
 from maskrcnn_server.backend import Image, PredictOptions
 from maskrcnn_server.detections import Detections
@@ -27,7 +28,6 @@ from maskrcnn_server.hosting.models import Models
 from maskrcnn_server.hosting.scheduler import Scheduler
 from maskrcnn_server.plugins import Plugins
 from maskrcnn_server.settings import Settings
-from maskrcnn_server.testing.fake import FakeModel
 
 if TYPE_CHECKING:
     from server_fixtures import Install, Server

@@ -24,6 +24,7 @@ from maskrcnn_handlers.observe.exchange import Exchange
 from maskrcnn_handlers.observe.metrics import Metrics
 from maskrcnn_handlers.request.envelope import Envelope
 from maskrcnn_handlers.service import Service
+from maskrcnn_plugin_kit.testing.fake import FakeModel
 from maskrcnn_server.backend import Image, ModelMetadata, PredictOptions
 from maskrcnn_server.detections import Detections
 from maskrcnn_server.errors import NotReady
@@ -32,7 +33,6 @@ from maskrcnn_server.hosting.scheduler import Scheduler
 from maskrcnn_server.plugins import Plugins
 from maskrcnn_server.rle import Size
 from maskrcnn_server.settings import Settings
-from maskrcnn_server.testing.fake import FakeModel
 
 if TYPE_CHECKING:
     from server_fixtures import Install, Server

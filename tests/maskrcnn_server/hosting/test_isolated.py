@@ -13,6 +13,7 @@ from typing import TypeAlias
 import numpy as np
 import pytest
 
+from maskrcnn_plugin_kit.testing import BackendConformance, FakeBackend
 from maskrcnn_server.backend import (
     Backend,
     Batches,
@@ -38,7 +39,6 @@ from maskrcnn_server.hosting.isolated import IsolatedModel
 from maskrcnn_server.hosting.model_process import Limits
 from maskrcnn_server.hosting.scheduler import Scheduler
 from maskrcnn_server.rle import Order
-from maskrcnn_server.testing import BackendConformance, FakeBackend
 from maskrcnn_study.faulty import EATEN, FAULTS, PID, load
 
 PATIENCE_S = 60.0

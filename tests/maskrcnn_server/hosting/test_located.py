@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from scripted_backend import Host, Read, Scripted, chosen, host
 
+from maskrcnn_plugin_kit.testing import FakeBackend
 from maskrcnn_server.backend import Backend, ModelConfig, Probe
 from maskrcnn_server.errors import BackendNotSelected, InvalidModel
 from maskrcnn_server.hosting.located import choose_backend, locate, nearest
 from maskrcnn_server.plugins import Plugins
 from maskrcnn_server.settings import Settings
-from maskrcnn_server.testing import FakeBackend
 
 __all__ = ["chosen", "host"]
 

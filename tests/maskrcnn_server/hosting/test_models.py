@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from maskrcnn_plugin_kit.testing import FakeBackend
 from maskrcnn_server import settings
 from maskrcnn_server.backend import ModelConfig
 from maskrcnn_server.errors import (
@@ -22,7 +23,6 @@ from maskrcnn_server.hosting.job import Job
 from maskrcnn_server.hosting.models import ACTIVATIONS, Models
 from maskrcnn_server.hosting.models_file import Spec, read_models
 from maskrcnn_server.hosting.scheduler import Scheduler
-from maskrcnn_server.testing import FakeBackend
 
 ROOM_FOR_TWO = 2 * ACTIVATIONS + 4096
 Make = Callable[..., Models]

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from maskrcnn_plugin_kit.testing.fake import FakeModel
 from maskrcnn_server.backend import Image, ModelLost, PredictOptions
 from maskrcnn_server.detections import Detections
 from maskrcnn_server.errors import (
@@ -25,7 +26,6 @@ from maskrcnn_server.hosting.caller import Caller
 from maskrcnn_server.hosting.scheduler import Scheduler
 from maskrcnn_server.hosting.turns import Turns
 from maskrcnn_server.rle import Size
-from maskrcnn_server.testing.fake import FakeModel
 
 OPTIONS = PredictOptions()
 

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 from scripted_backend import Scripted
 
+from maskrcnn_plugin_kit.testing.fake import FakeModel
 from maskrcnn_server.backend import Image, ModelConfig, PredictOptions
 from maskrcnn_server.detections import Detections
 from maskrcnn_server.errors import (
@@ -15,7 +16,6 @@ from maskrcnn_server.errors import (
 )
 from maskrcnn_server.hosting import startup
 from maskrcnn_server.stopwatch import listen
-from maskrcnn_server.testing.fake import FakeModel
 
 
 class Recorded(FakeModel):

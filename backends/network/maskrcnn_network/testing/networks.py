@@ -15,8 +15,8 @@ from maskrcnn_network.graph.network import Network, Variables
 from maskrcnn_network.graph.operations import Pads
 from maskrcnn_network.graph.rules import Rules, Sampling
 from maskrcnn_network.testing.numpy_operations import Array, NumPyOperations
+from maskrcnn_plugin_kit.testing.images import sample_image
 from maskrcnn_server.backend import Image
-from maskrcnn_server.testing.images import sample_image
 
 CLASSES = 4
 SHORT_EDGE = 96

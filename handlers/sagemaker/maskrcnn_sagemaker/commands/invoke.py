@@ -9,13 +9,13 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from maskrcnn_handlers.bulk.sources import contents
-from maskrcnn_handlers.cli.drawings import Drawings
 from maskrcnn_handlers.cli.options import Profile, Region, ScoreThreshold
 from maskrcnn_handlers.cli.showing import table
 from maskrcnn_handlers.formats import reading
 from maskrcnn_handlers.formats.drawing import overlay
 from maskrcnn_handlers.request import images
+from maskrcnn_predict.drawings import Drawings
+from maskrcnn_predict.sources import contents
 from maskrcnn_sagemaker import invocations
 from maskrcnn_sagemaker.aws import Aws
 from maskrcnn_sagemaker.commands.options import EndpointName

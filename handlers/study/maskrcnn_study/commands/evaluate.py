@@ -13,11 +13,6 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from maskrcnn_handlers.bulk import targets
-from maskrcnn_handlers.bulk.journal import Journal
-from maskrcnn_handlers.bulk.predictors import ImageResult, Predictor
-from maskrcnn_handlers.bulk.run import each, predictor_of
-from maskrcnn_handlers.bulk.sources import Source, file_source
 from maskrcnn_handlers.cli.options import (
     BackendName,
     Concurrency,
@@ -29,6 +24,11 @@ from maskrcnn_handlers.cli.options import (
     Url,
 )
 from maskrcnn_handlers.formats.coco_results import CocoResult
+from maskrcnn_predict import targets
+from maskrcnn_predict.journal import Journal
+from maskrcnn_predict.predictors import ImageResult, Predictor
+from maskrcnn_predict.run import each, predictor_of
+from maskrcnn_predict.sources import Source, file_source
 from maskrcnn_server.errors import InvalidImage, MaskRCNNError
 from maskrcnn_server.store.downloads import sha256
 from maskrcnn_study.evaluation import (

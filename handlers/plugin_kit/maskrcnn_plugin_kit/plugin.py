@@ -1,0 +1,20 @@
+"""The commands for people who write plugins."""
+
+from collections.abc import Callable
+
+from maskrcnn_server import hookimpl
+from maskrcnn_server.extensions import Command
+
+api_version = "1.0"
+
+
+@hookimpl
+def register_commands(register: Callable[[Command], None]) -> None:
+    """`new-backend`, `check-backend`, `new-engine`."""
+    from maskrcnn_plugin_kit.commands.check_backend import check_backend
+    from maskrcnn_plugin_kit.commands.new_backend import new_backend
+    from maskrcnn_plugin_kit.commands.new_engine import new_engine
+
+    register(Command("new-backend", new_backend, "Plugins"))
+    register(Command("check-backend", check_backend, "Plugins"))
+    register(Command("new-engine", new_engine, "Plugins"))

@@ -1,0 +1,66 @@
+"""Projects of plugins, written from templates."""
+
+import importlib.util
+import re
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from string import Template
+
+from maskrcnn_server import API_VERSION
+from maskrcnn_server.errors import InvalidSetting
+
+TEMPLATES = Path(__file__).parent / "template"
+BOTH = {
+    "both/gitignore.in": ".gitignore",
+    "both/py.typed.in": "$package/py.typed",
+}
+"""Files of every project."""
+NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
+MAX_NAME = 24
+"""Length of the longest name."""
+
+
+def check_name(name: str, kind: str) -> None:
+    """Raises InvalidSetting, with the rule, if no plugin with this `kind` can be called so."""
+    if not NAME.fullmatch(name) or len(name) > MAX_NAME:
+        article = "an" if kind == "engine" else "a"
+        raise InvalidSetting(
+            f"{name!r} is not a name for {article} {kind}: up to {MAX_NAME} lower-case letters and "
+            "digits, with single _ between them, a letter first"
+        )
+    if importlib.util.find_spec(f"maskrcnn_{name}"):
+        raise InvalidSetting(f"{name!r}: a package maskrcnn_{name} is installed already")
+
+
+def folder_of(name: str) -> Path:
+    """The folder of a project that is given none."""
+    return Path(_distribution(name))
+
+
+def write(files: Mapping[str, str], name: str, target: Path) -> None:
+    """Write the project with these templates, and where they go.
+
+    Raises InvalidSetting if something is there already.
+    """
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise InvalidSetting(f"{target} exists already: name a new or an empty folder")
+    words = {
+        "name": name,
+        "package": f"maskrcnn_{name}",
+        "distribution": _distribution(name),
+        "class_name": "".join(part.capitalize() for part in name.split("_")),
+        "api_version": API_VERSION,
+        "server_version": version("maskrcnn-server"),
+    }
+    for source, destination in {**files, **BOTH}.items():
+        path = target / Template(destination).substitute(words)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if source.endswith(".in"):
+            path.write_text(Template((TEMPLATES / source).read_text()).substitute(words))
+        else:
+            path.write_bytes((TEMPLATES / source).read_bytes())
+
+
+def _distribution(name: str) -> str:
+    return f"maskrcnn-{name.replace('_', '-')}"

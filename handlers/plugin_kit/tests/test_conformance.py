@@ -1,0 +1,650 @@
+"""The suite passes good backends, and each of its checks catches a backend that breaks it alone."""
+
+import dataclasses
+import importlib
+import json
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, TypeAlias
+
+import numpy as np
+import pytest
+from heap import frozen_heap
+
+from maskrcnn_plugin_kit.testing import (
+    BackendConformance,
+    FakeBackend,
+    conduct_checks,
+    folder_checks,
+)
+from maskrcnn_plugin_kit.testing.fake import COLOURS, FakeModel
+from maskrcnn_plugin_kit.testing.images import sample_image
+from maskrcnn_plugin_kit.testing.pytest_plugin import Checked, check
+from maskrcnn_server import API_VERSION
+from maskrcnn_server.backend import Backend, Image, Model, ModelConfig, PredictOptions, Probe
+from maskrcnn_server.categories import Category
+from maskrcnn_server.detections import Detections
+from maskrcnn_server.errors import InvalidModel, InvalidSetting
+from maskrcnn_server.masks import RoiMasks
+from maskrcnn_server.rle import RLE, Order, Size
+
+__all__ = ["frozen_heap"]
+
+FILE = "weights.json"
+
+PLUGIN = """
+from maskrcnn_server import hookimpl
+from maskrcnn_plugin_kit.testing import FakeBackend
+
+class Named(FakeBackend):
+    name = {name!r}
+
+@hookimpl
+def register_backends(register):
+    register(Named())
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Plugins of the names below, as pip would install them."""
+    site = tmp_path_factory.mktemp("site")
+    (site / "mxnet.py").write_text("")
+    headers = {
+        "good": 'api_version = "1.0"',
+        "fake": 'api_version = "1.0"',
+        "silent": "",
+        "heavy": 'api_version = "1.0"\nimport mxnet',
+    }
+    for name, header in headers.items():
+        (site / f"stranger_{name}.py").write_text(header + PLUGIN.format(name=name))
+        info = site / f"stranger_{name}-1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Name: stranger-{name}\nVersion: 1.0\n")
+        (info / "entry_points.txt").write_text(f"[maskrcnn_server]\n{name} = stranger_{name}\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(site)
+        importlib.invalidate_caches()
+        before = set(sys.modules)
+        yield
+        for name in set(sys.modules) - before:
+            if name.startswith(("stranger_", "mxnet")):
+                del sys.modules[name]
+
+
+@pytest.fixture(scope="module")
+def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("model")
+    (folder / FILE).write_text(json.dumps(COLOURS))
+    return folder
+
+
+class GoodModel(FakeModel):
+    """The fake's, of a backend of another name."""
+
+    def __init__(self, config: ModelConfig, name: str) -> None:
+        super().__init__(0.6 if config.score_threshold is None else config.score_threshold)
+        self.metadata = dataclasses.replace(self.metadata, backend=name)
+
+
+MakeModel: TypeAlias = Callable[[ModelConfig, str], Model]
+
+
+class GoodBackend:
+    """Loads a folder with a list of colours."""
+
+    name = "good"
+
+    def __init__(self, model: MakeModel = GoodModel) -> None:
+        self._model = model
+
+    def probe(self, config: ModelConfig, /) -> Probe | None:
+        if not (config.model_dir / FILE).is_file():
+            return None
+        try:
+            self.read(config.model_dir)
+        except InvalidModel as error:
+            return Probe(facts={}, problems=[error.message])
+        return Probe(facts={"colours": "3"})
+
+    def load(self, config: ModelConfig, /) -> Model:
+        self.check(config)
+        self.read(config.model_dir)
+        return self._model(config, self.name)
+
+    def check(self, config: ModelConfig) -> None:
+        if config.engine != "auto" or config.precision != "float32":
+            raise InvalidSetting("there is one engine, in float32 only")
+
+    def read(self, folder: Path) -> None:
+        try:
+            assert tuple(json.loads((folder / FILE).read_text())) == COLOURS
+        except (OSError, ValueError) as error:
+            raise InvalidModel(f"{folder / FILE}: {error}") from None
+
+
+class BoxesModel(GoodModel):
+    """Finds no masks, and says so."""
+
+    def __init__(self, config: ModelConfig, name: str) -> None:
+        super().__init__(config, name)
+        self.metadata = dataclasses.replace(self.metadata, has_masks=False)
+
+    def predict(self, images: Sequence[Image], options: PredictOptions, /) -> list[Detections]:
+        return super().predict(images, dataclasses.replace(options, masks=False))
+
+
+class BatchingModel(GoodModel):
+    batch_pixels = 1_000_000
+
+    def network_shape(self, size: Size, /) -> Size:
+        return size
+
+
+class TestGoodBackend(BackendConformance):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def backend(cls) -> Backend:
+        return GoodBackend()
+
+
+class TestBackendWithoutMasks(BackendConformance):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def backend(cls) -> Backend:
+        return GoodBackend(BoxesModel)
+
+
+class TestBackendThatBatches(BackendConformance):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def backend(cls) -> Backend:
+        return GoodBackend(BatchingModel)
+
+
+class TestBackendWithoutFiles(BackendConformance):
+    needs_files = False
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def backend(cls) -> Backend:
+        return FakeBackend()
+
+
+# What follows is broken.
+
+Predict: TypeAlias = Callable[[Sequence[Image], PredictOptions], list[Detections]]
+Answer: TypeAlias = Callable[[Predict, Sequence[Image], PredictOptions], Any]
+
+
+def answering(answer: Answer) -> GoodBackend:
+    """A backend whose models answer so; `answer` is given what a good one does."""
+
+    class Broken(GoodModel):
+        def predict(self, images: Sequence[Image], options: PredictOptions, /) -> list[Detections]:
+            found: list[Detections] = answer(super().predict, images, options)
+            return found
+
+    return GoodBackend(Broken)
+
+
+def forged(found: Detections, **parts: object) -> Detections:
+    """Detections with what they would refuse on construction: arrays can be changed later."""
+    copy = dataclasses.replace(found)
+    for name, part in parts.items():
+        object.__setattr__(copy, name, part)
+    return copy
+
+
+def keeping(found: Detections, keep: slice) -> Detections:
+    return Detections(found.size, found.boxes[keep], found.scores[keep], found.category_ids[keep])
+
+
+def with_options(**options: Any) -> Answer:
+    return lambda predict, images, asked: predict(images, dataclasses.replace(asked, **options))
+
+
+def to_each(change: Callable[[Detections], Detections]) -> Answer:
+    return lambda predict, images, asked: [change(found) for found in predict(images, asked)]
+
+
+def refusing(what: Callable[[Image], bool], error: Exception) -> Answer:
+    def answer(predict: Predict, images: Sequence[Image], asked: PredictOptions) -> Any:
+        if any(what(image) for image in images):
+            raise error
+        return predict(images, asked)
+
+    return answer
+
+
+def needs_an_image(predict: Predict, images: Sequence[Image], asked: PredictOptions) -> Any:
+    return predict(images, asked)[: len(np.stack([image[0, 0] for image in images]))]
+
+
+def sorts(predict: Predict, images: Sequence[Image], asked: PredictOptions) -> Any:
+    return predict(sorted(images, key=lambda image: image.size), asked)
+
+
+def drops_in_company(predict: Predict, images: Sequence[Image], asked: PredictOptions) -> Any:
+    found = predict(images, asked)
+    return [keeping(f, slice(1)) for f in found] if len(images) > 1 else found
+
+
+def moves_in_company(predict: Predict, images: Sequence[Image], asked: PredictOptions) -> Any:
+    found = predict(images, asked)
+    return [dataclasses.replace(f, boxes=f.boxes / np.float32(len(images))) for f in found]
+
+
+def wavers() -> Answer:
+    """About one picture, each time it is asked."""
+    unsure = sample_image(160, 160, seed=1)
+    calls: list[None] = []
+
+    def answer(predict: Predict, images: Sequence[Image], asked: PredictOptions) -> Any:
+        found = predict(images, asked)
+        if len(images) == 1 and np.array_equal(images[0], unsure):
+            calls.append(None)
+            found = [keeping(found[0], slice(len(calls)))]
+        return found
+
+    return answer
+
+
+def stays_home() -> Answer:
+    home = threading.get_ident()
+
+    def answer(predict: Predict, images: Sequence[Image], asked: PredictOptions) -> Any:
+        if threading.get_ident() != home:
+            raise RuntimeError("no session in this thread")
+        return predict(images, asked)
+
+    return answer
+
+
+def mixes_callers() -> Answer:
+    """In any thread but the first, the answer is that to the image before."""
+    home = threading.get_ident()
+    last: list[list[Detections]] = []
+
+    def answer(predict: Predict, images: Sequence[Image], asked: PredictOptions) -> Any:
+        last.append(predict(images, asked))
+        return last[-2] if threading.get_ident() != home else last[-1]
+
+    return answer
+
+
+def scribbles(predict: Predict, images: Sequence[Image], asked: PredictOptions) -> Any:
+    for image in images:
+        image[image < 128] = 0
+    return predict(images, asked)
+
+
+def collects() -> Answer:
+    seen: list[list[Image]] = []
+
+    def answer(predict: Predict, images: Sequence[Image], asked: PredictOptions) -> Any:
+        seen.append([image.copy() for image in images])
+        return predict(images, asked)
+
+    return answer
+
+
+def lies_on_its_side(found: Detections) -> Detections:
+    height, width = found.size
+    return forged(found, size=(width, height)) if height > width else found
+
+
+def swaps_last(found: Detections) -> Detections:
+    scores = found.scores.copy()
+    scores[-2:] = scores[-2:][::-1]
+    return forged(found, scores=scores)
+
+
+class Transposed:
+    """Masks whose run lengths have width and height exchanged."""
+
+    def __init__(self, masks: Any) -> None:
+        self.size = masks.size
+        self._masks = masks
+
+    def __len__(self) -> int:
+        return len(self._masks)
+
+    def take(self, places: Any) -> "Transposed":
+        return Transposed(self._masks.take(places))
+
+    def rle(self, order: Order) -> list[RLE]:
+        return [dataclasses.replace(r, size=r.size[::-1]) for r in self._masks.rle(order)]
+
+
+def transposes(found: Detections) -> Detections:
+    return dataclasses.replace(found, masks=found.masks and Transposed(found.masks))
+
+
+def excludes(predict: Predict, images: Sequence[Image], asked: PredictOptions) -> Any:
+    least = asked.score_threshold or 0
+    return [keeping_masks(f, int((f.scores > least).sum())) for f in predict(images, asked)]
+
+
+def keeping_masks(found: Detections, count: int) -> Detections:
+    masks = found.masks
+    if isinstance(masks, RoiMasks):
+        masks = dataclasses.replace(
+            masks, probabilities=masks.probabilities[:count], boxes=masks.boxes[:count]
+        )
+    return dataclasses.replace(keeping(found, slice(count)), masks=masks)
+
+
+def keeps_worst(predict: Predict, images: Sequence[Image], asked: PredictOptions) -> Any:
+    found = predict(images, dataclasses.replace(asked, max_detections=100))
+    if asked.max_detections != 1:
+        return found
+    return [keeping(f, slice(-1, None)) for f in found]
+
+
+def fails_on_nothing(found: Detections) -> Detections:
+    if not len(found):
+        raise ValueError("need at least one array to stack")
+    return found
+
+
+def sees_ghosts(predict: Predict, images: Sequence[Image], asked: PredictOptions) -> Any:
+    ghosts = [np.maximum(image, 200) if not image.any() else image for image in images]
+    least = 0.5 if not images or not images[0].any() else asked.score_threshold
+    return predict(ghosts, dataclasses.replace(asked, score_threshold=least))
+
+
+def without_background(found: Detections) -> Detections:
+    if found.proposals is None:
+        return found
+    scores = found.proposals.class_scores[:, 1:]
+    return dataclasses.replace(
+        found, proposals=dataclasses.replace(found.proposals, class_scores=scores)
+    )
+
+
+class NeverFinds(GoodModel):
+    def __init__(self, config: ModelConfig, name: str) -> None:
+        super().__init__(config, name)
+        self.metadata = dataclasses.replace(self.metadata, max_detections=0)
+
+
+class Shrinks(GoodModel):
+    batch_pixels = 1_000_000
+
+    def network_shape(self, size: Size, /) -> Size:
+        return size[0] // 8, size[1] // 8
+
+
+class Unordered(GoodModel):
+    def __init__(self, config: ModelConfig, name: str) -> None:
+        super().__init__(config, name)
+        categories = tuple(Category(i, f"class {i}", i) for i in (3, 1, 2))
+        self.metadata = dataclasses.replace(self.metadata, categories=categories)
+
+
+class OfAnother(GoodModel):
+    def __init__(self, config: ModelConfig, name: str) -> None:
+        super().__init__(config, f"{name}-v2")
+
+
+class Shared(GoodModel):
+    """The model that was loaded last is the one that answers."""
+
+    open: ClassVar[list["Shared"]] = []
+
+    def __init__(self, config: ModelConfig, name: str) -> None:
+        super().__init__(config, name)
+        self.open.append(self)
+
+    def predict(self, images: Sequence[Image], options: PredictOptions, /) -> list[Detections]:
+        found = super().predict(images, options)
+        return found if self.open[-1] is self else [keeping(f, slice(1)) for f in found]
+
+    def close(self) -> None:
+        if self in self.open:
+            self.open.remove(self)
+
+
+class ClosesOnce(GoodModel):
+    closed = False
+
+    def close(self) -> None:
+        if self.closed:
+            raise RuntimeError("the session is gone")
+        self.closed = True
+
+
+class KnowsNothing(GoodBackend):
+    def probe(self, config: ModelConfig, /) -> Probe | None: ...
+
+
+class Worries(GoodBackend):
+    def probe(self, config: ModelConfig, /) -> Probe | None:
+        found = super().probe(config)
+        return found and Probe(facts={}, problems=["an old version wrote this"])
+
+
+class Ponders(GoodBackend):
+    def probe(self, config: ModelConfig, /) -> Probe | None:
+        time.sleep(0.06)
+        return super().probe(config)
+
+
+class Touches(GoodBackend):
+    def probe(self, config: ModelConfig, /) -> Probe | None:
+        found = super().probe(config)
+        if found:
+            (config.model_dir / FILE).touch()
+        return found
+
+
+class ClaimsAll(GoodBackend):
+    def probe(self, config: ModelConfig, /) -> Probe | None:
+        return super().probe(config) or (Probe(facts={}) if config.model_dir.is_dir() else None)
+
+
+class ClaimsTheMissing(GoodBackend):
+    def probe(self, config: ModelConfig, /) -> Probe | None:
+        return super().probe(config) if config.model_dir.is_dir() else Probe(facts={})
+
+
+class ServesNoise(GoodBackend):
+    def read(self, folder: Path) -> None:
+        if (folder / FILE).exists():
+            super().read(folder)
+
+
+class FailsOnEmpty(GoodBackend):
+    def read(self, folder: Path) -> None:
+        (folder / FILE).stat()
+        super().read(folder)
+
+
+class FailsOnDamage(GoodBackend):
+    def load(self, config: ModelConfig, /) -> Model:
+        try:
+            return super().load(config)
+        except InvalidModel as error:
+            if (config.model_dir / FILE).exists():
+                raise ValueError(error.message) from None
+            raise
+
+
+class FailsToProbeDamage(GoodBackend):
+    def probe(self, config: ModelConfig, /) -> Probe | None:
+        found = super().probe(config)
+        if found and found.problems:
+            raise ValueError("line 1 column 1")
+        return found
+
+
+class TakesAnything(GoodBackend):
+    def check(self, config: ModelConfig) -> None: ...
+
+
+class BlamesTheFolder(GoodBackend):
+    def check(self, config: ModelConfig) -> None:
+        try:
+            super().check(config)
+        except InvalidSetting as error:
+            raise InvalidModel(error.message) from None
+
+
+class KnowsBetter(GoodBackend):
+    def load(self, config: ModelConfig, /) -> Model:
+        return super().load(dataclasses.replace(config, score_threshold=0.6))
+
+
+class Silent(GoodBackend):
+    name = "silent"
+
+
+class Heavy(GoodBackend):
+    name = "heavy"
+
+
+@dataclass(frozen=True)
+class Case:
+    """A broken backend, the check that must catch it, and what its author must be told."""
+
+    check: str
+    broken: Backend
+    advice: str
+
+
+CASES = [
+    Case(
+        "answers are a list of detections",
+        answering(lambda predict, images, o: tuple(predict(images, o))),
+        "a list is promised",
+    ),
+    Case("no images no answers", answering(needs_an_image), "need at least one array"),
+    Case("answers come in the order of the images", answering(sorts), "one answer for each image"),
+    Case("an image gets in company what it gets alone", answering(drops_in_company), "batch only"),
+    Case("an image gets in company what it gets alone", answering(moves_in_company), "batch only"),
+    Case(
+        "a model that batches knows the shape of every size",
+        GoodBackend(Shrinks),
+        "a pixel at least",
+    ),
+    Case("the same image gets the same answer", answering(wavers()), "keep nothing of a call"),
+    Case("callers in many threads get their own answers", answering(stays_home()), "bind nothing"),
+    Case("callers in many threads get their own answers", answering(mixes_callers()), "keep noth"),
+    Case("images are left as they are", answering(scribbles), "copy it before"),
+    Case("memory does not grow", answering(collects()), "keep no images"),
+    Case("metadata names the backend", GoodBackend(OfAnother), "say 'good'"),
+    Case("categories are numbered from one", GoodBackend(Unordered), "number them 1, 2, ..."),
+    Case("every shape of image is served", answering(to_each(lies_on_its_side)), "(height, width)"),
+    Case(
+        "every shape of image is served",
+        answering(refusing(lambda i: i.shape[:2] == (1, 1), ZeroDivisionError("by zero"))),
+        "by zero",
+    ),
+    Case(
+        "every shape of image is served",
+        answering(refusing(lambda i: i.shape[1] > 45 * i.shape[0], ValueError("too wide"))),
+        "too wide",
+    ),
+    Case(
+        "boxes are inside the image",
+        answering(to_each(lambda f: forged(f, boxes=f.boxes * 4))),
+        "scale them back",
+    ),
+    Case(
+        "boxes are inside the image",
+        answering(to_each(lambda f: forged(f, boxes=f.boxes[:, [2, 1, 0, 3]]))),
+        "not x, y, width, height",
+    ),
+    Case("scores descend", answering(to_each(swaps_last)), "sort by score"),
+    Case(
+        "category ids are declared",
+        answering(to_each(lambda f: dataclasses.replace(f, category_ids=f.category_ids + 1))),
+        "class indices with the background as 0",
+    ),
+    Case("masks come as declared", answering(with_options(masks=False)), "declare what the model"),
+    Case("masks are of the images size", answering(to_each(transposes)), "paste masks into"),
+    Case("masks can be left out", answering(with_options(masks=True)), "give None"),
+    Case("mask threshold is honoured", answering(with_options(mask_threshold=0.5)), "pass it on"),
+    Case("score threshold is inclusive", answering(excludes), "keep score >= threshold"),
+    Case("defaults are declared", GoodBackend(NeverFinds), "at least 1"),
+    Case(
+        "max detections keeps the best",
+        answering(with_options(max_detections=100)),
+        "keep the first",
+    ),
+    Case("max detections keeps the best", answering(keeps_worst), "keep the first"),
+    Case("nothing found is an answer", answering(to_each(fails_on_nothing)), "at least one array"),
+    Case("nothing found is an answer", answering(sees_ghosts), "below the score threshold"),
+    Case(
+        "proposals come when asked for",
+        answering(to_each(without_background)),
+        "the background's score first",
+    ),
+    Case(
+        "proposals come when asked for", answering(with_options(proposals=True)), "proposals came"
+    ),
+    Case("probe finds no problem in a good folder", KnowsNothing(), "return a Probe"),
+    Case("probe finds no problem in a good folder", Worries(), "Probe.notes"),
+    Case("probe is quick", Ponders(), "leave weights and the network to `load`"),
+    Case("probe has no side effects", Touches(), "it only looks"),
+    Case("probe leaves other folders to others", ClaimsAll(), "return None there"),
+    Case("probe leaves other folders to others", ClaimsTheMissing(), "does not exist"),
+    Case("empty folder is refused", ServesNoise(), "never serve random weights"),
+    Case("empty folder is refused", FailsOnEmpty(), "raised FileNotFoundError"),
+    Case("damaged files are refused by errors of ours", FailsOnDamage(), "raised ValueError"),
+    Case("damaged files are refused by errors of ours", FailsToProbeDamage(), "catch it"),
+    Case("a setting that it does not have is refused", TakesAnything(), "raise InvalidSetting"),
+    Case("a setting that it does not have is refused", BlamesTheFolder(), "the folder is fine"),
+    Case("operators score threshold becomes the default", KnowsBetter(), "only if it is None"),
+    Case("models side by side do not disturb each other", GoodBackend(Shared), "that models share"),
+    Case("close may be called twice", GoodBackend(ClosesOnce), "let it do nothing"),
+    Case(
+        "plugin declares its api version",
+        Silent(),
+        f"put api_version = {API_VERSION!r} into stranger_silent",
+    ),
+    Case("plugin imports no framework", Heavy(), "import mxnet"),
+]
+
+
+def caught(backend: Backend, model_dir: Path) -> dict[str, str]:
+    """The message of each check that fails."""
+    heard: list[Checked] = []
+    passed = check(backend, model_dir, heard.append)
+    failed = [checked for checked in heard if checked.outcome != "passed"]
+    assert passed == (not failed)
+    assert len(heard) > 30
+    return {checked.name.partition("[")[0]: checked.message for checked in failed}
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.check)
+def test_a_broken_backend_is_caught_by_one_check_that_says_what_to_do(
+    case: Case, model_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if isinstance(case.broken, Ponders):
+        monkeypatch.setattr(folder_checks, "PROBE_S", 0.05)
+    if "memory" not in case.check:
+        monkeypatch.setattr(conduct_checks, "CALLS", 8)
+    found = caught(case.broken, model_dir)
+    assert list(found) == [case.check]
+    assert case.advice in found[case.check]
+
+
+def test_every_check_catches_something() -> None:
+    checks = {name for name in dir(BackendConformance) if name.startswith("test_")}
+    assert checks == {f"test_{case.check.replace(' ', '_')}" for case in CASES}
+
+
+def test_a_backend_that_no_plugin_registers_is_told_how(model_dir: Path) -> None:
+    class Unknown(GoodBackend):
+        name = "Unknown"
+
+    found = caught(Unknown(), model_dir)
+    assert set(found) == {"plugin declares its api version", "plugin imports no framework"}
+    for message in found.values():
+        assert "no installed plugin registers a backend 'Unknown': name the module" in message

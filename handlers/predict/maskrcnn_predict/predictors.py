@@ -1,0 +1,228 @@
+"""What predicts the instances in an image: a model in this process, or a server by its client."""
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, cast
+
+import PIL.Image
+
+from maskrcnn_handlers.formats.coco_results import CocoResult, coco_results
+from maskrcnn_handlers.formats.drawing import overlay
+from maskrcnn_handlers.http.child import running, serve_command
+from maskrcnn_handlers.request import images
+from maskrcnn_handlers.request.options import resolved
+from maskrcnn_predict.targets import Target
+from maskrcnn_server import settings as environment
+from maskrcnn_server.categories import Category
+from maskrcnn_server.detections import Detections
+from maskrcnn_server.errors import InvalidSetting, MaskRCNNError, NoAnswer, RequestError
+from maskrcnn_server.formats import Prediction
+from maskrcnn_server.hosting.caller import Caller
+from maskrcnn_server.hosting.located import choose_backend, locate
+from maskrcnn_server.hosting.model_process import ERROR_CLASSES
+from maskrcnn_server.hosting.scheduler import Scheduler
+from maskrcnn_server.hosting.startup import open_model
+from maskrcnn_server.masks import RunLengthMasks
+from maskrcnn_server.options import Options
+from maskrcnn_server.plugins import Plugins
+from maskrcnn_server.rle import from_compressed
+from maskrcnn_server.settings import Settings
+from maskrcnn_server.store.downloads import Progress
+
+if TYPE_CHECKING:
+    import maskrcnn_client
+
+START_TIMEOUT_S = 600
+TIMEOUT_S = 600
+"""Limit of one prediction; a server with a queue takes its time."""
+RETRY_S = 300
+"""Time for a busy server, or an endpoint that gets more instances."""
+MAX_PAYLOAD_MB = 1024
+
+
+@dataclass(frozen=True, eq=False)
+class ImageResult:
+    """The instances in one image, best first."""
+
+    detections: Detections
+    categories: tuple[Category, ...]
+    results: Sequence[CocoResult]
+    """The same as COCO's results, of an image without an id."""
+    image: bytes
+    """The image file."""
+    notes: Sequence[str] = ()
+    """Sentences about what was done to the image so that it could be sent."""
+
+    def __len__(self) -> int:
+        return len(self.detections)
+
+    @property
+    def names(self) -> list[str]:
+        """The name of each instance's category."""
+        names = {category.id: category.name for category in self.categories}
+        return [names[int(i)] for i in self.detections.category_ids]
+
+    def to_coco(self, image_id: int | str) -> list[CocoResult]:
+        """COCO's results for an image of this id."""
+        return [{**result, "image_id": image_id} for result in self.results]
+
+    def draw(self) -> PIL.Image.Image:
+        """The image with the instances drawn over it. Raises InvalidImage."""
+        pixels = images.decode(self.image, math.prod(self.detections.size))
+        return overlay(pixels, self.detections, self.categories)
+
+
+class Predictor(Protocol):
+    """Predicts, from any thread."""
+
+    def predict(
+        self,
+        image: bytes,
+        *,
+        score_threshold: float | None = None,
+        max_detections: int | None = None,
+        masks: bool = True,
+    ) -> ImageResult:
+        """The instances in an image file. Raises MaskRCNNError, RequestError for a bad image."""
+
+
+@contextmanager
+def in_process(
+    plugins: Plugins, settings: Settings, progress: Progress, concurrency: int
+) -> Iterator[Predictor]:
+    """A predictor with the settings' model in this process. Raises StartupError."""
+    model = open_model(plugins, settings, progress)
+    scheduler = Scheduler(model, max_waiting=concurrency, max_batch=settings.model.max_batch)
+    try:
+        yield _InProcess(scheduler, settings)
+    finally:
+        scheduler.close(timeout_s=1)
+
+
+@contextmanager
+def opened(
+    target: Target,
+    plugins: Plugins,
+    progress: Progress,
+    backend: str | None = None,
+    region: str | None = None,
+    profile: str | None = None,
+) -> Iterator[Predictor]:
+    """A predictor by the client; a model is served by a process of its own meanwhile.
+
+    Raises InvalidSetting without the client, StartupError if the model cannot be served.
+    """
+    if target.kind != "model":
+        with _client(target.where, RETRY_S, region, profile) as predictor:
+            yield predictor
+        return
+    settings = environment.read(model=target.where, backend=backend)
+    located = locate(plugins, settings.model, settings, progress)
+    chosen = choose_backend(plugins, located)
+    command = serve_command("--model", str(located.folder), "--backend", chosen.name)
+    # What is sent is what is measured: no image is made smaller on its way.
+    command = ["env", f"MASKRCNN_MAX_PAYLOAD_MB={MAX_PAYLOAD_MB}", *command]
+    with (
+        running(command, start_timeout_s=START_TIMEOUT_S) as child,
+        _client(child.url) as predictor,
+    ):
+        yield predictor
+
+
+@contextmanager
+def _client(
+    target: str, retry_s: float = 60, region: str | None = None, profile: str | None = None
+) -> Iterator[Predictor]:
+    try:
+        from maskrcnn_client import Client, ClientError
+    except ImportError:
+        raise InvalidSetting(
+            "maskrcnn-client is not installed: pip install maskrcnn-client"
+        ) from None
+    try:
+        client = Client(
+            target, retry_s=retry_s, timeout_s=TIMEOUT_S, region=region, profile=profile
+        )
+    except ClientError as error:
+        raise InvalidSetting(error.message) from error
+    with client:
+        yield _ByClient(client)
+
+
+class _InProcess:
+    def __init__(self, scheduler: Scheduler, settings: Settings) -> None:
+        self._scheduler = scheduler
+        self._settings = settings
+
+    def predict(
+        self,
+        image: bytes,
+        *,
+        score_threshold: float | None = None,
+        max_detections: int | None = None,
+        masks: bool = True,
+    ) -> ImageResult:
+        asked = Options(score_threshold=score_threshold, max_detections=max_detections, masks=masks)
+        model = self._scheduler.metadata
+        options = resolved(asked, self._settings.model, model).predict
+        with self._scheduler.job(Caller(TIMEOUT_S)) as job:
+            pixels = images.decode(image, self._settings.max_image_pixels)
+            (found,) = job.predict([pixels], options)
+        prediction = Prediction(image_id="", image=pixels, detections=found, model=model)
+        return ImageResult(found, model.categories, coco_results(prediction), image)
+
+
+class _ByClient:
+    def __init__(self, client: "maskrcnn_client.Client") -> None:
+        self._client = client
+
+    def predict(
+        self,
+        image: bytes,
+        *,
+        score_threshold: float | None = None,
+        max_detections: int | None = None,
+        masks: bool = True,
+    ) -> ImageResult:
+        from maskrcnn_client import ClientError
+
+        try:
+            found = self._client.predict(
+                image, score_threshold=score_threshold, max_detections=max_detections, masks=masks
+            )
+        except ClientError as error:
+            raise _translated(error) from error
+        return _result(found)
+
+
+def _translated(error: "maskrcnn_client.ClientError") -> MaskRCNNError:
+    """The same error as the server raised it, or NoAnswer if it was not the server's."""
+    status = error.status or 500
+    kind = ERROR_CLASSES.get(error.code, RequestError if status < 500 else NoAnswer)
+    return kind(error.message, **error.detail)
+
+
+def _result(found: "maskrcnn_client.Prediction") -> ImageResult:
+    runs = [
+        from_compressed(result["segmentation"]["counts"], found.size)
+        for result in found.results
+        if "segmentation" in result
+    ]
+    names = dict(zip(found.category_ids.tolist(), found.names, strict=True))
+    detections = Detections(
+        size=found.size,
+        boxes=found.boxes,
+        scores=found.scores,
+        category_ids=found.category_ids,
+        masks=RunLengthMasks(runs, found.size) if len(runs) == len(found) else None,
+    )
+    return ImageResult(
+        detections=detections,
+        categories=tuple(Category(i, name, i) for i, name in sorted(names.items())),
+        # Both packages have a type for what the format `coco` has.
+        results=cast("Sequence[CocoResult]", found.results),
+        image=found.image,
+        notes=found.notes,
+    )
