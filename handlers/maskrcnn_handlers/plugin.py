@@ -6,7 +6,7 @@ from maskrcnn_server import hookimpl
 from maskrcnn_server.extensions import Command
 from maskrcnn_server.formats import Format
 
-api_version = "1.2"
+api_version = "1.0"
 
 
 @hookimpl

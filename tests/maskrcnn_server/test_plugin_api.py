@@ -13,8 +13,8 @@ import pytest
 from maskrcnn_server import API_VERSION
 
 MODULES = (
-    "hookspecs backend categories detections masks rle formats errors agreement stopwatch "
-    "testing.conformance testing.fake testing.plugin"
+    "hookspecs backend engine extensions categories detections masks rle formats errors "
+    "agreement stopwatch testing.conformance testing.fake testing.plugin"
 ).split()
 PROMISED = Path(__file__).with_name("plugin_api.txt")
 PAGES = (Path(__file__).parents[2] / "docs/reference").glob("*.md")

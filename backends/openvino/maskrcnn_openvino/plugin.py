@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from maskrcnn_network.graph.network import Network, Variables
     from maskrcnn_openvino.session import OpenVinoSession
 
-api_version = "1.1"
+api_version = "1.0"
 
 
 class OpenVinoEngine:

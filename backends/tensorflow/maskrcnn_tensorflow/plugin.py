@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from maskrcnn_network.graph.network import Network, Variables
     from maskrcnn_tensorflow.session import TensorFlowSession
 
-api_version = "1.1"
+api_version = "1.0"
 
 DRIVERS = (Path("/dev/nvidiactl"), Path("/dev/dxg"))
 """Device files of CUDA drivers: of Linux, and of the Windows Subsystem for Linux."""

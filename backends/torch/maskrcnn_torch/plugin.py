@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from maskrcnn_network.graph.network import Network, Variables
     from maskrcnn_torch.session import TorchSession
 
-api_version = "1.1"
+api_version = "1.0"
 
 DRIVER = "libcuda.so.1"
 PRECISIONS = ("float32", "tf32", "float16", "bfloat16")

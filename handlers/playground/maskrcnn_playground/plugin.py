@@ -5,7 +5,7 @@ from collections.abc import Callable
 from maskrcnn_server import hookimpl
 from maskrcnn_server.extensions import Routes
 
-api_version = "1.2"
+api_version = "1.0"
 
 
 @hookimpl

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from maskrcnn_handlers.request.envelope import ATTRIBUTES
 from maskrcnn_server import settings as environment
 from maskrcnn_server.errors import InvalidModel, StartupError
 from maskrcnn_server.plugins import Plugins
@@ -226,6 +227,7 @@ def test_replies_say_what_they_are_and_whose(ask: Ask, context: Context, png: by
     for index in (0, 1):
         headers = context.headers[index]
         assert "total;dur=" in headers.pop("Server-Timing")
+        assert headers.pop(ATTRIBUTES, "height=8;width=10") == "height=8;width=10"
         assert headers == {"content-type": "application/json", ANSWERED: "true"}
 
 
