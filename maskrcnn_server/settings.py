@@ -378,6 +378,11 @@ def has_playground(settings: Settings) -> bool:
     return not any(value and name.startswith("SAGEMAKER_") for name, value in os.environ.items())
 
 
+def inherited() -> dict[str, str]:
+    """The environment as it is, for another process."""
+    return dict(os.environ)
+
+
 def without_settings() -> dict[str, str]:
     """The environment without any setting of the server."""
     known = {name for names in variable_names().values() for name in names}

@@ -9,7 +9,7 @@ import pytest
 
 from maskrcnn_network.checkpoints.checkpoint import TENSORFLOW
 from maskrcnn_network.dialect import WritesNetworks
-from maskrcnn_server import machine
+from maskrcnn_server import machine, optional
 from maskrcnn_server.backend import Precision
 from maskrcnn_server.engine import Engine
 from maskrcnn_tensorflow import plugin
@@ -67,7 +67,7 @@ def test_a_cpu_needs_the_instructions(monkeypatch: pytest.MonkeyPatch, tmp_path:
 def test_a_machine_without_tensorflow_is_told_what_to_install(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(plugin, "find_spec", lambda _: None)
+    monkeypatch.setattr(optional, "find_spec", lambda _: None)
     assert "pip install maskrcnn-tensorflow" in str(ENGINE.lacks("cpu", "float32"))
 
 

@@ -76,7 +76,7 @@ def running(
             [*command, "--port", str(port)],
             stdout=log,
             stderr=subprocess.STDOUT,
-            env={**(os.environ if env is None else env), "MASKRCNN_LOG_LEVEL": "info"},
+            env={**(environment.inherited() if env is None else env), "MASKRCNN_LOG_LEVEL": "info"},
         )
         try:
             url = f"http://127.0.0.1:{port}" if port else None
