@@ -38,9 +38,9 @@ MAY_IMPORT = {
     "maskrcnn_client": set(),
     **{f"maskrcnn_{name}": {"maskrcnn_server", "maskrcnn_handlers"} for name in AROUND_THE_CORE},
     "maskrcnn_predict": {"maskrcnn_server", "maskrcnn_handlers", "maskrcnn_client"},
-    **{
-        f"maskrcnn_{name}": {"maskrcnn_server", "maskrcnn_handlers", "maskrcnn_predict"}
-        for name in ("sagemaker", "study")
+    "maskrcnn_sagemaker": {"maskrcnn_server", "maskrcnn_handlers", "maskrcnn_predict"},
+    "maskrcnn_study": {
+        *("maskrcnn_server", "maskrcnn_handlers", "maskrcnn_predict", "maskrcnn_plugin_kit"),
     },
     # The kit is for tests of engines.
     "maskrcnn_network": {"maskrcnn_server", "maskrcnn_plugin_kit"},
