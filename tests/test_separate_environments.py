@@ -24,7 +24,11 @@ def environment(
     """Makes a virtual environment with some backends; gives what runs `maskrcnn-server` in it."""
 
     def make(*backends: str) -> Run:
-        folders = (".", *(f"backends/{b}" for b in ("network", "openvino", *backends)))
+        folders = (
+            ".",
+            "handlers/predict",
+            *(f"backends/{b}" for b in ("network", "openvino", *backends)),
+        )
         folder = virtual_environment(*(wheels[f] for f in folders))
 
         def run(*arguments: object, **environ: str) -> "subprocess.CompletedProcess[str]":

@@ -9,7 +9,10 @@ from reader import Reader
 pytestmark = pytest.mark.full
 
 PAGE = Path(__file__).parents[1] / "docs/write_an_engine.md"
-INSTALLED = (".", "backends/network", "backends/tensorpack")
+INSTALLED = (
+    *(".", "handlers/plugin_kit", "handlers/predict"),
+    *("backends/network", "backends/tensorpack"),
+)
 
 
 def test_the_page_does_what_it_says(

@@ -12,7 +12,10 @@ from maskrcnn_tensorpack.plugin import DEMO
 
 pytestmark = pytest.mark.full
 
-INSTALLED = (".", "backends/network", "backends/tensorpack")
+INSTALLED = (
+    *(".", "handlers/plugin_kit", "handlers/predict"),
+    *("backends/network", "backends/tensorpack"),
+)
 PICTURE = DEMO / "images/shapes-1.png"
 
 

@@ -17,7 +17,8 @@ from maskrcnn_server.errors import InvalidSetting
 
 pytestmark = pytest.mark.full
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[1]
+INSTALLED = (".", "handlers/plugin_kit", "handlers/predict")
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +28,12 @@ def project(
     wheels: dict[str, Path],
 ) -> Project:
     folder = tmp_path_factory.mktemp("stranger")
-    return Project("new-backend", "yolact", virtual_environment(wheels["."]), folder)
+    return Project(
+        "new-backend",
+        "yolact",
+        virtual_environment(*(wheels[folder] for folder in INSTALLED)),
+        folder,
+    )
 
 
 def test_it_passes_its_own_tests(project: Project) -> None:
