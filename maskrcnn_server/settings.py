@@ -83,7 +83,7 @@ class ModelDefaults(Options):
         AUTO,
         description="Engine: `openvino`, `torch`, `tensorflow`, another that is installed, or "
         "`original`, the code of the framework that trained the model, from your "
-        "checkout of it. `auto`: torch on a GPU, else openvino, else tensorflow.",
+        "checkout of it. `auto`: torch on a GPU, else openvino, tensorflow, torch on a CPU.",
     )
     device: str = Field(
         AUTO,
@@ -368,6 +368,11 @@ def model_config(settings: ModelSettings, folder: Path, backend: str) -> ModelCo
         threads=settings.threads,
         streams=settings.streams,
     )
+
+
+def expects_gpu() -> bool:
+    """Whether the container's image or its host says that there is an NVIDIA GPU."""
+    return os.environ.get("NVIDIA_VISIBLE_DEVICES", "") not in ("", "none", "void")
 
 
 def has_playground(settings: Settings) -> bool:

@@ -31,6 +31,8 @@ from maskrcnn_server.stopwatch import Lap, listen, stage
 ENCODE_S = 10
 """Seconds in which an answer is surely written."""
 SERVER_TIMING = "Server-Timing"
+COMPUTED = ("engine", "device", "GPU", "driver")
+"""Facts about a model that /ping tells."""
 
 logger = logging.getLogger(__name__)
 
@@ -82,7 +84,7 @@ class Service:
             return json_reply(200, {"status": "ready", "models": list(schedulers)})
         ((name, scheduler),) = schedulers.items()
         metadata = scheduler.metadata
-        computed = {k: metadata.facts[k] for k in ("engine", "device") if k in metadata.facts}
+        computed = {k: metadata.facts[k] for k in COMPUTED if k in metadata.facts}
         described = {"status": "ready", "model": name, "backend": metadata.backend}
         return json_reply(200, described | computed)
 

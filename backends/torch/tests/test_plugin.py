@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from maskrcnn_server import optional
 from maskrcnn_server.backend import Precision
 from maskrcnn_torch import devices, plugin
 from maskrcnn_torch.plugin import TorchEngine
@@ -51,5 +52,5 @@ def test_without_a_driver_torch_is_not_asked(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_without_torch_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plugin, "find_spec", lambda _: None)
+    monkeypatch.setattr(optional, "find_spec", lambda _: None)
     assert "pip install maskrcnn-torch" in str(TorchEngine().lacks("cpu", "float32"))
