@@ -5,7 +5,8 @@
 
 Writes build_tools/requirements/KIND.txt for each kind of image: openvino, tensorflow,
 tensorflow-gpu and torch-gpu: everything that the distributions in the image require, for Python
-3.11 and newer on Linux. Versions that are there are kept where they still fit; `--upgrade` takes the newest.
+3.11 and newer on Linux. Versions that are there are kept where they still fit; `--upgrade` takes
+the newest.
 Needs uv (`pip install uv`), or UV=COMMAND.
 """
 
