@@ -264,6 +264,11 @@ class Settings(BaseModel):
         le=1024,
         description="Largest request body in MiB, up to 1024. A larger one gets 413.",
     )
+    error_entries: bool = Field(
+        False,
+        description="Whether a request that cannot be answered, such as a broken image, gets 200 "
+        "with its error as the body. For batch transform, whose job fails with one error.",
+    )
     max_image_pixels: int = Field(
         50_000_000,
         gt=0,

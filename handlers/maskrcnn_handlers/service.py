@@ -20,6 +20,7 @@ from maskrcnn_server.errors import (
     InvalidSetting,
     MaskRCNNError,
     PayloadTooLarge,
+    RequestError,
     UnavailableError,
 )
 from maskrcnn_server.formats import Format
@@ -115,6 +116,8 @@ class Service:
                 reply = self._answer(envelope, caller or self.caller())
             except MaskRCNNError as error:
                 reply = refusal(error)
+                if self._settings.error_entries and isinstance(error, RequestError):
+                    reply = replace(reply, status=200)
             except Exception as error:
                 reply = refusal(failed(error))
             seconds, stages = time.perf_counter() - start, stopwatch.seconds

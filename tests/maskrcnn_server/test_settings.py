@@ -45,6 +45,7 @@ GOOD: dict[str, tuple[str, object]] = {
     "models_evict": ("true", True),
     "max_concurrent_transforms": ("3", 3),
     "max_payload_mb": ("1.5", 1.5),
+    "error_entries": ("true", True),
     "max_image_pixels": ("1000", 1000),
     "log_level": ("debug", "debug"),
     "log_format": ("JSON", "json"),
