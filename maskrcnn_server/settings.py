@@ -264,6 +264,11 @@ class Settings(BaseModel):
         le=1024,
         description="Largest request body in MiB, up to 1024. A larger one gets 413.",
     )
+    local_s3: Path | None = Field(
+        None,
+        description="Folder that plays S3 for asynchronous invocations of this server, with its "
+        "buckets as folders (maskrcnn-sagemaker). Unset: there are none. For tests: no passwords.",
+    )
     error_entries: bool = Field(
         False,
         description="Whether a request that cannot be answered, such as a broken image, gets 200 "
