@@ -3,9 +3,10 @@
 
     lock_requirements.py [--upgrade] [KIND...]
 
-Writes build_tools/requirements/KIND.txt for each kind of image: openvino, tensorflow, and
-tensorflow-gpu: everything that the distributions in the image require, for Python 3.11 and newer on
-Linux. Versions that are there are kept where they still fit; `--upgrade` takes the newest.
+Writes build_tools/requirements/KIND.txt for each kind of image: openvino, tensorflow,
+tensorflow-gpu and torch-gpu: everything that the distributions in the image require, for Python
+3.11 and newer on Linux. Versions that are there are kept where they still fit; `--upgrade` takes
+the newest.
 Needs uv (`pip install uv`), or UV=COMMAND.
 """
 
@@ -20,7 +21,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 OUT = ROOT / "build_tools/requirements"
 OWN = "maskrcnn-"
-KINDS = {"openvino": "openvino", "tensorflow": "tensorflow", "tensorflow-gpu": "tensorflow"}
+KINDS = {
+    "openvino": "openvino",
+    "tensorflow": "tensorflow",
+    "tensorflow-gpu": "tensorflow",
+    "torch-gpu": "torch",
+}
 """The engine of each kind of image."""
 HANDLERS = ("annotation_formats", "playground")
 """Folders of handlers/ with a distribution that is in every image."""
@@ -29,6 +35,7 @@ EXTRAS = ("s3", "fast")
 NOT_WITH = {
     "openvino": ("tensorflow", "torch"),
     "tensorflow": ("openvino", "torch", "onnx"),
+    "torch": ("openvino", "tensorflow", "onnx"),
 }
 """By engine, the folders of backends/ that no image with it has."""
 BUILDS = "setuptools>=77"
@@ -41,6 +48,9 @@ TENSORFLOW = {
         "tensorflow{}; {elsewhere}",
     ),
 }
+TORCH = "torch>=2.10,<2.11"
+"""The last PyTorch that the index has with CUDA 12, which NVIDIA's driver 525 and newer can run:
+docs/images.md."""
 ELSEWHERE = "platform_machine != 'x86_64'"
 
 
@@ -89,6 +99,8 @@ def direct(kind: str) -> list[str]:
         if line.startswith("tensorflow"):
             version = line.removeprefix("tensorflow")
             lines += [form.format(version, elsewhere=ELSEWHERE) for form in TENSORFLOW[kind]]
+        elif line.startswith("torch"):
+            lines += [line, TORCH]
         else:
             lines.append(line)
     return lines

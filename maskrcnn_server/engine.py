@@ -10,7 +10,13 @@ from maskrcnn_server.errors import InvalidSetting
 ORIGINAL = "original"
 """Name for the original code that trained a model; a dialect runs it, not an engine."""
 AUTO = "auto"
-PREFERRED = (("torch", "cuda"), ("openvino", "cpu"), ("tensorflow", "cuda"), ("tensorflow", "cpu"))
+PREFERRED = (
+    ("torch", "cuda"),
+    ("openvino", "cpu"),
+    ("tensorflow", "cuda"),
+    ("tensorflow", "cpu"),
+    ("torch", "cpu"),
+)
 """Engines and kinds of device in order of preference. Other engines are used only if named."""
 
 

@@ -83,7 +83,7 @@ class ModelDefaults(Options):
         AUTO,
         description="Engine: `openvino`, `torch`, `tensorflow`, another that is installed, or "
         "`original`, the code of the framework that trained the model, from your "
-        "checkout of it. `auto`: torch on a GPU, else openvino, else tensorflow.",
+        "checkout of it. `auto`: torch on a GPU, else openvino, tensorflow, torch on a CPU.",
     )
     device: str = Field(
         AUTO,
@@ -264,6 +264,16 @@ class Settings(BaseModel):
         le=1024,
         description="Largest request body in MiB, up to 1024. A larger one gets 413.",
     )
+    local_s3: Path | None = Field(
+        None,
+        description="Folder that plays S3 for asynchronous invocations of this server, with its "
+        "buckets as folders (maskrcnn-sagemaker). Unset: there are none. For tests: no passwords.",
+    )
+    error_entries: bool = Field(
+        False,
+        description="Whether a request that cannot be answered, such as a broken image, gets 200 "
+        "with its error as the body. For batch transform, whose job fails with one error.",
+    )
     max_image_pixels: int = Field(
         50_000_000,
         gt=0,
@@ -368,6 +378,11 @@ def model_config(settings: ModelSettings, folder: Path, backend: str) -> ModelCo
         threads=settings.threads,
         streams=settings.streams,
     )
+
+
+def expects_gpu() -> bool:
+    """Whether the container's image or its host says that there is an NVIDIA GPU."""
+    return os.environ.get("NVIDIA_VISIBLE_DEVICES", "") not in ("", "none", "void")
 
 
 def has_playground(settings: Settings) -> bool:

@@ -20,6 +20,7 @@ from maskrcnn_server.errors import (
     InvalidSetting,
     MaskRCNNError,
     PayloadTooLarge,
+    RequestError,
     UnavailableError,
 )
 from maskrcnn_server.formats import Format
@@ -31,6 +32,8 @@ from maskrcnn_server.stopwatch import Lap, listen, stage
 ENCODE_S = 10
 """Seconds in which an answer is surely written."""
 SERVER_TIMING = "Server-Timing"
+COMPUTED = ("engine", "device", "GPU", "driver")
+"""Facts about a model that /ping tells."""
 
 logger = logging.getLogger(__name__)
 
@@ -82,7 +85,7 @@ class Service:
             return json_reply(200, {"status": "ready", "models": list(schedulers)})
         ((name, scheduler),) = schedulers.items()
         metadata = scheduler.metadata
-        computed = {k: metadata.facts[k] for k in ("engine", "device") if k in metadata.facts}
+        computed = {k: metadata.facts[k] for k in COMPUTED if k in metadata.facts}
         described = {"status": "ready", "model": name, "backend": metadata.backend}
         return json_reply(200, described | computed)
 
@@ -113,6 +116,8 @@ class Service:
                 reply = self._answer(envelope, caller or self.caller())
             except MaskRCNNError as error:
                 reply = refusal(error)
+                if self._settings.error_entries and isinstance(error, RequestError):
+                    reply = replace(reply, status=200)
             except Exception as error:
                 reply = refusal(failed(error))
             seconds, stages = time.perf_counter() - start, stopwatch.seconds

@@ -8,13 +8,14 @@ from functools import partial
 import numpy as np
 
 from maskrcnn_server.backend import Backend, Model, ModelConfig, PredictOptions
+from maskrcnn_server.engine import AUTO
 from maskrcnn_server.errors import InvalidModel, StartupError
 from maskrcnn_server.hosting.isolated import IsolatedModel
 from maskrcnn_server.hosting.located import Located, choose_backend, locate
 from maskrcnn_server.hosting.model_process import Limits
 from maskrcnn_server.machine import give_back_memory
 from maskrcnn_server.plugins import Plugins, installed, select_backend
-from maskrcnn_server.settings import Settings
+from maskrcnn_server.settings import Settings, expects_gpu
 from maskrcnn_server.store.downloads import Progress, silent
 
 WARM_UP_SIZE = (480, 640)
@@ -59,6 +60,7 @@ def load_model(backend: Backend, config: ModelConfig) -> Model:
         ) from error
     for name, value in model.metadata.facts.items():
         logger.info("%s: %s", name, value)
+    warn_of_idle_gpu(model, config)
     logger.info(
         "loaded %s in %.1f s, warmed up in %.1f s",
         model.metadata.name,
@@ -66,6 +68,19 @@ def load_model(backend: Backend, config: ModelConfig) -> Model:
         time.monotonic() - loaded,
     )
     return model
+
+
+def warn_of_idle_gpu(model: Model, config: ModelConfig) -> None:
+    """Log a warning if the container is meant for a GPU, and the CPU computes unasked."""
+    facts = model.metadata.facts
+    if expects_gpu() and config.device == AUTO and facts.get("device") == "cpu":
+        logger.warning(
+            "NO GPU IS USED: this container expects one (NVIDIA_VISIBLE_DEVICES), but engine %s "
+            "computes on the CPU, many times slower: %s. MASKRCNN_DEVICE=cuda makes this an error, "
+            "MASKRCNN_DEVICE=cpu says that it is intended",
+            facts.get("engine"),
+            facts.get("engine chosen"),
+        )
 
 
 def isolated_model(backend: Backend, model: Located, name: str) -> IsolatedModel:

@@ -41,6 +41,7 @@ def add_aws(shell: "Shell", partition: str = "aws", **replies: tuple[int, str, s
         ("aws", "eu-central-1", "dkr.ecr.eu-central-1.amazonaws.com"),
         ("aws-us-gov", "us-gov-west-1", "dkr.ecr.us-gov-west-1.amazonaws.com"),
         ("aws-cn", "cn-north-1", "dkr.ecr.cn-north-1.amazonaws.com.cn"),
+        ("aws-eusc", "eusc-de-east-1", "dkr.ecr.eusc-de-east-1.amazonaws.eu"),
     ],
 )
 def test_registry_is_the_accounts_in_its_partition(
@@ -118,6 +119,29 @@ def test_without_backends_every_one_is_built(with_docker: Callable[..., "Shell"]
     add_aws(shell)
     assert shell.run("build_and_push.sh", "eu-west-1").returncode == 0
     assert len(shell.calls("docker", "build")) == len(list(BACKENDS.glob("*/Dockerfile")))
+
+
+def test_images_for_sagemaker_run_as_root_unless_told_otherwise(
+    with_docker: Callable[..., "Shell"],
+) -> None:
+    shell = with_docker()
+    add_aws(shell)
+    assert shell.run("build_and_push.sh", "eu-west-1", "tensorpack").returncode == 0
+    done = shell.run("build_and_push.sh", "--non-root", "eu-west-1", "tensorpack")
+    assert done.returncode == 0, done.stderr
+    root, other = shell.calls("docker", "build")
+    assert "RUN_AS=0:0" in root
+    assert "RUN_AS=0:0" not in other
+
+
+def test_images_for_gpus_have_tags_of_their_own(with_docker: Callable[..., "Shell"]) -> None:
+    shell = with_docker()
+    add_aws(shell)
+    done = shell.run("build_and_push.sh", "--gpu", "eu-west-1", "tensorpack")
+    assert done.returncode == 0, done.stderr
+    assert "ENGINE=torch" in shell.calls("docker", "build")[0]
+    assert all(call[1].endswith("-gpu") for call in shell.calls("docker", "push"))
+    assert done.stdout.splitlines()[-1].endswith("-gpu")
 
 
 def test_unknown_partition_has_to_be_told_its_host_names(

@@ -1,6 +1,7 @@
 """build_image.sh and push_image.sh, with a stand-in for docker."""
 
 import configparser
+import itertools
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -54,6 +55,41 @@ def test_arguments_after_the_dashes_go_to_the_tool(with_docker: Callable[..., "S
     (build,) = shell.calls("docker", "build")
     assert build[-3:-1] == ["--build-arg", "REQUIREMENTS=tensorflow-gpu"]
     assert "own:1" in build
+
+
+def build_arguments(build: list[str]) -> dict[str, str]:
+    """Build arguments of a call of docker, by name."""
+    pairs = itertools.pairwise(build)
+    return dict(value.split("=", 1) for flag, value in pairs if flag == "--build-arg")
+
+
+def test_one_flag_makes_an_image_for_gpus(
+    with_docker: Callable[..., "Shell"], version: str
+) -> None:
+    shell = with_docker()
+    done = shell.run("build_image.sh", "--gpu", "tensorpack")
+    assert done.returncode == 0, done.stderr
+    (build,) = shell.calls("docker", "build")
+    assert f"maskrcnn-server-tensorpack:{version}-gpu" in build
+    arguments = build_arguments(build)
+    assert (arguments["ENGINE"], arguments["REQUIREMENTS"]) == ("torch", "torch-gpu")
+    assert arguments["CUDA"].startswith("12.")
+    assert "RUN_AS" not in arguments
+
+
+def test_backend_that_has_no_gpu_is_refused_with_the_flag(
+    with_docker: Callable[..., "Shell"],
+) -> None:
+    done = with_docker().run("build_image.sh", "--gpu", "onnx")
+    assert done.returncode == 1
+    assert "onnx computes with OpenVINO" in done.stderr
+
+
+def test_image_that_runs_as_root_is_asked_for(with_docker: Callable[..., "Shell"]) -> None:
+    shell = with_docker()
+    assert shell.run("build_image.sh", "--root", "tensorpack").returncode == 0
+    (build,) = shell.calls("docker", "build")
+    assert build_arguments(build)["RUN_AS"] == "0:0"
 
 
 def test_unknown_backend_is_refused_before_anything_is_built(

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 DOCKERFILES = sorted(ROOT.glob("backends/*/Dockerfile"))
 RECIPE = (ROOT / "build_tools/images/Dockerfile").read_text()
 LOCK = runpy.run_path(str(ROOT / "build_tools/lock_requirements.py"))
-KINDS = ("openvino", "tensorflow", "tensorflow-gpu")
+KINDS = ("openvino", "tensorflow", "tensorflow-gpu", "torch-gpu")
 ids = pytest.mark.parametrize("path", DOCKERFILES, ids=lambda p: p.parent.name)
 
 
@@ -44,7 +44,8 @@ def test_recipe_keeps_sagemakers_contract() -> None:
     runtime = RECIPE.rpartition("\nFROM ")[2]
     assert 'ENTRYPOINT ["maskrcnn-server"]' in runtime
     assert 'accept-bind-to-port="true"' in runtime
-    assert "USER 10001:10001" in runtime
+    assert "ARG RUN_AS=10001:10001" in runtime
+    assert "USER ${RUN_AS}" in runtime
     assert "pip" not in runtime
 
 
@@ -67,6 +68,22 @@ def test_images_of_tensorflow_without_a_gpu_have_the_small_one() -> None:
     assert whole.marker is not None
     assert not whole.marker.evaluate({"platform_machine": "x86_64"})
     assert [n for n in pinned("tensorflow") if n.startswith("nvidia")] == []
+
+
+def test_image_for_gpus_has_the_cuda_that_sagemakers_drivers_run() -> None:
+    """CUDA 12 runs on driver 525 and newer, CUDA 13 on 580 and newer; batch transform has 535."""
+    found = pinned("torch-gpu")
+    assert "openvino" not in found
+    (runtime,) = found["nvidia-cuda-runtime-cu12"]
+    assert str(runtime.specifier).startswith("==12.")
+    assert not [name for name in found if name.endswith("-cu13")]
+
+
+def test_recipe_asks_for_a_gpu_only_in_an_image_with_cuda() -> None:
+    runtime = RECIPE.rpartition("\nFROM ")[2]
+    assert "NVIDIA_VISIBLE_DEVICES=${CUDA:+all}" in runtime
+    assert "NVIDIA_DRIVER_CAPABILITIES=${CUDA:+compute,utility}" in runtime
+    assert 'maskrcnn.cuda="${CUDA}"' in runtime
 
 
 def test_images_have_no_framework_but_their_engine() -> None:

@@ -249,3 +249,13 @@ def test_every_answer_says_where_its_time_went(service: Service, png: bytes) -> 
         assert set(stages) <= set(parts)
         total = float(parts.pop("total"))
         assert 0 <= sum(map(float, parts.values())) <= total + 0.01
+
+
+def test_an_error_may_be_an_entry_for_batch_transform(scheduler: Scheduler, png: bytes) -> None:
+    settings = environment.read(error_entries=True)
+    service = Service(Plugins().formats(), settings, Models.single(scheduler))
+    reply = service.invoke(Envelope.of(b"no image", "image/png"))
+    assert reply.status == 200
+    assert json.loads(reply.body)["error"]["code"] == "invalid_image"
+    scheduler.close(1)
+    assert service.invoke(Envelope.of(png, "image/png")).status == 503

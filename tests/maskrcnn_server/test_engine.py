@@ -51,8 +51,9 @@ def test_without_openvino_it_is_tensorflow() -> None:
     assert "openvino on cpu: not installed" in reason
 
 
-def test_torch_computes_on_a_cpu_only_for_who_names_it() -> None:
+def test_torch_computes_on_a_cpu_if_it_is_named_or_alone() -> None:
     assert chosen(NO_GPU, TENSORFLOW)[0] == "tensorflow"
+    assert chosen(NO_GPU)[:2] == ("torch", "cpu")
     assert chosen(NO_GPU, OPENVINO, engine="torch") == ("torch", "cpu", "MASKRCNN_ENGINE=torch")
 
 

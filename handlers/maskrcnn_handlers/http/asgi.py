@@ -14,6 +14,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from maskrcnn_handlers.answer.model_error import model_error
 from maskrcnn_handlers.answer.reply import JSON, refusal
 from maskrcnn_handlers.http import openapi
 from maskrcnn_handlers.http.host import response
@@ -50,9 +51,10 @@ class App:
         answering = [
             (Route("/ping", self._ping), {}),
             (Route("/metrics", self._metrics), {}),
-            *(
-                (Route(path, self._invocations, methods=["POST"]), openapi.INVOCATION)
-                for path in ("/invocations", "/endpoints/{name}/invocations")
+            (Route("/invocations", self._invocations, methods=["POST"]), openapi.INVOCATION),
+            (
+                Route("/endpoints/{name}/invocations", self._endpoint, methods=["POST"]),
+                openapi.INVOCATION,
             ),
             *(
                 (Route(path, self._invoke, methods=["POST"]), openapi.INVOCATION)
@@ -127,8 +129,13 @@ class App:
         return await self._answer(request, request.path_params["name"])
 
     async def _invocations(self, request: Request) -> Response:
-        """Find the instances in an image. The path of `/endpoints` is the one that boto3 calls."""
+        """Find the instances in an image."""
         return await self._answer(request, request.headers.get(TARGET_MODEL))
+
+    async def _endpoint(self, request: Request) -> Response:
+        """The same for boto3's client of SageMaker, with errors as SageMaker answers them."""
+        reply = await self._invocations(request)
+        return reply if reply.status_code < 400 else response(model_error(reply))
 
     async def _answer(self, request: Request, model: str | None) -> Response:
         try:

@@ -21,7 +21,7 @@ from maskrcnn_server.errors import ModelFailed, UnavailableError
 from maskrcnn_server.hosting.scheduler import Scheduler
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-FACTS = ("architecture", "heads", "step", "engine", "device", "precision")
+FACTS = ("architecture", "heads", "step", "engine", "device", "precision", "GPU", "driver")
 """Of a model, that are labels."""
 REJECTIONS = {UnavailableError.code, *(kind.code for kind in UnavailableError.__subclasses__())}
 REQUEST_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 60.0)
@@ -129,7 +129,7 @@ class _Schedulers(Collector):
         for name, scheduler in schedulers.items():
             facts = scheduler.metadata.facts
             labels = {"model": name, "backend": scheduler.metadata.backend}
-            info.add_metric([], labels | {fact: facts.get(fact, "") for fact in FACTS})
+            info.add_metric([], labels | {fact.lower(): facts.get(fact, "") for fact in FACTS})
             waiting.add_metric([name], scheduler.waiting)
             running.add_metric([name], scheduler.running)
             up.add_metric([name], _is_up(scheduler))

@@ -3,12 +3,13 @@
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from maskrcnn_sagemaker.aws import Call
+from maskrcnn_sagemaker.extra import Extra, merged
 from maskrcnn_sagemaker.scaling import VARIANT, Scaling
 from maskrcnn_server.errors import InvalidSetting
 from maskrcnn_server.store.addresses import Address, address
@@ -17,14 +18,19 @@ from maskrcnn_server.store.downloads import sha256
 TAG = "maskrcnn-server"
 """Tag on everything that is created here; its value is the endpoint's name."""
 BATCH_PAYLOAD_MB = 20
-"""Payload limit in MiB: the server's default. SageMaker allows 100 MB for all concurrent requests
-together."""
+"""Payload limit of a batch transform job in MiB: the server's default."""
+PAYLOAD_VARIABLES = ("MASKRCNN_MAX_PAYLOAD_MB", "SAGEMAKER_MAX_PAYLOAD_IN_MB")
+MAX_BATCH_PAYLOAD_MB = 100
+LOCAL_STORAGE = re.compile(r"ml\.(?:g\d\w*|p[4-9]\w*|\w+d)\.")
+"""Instance types with disks of their own, which AWS encrypts without a key of ours."""
 FAILURES = "failures"
 """Prefix for errors, below the output of an asynchronous endpoint."""
 HASHED = 10
 """Number of hexadecimal digits of the content hash at the end of a name."""
 MADE_HERE = re.compile(rf"-[0-9a-f]{{{HASHED}}}")
 """Suffix of names of models and configurations after the endpoint's name."""
+MADE_FOR_JOB = re.compile(r"-\d{14}")
+"""Suffix of names of batch transform jobs, and of their models, after the endpoint's name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +40,10 @@ class Instances:
     instance_type: str
     count: int = 1
     startup_timeout_s: int = 600
+    download_timeout_s: int | None = None
+    volume_gb: int | None = None
+    ami: str | None = None
+    """InferenceAmiVersion: the driver of the GPU. None: the default of the instance type."""
     scaling: Scaling | None = None
 
 
@@ -59,6 +69,32 @@ Hosting: TypeAlias = Instances | Serverless | Asynchronous
 
 
 @dataclass(frozen=True, kw_only=True)
+class Network:
+    """What a container can reach."""
+
+    subnets: Sequence[str] = ()
+    security_groups: Sequence[str] = ()
+    isolated: bool = False
+    """Whether the container has no network at all, not even for S3."""
+
+    def parameters(self) -> dict[str, Any]:
+        """Parameters of CreateModel."""
+        vpc = {"SecurityGroupIds": list(self.security_groups), "Subnets": list(self.subnets)}
+        return {
+            **({"VpcConfig": vpc} if self.subnets else {}),
+            **({"EnableNetworkIsolation": True} if self.isolated else {}),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Capture:
+    """Data capture: requests and replies that are kept in S3."""
+
+    target: Address
+    percent: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Container:
     """A model in a container image; SageMaker calls it a model."""
 
@@ -72,6 +108,12 @@ class Container:
     """Any text; a new one creates a new model with the same image and address."""
     multi_model: bool = False
     """Whether `model_data` is a prefix with one archive per model."""
+    network: Network = Network()
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """Tags for everything that is created, besides ours."""
+    kms_key: str | None = None
+    """Key that encrypts volumes, captured data, and results."""
+    extra: Extra = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -80,17 +122,28 @@ class Container:
 
     def create(self, name: str) -> Call:
         """CreateModel."""
-        parameters = {"ModelName": name, **self._content(), "Tags": tags(self.owner)}
-        return Call("sagemaker", "CreateModel", parameters)
+        return self.call("CreateModel", {"ModelName": name, **self._own_content()})
+
+    def call(self, operation: str, parameters: Mapping[str, Any]) -> Call:
+        """A call that creates something, with its tags and what the file of extras adds."""
+        labels = [{"Key": key, "Value": value} for key, value in self.labels.items()]
+        tagged = {**parameters, "Tags": [*tags(self.owner), *labels]}
+        return Call("sagemaker", operation, merged(tagged, self.extra.get(operation, {})))
 
     def _content(self) -> dict[str, Any]:
+        """The model without its name and tags."""
+        return merged(self._own_content(), untagged(self.extra.get("CreateModel", {})))
+
+    def _own_content(self) -> dict[str, Any]:
+        """The same without what the file of extras adds."""
         container = {
             "Image": self.image,
             "ModelDataUrl": self.model_data,
             "Environment": dict(sorted(self.environment.items())),
             **({"Mode": "MultiModel"} if self.multi_model else {}),
         }
-        return {"PrimaryContainer": container, "ExecutionRoleArn": self.role}
+        content = {"PrimaryContainer": container, "ExecutionRoleArn": self.role}
+        return {**content, **self.network.parameters()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +153,7 @@ class Deployment:
     name: str
     container: Container
     hosting: Hosting
+    capture: Capture | None = None
 
     @property
     def model_name(self) -> str:
@@ -131,22 +185,29 @@ class Deployment:
     def create_config(self) -> Call:
         """CreateEndpointConfig."""
         name = {"EndpointConfigName": self.config_name}
-        parameters = {**name, **self._config(), "Tags": tags(self.name)}
-        return Call("sagemaker", "CreateEndpointConfig", parameters)
+        return self.container.call("CreateEndpointConfig", {**name, **self._own_config()})
 
     def create_endpoint(self) -> Call:
         """CreateEndpoint."""
         names = {"EndpointName": self.name, "EndpointConfigName": self.config_name}
-        return Call("sagemaker", "CreateEndpoint", {**names, "Tags": tags(self.name)})
+        return self.container.call("CreateEndpoint", names)
 
     def update_endpoint(self, retain: bool) -> Call:
         """UpdateEndpoint; `retain` keeps the current number of instances of an endpoint that
         scales."""
         names = {"EndpointName": self.name, "EndpointConfigName": self.config_name}
-        return Call("sagemaker", "UpdateEndpoint", {**names, "RetainAllVariantProperties": retain})
+        parameters = {**names, "RetainAllVariantProperties": retain}
+        more = self.container.extra.get("UpdateEndpoint", {})
+        return Call("sagemaker", "UpdateEndpoint", merged(parameters, more))
 
     def _config(self) -> dict[str, Any]:
-        """The endpoint configuration without its name."""
+        """The endpoint configuration without its name and tags."""
+        extra = self.container.extra.get("CreateEndpointConfig", {})
+        return merged(self._own_config(), untagged(extra))
+
+    def _own_config(self) -> dict[str, Any]:
+        """The same without what the file of extras adds."""
+        key = self.container.kms_key
         variant: dict[str, Any] = {"VariantName": VARIANT, "ModelName": self.model_name}
         hosting = self.hosting
         if isinstance(hosting, Serverless):
@@ -160,6 +221,8 @@ class Deployment:
             failures = Address(hosting.output.bucket, hosting.output.below(FAILURES))
             output = {"S3OutputPath": str(hosting.output), "S3FailurePath": str(failures)}
             topics = {"SuccessTopic": hosting.sns_success, "ErrorTopic": hosting.sns_error}
+            if key:
+                output["KmsKeyId"] = key
             given = {name: topic for name, topic in topics.items() if topic}
             notification = {"NotificationConfig": given} if given else {}
             extra = {"AsyncInferenceConfig": {"OutputConfig": {**output, **notification}}}
@@ -170,7 +233,24 @@ class Deployment:
             "InitialInstanceCount": instances.count,
             "ContainerStartupHealthCheckTimeoutInSeconds": instances.startup_timeout_s,
         }
-        return {"ProductionVariants": [variant], **extra}
+        optional = {
+            "ModelDataDownloadTimeoutInSeconds": instances.download_timeout_s,
+            "VolumeSizeInGB": instances.volume_gb,
+            "InferenceAmiVersion": instances.ami,
+        }
+        variant |= {name: value for name, value in optional.items() if value is not None}
+        config = {"ProductionVariants": [variant], **extra}
+        if key and not LOCAL_STORAGE.match(instances.instance_type):
+            config["KmsKeyId"] = key
+        if self.capture is not None:
+            config["DataCaptureConfig"] = {
+                "EnableCapture": True,
+                "InitialSamplingPercentage": self.capture.percent,
+                "DestinationS3Uri": str(self.capture.target),
+                "CaptureOptions": [{"CaptureMode": mode} for mode in ("Input", "Output")],
+                **({"KmsKeyId": key} if key else {}),
+            }
+        return config
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,6 +264,24 @@ class Batch:
     content_type: str
     instance_type: str
     count: int
+    ami: str | None = None
+    """TransformAmiVersion. None: the default of the instance type."""
+
+    @property
+    def payload_mb(self) -> int:
+        """Payload limit in MiB, as the container's variables set it."""
+        environment = self.container.environment
+        given = next((environment[n] for n in PAYLOAD_VARIABLES if environment.get(n)), None)
+        try:
+            limit = BATCH_PAYLOAD_MB if given is None else int(float(given))
+        except ValueError:
+            limit = 0
+        if not 1 <= limit <= MAX_BATCH_PAYLOAD_MB:
+            raise InvalidSetting(
+                f"{PAYLOAD_VARIABLES[0]}={given}: batch transform takes 1 to "
+                f"{MAX_BATCH_PAYLOAD_MB} MiB"
+            )
+        return limit
 
     def create_model(self) -> Call:
         """CreateModel; the model has the name of the job."""
@@ -196,11 +294,13 @@ class Batch:
     def create_job(self) -> Call:
         """CreateTransformJob."""
         source = {"S3DataType": "S3Prefix", "S3Uri": str(self.source)}
+        key = self.container.kms_key
+        volume_key = key and not LOCAL_STORAGE.match(self.instance_type)
         parameters = {
             "TransformJobName": self.job,
             "ModelName": self.job,
             "BatchStrategy": "SingleRecord",
-            "MaxPayloadInMB": BATCH_PAYLOAD_MB,
+            "MaxPayloadInMB": self.payload_mb,
             "TransformInput": {
                 "DataSource": {"S3DataSource": source},
                 "ContentType": self.content_type,
@@ -211,14 +311,16 @@ class Batch:
                 "S3OutputPath": str(self.target),
                 "Accept": "application/json",
                 "AssembleWith": "None",
+                **({"KmsKeyId": key} if key else {}),
             },
             "TransformResources": {
                 "InstanceType": self.instance_type,
                 "InstanceCount": self.count,
+                **({"TransformAmiVersion": self.ami} if self.ami else {}),
+                **({"VolumeKmsKeyId": key} if volume_key else {}),
             },
-            "Tags": tags(self.container.owner),
         }
-        return Call("sagemaker", "CreateTransformJob", parameters)
+        return self.container.call("CreateTransformJob", parameters)
 
 
 def stored(model: str, upload_to: str | None) -> tuple[Address, Call | None]:
@@ -242,6 +344,11 @@ def stored(model: str, upload_to: str | None) -> tuple[Address, Call | None]:
 def tags(name: str) -> list[dict[str, str]]:
     """Tags for resources of an endpoint."""
     return [{"Key": TAG, "Value": name}]
+
+
+def untagged(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters without tags, which do not change what is deployed."""
+    return {name: value for name, value in parameters.items() if name != "Tags"}
 
 
 def _hash(content: object) -> str:

@@ -3,6 +3,7 @@
 A plan is a list of calls that is made by comparing the desired with the current state.
 """
 
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import Any, TypeAlias
 
 from maskrcnn_sagemaker import scaling
 from maskrcnn_sagemaker.aws import Aws, Call, Reader
-from maskrcnn_sagemaker.deployment import MADE_HERE, TAG, Deployment
+from maskrcnn_sagemaker.deployment import MADE_FOR_JOB, MADE_HERE, TAG, Deployment, tags
 from maskrcnn_sagemaker.logs import ENDPOINTS, last_lines, with_log
 from maskrcnn_server.errors import DeploymentFailed
 
@@ -41,16 +42,21 @@ class Status:
     """Last log lines of a container that failed."""
 
 
-def plan(aws: Reader, wanted: Deployment) -> list[Call]:
+def plan(aws: Reader, wanted: Deployment, *, adopt: bool = False) -> list[Call]:
     """Calls that bring the endpoint to the desired state; empty if it is there already.
 
-    Raises DeploymentFailed if somebody else created it.
+    Raises DeploymentFailed if somebody else created it, unless `adopt`, which tags it as ours.
     """
     endpoint, scales = aws.find(_describe(wanted.name)), scaling.current(aws, wanted.name)
     calls: list[Call] = []
     if endpoint is not None:
-        _refuse_foreign(aws, endpoint)
-        if endpoint["EndpointStatus"] == "Failed":
+        if adopt and not _tagged(aws, endpoint["EndpointArn"], wanted.name):
+            arn = endpoint["EndpointArn"]
+            calls.append(sagemaker("AddTags", {"ResourceArn": arn, "Tags": tags(wanted.name)}))
+        elif not adopt:
+            _refuse_foreign(aws, endpoint)
+        failed = endpoint["EndpointStatus"] == "Failed"
+        if failed or _changes_kind(aws, endpoint, wanted):
             calls += [*scaling.end(aws, wanted.name), _deletion("Endpoint", wanted.name)]
             endpoint = scales = None
     if endpoint is None or _serves_other(endpoint, wanted.config_name):
@@ -82,7 +88,8 @@ def removal(aws: Reader, name: str) -> list[Call]:
     if endpoint is not None:
         _refuse_foreign(aws, endpoint)
         calls += [*scaling.end(aws, name), _deletion("Endpoint", name)]
-    return calls + [_deletion(kind, thing) for kind, thing in _made_here(aws, name)]
+    ours = [*_made_here(aws, name), *_made_here(aws, name, MADE_FOR_JOB)]
+    return calls + [_deletion(kind, thing) for kind, thing in ours]
 
 
 def perform(
@@ -193,7 +200,7 @@ def _refuse_foreign(aws: Reader, endpoint: Any) -> None:
     if not _tagged(aws, endpoint["EndpointArn"], endpoint["EndpointName"]):
         raise DeploymentFailed(
             f"endpoint {endpoint['EndpointName']} was not made by `deploy` (it has no tag {TAG}): "
-            "choose another name"
+            "choose another name, or let `deploy --adopt` take it over"
         )
 
 
@@ -202,22 +209,39 @@ def _tagged(aws: Reader, arn: str, name: str) -> bool:
     return {"Key": TAG, "Value": name} in list(found)
 
 
-def _made_here(aws: Reader, name: str) -> Iterator[tuple[str, str]]:
+def _made_here(
+    aws: Reader, name: str, suffix: re.Pattern[str] = MADE_HERE
+) -> Iterator[tuple[str, str]]:
     """Configurations and models of an endpoint, configurations first."""
     for kind in ("EndpointConfig", "Model"):
         call = sagemaker(f"List{kind}s", {"NameContains": f"{name}-"})
         for item in list(aws.pages(call, f"{kind}s")):
             thing = item[f"{kind}Name"]
-            ours = thing.startswith(name) and MADE_HERE.fullmatch(thing.removeprefix(name))
+            ours = thing.startswith(name) and suffix.fullmatch(thing.removeprefix(name))
             if ours and _tagged(aws, item[f"{kind}Arn"], name):
                 yield kind, thing
 
 
+def _config_now(aws: Reader, endpoint: Any) -> Any | None:
+    named = {"EndpointConfigName": endpoint["EndpointConfigName"]}
+    return aws.find(sagemaker("DescribeEndpointConfig", named))
+
+
 def _type_now(aws: Reader, endpoint: Any) -> str | None:
     """Current instance type of the endpoint; None: none."""
-    named = {"EndpointConfigName": endpoint["EndpointConfigName"]}
-    config = aws.find(sagemaker("DescribeEndpointConfig", named))
+    config = _config_now(aws, endpoint)
     return config and config["ProductionVariants"][0].get("InstanceType")
+
+
+def _changes_kind(aws: Reader, endpoint: Any, wanted: Deployment) -> bool:
+    """Whether a serverless endpoint is to have instances, or the reverse: no update does that."""
+    if endpoint["EndpointConfigName"] == wanted.config_name:
+        return False
+    config = _config_now(aws, endpoint)
+    if config is None:
+        return False
+    serverless = "ServerlessConfig" in config["ProductionVariants"][0]
+    return serverless != (wanted.instance_type is None)
 
 
 def _hosting(config: Any, endpoint: Any) -> str:

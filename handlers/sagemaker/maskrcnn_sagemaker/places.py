@@ -1,6 +1,7 @@
 """Names in AWS: images, roles, ARNs."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from maskrcnn_predict.targets import ENDPOINT_NAME
@@ -8,13 +9,14 @@ from maskrcnn_server.errors import InvalidSetting
 
 IMAGE = re.compile(
     r"(?P<account>\d{12})\.dkr[.-]ecr(?:-fips)?\.(?P<region>[a-z0-9-]+)\.[a-z0-9.-]+/"
-    r"(?P<repository>[a-z0-9._/-]+)(?:[:@].+)?"
+    r"(?P<repository>[a-z0-9._/-]+)(?::(?P<tag>[\w.-]+))?(?:@(?P<digest>sha256:[0-9a-f]{64}))?"
 )
 ROLE = re.compile(r"arn:(?P<partition>aws[a-z-]*):iam::(?P<account>\d{12}):role/.+")
 MAX_NAME = 46
 """Maximum length of an endpoint's name: SageMaker's 63 characters, less the suffix of models and
 jobs."""
-PARTITIONS = {"cn-": "aws-cn", "us-gov-": "aws-us-gov"}
+INSTANCE_TYPE = re.compile(r"ml\.[a-z][a-z0-9-]*\.(?:\d*x?large|medium|metal)")
+PARTITIONS = {"cn-": "aws-cn", "us-gov-": "aws-us-gov", "eusc-": "aws-eusc"}
 """Partitions by the beginning of the region's name; all other regions are in `aws`."""
 
 
@@ -26,6 +28,8 @@ class EcrImage:
     account: str
     region: str
     repository: str
+    tag: str | None = None
+    digest: str | None = None
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,26 @@ def image(uri: str) -> EcrImage:
             f"{uri}: SageMaker takes images from ECR, such as "
             "123456789012.dkr.ecr.eu-west-1.amazonaws.com/maskrcnn-server:tensorpack"
         )
-    return EcrImage(uri, match["account"], match["region"], match["repository"])
+    account, region, repository, tag, digest = match.group(
+        "account", "region", "repository", "tag", "digest"
+    )
+    return EcrImage(uri, account, region, repository, tag, digest)
+
+
+def instance_type(text: str | None) -> str | None:
+    """The instance type, if it looks like one, or None. Raises InvalidSetting."""
+    if text is None or INSTANCE_TYPE.fullmatch(text):
+        return text
+    hint = f"ml.{text}" if INSTANCE_TYPE.fullmatch(f"ml.{text}") else "such as ml.m5.xlarge"
+    raise InvalidSetting(f"{text}: not an instance type of SageMaker: {hint}")
+
+
+def identifiers(texts: Sequence[str], prefix: str) -> tuple[str, ...]:
+    """Ids of EC2's things, such as subnet-0abc. Raises InvalidSetting."""
+    for text in texts:
+        if not re.fullmatch(rf"{prefix}-[0-9a-f]{{8,17}}", text):
+            raise InvalidSetting(f"{text}: not an id such as {prefix}-0123456789abcdef0")
+    return tuple(texts)
 
 
 def account(role: str, region: str) -> Account:

@@ -1,9 +1,9 @@
-"""The commands that host a model on Amazon SageMaker."""
+"""The commands that host a model on Amazon SageMaker, and its runtime's routes."""
 
 from collections.abc import Callable
 
 from maskrcnn_server import hookimpl
-from maskrcnn_server.extensions import Command
+from maskrcnn_server.extensions import Command, Routes
 
 api_version = "1.0"
 
@@ -19,3 +19,11 @@ def register_commands(register: Callable[[Command], None]) -> None:
 
     for run in (pack, deploy, status, invoke, delete):
         register(Command(run.__name__, run, "SageMaker"))
+
+
+@hookimpl
+def register_routes(register: Callable[[Routes], None]) -> None:
+    """Asynchronous and streamed invocations."""
+    from maskrcnn_sagemaker.runtime import RuntimeRoutes
+
+    register(RuntimeRoutes())

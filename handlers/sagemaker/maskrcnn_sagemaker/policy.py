@@ -16,6 +16,18 @@ from maskrcnn_server.store.addresses import Address
 ANY = "*"
 CONFIG = "endpoint-config"
 PASSED_TO_SAGEMAKER = {"StringEquals": {"iam:PassedToService": "sagemaker.amazonaws.com"}}
+VPC_ACTIONS = (
+    "ec2:CreateNetworkInterface",
+    "ec2:CreateNetworkInterfacePermission",
+    "ec2:DeleteNetworkInterface",
+    "ec2:DeleteNetworkInterfacePermission",
+    "ec2:DescribeDhcpOptions",
+    "ec2:DescribeNetworkInterfaces",
+    "ec2:DescribeSecurityGroups",
+    "ec2:DescribeSubnets",
+    "ec2:DescribeVpcs",
+)
+"""Actions of a container in a VPC. Source: SageMaker's developer guide, execution role."""
 SCALING = "sagemaker.application-autoscaling.amazonaws.com"
 
 
@@ -50,7 +62,6 @@ class Rights:
 
     def _execution(self) -> list[dict[str, Any]]:
         repository = f"repository/{self.image.repository}"
-        owner = Account(self.account.partition, self.image.region, self.image.account)
         pull = [
             "ecr:BatchCheckLayerAvailability",
             "ecr:BatchGetImage",
@@ -58,7 +69,7 @@ class Rights:
         ]
         statements = [
             *self._read("Model", self.model),
-            _allow("PullImage", pull, owner.arn("ecr", repository)),
+            _allow("PullImage", pull, self._image_owner().arn("ecr", repository)),
             _allow("LogInToEcr", ["ecr:GetAuthorizationToken"], ANY),
             _allow(
                 "Log",
@@ -77,6 +88,14 @@ class Rights:
                 condition={"StringEquals": {"cloudwatch:namespace": [ENDPOINTS, TRANSFORM_JOBS]}},
             ),
         ]
+        container = self.wanted.container
+        if container.kms_key and container.kms_key.startswith("arn:"):
+            actions = ["kms:CreateGrant", "kms:Decrypt", "kms:DescribeKey", "kms:GenerateDataKey"]
+            statements.append(_allow("UseKey", actions, container.kms_key))
+        if container.network.subnets:
+            statements.append(_allow("JoinVpc", VPC_ACTIONS, ANY))
+        if isinstance(self.wanted, Deployment) and self.wanted.capture is not None:
+            statements.append(self._write("Capture", self.wanted.capture.target))
         if isinstance(self.wanted, Batch):
             statements += self._read("Pictures", self.wanted.source)
             statements.append(self._write("Answers", self.wanted.target))
@@ -115,6 +134,11 @@ class Rights:
                 endpoint,
             ),
             _allow("Tags", ["sagemaker:AddTags", "sagemaker:ListTags"], model, config, endpoint),
+            _allow(
+                "LookAtImage",
+                ["ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"],
+                self._image_owner().arn("ecr", f"repository/{self.image.repository}"),
+            ),
             _allow("PassRole", ["iam:PassRole"], self.role, condition=PASSED_TO_SAGEMAKER),
             _allow("ReadLog", ["logs:DescribeLogStreams", "logs:GetLogEvents"], *self._log_group()),
             *self._read("Model", self.model),
@@ -173,6 +197,9 @@ class Rights:
                 ),
             ]
         return statements
+
+    def _image_owner(self) -> Account:
+        return Account(self.account.partition, self.image.region, self.image.account)
 
     def _sagemaker(self, kind: str, name: str) -> str:
         # SageMaker writes the names in its ARNs in lower case.

@@ -460,7 +460,7 @@ def test_the_policy_is_valid_and_allows_what_is_called(kind: str, calls: list[st
         ((*REAL_TIME, "--env", "A"), "--env A: not NAME=VALUE"),
         ((*REAL_TIME, "--image", "maskrcnn-server:1"), "takes images from ECR"),
         ((*REAL_TIME, "--role", "admin"), "not a role's ARN"),
-        ((*REAL_TIME, "--region", "cn-north-1"), "is in aws-cn"),
+        ((*REAL_TIME, "--region", "cn-north-1"), "is in us-east-1: SageMaker in cn-north-1"),
         ((*REAL_TIME, "--model", "model"), "`pack` makes one"),
         ((*REAL_TIME, "--model", "s3://models/run"), "not a .tar.gz"),
         ((*REAL_TIME, "--multi-model"), "not a prefix"),

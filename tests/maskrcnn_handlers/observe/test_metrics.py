@@ -179,6 +179,8 @@ def test_a_model_is_described_without_paths(serving: Service) -> None:
         "engine": "",
         "device": "",
         "precision": "",
+        "gpu": "",
+        "driver": "",
     }
     assert scraped(serving)("maskrcnn_model_info", model="colours", **labels) == 1
     assert b"secret" not in serving.metrics().body

@@ -1,4 +1,5 @@
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -94,3 +95,29 @@ def test_a_model_that_cannot_warm_up_is_closed(config: ModelConfig) -> None:
     with pytest.raises(InvalidModel):
         startup.load_model(Scripted(model=model), config)
     assert model.closed
+
+
+class OnCpu(FakeModel):
+    """Says that the CPU computes."""
+
+    def __init__(self) -> None:
+        super().__init__(0.5)
+        facts = {"engine": "torch", "device": "cpu", "engine chosen": "torch on cuda: no driver"}
+        self.metadata = replace(self.metadata, facts=facts)
+
+
+@pytest.mark.parametrize(
+    ("visible", "device", "warns"),
+    [("all", "auto", True), ("all", "cpu", False), ("void", "auto", False), ("", "auto", False)],
+)
+def test_a_gpu_that_is_not_used_is_warned_of(
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    visible: str,
+    device: str,
+    warns: bool,
+) -> None:
+    monkeypatch.setenv("NVIDIA_VISIBLE_DEVICES", visible)
+    startup.warn_of_idle_gpu(OnCpu(), ModelConfig(model_dir=Path(), device=device))
+    assert ("NO GPU IS USED" in caplog.text) is warns
+    assert ("torch on cuda: no driver" in caplog.text) is warns
