@@ -1,6 +1,7 @@
 """From the bytes of an image file to pixels."""
 
 from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 import PIL.Image
@@ -12,6 +13,11 @@ from maskrcnn_server.errors import ImageTooLarge, InvalidImage
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
 """Pillow's names; its JPEG includes the MPO that some telephones write."""
+
+ORIENTATION = 274
+"""EXIF's tag of the orientation."""
+QUARTER_TURNS = (5, 6, 7, 8)
+"""Orientations of images whose stored rows are columns."""
 
 
 def decode(data: bytes, max_pixels: int) -> Image:
@@ -34,6 +40,18 @@ def decode(data: bytes, max_pixels: int) -> Image:
     # Decoders raise almost anything on broken bytes: OSError, SyntaxError, struct.error, ...
     except Exception as error:
         raise InvalidImage(f"the image cannot be decoded: {error}") from error
+
+
+def measured(path: Path) -> tuple[int, int]:
+    """Height and width of the upright image in a file, by its header. Raises InvalidImage."""
+    try:
+        with PIL.Image.open(path, formats=FORMATS) as image:
+            width, height = image.size
+            is_turned = image.getexif().get(ORIENTATION) in QUARTER_TURNS
+    # Decoders raise almost anything on broken bytes: OSError, SyntaxError, struct.error, ...
+    except Exception as error:
+        raise InvalidImage(f"{path}: {error}") from error
+    return (width, height) if is_turned else (height, width)
 
 
 def _picture(data: bytes, max_pixels: int) -> Image:

@@ -78,6 +78,7 @@ def compare(
             one, other = results
             differing = difference(one, other, least_iou)
             totals.add(differing)
+            totals.add_names(one, other)
             gallery.add(source.name, one, other, differing)
             line = {
                 "picture": source.name,
@@ -90,13 +91,15 @@ def compare(
     if not totals.images:
         raise InvalidImage(f"no image was compared; {failed} failed")
     figures = totals.figures()
-    content = {**named, "failed": failed, **figures}
+    content = {**named, "failed": failed, **figures, "notes": totals.notes}
     (out / "comparison.json").write_text(json.dumps(content, indent=1) + "\n")
     (out / "index.html").write_text(gallery.page(named["A"], named["B"], totals), "utf-8")
     table = Table("A and B", "", title_justify="left")
     for name, value in figures.items():
         table.add_row(name, f"{value:.4f}" if isinstance(value, float) else str(value))
     console.print(table)
+    for note in totals.notes:
+        console.print(f"[yellow]{escape(note)}[/]")
     console.print(f"{escape(str(out))}: index.html, comparison.json, pictures.jsonl")
     if failed:
         raise InvalidImage(f"{failed} images failed")
