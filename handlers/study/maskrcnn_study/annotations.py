@@ -261,6 +261,8 @@ class _Reader:
             self._note("annotations without a mask", where)
         if box is None and mask is None:
             raise _Wrong(f"{where} has neither a bbox nor a segmentation")
+        if box is None:
+            self._note("annotations without a bbox, taken from the mask", where)
         box = box or _box_of(mask)
         if size and (box[0] + box[2] > size[1] + 1 or box[1] + box[3] > size[0] + 1):
             self._note("boxes that leave their image (they are x, y, width, height)", where)

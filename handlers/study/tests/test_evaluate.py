@@ -241,7 +241,7 @@ def test_the_worst_disagreement_comes_first(coco: Path, url: str) -> None:
 
 def test_nothing_to_compare_is_an_error(coco: Path, url: str) -> None:
     (coco / "empty").mkdir()
-    with pytest.raises(InvalidImage, match="no image was compared"):
+    with pytest.raises(InvalidImage, match="no image in this folder"):
         run("compare", url, url, coco / "empty", "--out", coco / "c")
 
 

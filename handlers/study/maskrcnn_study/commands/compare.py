@@ -13,7 +13,7 @@ from rich.table import Table
 
 from maskrcnn_handlers.bulk.predictors import ImageResult, Predictor
 from maskrcnn_handlers.bulk.run import each, predictor_of
-from maskrcnn_handlers.bulk.sources import Source, sources
+from maskrcnn_handlers.bulk.sources import Source, check, sources
 from maskrcnn_handlers.bulk.targets import recognised
 from maskrcnn_handlers.cli.options import Concurrency, Images, Profile, Region, ScoreThreshold
 from maskrcnn_server.errors import InvalidImage, InvalidModel, MaskRCNNError
@@ -52,6 +52,8 @@ def compare(
     page of the worst disagreements.
     """
     console = Console(soft_wrap=True)
+    for note in check(places):
+        console.print(f"[yellow]{escape(note)}[/]")
     targets = [recognised(text, installed()) for text in (a, b)]
     out.mkdir(parents=True, exist_ok=True)
     totals, gallery, failed = Totals(), Gallery(worst), 0
