@@ -1,21 +1,51 @@
 """From the bytes of an image file to pixels."""
 
+import re
+from contextlib import suppress
+from functools import cache
+from importlib import import_module
 from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 import PIL.Image
 import PIL.ImageOps
 
-from maskrcnn_handlers.request import arrays
+from maskrcnn_handlers.request import arrays, tiff
 from maskrcnn_server.backend import Image
-from maskrcnn_server.errors import ImageTooLarge, InvalidImage
+from maskrcnn_server.errors import ImageTooLarge, InvalidImage, RequestError
 
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
 """Pillow's names; its JPEG includes the MPO that some telephones write."""
+MORE_FORMATS = ("AVIF", "HEIF")
+"""Names of formats that some installations of Pillow read."""
+MAGIC = {
+    rb"\xff\xd8\xff": "image/jpeg",
+    rb"\x89PNG": "image/png",
+    rb"RIFF....WEBP": "image/webp",
+    rb"BM": "image/bmp",
+    rb"GIF8": "image/gif",
+    rb"II[*+]\x00|MM\x00[*+]": "image/tiff",
+}
+"""Media types by a pattern of a file's first bytes."""
+
+ORIENTATION = 274
+"""EXIF's tag of the orientation."""
+QUARTER_TURNS = (5, 6, 7, 8)
+"""Orientations of images whose stored rows are columns."""
+
+
+@cache
+def readable() -> tuple[str, ...]:
+    """Pillow's names of the formats that are decoded in this installation."""
+    with suppress(ImportError):
+        import_module("pillow_heif").register_heif_opener()
+    PIL.Image.init()
+    return (*FORMATS, *(name for name in MORE_FORMATS if name in PIL.Image.OPEN))
 
 
 def decode(data: bytes, max_pixels: int) -> Image:
-    """The picture in `data`, an image file or an array in NumPy's format, upright.
+    """The image in `data`, an image file or an array in NumPy's format, upright.
 
     Gray, palette, CMYK, 1 bit and 16 bits a channel become RGB of 8 bits; transparency is dropped,
     as `cv2.imread` drops it in training; of several frames the first is taken. The header is read
@@ -26,21 +56,66 @@ def decode(data: bytes, max_pixels: int) -> Image:
     try:
         if data.startswith(arrays.MAGIC):
             return arrays.decode(data, max_pixels)
-        return _picture(data, max_pixels)
+        return _image(data, max_pixels)
     except InvalidImage:
         raise
     except PIL.UnidentifiedImageError:
-        raise InvalidImage("the bytes are no JPEG, PNG, WebP, BMP or TIFF image") from None
+        raise InvalidImage(unknown(data)) from None
     # Decoders raise almost anything on broken bytes: OSError, SyntaxError, struct.error, ...
     except Exception as error:
         raise InvalidImage(f"the image cannot be decoded: {error}") from error
 
 
-def _picture(data: bytes, max_pixels: int) -> Image:
+def measured(path: Path) -> tuple[int, int]:
+    """Height and width of the upright image in a file, by its header. Raises InvalidImage."""
+    try:
+        with PIL.Image.open(path, formats=readable()) as image:
+            width, height = image.size
+            is_turned = image.getexif().get(ORIENTATION) in QUARTER_TURNS
+    # Decoders raise almost anything on broken bytes: OSError, SyntaxError, struct.error, ...
+    except Exception as error:
+        raise InvalidImage(f"{path}: {error}") from error
+    return (width, height) if is_turned else (height, width)
+
+
+def received(content_type: str, body: bytes) -> str:
+    """Media type of a request's body: of an image, what its first bytes tell, whatever the content
+    type; else the content type. Raises RequestError for an empty body, unless it is an image's."""
+    kind = content_type.partition(";")[0].strip().lower()
+    if not body and not kind.startswith(("image/", "application/x-image", "application/x-npy")):
+        raise RequestError(
+            "body: it is empty; send an image file, or JSON with img_id and img_data", field="body"
+        )
+    return media_type(body) or kind
+
+
+def media_type(data: bytes) -> str | None:
+    """Media type that the first bytes tell, of an image file or an array. None: neither."""
+    if data.startswith(arrays.MAGIC):
+        return "application/x-npy"
+    if data[4:8] == b"ftyp":
+        return "image/heic"
+    return next((kind for start, kind in MAGIC.items() if re.match(start, data, re.DOTALL)), None)
+
+
+def unknown(data: bytes) -> str:
+    """What bytes are that Pillow does not recognise, in words."""
+    if not data:
+        return "the image is empty: there are no bytes"
+    if data.startswith(tiff.MAGIC):
+        return f"{tiff.describe(data)} of a kind that cannot be read; {tiff.ADVICE}"
+    if media_type(data) == "image/heic":
+        return "a HEIC or AVIF image, which is not read here; save it as JPEG or PNG"
+    return "the bytes are no JPEG, PNG, WebP, BMP, GIF or TIFF image"
+
+
+def _image(data: bytes, max_pixels: int) -> Image:
     # Pillow has a limit of its own, below which it warns and above which ours would not count.
     PIL.Image.MAX_IMAGE_PIXELS = None
-    with PIL.Image.open(BytesIO(data), formats=FORMATS) as picture:
-        width, height = picture.size
+    if data.startswith(tiff.MAGIC):
+        tiff.check(data)
+    with PIL.Image.open(BytesIO(data), formats=readable()) as image:
+        width, height = image.size
         if width * height > max_pixels:
             raise ImageTooLarge(
                 f"the image has {width} x {height} pixels; at most {max_pixels} are allowed",
@@ -48,17 +123,17 @@ def _picture(data: bytes, max_pixels: int) -> Image:
                 height=height,
                 max_pixels=max_pixels,
             )
-        return _rgb(picture)
+        return _rgb(image)
 
 
-def _rgb(picture: PIL.Image.Image) -> Image:
-    picture.load()
-    PIL.ImageOps.exif_transpose(picture, in_place=True)
-    if picture.mode == "F":
-        raise InvalidImage("floating-point pixels have no agreed range; save 8 or 16 bits")
-    if picture.mode.startswith("I"):
-        gray = (np.asarray(picture).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)
-        return np.repeat(gray[:, :, None], 3, axis=2)
+def _rgb(image: PIL.Image.Image) -> Image:
+    tiff.prepare(image)
+    is_inverted = tiff.white_is_zero(image)
+    image.load()
+    PIL.ImageOps.exif_transpose(image, in_place=True)
+    if image.mode.startswith("I"):
+        gray = (np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)
+        return np.repeat((255 - gray if is_inverted else gray)[:, :, None], 3, axis=2)
     # Pillow warns of transparency that a palette cannot lose; it is dropped here in any case.
-    picture.info.pop("transparency", None)
-    return np.array(picture if picture.mode == "RGB" else picture.convert("RGB"))
+    image.info.pop("transparency", None)
+    return np.array(image if image.mode == "RGB" else image.convert("RGB"))

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSche
 
 from maskrcnn_handlers.request import multipart
 from maskrcnn_handlers.request.envelope import Envelope
+from maskrcnn_handlers.request.images import received
 from maskrcnn_handlers.request.options import given
 from maskrcnn_server.errors import RequestError, UnsupportedContentType
 from maskrcnn_server.options import Options
@@ -30,7 +31,8 @@ RAW = (
     "image/bmp",
     "image/tiff",
 )
-
+TOLD = ("image/gif", "image/heic")
+"""Media types that only the first bytes of an image tell."""
 ARRAY = "application/x-npy"
 FORM = "multipart/form-data"
 
@@ -103,7 +105,7 @@ def parse(envelope: Envelope) -> InferenceRequest:
     """
     body = envelope.body
     attributes = _strings(envelope.attributes, "custom attribute ")
-    media_type = envelope.content_type.partition(";")[0].strip().lower()
+    media_type = received(envelope.content_type, body)
     images: list[Encoded | RequestError]
     fields: Options = attributes
     if media_type == JSON:
@@ -119,7 +121,7 @@ def parse(envelope: Envelope) -> InferenceRequest:
             raise RequestError(f"a form has one file, not {len(form.files)}", field="image")
         ((name, data),) = form.files
         images = [Encoded(fields.img_id or attributes.img_id or name[:1024], data)]
-    elif media_type in (*RAW, ARRAY):
+    elif media_type in (*RAW, *TOLD, ARRAY):
         images = [Encoded(attributes.img_id, body)]
     else:
         raise UnsupportedContentType(

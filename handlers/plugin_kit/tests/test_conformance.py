@@ -29,7 +29,7 @@ from maskrcnn_server.backend import Backend, Image, Model, ModelConfig, PredictO
 from maskrcnn_server.categories import Category
 from maskrcnn_server.detections import Detections
 from maskrcnn_server.errors import InvalidModel, InvalidSetting
-from maskrcnn_server.masks import RoiMasks
+from maskrcnn_server.masks import BitMasks, RoiMasks, RunLengthMasks
 from maskrcnn_server.rle import RLE, Order, Size
 
 __all__ = ["frozen_heap"]
@@ -198,6 +198,28 @@ def forged(found: Detections, **parts: object) -> Detections:
     for name, part in parts.items():
         object.__setattr__(copy, name, part)
     return copy
+
+
+def with_bitmaps(found: Detections) -> Detections:
+    assert found.masks is not None
+    bitmaps = [run.bitmap() for run in found.masks.rle("rows")]
+    whole = np.array(bitmaps, np.bool_).reshape(-1, *found.size)
+    return dataclasses.replace(found, masks=BitMasks(whole))
+
+
+def with_runs(found: Detections) -> Detections:
+    assert found.masks is not None
+    return dataclasses.replace(found, masks=RunLengthMasks(found.masks.rle("rows"), found.size))
+
+
+def ignoring_mask_threshold(change: Callable[[Detections], Detections]) -> Answer:
+    """Masks that are pasted at 0.5 whatever is asked for, and then no longer tell."""
+
+    def answer(predict: Predict, images: Sequence[Image], asked: PredictOptions) -> Any:
+        found = predict(images, dataclasses.replace(asked, mask_threshold=0.5))
+        return [change(f) for f in found] if asked.masks else found
+
+    return answer
 
 
 def keeping(found: Detections, keep: slice) -> Detections:
@@ -570,6 +592,14 @@ CASES = [
     Case("masks are of the images size", answering(to_each(transposes)), "paste masks into"),
     Case("masks can be left out", answering(with_options(masks=True)), "give None"),
     Case("mask threshold is honoured", answering(with_options(mask_threshold=0.5)), "pass it on"),
+    *(
+        Case(
+            "mask threshold is honoured",
+            answering(ignoring_mask_threshold(change)),
+            "masks are the same at",
+        )
+        for change in (with_bitmaps, with_runs)
+    ),
     Case("score threshold is inclusive", answering(excludes), "keep score >= threshold"),
     Case("defaults are declared", GoodBackend(NeverFinds), "at least 1"),
     Case(

@@ -1,15 +1,22 @@
 """`maskrcnn-server predict`"""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeAlias
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
+from maskrcnn_handlers.bulk import targets
+from maskrcnn_handlers.bulk.journal import Journal
+from maskrcnn_handlers.bulk.predictors import ImageResult, Predictor
+from maskrcnn_handlers.bulk.run import each, predictor_in_process, predictor_of
+from maskrcnn_handlers.bulk.sources import Source, check, problem, sources
+from maskrcnn_handlers.cli.drawings import Drawings
 from maskrcnn_handlers.cli.options import (
     BackendName,
     Concurrency,
@@ -30,6 +37,9 @@ from maskrcnn_predict.run import each, predictor_in_process, predictor_of
 from maskrcnn_predict.sources import Source, sources
 from maskrcnn_server import settings as environment
 from maskrcnn_server.errors import InvalidImage, InvalidSetting, MaskRCNNError
+
+Item: TypeAlias = tuple[Source, Path | None]
+"""An image, and the file for its drawing."""
 
 
 def predict(
@@ -57,6 +67,8 @@ def predict(
     read is reported, the others are done, and the exit code is 1.
     """
     console = Console(soft_wrap=True)
+    for note in check(places):
+        console.print(f"[yellow]{escape(note)}[/]")
     target = targets.named(url, endpoint, model)
     settings = environment.read(model=model, backend=backend)
     asked: dict[str, object] = {"target": str(target), "score_threshold": score_threshold}
@@ -64,22 +76,9 @@ def predict(
     if target.kind == "model":
         asked["mask_threshold"] = settings.model.mask_threshold
         opening = partial(predictor_in_process, console, settings, concurrency)
-    drawings = None if out is None else Drawings(out)
     needs_masks = out is not None or json_file is not None
-    total = skipped = failed = 0
 
-    def todo(journal: Journal | None) -> Iterator[tuple[Source, Path | None]]:
-        """Each image that is not done, and where to draw it."""
-        nonlocal total, skipped
-        for source in sources(places):
-            total += 1
-            place = None if drawings is None else drawings.place(source.name)
-            if journal is not None and journal.has(source):
-                skipped += 1
-            else:
-                yield source, place
-
-    def predicted(predictor: Predictor, item: tuple[Source, Path | None]) -> ImageResult:
+    def predicted(predictor: Predictor, item: Item) -> ImageResult:
         source, place = item
         result = predictor.predict(
             source.read(), score_threshold=score_threshold, masks=needs_masks
@@ -89,26 +88,65 @@ def predict(
         return result
 
     with ExitStack() as stack:
-        journal = None
+        run = _Run(console, None if out is None else Drawings(out))
         if json_file is not None:
-            journal = stack.enter_context(Journal(_lines_of(json_file), asked, restart=restart))
-        pairs = each(console, "predicting", opening, predicted, todo(journal), concurrency)
+            journal = Journal(_lines_of(json_file), asked, restart=restart)
+            run.journal = stack.enter_context(journal)
+        pairs = each(console, "predicting", opening, predicted, run.todo(places), concurrency)
         for (source, _), result in pairs:
-            if isinstance(result, MaskRCNNError):
-                console.print(f"[red]{escape(f'{source.name}: {result.message}')}[/]")
-                failed += 1
-                if journal is not None:
-                    journal.fail(source, result)
+            run.add(source, result)
+        if run.journal is not None and json_file is not None:
+            renamed = run.journal.join(json_file)
+            if renamed:
+                said = f"{json_file}: {renamed} images share their ids: their paths are their ids"
+                console.print(f"[yellow]{escape(said)}[/]")
+    if run.skipped:
+        console.print(f"{run.skipped} of {len(run.names)} images were done already")
+    if not run.names:
+        raise InvalidImage(f"no images at {', '.join(places)}")
+    if run.failures:
+        raise InvalidImage(f"{run.failures} of {len(run.names)} images failed")
+
+
+@dataclass
+class _Run:
+    """Images of one call of the command, and what became of them."""
+
+    console: Console
+    drawings: Drawings | None
+    journal: Journal | None = None
+    names: set[str] = field(default_factory=set)
+    skipped: int = 0
+    failures: int = 0
+
+    def todo(self, places: Sequence[str]) -> Iterator[Item]:
+        """Each image that is not done, once, and where to draw it.
+
+        A file that is no image is counted as failed here, and needs no model.
+        """
+        for source in sources(places):
+            if source.name in self.names:
+                continue
+            self.names.add(source.name)
+            place = None if self.drawings is None else self.drawings.place(source.name)
+            if (wrong := problem(source.name)) is not None:
+                self.add(source, wrong)
+            elif self.journal is not None and self.journal.has(source):
+                self.skipped += 1
             else:
-                console.print(f"{escape(source.name)}: {len(result)} instances")
-                if journal is not None:
-                    journal.add(source, result.to_coco(source.image_id), result.notes)
-        if journal is not None and json_file is not None:
-            journal.join(json_file)
-    if skipped:
-        console.print(f"{skipped} of {total} images were done already")
-    if failed:
-        raise InvalidImage(f"{failed} of {total} images failed")
+                yield source, place
+
+    def add(self, source: Source, result: ImageResult | MaskRCNNError) -> None:
+        """Print the result of an image, and keep it."""
+        if isinstance(result, MaskRCNNError):
+            self.console.print(f"[red]{escape(f'{source.name}: {result.message}')}[/]")
+            self.failures += 1
+            if self.journal is not None:
+                self.journal.fail(source, result)
+            return
+        self.console.print(f"{escape(source.name)}: {len(result)} instances")
+        if self.journal is not None:
+            self.journal.add(source, result.to_coco(source.image_id), result.notes)
 
 
 def _lines_of(json_file: Path) -> Path:

@@ -67,7 +67,8 @@ class Journal:
         self._write(source, {"error": {"code": error.code, "message": error.message}})
 
     def lines(self) -> Iterator[dict[str, Any]]:
-        """The last line of each image: `picture`, its name, and `results` or `error`."""
+        """The last line of each image: `picture`, its name, `image_id`, and `results` or
+        `error`."""
         offsets = set(self._offsets.values())
         with self._path.open("rb") as file:
             offset = 0
@@ -81,16 +82,40 @@ class Journal:
         for line in self.lines():
             yield from line.get("results", ())
 
-    def join(self, target: Path) -> None:
-        """Write all results to a file, as a list; one line is in memory at a time."""
+    def join(self, target: Path) -> int:
+        """Write all results to a file, as a list; one line is in memory at a time.
+
+        Images that share an id get their names as ids. Returns how many do.
+        """
+        shared = self._shared_ids()
+        renamed = 0
         part = target.with_name(f".{target.name}.part")
         with part.open("w", encoding="utf-8") as file:
             separator = "["
-            for result in self.results():
-                file.write(separator + json.dumps(result, separators=(",", ":")))
-                separator = ",\n"
+            for line in self.lines():
+                is_shared = line["image_id"] in shared
+                renamed += is_shared and "results" in line
+                for result in line.get("results", ()):
+                    own = {**result, "image_id": line["picture"]} if is_shared else result
+                    file.write(separator + json.dumps(own, separators=(",", ":")))
+                    separator = ",\n"
             file.write("[]\n" if separator == "[" else "]\n")
         part.replace(target)
+        return renamed
+
+    def _shared_ids(self) -> set[int | str]:
+        """Ids of more than one image, and those that are the name of such an image."""
+        seen: set[int | str] = set()
+        shared: set[int | str] = set()
+        for line in self.lines():
+            image_id = line["image_id"]
+            (shared if image_id in seen else seen).add(image_id)
+        count = -1
+        while len(shared) > count:
+            count = len(shared)
+            names = (line["picture"] for line in self.lines() if line["image_id"] in shared)
+            shared |= {name for name in names if name in seen}
+        return shared
 
     def _lock(self) -> None:
         try:
@@ -139,7 +164,12 @@ class Journal:
             self._versions[key] = _hash(str(line.get("version")))
 
     def _write(self, source: Source, line: Mapping[str, object]) -> None:
-        named = {"picture": source.name, "version": source.version, **line}
+        named = {
+            "picture": source.name,
+            "image_id": source.image_id,
+            "version": source.version,
+            **line,
+        }
         self._remember(named, self._append(named))
 
     def _append(self, line: Mapping[str, object]) -> int:

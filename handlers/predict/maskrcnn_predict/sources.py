@@ -1,19 +1,28 @@
 """Images in files, folders and S3, one after the other, however many there are."""
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from maskrcnn_handlers.formats import coco
+from maskrcnn_handlers.request import images
 from maskrcnn_server.errors import DownloadFailed, InvalidImage
 from maskrcnn_server.store.addresses import address
 from maskrcnn_server.store.downloads import Remote, S3Source, s3_client, s3_objects
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 """Suffixes of the images in a folder or prefix; a file that is named may have any."""
+MORE_SUFFIXES = {"HEIF": (".heic", ".heif"), "AVIF": (".avif",)}
+"""Suffixes of images in formats that some installations of Pillow read."""
+NO_IMAGES = ("__MACOSX",)
+"""Names of folders that hold no images, besides hidden ones."""
+SHOWN = 8
+"""Number of kinds of files that a message lists."""
 MAX_BYTES = 1 << 30
 """Size of the largest file that is read."""
 
@@ -30,6 +39,50 @@ class Source:
     """A text that changes when the image does."""
     read: Callable[[], bytes]
     """Raises InvalidImage, with the reason."""
+
+
+def suffixes() -> tuple[str, ...]:
+    """Suffixes of the images that are decoded in this installation."""
+    more = (MORE_SUFFIXES[name] for name in images.readable() if name in MORE_SUFFIXES)
+    return (*SUFFIXES, *chain.from_iterable(more))
+
+
+def check(places: Sequence[str]) -> list[str]:
+    """Sentences about files in folders that are no images. Nothing is read.
+
+    Raises InvalidImage for a folder without an image, with what it holds.
+    """
+    notes = []
+    for place in places:
+        if place.startswith("s3://") or not Path(place).is_dir():
+            continue
+        files = list(_below(Path(place)))
+        others = Counter(p.suffix.lower() or "no suffix" for p in files if not _is_image(p.name))
+        kinds = ", ".join(f"{suffix} ({count})" for suffix, count in others.most_common(SHOWN))
+        heic = any(suffix in others for suffix in MORE_SUFFIXES["HEIF"])
+        hint = "; pip install pillow-heif to read HEIC" if heic else ""
+        if others.total() == len(files):
+            holds = f"; it holds {kinds}" if others else ""
+            raise InvalidImage(
+                f"{place}: no image in this folder ({', '.join(suffixes())}){holds}{hint}"
+            )
+        if others:
+            notes.append(f"{place}: {others.total()} files are no images: {kinds}{hint}")
+    return notes
+
+
+def problem(place: str) -> InvalidImage | None:
+    """Why a file cannot be an image, by its first bytes. None for what may be one."""
+    if place.startswith("s3://"):
+        return None
+    try:
+        with Path(place).open("rb") as file:
+            start = file.read(64)
+    except (OSError, ValueError) as error:
+        return InvalidImage(getattr(error, "strerror", None) or str(error))
+    if images.media_type(start) is None:
+        return InvalidImage(images.unknown(start))
+    return None
 
 
 def sources(places: Sequence[str]) -> Iterator[Source]:
@@ -52,7 +105,7 @@ def file_source(path: Path, image_id: int | str) -> Source:
     try:
         state = path.stat()
         version = f"{state.st_size} {state.st_mtime_ns}"
-    except OSError:
+    except (OSError, ValueError):
         version = ""
     return Source(str(path), image_id, version, partial(contents, path))
 
@@ -64,26 +117,36 @@ def contents(path: Path) -> bytes:
         if size > MAX_BYTES:
             raise _too_large(size)
         return path.read_bytes()
-    except OSError as error:
-        raise InvalidImage(str(error.strerror)) from error
+    except (OSError, ValueError) as error:
+        raise InvalidImage(getattr(error, "strerror", None) or str(error)) from error
 
 
 def _files(folder: Path) -> Iterator[Source]:
+    for path in _below(folder):
+        if _is_image(path.name):
+            yield file_source(path, _image_id(path.relative_to(folder).as_posix()))
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    """All files, sorted, but for hidden ones and those in hidden folders."""
     for parent, folders, files in os.walk(folder):
-        folders.sort()
+        folders[:] = sorted(f for f in folders if not f.startswith(".") and f not in NO_IMAGES)
         for name in sorted(files):
-            if name.lower().endswith(SUFFIXES):
-                path = Path(parent) / name
-                yield file_source(path, _image_id(path.relative_to(folder).as_posix()))
+            if not name.startswith("."):
+                yield Path(parent) / name
+
+
+def _is_image(name: str) -> bool:
+    return name.lower().endswith(suffixes())
 
 
 def _objects(place: str) -> Iterator[Source]:
     where = address(place)
     client = s3_client()
-    is_image = where.key.lower().endswith(SUFFIXES)
+    is_image = _is_image(where.key)
     prefix = where.key if is_image or not where.key else where.below("")
     for key, remote in s3_objects(client, where.bucket, prefix):
-        if key.lower().endswith(SUFFIXES) and not (is_image and key != where.key):
+        if _is_image(key) and not (is_image and key != where.key):
             yield Source(
                 f"s3://{where.bucket}/{key}",
                 _image_id(remote.name if is_image else key.removeprefix(prefix)),

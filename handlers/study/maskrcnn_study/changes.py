@@ -4,7 +4,8 @@ from rich.table import Table
 
 from maskrcnn_server.agreement import compare
 from maskrcnn_server.backend import Image, Model, PredictOptions
-from maskrcnn_study.evaluation import CocoSet, average_precision
+from maskrcnn_study.annotations import CocoSet
+from maskrcnn_study.evaluation import average_precision
 
 SAME_PLACE = 2.0
 """Maximum distance in pixels between boxes that count as equal."""

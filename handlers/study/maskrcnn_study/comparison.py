@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from maskrcnn_predict.predictors import ImageResult
 from maskrcnn_server.agreement import mask_ious
+from maskrcnn_study.matching import pairs_of_names, same_class
 
 MIN_IOU = 0.5
 """Minimum IoU of the boxes of two detections that match."""
@@ -50,6 +51,14 @@ class Totals:
     score_drifts: list[float] = field(default_factory=list)
     box_ious: list[float] = field(default_factory=list)
     mask_ious: list[float] = field(default_factory=list)
+    names_a: dict[str, str] = field(default_factory=dict)
+    """Names of A's detections, by what they have in common with B's."""
+    names_b: dict[str, str] = field(default_factory=dict)
+
+    def add_names(self, a: ImageResult, b: ImageResult) -> None:
+        """Add the names of what A and B detected in an image."""
+        for names, result in ((self.names_a, a), (self.names_b, b)):
+            names.update((same_class(name), name) for name in result.names)
 
     def add(self, difference: Difference) -> None:
         """Add an image."""
@@ -66,6 +75,23 @@ class Totals:
         """Share of all detections that both have; 1 if there are none."""
         total = self.matched + self.only_a + self.only_b
         return self.matched / total if total else 1.0
+
+    @property
+    def notes(self) -> list[str]:
+        """Sentences about classes that only one side has, or names in another way."""
+        notes = []
+        for side, ours, theirs in (
+            ("A", self.names_a, self.names_b),
+            ("B", self.names_b, self.names_a),
+        ):
+            only = [repr(name) for key, name in ours.items() if key not in theirs]
+            if only:
+                notes.append(f"only {side} detected {', '.join(sorted(only))}")
+        for key in self.names_a.keys() & self.names_b.keys():
+            one, other = self.names_a[key], self.names_b[key]
+            if one != other:
+                notes.append(f"A's {one!r} is taken for B's {other!r}")
+        return sorted(notes)
 
     def figures(self) -> dict[str, float]:
         """The totals as numbers."""
@@ -86,7 +112,7 @@ class Totals:
 def difference(a: ImageResult, b: ImageResult, min_iou: float = MIN_IOU) -> Difference:
     """Match what overlaps most first, one to one."""
     ious = box_ious(a.detections.boxes, b.detections.boxes)
-    ious[np.array(a.names)[:, None] != np.array(b.names)[None]] = 0
+    ious[~pairs_of_names(a.names, b.names)] = 0
     remaining = ious.copy()
     pairs = []
     while remaining.size and remaining.max() >= min_iou:

@@ -2,21 +2,20 @@
 
 import contextlib
 import io
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from maskrcnn_handlers.formats.coco_results import CocoResult, coco_results
-from maskrcnn_handlers.request import images
-from maskrcnn_server.backend import Image, Model, PredictOptions
-from maskrcnn_server.errors import InvalidImage, InvalidSetting
+from maskrcnn_server.backend import Model, ModelMetadata, PredictOptions
 from maskrcnn_server.formats import Prediction
 from maskrcnn_server.optional import required
+from maskrcnn_study.annotations import CocoSet
+from maskrcnn_study.matching import Matching, matched
 
 SCORE_THRESHOLD = 0.05
 """Minimum score of the detections that are evaluated, as in the frameworks' own evaluations."""
@@ -34,27 +33,6 @@ IOUS = {"IoU 0.50": 0, "IoU 0.75": 5}
 
 
 @dataclass(frozen=True)
-class CocoSet:
-    """Annotated images."""
-
-    annotations: Path
-    """File of the annotations in COCO's format."""
-    paths: Mapping[int, Path]
-    """Paths of the images, by id."""
-    categories: Mapping[int, str]
-    """Names of the categories, by id."""
-
-    def pictures(self, max_pixels: int) -> Iterator[tuple[int, Image]]:
-        """Every image with its id. Raises InvalidImage for one that cannot be read."""
-        for image_id, path in self.paths.items():
-            try:
-                data = path.read_bytes()
-            except OSError as error:
-                raise InvalidImage(f"{path}: {error.strerror}") from None
-            yield image_id, images.decode(data, max_pixels)
-
-
-@dataclass(frozen=True)
 class Figures:
     """Quality of boxes or masks; -1 where nothing is annotated."""
 
@@ -66,67 +44,41 @@ class Figures:
     """Precision (101,) at recalls 0, 0.01 ... 1, averaged over the categories."""
 
 
-def coco_set(annotations: Path, folder: Path) -> CocoSet:
-    """Images in `folder` with the annotations of a file.
-
-    Raises InvalidSetting if the file is not in COCO's format, or names an image outside of the
-    folder.
-    """
-    try:
-        content = json.loads(annotations.read_text("utf-8"))
-        names = {int(entry["id"]): str(entry["file_name"]) for entry in content["images"]}
-        categories = {int(c["id"]): str(c["name"]) for c in content.get("categories", ())}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InvalidSetting(f"{annotations}: no COCO annotations ({error!r})") from None
-    for name in names.values():
-        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
-            raise InvalidSetting(f"{annotations}: {name!r} leads out of the folder of pictures")
-    return CocoSet(annotations, {i: folder / name for i, name in names.items()}, categories)
-
-
 def require_pycocotools() -> None:
     """Raise InvalidSetting if it is not installed."""
     required("pycocotools.cocoeval", "maskrcnn-server[evaluate]")
 
 
-def measure(annotations: Path, results: Sequence[Any]) -> dict[str, Figures]:
-    """Quality of COCO results: of `bbox`, and of `segm` if they have masks.
+def measure(truth: CocoSet, results: Sequence[CocoResult]) -> dict[str, Figures]:
+    """Quality of COCO results with the annotations' ids: of `bbox`, and of `segm` if both have
+    masks.
 
-    Raises InvalidSetting if pycocotools is not installed, or results and annotations do not fit.
+    Raises InvalidSetting if pycocotools is not installed.
     """
     require_pycocotools()
-    from pycocotools.coco import COCO
-    from pycocotools.cocoeval import COCOeval
-
-    kinds = ("bbox", "segm") if any("segmentation" in r for r in results) else ("bbox",)
-    # It prints as it goes.
-    with contextlib.redirect_stdout(io.StringIO()):
-        truth = COCO(str(annotations))
-        if not results:
-            return {kind: _nothing_found(truth.cats.values()) for kind in kinds}
-        found = {}
-        for kind in kinds:
-            try:
-                evaluation = COCOeval(truth, truth.loadRes([dict(r) for r in results]), kind)
-            except AssertionError as error:
-                raise InvalidSetting(f"{annotations}: {error}") from None
-            evaluation.evaluate()
-            evaluation.accumulate()
-            evaluation.summarize()
-            found[kind] = _figures(evaluation, truth.cats.values())
-    return found
+    has_masks = truth.has_masks and any("segmentation" in result for result in results)
+    measured = {"bbox": truth.content} | ({"segm": truth.of_masks()} if has_masks else {})
+    return {kind: _measured(content, results, kind) for kind, content in measured.items()}
 
 
 def average_precision(model: Model, truth: CocoSet, max_pixels: int) -> dict[str, float]:
     """AP over IoU 0.50 to 0.95 of `boxes` and, if the model has them, `masks`: 0 to 1.
 
-    Raises InvalidSetting if pycocotools is not installed, or the annotations cannot be read.
+    Raises InvalidSetting if pycocotools is not installed, or model and annotations have no class in
+    common; InvalidImage for an image that cannot be read.
     """
     require_pycocotools()
-    figures = measure(truth.annotations, list(_results(model, truth, max_pixels)))
-    kinds = ("boxes", "masks") if model.metadata.has_masks else ("boxes",)
+    matching = classes_of(model.metadata, truth)
+    figures = measure(truth, list(matching.renumbered(_results(model, truth, max_pixels))))
+    kinds = ("boxes", "masks") if model.metadata.has_masks and truth.has_masks else ("boxes",)
     found = {KINDS[kind]: figure.numbers["AP"] for kind, figure in figures.items()}
     return {kind: found.get(kind, 0.0) for kind in kinds}
+
+
+def classes_of(metadata: ModelMetadata, truth: CocoSet) -> Matching:
+    """The model's classes in the annotations. Raises InvalidSetting if they have none in common."""
+    names = {category.dataset_id: category.name for category in metadata.categories}
+    return matched(names, truth.categories)
 
 
 def plot(figures: Mapping[str, Figures], file: Path) -> None:
@@ -145,6 +97,24 @@ def plot(figures: Mapping[str, Figures], file: Path) -> None:
             axes.legend(loc="lower left")
     panels[0].set(ylabel="precision, mean of the categories")
     drawing.savefig(file)
+
+
+def _measured(content: Mapping[str, Any], results: Sequence[CocoResult], kind: str) -> Figures:
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    if not results:
+        return _nothing_found(content["categories"])
+    # It prints as it goes, and changes the objects that it is given.
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = COCO()
+        truth.dataset = {**content, "annotations": [{**a} for a in content["annotations"]]}
+        truth.createIndex()
+        evaluation = COCOeval(truth, truth.loadRes([dict(r) for r in results]), kind)
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    return _figures(evaluation, content["categories"])
 
 
 def _figures(evaluation: Any, categories: Any) -> Figures:
@@ -177,7 +147,7 @@ def _nothing_found(categories: Any) -> Figures:
 
 def _results(model: Model, truth: CocoSet, max_pixels: int) -> Iterator[CocoResult]:
     options = PredictOptions(score_threshold=SCORE_THRESHOLD)
-    for image_id, image in truth.pictures(max_pixels):
+    for image_id, image in truth.decoded(max_pixels):
         (found,) = model.predict([image], options)
         prediction = Prediction(
             image_id=str(image_id), image=image, detections=found, model=model.metadata

@@ -11,6 +11,7 @@ from maskrcnn_handlers.request.requests import MAX_IMAGES, RAW, Encoded, Inferen
 from maskrcnn_server.errors import RequestError, UnsupportedContentType
 from maskrcnn_server.options import Options
 
+FORM = "multipart/form-data; boundary=b"
 IMAGE = b"\x89PNG any bytes \xff\x00"
 NOTEBOOK: dict[str, Any] = {
     "img_id": "000000000139.jpg",
@@ -110,10 +111,28 @@ def test_content_types_may_have_parameters_and_capitals(content_type: str) -> No
     assert request.images == [Encoded(NOTEBOOK["img_id"], IMAGE)]
 
 
-@pytest.mark.parametrize("content_type", ["", "text/plain", "image/gif", "json", ";", "*/*"])
+OTHERS = ("", "text/plain", "text/html", "json", ";", "*/*", "application/octet-stream")
+
+
+@pytest.mark.parametrize("content_type", [*OTHERS, "application/json", "image/webp"])
+@pytest.mark.parametrize(
+    "start",
+    [b"\xff\xd8\xff", b"\x89PNG", b"RIFF....WEBP", b"BM", b"GIF89a", b"MM\0*", b"\x93NUMPY"],
+)
+def test_an_image_is_known_by_its_first_bytes(content_type: str, start: bytes) -> None:
+    assert read(start + IMAGE, content_type, "img_id=a").images == [Encoded("a", start + IMAGE)]
+
+
+@pytest.mark.parametrize("content_type", [*OTHERS, "application/json", FORM])
+def test_an_empty_body_is_said_to_be_empty(content_type: str) -> None:
+    with pytest.raises(RequestError, match="it is empty"):
+        read(b"", content_type)
+
+
+@pytest.mark.parametrize("content_type", OTHERS)
 def test_other_content_types_are_refused_with_the_choices(content_type: str) -> None:
     with pytest.raises(UnsupportedContentType) as refused:
-        read(IMAGE, content_type)
+        read(b"no image", content_type)
     supported = ["application/json", *RAW, "application/x-npy", "multipart/form-data"]
     assert refused.value.detail == {"supported": supported}
 
@@ -284,7 +303,6 @@ def form(*parts: tuple[str, bytes], boundary: str = "b") -> bytes:
 
 
 FILE = ('name="image"; filename="a.png"', IMAGE)
-FORM = "multipart/form-data; boundary=b"
 
 
 def test_a_form_has_an_image_and_options() -> None:
@@ -308,7 +326,7 @@ def test_a_form_may_name_its_image() -> None:
     [
         (form(), FORM, "one file, not 0"),
         (form(FILE, FILE), FORM, "one file, not 2"),
-        (b"", FORM, "one file, not 0"),
+        (b"", FORM, "it is empty"),
         (form(FILE)[:-40], FORM, "one file, not 0"),
         (form(FILE), "multipart/form-data", "boundary"),
         (form(FILE), "multipart/form-data; boundary=", "boundary"),

@@ -1,6 +1,7 @@
 """Conformance checks of single predictions: form, and obeyed options."""
 
 from dataclasses import replace
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -19,6 +20,9 @@ SIZES = [(1, 1), (150, 320), (320, 150), (20, 1000), (160, 160)]
 
 class AnswerChecks:
     """Checks of predictions for single images."""
+
+    soft_masks: ClassVar[bool] = True
+    """Whether masks are thresholded probabilities; False for a model that finds outlines only."""
 
     def test_metadata_names_the_backend(self, backend: Backend, model: Model) -> None:
         assert model.metadata.backend == backend.name, (
@@ -105,7 +109,14 @@ class AnswerChecks:
                     f"PredictOptions.mask_threshold is {threshold}, and RoiMasks.threshold "
                     f"{found.masks.threshold}: pass it on"
                 )
-        for one, other in zip(_bitmaps(low), _bitmaps(high), strict=True):
+        pairs = list(zip(_bitmaps(low), _bitmaps(high), strict=True))
+        if self.soft_masks and any(one.any() for one, _ in pairs):
+            assert any((one != other).any() for one, other in pairs), (
+                "masks are the same at PredictOptions.mask_threshold 0.1 and 0.9: threshold the "
+                "probabilities with it, or declare soft_masks = False in the subclass if the model "
+                "has none"
+            )
+        for one, other in pairs:
             assert not (other & ~one).any(), (
                 "a higher PredictOptions.mask_threshold added pixels to a mask: "
                 "a pixel belongs to it at this probability or more"

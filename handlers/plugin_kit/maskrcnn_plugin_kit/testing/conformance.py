@@ -27,7 +27,7 @@ class BackendConformance(ConductChecks, AnswerChecks, FolderChecks, PluginChecks
 
     What a backend cannot do is declared, and then checked: a model without masks by its metadata's
     `has_masks`, one that batches by the protocol `Batches`, a backend that needs no files by
-    `needs_files = False` in the subclass.
+    `needs_files = False` in the subclass, masks without probabilities by `soft_masks = False`.
     """
 
     @pytest.fixture(scope="class")

@@ -11,6 +11,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from maskrcnn_handlers.bulk.predictors import ImageResult, Predictor
+from maskrcnn_handlers.bulk.run import each, predictor_of
+from maskrcnn_handlers.bulk.sources import Source, check, sources
+from maskrcnn_handlers.bulk.targets import recognised
 from maskrcnn_handlers.cli.options import Concurrency, Images, Profile, Region, ScoreThreshold
 from maskrcnn_predict.predictors import ImageResult, Predictor
 from maskrcnn_predict.run import each, predictor_of
@@ -52,6 +56,8 @@ def compare(
     page of the worst disagreements.
     """
     console = Console(soft_wrap=True)
+    for note in check(places):
+        console.print(f"[yellow]{escape(note)}[/]")
     targets = [recognised(text, installed()) for text in (a, b)]
     out.mkdir(parents=True, exist_ok=True)
     totals, gallery, failed = Totals(), Gallery(worst), 0
@@ -78,6 +84,7 @@ def compare(
             one, other = results
             differing = difference(one, other, least_iou)
             totals.add(differing)
+            totals.add_names(one, other)
             gallery.add(source.name, one, other, differing)
             line = {
                 "picture": source.name,
@@ -90,13 +97,15 @@ def compare(
     if not totals.images:
         raise InvalidImage(f"no image was compared; {failed} failed")
     figures = totals.figures()
-    content = {**named, "failed": failed, **figures}
+    content = {**named, "failed": failed, **figures, "notes": totals.notes}
     (out / "comparison.json").write_text(json.dumps(content, indent=1) + "\n")
     (out / "index.html").write_text(gallery.page(named["A"], named["B"], totals), "utf-8")
     table = Table("A and B", "", title_justify="left")
     for name, value in figures.items():
         table.add_row(name, f"{value:.4f}" if isinstance(value, float) else str(value))
     console.print(table)
+    for note in totals.notes:
+        console.print(f"[yellow]{escape(note)}[/]")
     console.print(f"{escape(str(out))}: index.html, comparison.json, pictures.jsonl")
     if failed:
         raise InvalidImage(f"{failed} images failed")

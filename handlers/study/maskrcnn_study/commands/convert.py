@@ -17,8 +17,9 @@ from maskrcnn_server.errors import InvalidModel, InvalidSetting
 from maskrcnn_server.hosting.located import choose_backend, locate
 from maskrcnn_server.hosting.startup import load_model
 from maskrcnn_server.plugins import installed
+from maskrcnn_study.annotations import coco_set
 from maskrcnn_study.changes import agreement, change_in_ap
-from maskrcnn_study.evaluation import coco_set
+from maskrcnn_study.evaluation import classes_of
 
 
 def convert(
@@ -56,9 +57,12 @@ def convert(
         known = ", ".join(converters) or "nothing"
         raise InvalidModel(f"backend {chosen.name} does not convert to {form}, but to: {known}")
     config = located.config(chosen.name)
+    original = load_model(chosen, config)
+    if truth:
+        for note in (*truth.notes, *classes_of(original.metadata, truth).notes):
+            console.print(f"[yellow]{escape(note)}[/]")
     converters[form](config, out)
     console.print(f"{escape(str(located.folder))} written to {escape(str(out))} as {form}")
-    original = load_model(chosen, config)
     converted = load_model(chosen, replace(config, model_dir=out))
     if truth:
         console.print(change_in_ap(original, converted, truth, settings.max_image_pixels))

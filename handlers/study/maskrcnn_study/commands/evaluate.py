@@ -23,26 +23,20 @@ from maskrcnn_handlers.cli.options import (
     Restart,
     Url,
 )
-from maskrcnn_handlers.formats.coco_results import CocoResult
-from maskrcnn_predict import targets
-from maskrcnn_predict.journal import Journal
-from maskrcnn_predict.predictors import ImageResult, Predictor
-from maskrcnn_predict.run import each, predictor_of
-from maskrcnn_predict.sources import Source, file_source
 from maskrcnn_server.errors import InvalidImage, MaskRCNNError
 from maskrcnn_server.store.downloads import sha256
+from maskrcnn_study.annotations import CocoSet, coco_set
 from maskrcnn_study.evaluation import (
     KINDS,
     MAX_DETECTIONS,
     NUMBERS,
     SCORE_THRESHOLD,
-    CocoSet,
     Figures,
-    coco_set,
     measure,
     plot,
     require_pycocotools,
 )
+from maskrcnn_study.matching import matched
 
 SHOWN_FAILURES = 10
 
@@ -77,6 +71,7 @@ def evaluate(
     require_pycocotools()
     target = targets.named(url, endpoint, model)
     truth = coco_set(annotations, folder)
+    _print_notes(console, truth.notes)
     asked = {
         "target": str(target),
         "annotations": sha256(annotations),
@@ -100,14 +95,18 @@ def evaluate(
                 journal.fail(source, result)
             else:
                 journal.add(source, result.to_coco(source.image_id), result.notes)
-        results, renamed = _by_name(journal.results(), truth.categories)
+        found = list(journal.results())
         failures = {line["picture"]: line["error"] for line in journal.lines() if "error" in line}
         changed = sum("notes" in line for line in journal.lines())
-    for name, (theirs, ours) in renamed.items():
-        console.print(f"{escape(name)}: category {theirs} of the model, {ours} of the annotations")
-    (out / "results.json").write_text(json.dumps(results, separators=(",", ":")) + "\n")
-    figures = measure(annotations, results)
+    names = {result["category_id"]: result["category_name"] for result in found}
+    matching = matched(dict(sorted(names.items())), truth.categories, complete=False)
+    _print_notes(console, matching.notes)
+    results = list(matching.renumbered(found))
+    _write(out / "results.json", results)
+    _write(out / "annotations.json", truth.content)
+    figures = measure(truth, results)
     content = {**asked, "images": len(truth.paths), "failed": failures, "resized": changed}
+    content["notes"] = [*truth.notes, *matching.notes]
     (out / "figures.json").write_text(json.dumps(content | _as_json(figures), indent=1) + "\n")
     console.print(_numbers_table(figures), _categories_table(figures))
     drawn = importlib.util.find_spec("matplotlib") is not None
@@ -126,24 +125,13 @@ def _sources(truth: CocoSet) -> Iterator[Source]:
         yield replace(file_source(path, i), name=f"{path}#{i}")
 
 
-def _by_name(
-    results: Iterable[CocoResult], categories: Mapping[int, str]
-) -> tuple[list[CocoResult], dict[str, tuple[int, int]]]:
-    """Results with the annotations' ids, found by the categories' names, and where they differ.
+def _print_notes(console: Console, notes: Iterable[str]) -> None:
+    for note in notes:
+        console.print(f"[yellow]{escape(note)}[/]")
 
-    A result whose name the annotations do not have keeps its id.
-    """
-    ids = {name: i for i, name in categories.items()}
-    renamed: dict[str, tuple[int, int]] = {}
-    found: list[CocoResult] = []
-    for result in results:
-        theirs, name = result["category_id"], result["category_name"]
-        ours = ids.get(name, theirs)
-        if ours != theirs:
-            renamed[name] = (theirs, ours)
-            result["category_id"] = ours
-        found.append(result)
-    return found, renamed
+
+def _write(path: Path, content: object) -> None:
+    path.write_text(json.dumps(content, separators=(",", ":")) + "\n")
 
 
 def _as_json(figures: Mapping[str, Figures]) -> dict[str, object]:

@@ -13,12 +13,13 @@ from rich.markup import escape
 from maskrcnn_handlers.cli.options import BackendName
 from maskrcnn_handlers.cli.progress import downloading
 from maskrcnn_server import settings as environment
-from maskrcnn_server.backend import Backend, Exports, ModelConfig, Quantizes
+from maskrcnn_server.backend import Backend, Exports, ModelConfig, ModelMetadata, Quantizes
 from maskrcnn_server.errors import InvalidModel, InvalidSetting
 from maskrcnn_server.hosting.located import choose_backend, locate
 from maskrcnn_server.plugins import Plugins, installed
+from maskrcnn_study.annotations import coco_set
 from maskrcnn_study.changes import agreement, change_in_ap
-from maskrcnn_study.evaluation import coco_set
+from maskrcnn_study.evaluation import classes_of
 from maskrcnn_study.samples import Everything, KeepAbove, report_change, samples
 
 ONNX = "onnx"
@@ -84,6 +85,9 @@ def export(
             target = Path(folder) / "float32"
             _export(chosen, config, form, target)
             config = ModelConfig(model_dir=target, threads=config.threads)
+        if truth:
+            for note in (*truth.notes, *classes_of(_metadata(quantizer, config), truth).notes):
+                console.print(f"[yellow]{escape(note)}[/]")
         if not everything:
             console.print("part of the network: share of what is found that changes with it alone")
         max_change = None if everything else keep_above
@@ -97,6 +101,12 @@ def export(
             limit = settings.max_image_pixels
             changed = change_in_ap(before, after, truth, limit) if truth else None
             console.print(changed or agreement(before, after, calibrated_on))
+
+
+def _metadata(backend: Backend, config: ModelConfig) -> ModelMetadata:
+    model = backend.load(config)
+    model.close()
+    return model.metadata
 
 
 def _export(chosen: Backend, config: ModelConfig, form: str, out: Path) -> None:
