@@ -11,12 +11,6 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from maskrcnn_handlers.bulk import targets
-from maskrcnn_handlers.bulk.journal import Journal
-from maskrcnn_handlers.bulk.predictors import ImageResult, Predictor
-from maskrcnn_handlers.bulk.run import each, predictor_in_process, predictor_of
-from maskrcnn_handlers.bulk.sources import Source, check, problem, sources
-from maskrcnn_handlers.cli.drawings import Drawings
 from maskrcnn_handlers.cli.options import (
     BackendName,
     Concurrency,
@@ -34,7 +28,7 @@ from maskrcnn_predict.drawings import Drawings
 from maskrcnn_predict.journal import Journal
 from maskrcnn_predict.predictors import ImageResult, Predictor
 from maskrcnn_predict.run import each, predictor_in_process, predictor_of
-from maskrcnn_predict.sources import Source, sources
+from maskrcnn_predict.sources import Source, check, problem, sources
 from maskrcnn_server import settings as environment
 from maskrcnn_server.errors import InvalidImage, InvalidSetting, MaskRCNNError
 

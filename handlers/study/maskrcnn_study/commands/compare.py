@@ -11,14 +11,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from maskrcnn_handlers.bulk.predictors import ImageResult, Predictor
-from maskrcnn_handlers.bulk.run import each, predictor_of
-from maskrcnn_handlers.bulk.sources import Source, check, sources
-from maskrcnn_handlers.bulk.targets import recognised
 from maskrcnn_handlers.cli.options import Concurrency, Images, Profile, Region, ScoreThreshold
 from maskrcnn_predict.predictors import ImageResult, Predictor
 from maskrcnn_predict.run import each, predictor_of
-from maskrcnn_predict.sources import Source, sources
+from maskrcnn_predict.sources import Source, check, sources
 from maskrcnn_predict.targets import recognised
 from maskrcnn_server.errors import InvalidImage, InvalidModel, MaskRCNNError
 from maskrcnn_server.plugins import installed

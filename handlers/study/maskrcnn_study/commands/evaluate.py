@@ -23,6 +23,11 @@ from maskrcnn_handlers.cli.options import (
     Restart,
     Url,
 )
+from maskrcnn_predict import targets
+from maskrcnn_predict.journal import Journal
+from maskrcnn_predict.predictors import ImageResult, Predictor
+from maskrcnn_predict.run import each, predictor_of
+from maskrcnn_predict.sources import Source, file_source
 from maskrcnn_server.errors import InvalidImage, MaskRCNNError
 from maskrcnn_server.store.downloads import sha256
 from maskrcnn_study.annotations import CocoSet, coco_set
