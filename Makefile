@@ -1,4 +1,4 @@
-# Every target sets up what it needs by itself, in .venv.
+# Every target sets up what it needs by itself: `demo` in .venv-demo, the others in .venv.
 
 PYTHON ?= python3
 VENV := .venv
@@ -8,11 +8,28 @@ BACKENDS := $(patsubst %/setup.cfg,%,$(wildcard backends/*/setup.cfg))
 HANDLERS := $(patsubst %/setup.cfg,%,$(wildcard handlers/*/setup.cfg))
 PARTS := $(HANDLERS) $(BACKENDS)
 TESTS := $(BIN)/python -m pytest --cov --cov-report=term --durations=10
+DEMO := .venv-demo
+DEMO_PARTS := $(addprefix handlers/,playground annotation_formats) \
+	$(addprefix backends/,network openvino tensorpack)
 
 .PHONY: demo test test-full test-all check docs bench clean
 
-demo: $(READY)
-	$(BIN)/maskrcnn-server demo --out demo.png
+demo: $(DEMO)/ready
+	$(DEMO)/bin/maskrcnn-server demo --out demo.png
+
+# Versions are those of the images. Hashes do not go together with folders. setuptools is installed
+# once, not once for each folder.
+$(DEMO)/ready: setup.cfg $(addsuffix /setup.cfg,$(DEMO_PARTS)) Makefile build_tools/make_venv.sh \
+		build_tools/requirements/openvino.txt
+	build_tools/make_venv.sh $(PYTHON) $(DEMO)
+	sed -n 's/^\([a-z].*==.*[^ \]\) *\\$$/\1/p' build_tools/requirements/openvino.txt \
+		> $(DEMO)/constraints.txt
+	$(DEMO)/bin/python -m pip install --quiet --disable-pip-version-check \
+		--constraint $(DEMO)/constraints.txt setuptools
+	$(DEMO)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile \
+		--no-build-isolation --constraint $(DEMO)/constraints.txt -e .[fast] \
+		$(addprefix -e ,$(DEMO_PARTS))
+	touch $@
 
 # Threads of NumPy's library cost more than they gain beside other processes.
 test test-full: export OPENBLAS_NUM_THREADS := 1
@@ -51,4 +68,4 @@ $(READY): setup.cfg $(addsuffix /setup.cfg,$(PARTS)) Makefile build_tools/make_v
 	touch $(READY)
 
 clean:
-	rm -rf $(VENV) build/site .mypy_cache .ruff_cache .pytest_cache .coverage*
+	rm -rf $(VENV) $(DEMO) build/site .mypy_cache .ruff_cache .pytest_cache .coverage*

@@ -131,7 +131,7 @@ class Backend(Protocol):
 
     @property
     def name(self) -> str:
-        """Value of `MASKRCNN_BACKEND` that selects it: lower-case letters, digits, _."""
+        """Value of `MASKRCNN_BACKEND` that selects it: lower-case letters, digits and _."""
 
     def probe(self, config: ModelConfig, /) -> Probe | None:
         """Findings in the model folder, and whether the model would load as `config` says.

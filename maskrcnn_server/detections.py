@@ -1,6 +1,6 @@
 """Detections of a model in one image."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -42,9 +42,9 @@ class Detections:
     proposals: Proposals | None = None
 
     def __post_init__(self) -> None:
-        for rule, kept in self._rules().items():
-            if not kept:
-                raise ValueError(f"detections break a rule: {rule}")
+        broken = next(self._broken_rules(), None)
+        if broken is not None:
+            raise ValueError(f"detections break a rule: {broken}")
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -60,31 +60,47 @@ class Detections:
             masks=None if self.masks is None else self.masks.take(places),
         )
 
-    def _rules(self) -> dict[str, bool]:
+    def _broken_rules(self) -> Iterator[str]:
+        """Each rule that is broken, and by what; types before values."""
         n = len(self.scores)
+        arrays: Sequence[tuple[str, object, tuple[int, ...], type[np.generic]]] = (
+            ("boxes are float32 (N, 4)", self.boxes, (n, 4), np.float32),
+            ("scores are float32 (N,)", self.scores, (n,), np.float32),
+            ("category ids are int64 (N,)", self.category_ids, (n,), np.int64),
+        )
+        for rule, given, shape, kind in arrays:
+            if not isinstance(given, np.ndarray):
+                yield f"{rule}: got a {type(given).__name__}"
+            elif given.shape != shape or given.dtype != kind:
+                yield f"{rule}: got {given.dtype} {given.shape}, and there are {n} scores"
+        yield from self._broken_values()
+        if self.masks is None:
+            return
+        if not hasattr(self.masks, "rle"):
+            yield (
+                "masks are BitMasks, RunLengthMasks, RoiMasks or other Masks: "
+                f"got a {type(self.masks).__name__}"
+            )
+        if len(self.masks) != n:
+            yield f"there is a mask for each box: got {len(self.masks)} masks and {n} boxes"
+        if self.masks.size != self.size:
+            yield f"masks are of the image's size, {self.size}: got {self.masks.size}"
+
+    def _broken_values(self) -> Iterator[str]:
         height, width = self.size
-        shapes = {
-            "boxes are float32 (N, 4)": self.boxes.shape == (n, 4)
-            and self.boxes.dtype == np.float32,
-            "scores are float32 (N,)": self.scores.shape == (n,)
-            and self.scores.dtype == np.float32,
-            "category ids are int64 (N,)": self.category_ids.shape == (n,)
-            and self.category_ids.dtype == np.int64,
-        }
-        if not all(shapes.values()):
-            return shapes
         corners = self.boxes.reshape(-1, 2, 2)
-        return {
-            "boxes and scores are finite": bool(
-                np.isfinite(self.boxes).all() and np.isfinite(self.scores).all()
-            ),
-            "scores are from 0 to 1": bool(((self.scores >= 0) & (self.scores <= 1)).all()),
-            "scores descend": bool((np.diff(self.scores) <= 0).all()),
-            "category ids begin at 1": bool((self.category_ids >= 1).all()),
-            "boxes have x1 <= x2 and y1 <= y2": bool((corners[:, 0] <= corners[:, 1]).all()),
-            "boxes are inside the image": bool(
-                (corners >= 0).all() and (corners <= (width, height)).all()
-            ),
-            "there is a mask for each box": self.masks is None or len(self.masks) == n,
-            "masks are of the image's size": self.masks is None or self.masks.size == self.size,
-        }
+        boxes, scores = self.boxes, self.scores
+        finite = np.isfinite(boxes).all(1) & np.isfinite(scores)
+        ordered = (corners[:, 0] <= corners[:, 1]).all(1)
+        inside = ((corners >= 0) & (corners <= (width, height))).all((1, 2))
+        for rule, kept, values in (
+            ("boxes and scores are finite", finite, np.c_[boxes, scores]),
+            ("scores are from 0 to 1", (scores >= 0) & (scores <= 1), scores),
+            ("scores descend", np.r_[True, np.diff(scores) <= 0][: len(scores)], scores),
+            ("category ids begin at 1", self.category_ids >= 1, self.category_ids),
+            ("boxes have x1 <= x2 and y1 <= y2", ordered, boxes),
+            (f"boxes are inside the image of {width} x {height} pixels", inside, boxes),
+        ):
+            if not kept.all():
+                worst = int(np.argmin(kept))
+                yield f"{rule}: number {worst} (from 0) is {values[worst].tolist()}"

@@ -50,7 +50,7 @@ class Engine(Protocol):
 
     @property
     def name(self) -> str:
-        """Value of `MASKRCNN_ENGINE` that selects it: lower-case letters, digits, underscores."""
+        """Value of `MASKRCNN_ENGINE` that selects it: lower-case letters, digits and _."""
 
     def lacks(self, device: str, precision: Precision, /) -> str | None:
         """Reason why this machine cannot compute with a device and precision. None: it can.

@@ -158,6 +158,12 @@ class InvalidSetting(StartupError):
     code = "invalid_setting"
 
 
+class WarmUpFailed(StartupError):
+    """The model was loaded, and failed to predict."""
+
+    code = "warm_up_failed"
+
+
 class PluginError(StartupError):
     """A plugin breaks the rules of registration."""
 

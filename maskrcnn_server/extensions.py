@@ -14,6 +14,8 @@ class Command:
     """Function that Typer calls: its parameters are the options, its docstring is the help text."""
     group: str = "Others"
     """Heading under which `--help` lists it."""
+    examples: Sequence[str] = ()
+    """Command lines that its `--help` shows."""
 
 
 class Routes(Protocol):

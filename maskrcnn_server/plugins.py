@@ -22,6 +22,9 @@ FIRST_API_VERSION = "1.0"
 CORE = "core"
 """Name of this distribution's own entry point, which comes first."""
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
+"""Names of formats, commands and routes."""
+IDENTIFIER = re.compile(r"[a-z0-9][a-z0-9_]*")
+"""Names of backends and engines: variables begin with them."""
 API_VERSION = re.compile(r"([0-9]+)\.([0-9]+)")
 ZOO_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*:[A-Za-z0-9_.-]+")
 
@@ -77,11 +80,11 @@ class Plugins:
 
     def backends(self) -> dict[str, Backend]:
         """Every registered backend by name."""
-        return self._registered("register_backends")
+        return self._registered("register_backends", IDENTIFIER)
 
     def engines(self) -> dict[str, Engine]:
         """Every registered engine by name."""
-        return self._registered("register_engines")
+        return self._registered("register_engines", IDENTIFIER)
 
     def formats(self) -> dict[str, Format]:
         """Every registered format by name, in the order of registration."""
@@ -227,7 +230,8 @@ def _collector(
     def register(thing: _Named) -> None:
         if not pattern.fullmatch(thing.name):
             raise PluginError(
-                f"name {thing.name!r}: lower-case letters, digits, then - and _ are allowed"
+                f"name {thing.name!r}: lower-case letters, digits and "
+                f"{'_' if pattern is IDENTIFIER else '- and _'} are allowed, and no _ or - first"
             )
         if thing.name in own or thing.name in taken:
             raise PluginError(f"name {thing.name!r} is taken already")

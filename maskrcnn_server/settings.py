@@ -356,7 +356,7 @@ def overrides() -> dict[str, str]:
 
 def backend_options(backend: str) -> dict[str, str]:
     """The options of a backend, from variables that begin with its name: `NAME_OPTION=value`."""
-    prefix = backend.upper().replace("-", "_") + "_"
+    prefix = backend.upper() + "_"
     return {
         OPTIONS.get(name, name).removeprefix(prefix).lower(): value
         for name, value in os.environ.items()

@@ -8,6 +8,32 @@ from maskrcnn_server.formats import Format
 
 api_version = "1.0"
 
+EXAMPLES = {
+    "demo": (
+        "maskrcnn-server demo --image photo.jpg --out drawn.png",
+        "maskrcnn-server demo --open",
+    ),
+    "serve": (
+        "maskrcnn-server serve model.tar.gz",
+        "maskrcnn-server serve tensorpack:R50FPN2x --port 9000",
+        "MASKRCNN_PRECISION=int8 maskrcnn-server serve model",
+    ),
+    "predict": (
+        "maskrcnn-server predict photos --model model.tar.gz --out drawn",
+        "maskrcnn-server predict photo.jpg --url http://127.0.0.1:8080 --json found.json",
+    ),
+    "doctor": (
+        "maskrcnn-server doctor model.tar.gz",
+        "maskrcnn-server doctor models.yaml",
+    ),
+    "new-backend": ("maskrcnn-server new-backend yolact",),
+    "check-backend": (
+        "maskrcnn-server check-backend yolact --model example/model",
+        "maskrcnn-server check-backend yolact --model example/model --without 'every shape'",
+    ),
+}
+"""Command lines that `--help` shows, by command."""
+
 
 @hookimpl
 def register_formats(register: Callable[[Format], None]) -> None:
@@ -32,10 +58,14 @@ def register_commands(register: Callable[[Command], None]) -> None:
     from maskrcnn_handlers.cli.serve import serve
 
     for command in (
-        Command("demo", demo, "Serve"),
-        Command("serve", serve, "Serve"),
-        Command("doctor", doctor, "Models"),
+        Command("demo", demo, "Serve", EXAMPLES["demo"]),
+        Command("serve", serve, "Serve", EXAMPLES["serve"]),
+        Command("predict", predict, "Serve", EXAMPLES["predict"]),
+        Command("doctor", doctor, "Models", EXAMPLES["doctor"]),
         Command("models", models, "Models"),
         Command("backends", backends, "Plugins"),
+        Command("new-backend", new_backend, "Plugins", EXAMPLES["new-backend"]),
+        Command("check-backend", check_backend, "Plugins", EXAMPLES["check-backend"]),
+        Command("new-engine", new_engine, "Plugins"),
     ):
         register(command)

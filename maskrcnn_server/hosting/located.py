@@ -1,6 +1,7 @@
 """The way from a model's address to its folder on this machine, and to its backend."""
 
 import logging
+import traceback
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -74,7 +75,8 @@ def model_store(plugins: Plugins, settings: Settings, progress: Progress = silen
 
 
 def choose_backend(plugins: Plugins, model: Located) -> Backend:
-    """The backend that the model's settings name, or the one that fits its folder.
+    """The backend that the model's settings name, or the one that fits its folder; its notes go to
+    the log.
 
     Raises BackendNotSelected.
     """
@@ -85,10 +87,19 @@ def choose_backend(plugins: Plugins, model: Located) -> Backend:
         return backend.name in model.probes and not model.probes[backend.name].problems
 
     try:
-        return select_backend(plugins.backends(), model.settings.backend, accepts)
+        backend = select_backend(plugins.backends(), model.settings.backend, accepts)
     except BackendNotSelected as error:
         problems = [f"{name}: {p}" for name, probe in model.probes.items() for p in probe.problems]
-        raise BackendNotSelected(f"{model}: {'; '.join([error.message, *problems])}") from None
+        reason = error.message
+        if plugins.broken:
+            reason = reason if plugins.backends() else "no backend works"
+            count = len(plugins.broken)
+            they = "1 plugin is" if count == 1 else f"{count} plugins are"
+            problems.append(f"{they} broken: {', '.join(map(str, plugins.broken))}")
+        raise BackendNotSelected(f"{model}: {'; '.join([reason, *problems])}") from None
+    for note in model.probes[backend.name].notes if backend.name in model.probes else ():
+        logger.info("note: %s", note)
+    return backend
 
 
 def nearest(folder: Path, look: Callable[[Path], T]) -> tuple[Path, T]:
@@ -118,7 +129,11 @@ def _probe(backend: Backend, config: ModelConfig) -> Probe | None:
     try:
         return backend.probe(config)
     except (Exception, SystemExit) as error:
-        reason = f"backend {backend.name} failed to probe: {type(error).__name__}: {error}"
+        step = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{step.filename}, line {step.lineno}"
+        reason = (
+            f"backend {backend.name} failed to probe: {type(error).__name__}: {error} ({where})"
+        )
         logger.warning(reason)
-        logger.debug("this is where", exc_info=True)
+        logger.info("traceback of the backend's error", exc_info=True)
         return Probe(facts={}, problems=[reason])

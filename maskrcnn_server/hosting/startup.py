@@ -2,14 +2,15 @@
 
 import logging
 import time
+import traceback
 from dataclasses import replace
 from functools import partial
 
 import numpy as np
 
-from maskrcnn_server.backend import Backend, Model, ModelConfig, PredictOptions
-from maskrcnn_server.engine import AUTO
-from maskrcnn_server.errors import InvalidModel, StartupError
+from maskrcnn_server.backend import Backend, Batches, Model, ModelConfig, PredictOptions
+from maskrcnn_server.engine import ORIGINAL, Computes
+from maskrcnn_server.errors import InvalidModel, PluginError, StartupError, WarmUpFailed
 from maskrcnn_server.hosting.isolated import IsolatedModel
 from maskrcnn_server.hosting.located import Located, choose_backend, locate
 from maskrcnn_server.hosting.model_process import Limits
@@ -38,26 +39,43 @@ def open_model(plugins: Plugins, settings: Settings, progress: Progress = silent
 def load_model(backend: Backend, config: ModelConfig) -> Model:
     """Load the model and run it once, so that the first request does not wait for compilation.
 
-    Raises InvalidModel or InvalidSetting, also for whatever else the backend raised.
+    Whether an engine computes as configured is found out first. Raises InvalidModel or
+    InvalidSetting, InvalidModel also for whatever else `load` raised, and WarmUpFailed for what
+    `predict` raised.
     """
+    if isinstance(backend, Computes) and config.engine != ORIGINAL:
+        backend.choice(config)
     start = time.monotonic()
     try:
         model = backend.load(replace(config, dedicated=True))
-        loaded = time.monotonic()
-        try:
-            warm_up(model)
-            give_back_memory()
-        except BaseException:
-            model.close()
-            raise
     except StartupError:
         raise
     # A stranger's plugin may raise anything, SystemExit included.
     except (Exception, SystemExit) as error:
         raise InvalidModel(
-            f"backend {backend.name} failed to load {config.model_dir}: "
-            f"{type(error).__name__}: {error}"
+            f"backend {backend.name} failed to load {config.model_dir}: {_told(error)}"
         ) from error
+    lacking = [name for name in ("metadata", "predict", "close") if not hasattr(model, name)]
+    if lacking:
+        raise PluginError(
+            f"backend {backend.name}: its {type(model).__name__} has no {' and no '.join(lacking)}"
+        )
+    loaded = time.monotonic()
+    try:
+        warm_up(model)
+        give_back_memory()
+    except StartupError:
+        model.close()
+        raise
+    except (Exception, SystemExit) as error:
+        model.close()
+        raise WarmUpFailed(
+            f"backend {backend.name} loaded {config.model_dir}, but failed to predict: "
+            f"{_told(error)}"
+        ) from error
+    except BaseException:
+        model.close()
+        raise
     for name, value in model.metadata.facts.items():
         logger.info("%s: %s", name, value)
     warn_of_idle_gpu(model, config)
@@ -108,8 +126,25 @@ def log_progress(name: str, done: int, total: int | None) -> None:
 
 
 def warm_up(model: Model) -> None:
-    """One inference with everything in it: detections at any score, and their masks."""
+    """One inference with everything in it: detections at any score, and their masks.
+
+    Raises ValueError if the model does not keep its promises.
+    """
     image = np.random.RandomState(0).randint(0, 256, (*WARM_UP_SIZE, 3), np.uint8)
-    (found,) = model.predict([image], PredictOptions(score_threshold=0.0))
+    answers = model.predict([image], PredictOptions(score_threshold=0.0))
+    if not isinstance(answers, list) or len(answers) != 1:
+        given = f"{len(answers)}" if isinstance(answers, list) else f"a {type(answers).__name__}"
+        raise ValueError(f"for a list of 1 image, a list of 1 Detections is right: got {given}")
+    if isinstance(model, Batches) and len(shape := model.network_shape(WARM_UP_SIZE)) != 2:
+        raise ValueError(f"network_shape is (height, width): got {shape}")
+    found = answers[0]
     if found.masks is not None:
         found.masks.rle("rows")
+
+
+def _told(error: BaseException) -> str:
+    """What was raised and where; the traceback goes to the log, if that is to be long."""
+    logger.info("traceback of the backend's error", exc_info=error)
+    steps = traceback.extract_tb(error.__traceback__)
+    where = f" ({steps[-1].filename}, line {steps[-1].lineno})" if len(steps) > 1 else ""
+    return f"{type(error).__name__}: {error}{where}"

@@ -1,4 +1,6 @@
+import re
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -149,6 +151,26 @@ def test_there_is_a_mask_for_each_box() -> None:
 def test_masks_are_of_the_images_size() -> None:
     with pytest.raises(ValueError, match="masks are of the image's size"):
         detections(masks=bitmaps(2, (8, 5)))
+
+
+@pytest.mark.parametrize(
+    ("broken", "value"),
+    [
+        ({"scores": np.array([0.9, 0.4])}, "got float64 (2,)"),
+        ({"scores": (0.4, 0.9)}, "number 1 (from 0) is 0.8999"),
+        (
+            {"boxes": (WHOLE, (0, 0, 9, 1))},
+            "8 x 5 pixels: number 1 (from 0) is [0.0, 0.0, 9.0, 1.0]",
+        ),
+        ({"masks": np.zeros((2, 5, 8))}, "got a ndarray"),
+        ({"masks": bitmaps(1, (5, 8))}, "got 1 masks and 2 boxes"),
+        ({"masks": bitmaps(2, (8, 5))}, "size, (5, 8): got (8, 5)"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_errors_name_the_value(broken: dict[str, Any], value: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(value)):
+        detections(**broken)
 
 
 def test_those_of_some_categories_are_the_best_of_them() -> None:

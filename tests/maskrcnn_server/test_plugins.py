@@ -72,8 +72,8 @@ def names(plugins: Plugins) -> tuple[list[str], list[str]]:
 
 
 def test_a_plugin_brings_backends(install: Install) -> None:
-    plugins = Plugins([install("a", registering("one", "two_2", "3-three"))])
-    assert list(plugins.backends()) == ["one", "two_2", "3-three"]
+    plugins = Plugins([install("a", registering("one", "two_2", "3_three"))])
+    assert list(plugins.backends()) == ["one", "two_2", "3_three"]
     assert plugins.loaded == [Plugin("a", "unknown", "unknown", ("register_backends",))]
     assert plugins.broken == []
 
@@ -83,15 +83,15 @@ def test_each_hook_has_its_own_things(
     install: Install, ask: Callable[[Plugins], dict[str, object]]
 ) -> None:
     kinds = ("backends", "formats", "demos")
-    source = "".join(registering(f"a-{kind}", hook=f"register_{kind}") for kind in kinds)
+    source = "".join(registering(f"a_{kind}", hook=f"register_{kind}") for kind in kinds)
     plugins = Plugins([install("a", source)])
-    assert list(ask(plugins)) == [f"a-{ask.__name__}"]
+    assert list(ask(plugins)) == [f"a_{ask.__name__}"]
     assert plugins.loaded[0].hooks == tuple(sorted(f"register_{kind}" for kind in kinds))
 
 
 def test_plugins_are_asked_in_the_order_of_their_names(install: Install) -> None:
-    entries = [install(name, registering(f"of-{name}")) for name in ("c", "a", "b")]
-    assert list(Plugins(entries).backends()) == ["of-a", "of-b", "of-c"]
+    entries = [install(name, registering(f"of_{name}")) for name in ("c", "a", "b")]
+    assert list(Plugins(entries).backends()) == ["of_a", "of_b", "of_c"]
 
 
 def test_each_hook_is_called_once(install: Install) -> None:
@@ -152,11 +152,11 @@ def test_plugins_of_one_name_do_not_replace_each_other(
 def test_a_plugin_that_does_not_load_costs_the_others_nothing(
     source: str, reason: str, install: Install
 ) -> None:
-    good = [install(name, registering(f"of-{name}")) for name in ("a", "c")]
+    good = [install(name, registering(f"of_{name}")) for name in ("a", "c")]
     plugins = Plugins([*good, install("bad", source)])
     assert names(plugins) == (["a", "c"], ["bad"])
     assert re.search(reason, plugins.broken[0].reason)
-    assert list(plugins.backends()) == ["of-a", "of-c"]
+    assert list(plugins.backends()) == ["of_a", "of_c"]
 
 
 @pytest.mark.parametrize(
@@ -221,7 +221,7 @@ def test_a_broken_plugin_is_reported_by_its_distribution(
         ("raise RuntimeError('no GPU')", "RuntimeError: no GPU"),
         ("raise SystemExit(3)", "SystemExit: 3"),
         ("register(Named(name='fine'))", "PluginError: name 'fine' is taken"),
-        ("register(Named(name='of-a'))", "PluginError: name 'of-a' is taken"),
+        ("register(Named(name='of_a'))", "PluginError: name 'of_a' is taken"),
         ("register(Named(name='Upper'))", "PluginError: name 'Upper': lower-case letters"),
         ("register(Named(name='with space'))", "PluginError: name 'with space': "),
         ("register(Named(name='-dash'))", "PluginError: name '-dash': "),
@@ -235,10 +235,10 @@ def test_a_broken_plugin_is_reported_by_its_distribution(
 def test_a_plugin_that_fails_to_register_costs_the_others_nothing(
     then: str, reason: str, install: Install
 ) -> None:
-    good = [install(name, registering(f"of-{name}")) for name in ("a", "c")]
+    good = [install(name, registering(f"of_{name}")) for name in ("a", "c")]
     plugins = Plugins([*good, install("bad", f"{registering('fine')}\n    {then}")])
     for _ in range(2):
-        assert list(plugins.backends()) == ["of-a", "of-c"]
+        assert list(plugins.backends()) == ["of_a", "of_c"]
         assert names(plugins) == (["a", "c"], ["bad"])
     assert re.match(f"register_backends: .*{reason}", plugins.broken[0].reason)
 

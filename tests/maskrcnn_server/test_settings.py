@@ -290,7 +290,7 @@ def test_a_backend_has_options_of_its_own(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv("AWS_SAMPLES_VARIANT", "tf1")
     monkeypatch.setenv("AWS_SAMPLES_EMPTY", "")
     monkeypatch.setenv("AWS_REGION", "eu-west-1")
-    assert settings.backend_options("aws-samples") == {"variant": "tf1"}
+    assert settings.backend_options("aws_samples") == {"variant": "tf1"}
     assert settings.backend_options("aws_samples") == {"variant": "tf1"}
 
 

@@ -2,26 +2,30 @@
 
 import base64
 import json
+import signal
 import time
 import urllib.error
 import urllib.request
+import webbrowser
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
-from maskrcnn_handlers.cli.showing import report_broken, table
+from maskrcnn_handlers.cli.inputs import read_image
+from maskrcnn_handlers.cli.showing import called_as, report_broken, table
 from maskrcnn_handlers.formats.drawing import overlay
 from maskrcnn_handlers.formats.reading import annotations, prediction
 from maskrcnn_handlers.http.child import served
-from maskrcnn_handlers.request import images
 from maskrcnn_server import settings as environment
 from maskrcnn_server.errors import BackendNotSelected, RequestError
 from maskrcnn_server.plugins import installed
 
 COMPUTING = ("engine", "device", "precision")
 """Settings that the demo takes from the environment."""
+PLAYGROUND = "playground"
+"""Name of the routes of the page at `/`."""
 
 
 def demo(
@@ -29,6 +33,12 @@ def demo(
     image: Annotated[
         Path | None, typer.Option(help="Image to send (default: one of the demo's).")
     ] = None,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Leave the server running, until Ctrl-C.")
+    ] = False,
+    show: Annotated[
+        bool, typer.Option("--open", help="The same, and open the playground in a browser.")
+    ] = False,
 ) -> None:
     """Serve the demo model, send it an image over HTTP, and show the result.
 
@@ -42,7 +52,7 @@ def demo(
         raise BackendNotSelected("no installed plugin brings a demo; maskrcnn-tensorpack does")
     chosen = next(iter(demos.values()))
     path = image or chosen.images[0]
-    data = path.read_bytes()
+    data, pixels = read_image(path, settings)
     out.parent.mkdir(parents=True, exist_ok=True)
     console.print(f"starting a server with the model [bold]{chosen.name}[/] ({chosen.backend}) ...")
     begin = time.monotonic()
@@ -55,10 +65,30 @@ def demo(
         start = time.monotonic()
         reply = _post(f"{url}/invocations", body.encode())
         console.print(f"200 after {1000 * (time.monotonic() - start):.0f} ms\n")
-    found = prediction(annotations(reply), images.decode(data, settings.max_image_pixels))
-    console.print(table(found))
-    overlay(found.image, found.detections, found.model.categories).save(out)
-    console.print(f"{len(found.detections)} instances drawn in [bold]{out}[/]")
+        found = prediction(annotations(reply), pixels)
+        console.print(table(found))
+        overlay(found.image, found.detections, found.model.categories).save(out)
+        console.print(f"{len(found.detections)} instances drawn in [bold]{out}[/]")
+        has_page = PLAYGROUND in plugins.routes()
+        if keep or show:
+            _keep_running(console, url, has_page=has_page, show=show)
+    if has_page and not (keep or show):
+        console.print(f"next: {called_as()} demo --keep  (leaves the playground running)")
+
+
+def _keep_running(console: Console, url: str, *, has_page: bool, show: bool) -> None:
+    """Print where the server answers; return at Ctrl-C or SIGTERM."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if not has_page:
+        console.print("no page is installed: pip install maskrcnn-playground")
+    console.print("the server runs until Ctrl-C; the playground is at" if has_page else "server:")
+    console.print(f"{url}/", soft_wrap=True)
+    if show:
+        webbrowser.open(f"{url}/")
+    try:
+        signal.pause()
+    except KeyboardInterrupt:
+        console.print("stopped")
 
 
 def _post(url: str, body: bytes) -> Any:

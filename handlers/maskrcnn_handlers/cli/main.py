@@ -2,7 +2,9 @@
 
 import logging
 import sys
-from typing import Any
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -13,17 +15,13 @@ from maskrcnn_server.errors import InvalidSetting, MaskRCNNError, PluginError
 from maskrcnn_server.plugins import Plugins, installed
 
 DEBUG = "--debug"
-DISTRIBUTIONS = {
-    "maskrcnn-predict": ("predict",),
-    "maskrcnn-annotation-formats": ("convert-results",),
-    "maskrcnn-plugin-kit": ("new-backend", "check-backend", "new-engine"),
-    "maskrcnn-sagemaker": ("pack", "deploy", "status", "invoke", "delete"),
-    "maskrcnn-study": (
-        *("convert", "calibrate", "export", "verify", "evaluate", "compare", "bench", "faults"),
-    ),
-    "maskrcnn-torchserve": ("torchserve",),
-}
-"""Commands of this project's other distributions, for who has not installed them."""
+EXAMPLES = (
+    "maskrcnn-server demo --keep",
+    "maskrcnn-server doctor model.tar.gz",
+    "maskrcnn-server serve model.tar.gz",
+    "maskrcnn-server predict photos --model model.tar.gz --out drawn",
+)
+"""Command lines that `--help` shows."""
 
 
 def program(plugins: Plugins) -> typer.Typer:
@@ -45,12 +43,20 @@ def program(plugins: Plugins) -> typer.Typer:
         name="maskrcnn-server",
         no_args_is_help=True,
         pretty_exceptions_enable=False,
-        add_completion=False,
     )
-    app.callback(epilog=f"{DEBUG}, anywhere, shows the traceback of an error.")(_options)
+    app.callback(epilog=_epilog(EXAMPLES, f"{DEBUG}, anywhere, shows the traceback of an error."))(
+        _options
+    )
     for command in plugins.commands().values():
-        app.command(command.name, rich_help_panel=command.group)(command.run)
+        epilog = _epilog(command.examples)
+        app.command(command.name, rich_help_panel=command.group, epilog=epilog)(command.run)
     return app
+
+
+def _epilog(examples: Sequence[str], *others: str) -> str:
+    """Text below the options of `--help`: a paragraph is a line."""
+    lines = ["[bold]Examples[/]", *map(escape, examples)] if examples else []
+    return "\n\n".join([*lines, *others])
 
 
 def main() -> None:
@@ -69,5 +75,16 @@ def main() -> None:
         sys.exit(1)
 
 
-def _options() -> None:
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"maskrcnn-server {version('maskrcnn-server')}")
+        raise typer.Exit
+
+
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
     """Serve Mask R-CNN models: boxes, classes, scores and masks of the objects in an image."""

@@ -5,16 +5,25 @@ from typing import Annotated
 
 import typer
 
-from maskrcnn_handlers.cli.options import BackendName, ModelOption
+from maskrcnn_handlers.cli.options import BackendName
 from maskrcnn_handlers.observe import logs
 from maskrcnn_server import settings as environment
+from maskrcnn_server.errors import InvalidSetting
 from maskrcnn_server.plugins import installed
 
 logger = logging.getLogger(__name__)
 
 
 def serve(
-    model: ModelOption = None,
+    address: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="MODEL",
+            help="Folder, archive, address or zoo name (default: SM_MODEL_DIR).",
+            show_default=False,
+        ),
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="The same as MODEL.")] = None,
     models: Annotated[
         str | None, typer.Option(help="File of several models (default: MASKRCNN_MODELS).")
     ] = None,
@@ -28,8 +37,10 @@ def serve(
     """
     from maskrcnn_handlers.http import server
 
+    if address is not None and model not in (None, address):
+        raise InvalidSetting(f"MODEL {address} and --model {model}: name one of them")
     settings = environment.read(
-        model=model, models_file=models, backend=backend, host=host, port=port
+        model=address or model, models_file=models, backend=backend, host=host, port=port
     )
     logs.set_up(settings)
     for name, reason in environment.ignored().items():

@@ -1,5 +1,9 @@
 """Prints what several commands show."""
 
+import shutil
+import sys
+from pathlib import Path
+
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -8,6 +12,15 @@ from maskrcnn_handlers.formats.coco import truncated_bbox
 from maskrcnn_handlers.formats.writing import instances
 from maskrcnn_server.formats import Prediction
 from maskrcnn_server.plugins import Plugins
+
+
+def called_as() -> str:
+    """How the program was called, for a next command that can be copied."""
+    program = sys.argv[0]
+    if Path(program).suffix == ".py":
+        return "python -m maskrcnn_handlers"
+    found = shutil.which(Path(program).name)
+    return Path(program).name if found and Path(found).samefile(program) else program
 
 
 def report_broken(console: Console, plugins: Plugins) -> None:

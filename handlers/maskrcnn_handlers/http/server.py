@@ -26,7 +26,7 @@ from maskrcnn_server.hosting.startup import isolated_model, load_model, log_prog
 from maskrcnn_server.hosting.turns import TURN_S, Turns
 from maskrcnn_server.machine import available_memory
 from maskrcnn_server.plugins import Plugins
-from maskrcnn_server.settings import ModelSettings, Settings
+from maskrcnn_server.settings import ModelSettings, Settings, has_playground
 
 SPARE_THREADS = 8
 """Threads besides those of admitted requests, to refuse the others without delay."""
@@ -36,6 +36,9 @@ GRACE_S = 2
 """Seconds after the drain timeout in which the request that runs may finish; then it is answered
 without its result."""
 
+EVERY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104 (recognised, not listened on)
+"""Addresses that stand for all of a machine's."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -44,7 +47,6 @@ def serve(plugins: Plugins, settings: Settings) -> None:
 
     Raises StartupError if the model cannot be loaded, or the port cannot be listened on.
     """
-    start = time.monotonic()
     formats = plugins.formats()
     file = settings.models_file
     specs = [] if file is None else read_models(file, settings.model)
@@ -56,14 +58,12 @@ def serve(plugins: Plugins, settings: Settings) -> None:
     def open_spec(spec: Spec) -> tuple[Scheduler, Path]:
         return _scheduler(plugins, spec.settings, settings, turns, spec.name)
 
-    def load() -> None:
+    def load(ready: Callable[[], None]) -> None:
         if models.is_single:
             models.put(_scheduler(plugins, settings.model, settings)[0])
         elif specs:
             models.open(specs, open_spec)
-        else:
-            return
-        logger.info("ready after %.1f s", time.monotonic() - start)
+        ready()
 
     management = ModelManagement(models, is_open=settings.multi_model)
     served = [spec.settings for spec in specs] or [settings.model]
@@ -77,21 +77,35 @@ def serve(plugins: Plugins, settings: Settings) -> None:
         os._exit(0)
 
 
-def listen(host: Host, management: ModelManagement, at_once: int, load: Callable[[], None]) -> None:
+def listen(
+    host: Host,
+    management: ModelManagement,
+    at_once: int,
+    load: Callable[[Callable[[], None]], None],
+) -> None:
     """Answer, while `load` runs in another thread, until SIGTERM or SIGINT; then finish and return.
 
-    `at_once` requests are in the service's hands at a time, and no more are refused without delay.
-    Raises what `load` raised, and StartupError if the port cannot be listened on.
+    `load` calls the function that it is given when requests can be answered; the log then ends
+    with the address to open. `at_once` requests are in the service's hands at a time, and no more
+    are refused without delay. Raises what `load` raised, and StartupError if the port cannot be
+    listened on.
     """
+    start = time.monotonic()
     service, settings = host.service, host.settings
     routes = [route for each in host.plugins.routes().values() for route in each.routes(host)]
     app = App(service, management, at_once + SPARE_THREADS, routes)
     server = _Server(service, app, settings)
     failures: list[Exception] = []
 
+    def ready() -> None:
+        server.listens.wait()
+        logger.info("ready after %.1f s", time.monotonic() - start)
+        page = "playground" in host.plugins.routes() and has_playground(settings)
+        logger.info("%s: %s", "playground" if page else "address", server.address())
+
     def loading() -> None:
         try:
-            load()
+            load(ready)
         except Exception as error:
             failures.append(error)
             server.should_exit = True
@@ -159,6 +173,8 @@ class _Server(uvicorn.Server):
         self._service = service
         self._app = app
         self._drain_timeout_s = settings.drain_timeout_s
+        self.listens = threading.Event()
+        """Set when the port is open."""
         super().__init__(
             uvicorn.Config(
                 self._app.asgi,
@@ -169,6 +185,17 @@ class _Server(uvicorn.Server):
                 timeout_graceful_shutdown=settings.drain_timeout_s + GRACE_S + 1,
             )
         )
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.listens.set()
+
+    def address(self) -> str:
+        """The address to open on this machine, once the server listens."""
+        host, port = self.servers[0].sockets[0].getsockname()[:2]
+        if host in EVERY_ADDRESS:
+            host = "127.0.0.1"
+        return f"http://{f'[{host}]' if ':' in host else host}:{port}/"
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         loop = asyncio.get_running_loop()

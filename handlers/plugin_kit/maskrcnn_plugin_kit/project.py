@@ -16,6 +16,11 @@ BOTH = {
     "both/py.typed.in": "$package/py.typed",
 }
 """Files of every project."""
+OURS = set(
+    "annotation_formats aws_samples client detectron2 network onnx openvino playground sagemaker "
+    "server study tensorflow tensorpack torch torchserve torchvision".split()
+)
+"""Names of this project's own distributions, without `maskrcnn-`."""
 NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 MAX_NAME = 24
 """Length of the longest name."""
@@ -29,6 +34,8 @@ def check_name(name: str, kind: str) -> None:
             f"{name!r} is not a name for {article} {kind}: up to {MAX_NAME} lower-case letters and "
             "digits, with single _ between them, a letter first"
         )
+    if name in OURS:
+        raise InvalidSetting(f"{name!r}: {_distribution(name)} is a distribution of this project")
     if importlib.util.find_spec(f"maskrcnn_{name}"):
         raise InvalidSetting(f"{name!r}: a package maskrcnn_{name} is installed already")
 

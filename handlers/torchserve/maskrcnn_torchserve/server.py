@@ -5,11 +5,10 @@ and it cannot stop listening while it finishes requests.
 """
 
 import json
-import logging
 import tempfile
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http.client import HTTPException
 from io import BytesIO
 from pathlib import Path
@@ -42,8 +41,6 @@ from maskrcnn_torchserve.files import Options
 from maskrcnn_torchserve.handler import ANSWERED, CAME, FORM
 from maskrcnn_torchserve.process import TorchServe
 
-logger = logging.getLogger(__name__)
-
 
 def serve(plugins: Plugins, settings: Settings, options: Options) -> None:
     """Serve until SIGTERM or SIGINT; then finish what is running, and return.
@@ -53,24 +50,22 @@ def serve(plugins: Plugins, settings: Settings, options: Options) -> None:
     """
     if settings.multi_model:
         raise InvalidSetting("MASKRCNN_MULTI_MODEL=true: with TorchServe there is one model")
-    start = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="maskrcnn-", ignore_cleanup_errors=True) as folder:
         torchserve = TorchServe(Path(folder))
         at_once = settings.model.max_waiting + options.batch_size
         formats = plugins.formats()
         service = Forwarding(formats, settings, torchserve, at_once)
 
-        def loaded(ping: bytes) -> None:
-            service.forward(ping)
-            logger.info("ready after %.1f s", time.monotonic() - start)
+        def load(ready: Callable[[], None]) -> None:
+            def loaded(ping: bytes) -> None:
+                service.forward(ping)
+                ready()
+
+            torchserve.run(plugins, settings, options, loaded)
 
         try:
-            server.listen(
-                Host(service, formats, plugins, settings),
-                ModelManagement(service.models),
-                at_once,
-                lambda: torchserve.run(plugins, settings, options, loaded),
-            )
+            host = Host(service, formats, plugins, settings)
+            server.listen(host, ModelManagement(service.models), at_once, load)
         finally:
             torchserve.end()
             service.close(timeout_s=0)

@@ -118,3 +118,19 @@ def test_of_several_nested_models_none_is_guessed(tmp_path: Path) -> None:
         (tmp_path / name / "m").touch()
     with pytest.raises(InvalidModel, match="holds several models: one, two"):
         nearest(tmp_path, holds("m"))
+
+
+def test_a_broken_only_plugin_is_named_in_the_error(host: Host, chosen: Read) -> None:
+    with pytest.raises(BackendNotSelected) as caught:
+        choose(host(), chosen())
+    assert "no backend works; 1 plugin is broken: lost of unknown: ModuleNotFoundError" in str(
+        caught.value
+    )
+
+
+def test_notes_of_the_probe_reach_the_log(
+    host: Host, chosen: Read, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    choose(host(Scripted(probe=Probe(facts={}, notes=["classes are assumed"]))), chosen())
+    assert "note: classes are assumed" in caplog.text

@@ -1,3 +1,4 @@
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -8,12 +9,14 @@ from scripted_backend import Scripted
 from maskrcnn_plugin_kit.testing.fake import FakeModel
 from maskrcnn_server.backend import Image, ModelConfig, PredictOptions
 from maskrcnn_server.detections import Detections
+from maskrcnn_server.engine import Choice
 from maskrcnn_server.errors import (
     BackendFailed,
     InvalidModel,
     InvalidSetting,
     PluginError,
     StartupError,
+    WarmUpFailed,
 )
 from maskrcnn_server.hosting import startup
 from maskrcnn_server.stopwatch import listen
@@ -62,20 +65,75 @@ def test_a_loaded_model_is_warm(config: ModelConfig) -> None:
 
 
 @pytest.mark.parametrize(
-    "model",
-    [OSError("disk on fire"), Recorded(OSError("disk on fire")), BackendFailed("disk on fire")],
+    ("model", "kind"),
+    [
+        (OSError("disk on fire"), InvalidModel),
+        (Recorded(OSError("disk on fire")), WarmUpFailed),
+        (BackendFailed("disk on fire"), InvalidModel),
+    ],
     ids=["load raises", "warm up raises", "load raises one of ours that is not about start-up"],
 )
-def test_strange_errors_become_invalid_model(
-    model: object, config: ModelConfig, tmp_path: Path
+def test_strange_errors_say_what_failed_and_where(
+    model: object,
+    kind: type[StartupError],
+    config: ModelConfig,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    with pytest.raises(InvalidModel) as caught:
+    caplog.set_level("INFO")
+    with pytest.raises(kind) as caught:
         startup.load_model(Scripted(model=model), config)
     message = str(caught.value)
     assert "scripted" in message
     assert str(tmp_path) in message
-    assert message.endswith("disk on fire")
+    assert re.search(r"disk on fire \(.+\.py, line \d+\)$", message)
     assert caught.value.__cause__ is not None
+    assert "Traceback" in caplog.text
+
+
+class NoClose:
+    metadata, predict = FakeModel(0.5).metadata, FakeModel(0.5).predict
+
+
+class Forgetful(FakeModel):
+    def predict(self, *_: object) -> list[Detections]:
+        return []
+
+
+class Deep(FakeModel):
+    batch_pixels = 1
+
+    def network_shape(self, _: object) -> tuple[int, int, int]:
+        return 1, 2, 3
+
+
+@pytest.mark.parametrize(
+    ("model", "kind", "reason"),
+    [
+        (NoClose(), PluginError, "NoClose has no close"),
+        (Forgetful(0.5), WarmUpFailed, "a list of 1 Detections is right: got 0"),
+        (Deep(0.5), WarmUpFailed, r"network_shape is \(height, width\): got \(1, 2, 3\)"),
+    ],
+    ids=["no close", "no answer", "three numbers"],
+)
+def test_broken_promises_are_named(
+    model: object, kind: type[StartupError], reason: str, config: ModelConfig
+) -> None:
+    with pytest.raises(kind, match=reason):
+        startup.load_model(Scripted(model=model), config)
+
+
+def test_an_engine_that_cannot_compute_is_refused_before_the_model_is_read(
+    config: ModelConfig,
+) -> None:
+    class Computing(Scripted):
+        def choice(self, _: ModelConfig, /) -> Choice:
+            raise InvalidSetting("no engine computes in float16")
+
+    backend = Computing()
+    with pytest.raises(InvalidSetting, match="float16"):
+        startup.load_model(backend, config)
+    assert backend.config is None
 
 
 @pytest.mark.parametrize(
@@ -92,7 +150,7 @@ def test_start_up_errors_pass_as_they_are(error: StartupError, config: ModelConf
 def test_a_model_that_cannot_warm_up_is_closed(config: ModelConfig) -> None:
     """Who opens, closes."""
     model = Recorded(OSError("out of memory"))
-    with pytest.raises(InvalidModel):
+    with pytest.raises(WarmUpFailed):
         startup.load_model(Scripted(model=model), config)
     assert model.closed
 
