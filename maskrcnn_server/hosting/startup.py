@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 
 from maskrcnn_server.backend import Backend, Batches, Model, ModelConfig, PredictOptions
-from maskrcnn_server.engine import ORIGINAL, Computes
+from maskrcnn_server.engine import AUTO, ORIGINAL, Computes
 from maskrcnn_server.errors import InvalidModel, PluginError, StartupError, WarmUpFailed
 from maskrcnn_server.hosting.isolated import IsolatedModel
 from maskrcnn_server.hosting.located import Located, choose_backend, locate
