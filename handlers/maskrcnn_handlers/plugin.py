@@ -18,18 +18,9 @@ EXAMPLES = {
         "maskrcnn-server serve tensorpack:R50FPN2x --port 9000",
         "MASKRCNN_PRECISION=int8 maskrcnn-server serve model",
     ),
-    "predict": (
-        "maskrcnn-server predict photos --model model.tar.gz --out drawn",
-        "maskrcnn-server predict photo.jpg --url http://127.0.0.1:8080 --json found.json",
-    ),
     "doctor": (
         "maskrcnn-server doctor model.tar.gz",
         "maskrcnn-server doctor models.yaml",
-    ),
-    "new-backend": ("maskrcnn-server new-backend yolact",),
-    "check-backend": (
-        "maskrcnn-server check-backend yolact --model example/model",
-        "maskrcnn-server check-backend yolact --model example/model --without 'every shape'",
     ),
 }
 """Command lines that `--help` shows, by command."""
@@ -60,12 +51,8 @@ def register_commands(register: Callable[[Command], None]) -> None:
     for command in (
         Command("demo", demo, "Serve", EXAMPLES["demo"]),
         Command("serve", serve, "Serve", EXAMPLES["serve"]),
-        Command("predict", predict, "Serve", EXAMPLES["predict"]),
         Command("doctor", doctor, "Models", EXAMPLES["doctor"]),
         Command("models", models, "Models"),
         Command("backends", backends, "Plugins"),
-        Command("new-backend", new_backend, "Plugins", EXAMPLES["new-backend"]),
-        Command("check-backend", check_backend, "Plugins", EXAMPLES["check-backend"]),
-        Command("new-engine", new_engine, "Plugins"),
     ):
         register(command)

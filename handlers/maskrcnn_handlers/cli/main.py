@@ -15,6 +15,17 @@ from maskrcnn_server.errors import InvalidSetting, MaskRCNNError, PluginError
 from maskrcnn_server.plugins import Plugins, installed
 
 DEBUG = "--debug"
+DISTRIBUTIONS = {
+    "maskrcnn-predict": ("predict",),
+    "maskrcnn-annotation-formats": ("convert-results",),
+    "maskrcnn-plugin-kit": ("new-backend", "check-backend", "new-engine"),
+    "maskrcnn-sagemaker": ("pack", "deploy", "status", "invoke", "delete"),
+    "maskrcnn-study": (
+        *("convert", "calibrate", "export", "verify", "evaluate", "compare", "bench", "faults"),
+    ),
+    "maskrcnn-torchserve": ("torchserve",),
+}
+"""Commands of this project's other distributions, by distribution."""
 EXAMPLES = (
     "maskrcnn-server demo --keep",
     "maskrcnn-server doctor model.tar.gz",

@@ -6,6 +6,12 @@ from maskrcnn_server import hookimpl
 from maskrcnn_server.extensions import Command
 
 api_version = "1.0"
+NEW_BACKEND = ("maskrcnn-server new-backend yolact",)
+CHECK_BACKEND = (
+    "maskrcnn-server check-backend yolact --model example/model",
+    "maskrcnn-server check-backend yolact --model example/model --without 'every shape'",
+)
+"""Command lines that `--help` shows."""
 
 
 @hookimpl
@@ -15,6 +21,6 @@ def register_commands(register: Callable[[Command], None]) -> None:
     from maskrcnn_plugin_kit.commands.new_backend import new_backend
     from maskrcnn_plugin_kit.commands.new_engine import new_engine
 
-    register(Command("new-backend", new_backend, "Plugins"))
-    register(Command("check-backend", check_backend, "Plugins"))
+    register(Command("new-backend", new_backend, "Plugins", NEW_BACKEND))
+    register(Command("check-backend", check_backend, "Plugins", CHECK_BACKEND))
     register(Command("new-engine", new_engine, "Plugins"))

@@ -4,7 +4,7 @@ import struct
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import PIL.Image
@@ -24,7 +24,7 @@ def tiff(
     pixels: NDArray[Any],
     photometric: int,
     *,
-    order: str = "<",
+    order: Literal["<", ">"] = "<",
     planes: bool = False,
     deflated: bool = False,
     alpha: int | None = None,
@@ -71,7 +71,7 @@ def tiff(
 
 
 def deep(pixels: NDArray[Any]) -> NDArray[np.uint16]:
-    return (pixels.astype(np.uint16) << 8) | 0x5A
+    return np.asarray((pixels.astype(np.uint16) << 8) | 0x5A, np.uint16)
 
 
 def with_alpha(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -99,7 +99,7 @@ RIGHT: dict[str, tuple[NDArray[Any], int, dict[str, Any], NDArray[np.uint8]]] = 
 @pytest.mark.parametrize("deflated", [False, True], ids=["raw", "deflate"])
 @pytest.mark.parametrize("order", ["<", ">"], ids=["little", "big"])
 @pytest.mark.parametrize("name", RIGHT)
-def test_pixels_are_right(name: str, order: str, deflated: bool) -> None:
+def test_pixels_are_right(name: str, order: Literal["<", ">"], deflated: bool) -> None:
     pixels, photometric, options, expected = RIGHT[name]
     pixels = pixels if pixels.dtype.itemsize == 2 else pixels.astype(np.uint8)
     data = tiff(pixels, photometric, order=order, deflated=deflated, **options)
