@@ -262,6 +262,71 @@ def test_a_folder_is_predicted_by_a_server_and_resumed(coco: Path, url: str) -> 
     assert [path.name for path in (coco / "drawn").iterdir()] == ["red.png"]
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("a/0001.png", "b/0001.png"),
+        ("a/x.png", "b/x.png"),
+        ("a/1.png", "a/001.png"),
+        ("a/1.png", "a/1.bmp", "b/2.png"),
+        ("a/0.png", "b/00.png", "b/b/0.png"),
+    ],
+)
+@pytest.mark.parametrize("is_named", [False, True], ids=["folders", "files"])
+def test_images_have_ids_of_their_own(
+    tmp_path: Path, url: str, names: tuple[str, ...], is_named: bool
+) -> None:
+    paths = [tmp_path / name for name in names]
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        PIL.Image.fromarray(block(0)).save(path)
+    places = paths if is_named else [tmp_path / "a", tmp_path / "b"][: 1 + ("b/" in str(names))]
+    done = run("predict", *places, *places, "--url", url, "--json", tmp_path / "all.json")
+    ids = [result["image_id"] for result in json.loads((tmp_path / "all.json").read_text())]
+    assert len(set(ids)) == len(names)
+    assert "their paths are their ids" in done.output
+
+
+def test_an_id_that_a_later_run_takes_as_well_becomes_a_path(tmp_path: Path, url: str) -> None:
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        PIL.Image.fromarray(block(0)).save(tmp_path / folder / "0001.png")
+        run("predict", tmp_path / folder, "--url", url, "--json", tmp_path / "all.json")
+    ids = [result["image_id"] for result in json.loads((tmp_path / "all.json").read_text())]
+    assert ids == [f"{tmp_path}/a/0001.png", f"{tmp_path}/b/0001.png"]
+
+
+@pytest.mark.parametrize("name", ["absent.png", "empty.png", "text.png", "a\tb.png"])
+def test_no_server_is_asked_about_what_is_no_image(tmp_path: Path, name: str) -> None:
+    (tmp_path / "empty.png").write_bytes(b"")
+    (tmp_path / "text.png").write_text("no image")
+    with pytest.raises(InvalidImage, match="1 of 1 images failed"):
+        run("predict", tmp_path / name, "--url", "http://127.0.0.1:9")
+
+
+def test_classes_that_the_annotations_lack_are_left_out(coco: Path, url: str) -> None:
+    truth = json.loads((coco / "truth.json").read_text())
+    PIL.Image.fromarray(block(0) | block(1)).save(coco / "pictures/red.png")
+    kept = [a for a in truth["annotations"] if a["category_id"] != 2]
+    write_truth(coco, truth["images"], kept, {1: "RED", 3: "blue "})
+    done = evaluate(coco, url)
+    assert "the annotations do not have 'green': detections are left out" in done.output
+    assert "'RED' of the annotations is taken for the model's 'red'" in done.output
+    assert figures(coco)["bbox"]["numbers"]["AP"] == pytest.approx(1)
+
+
+def test_an_output_that_cannot_be_written_is_named(coco: Path, url: str) -> None:
+    file, images = coco / "truth.json", coco / "pictures"
+    for command in (
+        ("predict", images, "--url", url, "--json", file / "all.json"),
+        ("predict", images, "--url", url, "--out", file),
+        ("compare", url, url, images, "--out", file),
+        ("evaluate", "--url", url, "--coco", file, "--images", images, "--out", file),
+    ):
+        with pytest.raises(InvalidSetting, match=r"truth\.json.*: (File exists|Not a directory)"):
+            run(*command)
+
+
 def test_nobody_is_asked_when_everything_is_done(coco: Path, url: str) -> None:
     joined = coco / "all.json"
     run("predict", coco / "pictures", "--url", url, "--json", joined)

@@ -3,7 +3,7 @@
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import pytest
 
 from maskrcnn_handlers.bulk import predictors
 from maskrcnn_handlers.bulk.concurrency import in_order
-from maskrcnn_handlers.bulk.sources import Source, contents, sources
+from maskrcnn_handlers.bulk.sources import Source, check, contents, problem, sources
 from maskrcnn_handlers.bulk.targets import Target, recognised
 from maskrcnn_server.backend import ModelConfig
 from maskrcnn_server.errors import (
@@ -51,6 +51,40 @@ def test_a_folder_is_searched_to_the_bottom(tmp_path: Path) -> None:
         name: source.image_id for name, source in listed.items()
     }
     assert listed[str(tmp_path / "a/1.png")].read() == b"a/1.png"
+
+
+def test_hidden_folders_and_files_are_passed_over(tmp_path: Path) -> None:
+    names = ("a.png", ".thumbs/b.png", "._a.png", "__MACOSX/a.png", "deep/.git/c.png", "d.GIF")
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    assert list(found(tmp_path)) == [f"{tmp_path}/a.png", f"{tmp_path}/d.GIF"]
+
+
+@pytest.mark.parametrize("names", [(), ("a.txt",), (".a.png",), ("b/c.csv", "b/d"), ("a.heic",)])
+def test_a_folder_without_images_says_what_it_holds(tmp_path: Path, names: Sequence[str]) -> None:
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    with pytest.raises(InvalidImage, match="no image in this folder") as refused:
+        check([str(tmp_path)])
+    for suffix in (Path(name).suffix for name in names if not name.startswith(".")):
+        assert f"{suffix or 'no suffix'} (1)" in refused.value.message
+    (tmp_path / "a.png").write_bytes(b"")
+    assert len(check([str(tmp_path), str(tmp_path / "absent"), "s3://a/b"])) == bool(
+        names and not names[0].startswith(".")
+    )
+
+
+@pytest.mark.parametrize("content", [b"", b"text", b"%PDF-1.7", b"PK\3\4", b"<html>"])
+def test_a_file_that_is_no_image_is_known_by_its_first_bytes(
+    tmp_path: Path, content: bytes, png: bytes
+) -> None:
+    (tmp_path / "a.png").write_bytes(content)
+    (tmp_path / "b.png").write_bytes(png)
+    for place in (tmp_path / "a.png", tmp_path / "absent.png", tmp_path, "a\0b"):
+        assert isinstance(problem(str(place)), InvalidImage)
+    assert problem(str(tmp_path / "b.png")) is None
 
 
 def test_a_version_changes_with_the_file(tmp_path: Path) -> None:

@@ -180,14 +180,16 @@ def test_doctor_asks_one_backend_only(install: Install, tmp_path: Path) -> None:
     assert_failed(run("doctor", tmp_path, "--backend", "no", env=env), "backend_not_selected")
 
 
-def test_an_error_is_one_line(tmp_path: Path) -> None:
-    done = run("predict", "a.png", "--model", tmp_path, "--backend", "absent")
+def test_an_error_is_one_line(tmp_path: Path, png: bytes) -> None:
+    (tmp_path / "a.png").write_bytes(png)
+    done = run("predict", tmp_path / "a.png", "--model", tmp_path, "--backend", "absent")
     assert_failed(done, "backend_not_selected")
     assert re.search(r"installed: .*tensorpack", done.stderr)
 
 
-def test_debug_shows_the_traceback(tmp_path: Path) -> None:
-    done = run("--debug", "predict", "a.png", "--model", tmp_path, "--backend", "absent")
+def test_debug_shows_the_traceback(tmp_path: Path, png: bytes) -> None:
+    (tmp_path / "a.png").write_bytes(png)
+    done = run("--debug", "predict", tmp_path / "a.png", "--model", tmp_path, "--backend", "absent")
     assert done.returncode == 1
     assert "Traceback" in done.stderr
     assert "BackendNotSelected" in done.stderr
