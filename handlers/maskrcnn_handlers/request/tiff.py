@@ -13,8 +13,8 @@ from maskrcnn_server.errors import InvalidImage
 
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 """First bytes of a file, in either byte order, and of BigTIFF."""
-BITS, COMPRESSION, PHOTOMETRIC, SAMPLES, PLANAR, SAMPLE_FORMAT = 258, 259, 262, 277, 284, 339
-WHITE_IS_ZERO, BLACK_IS_ZERO, RGB = 0, 1, 2
+BITS, PHOTOMETRIC, SAMPLES, PLANAR, SAMPLE_FORMAT = 258, 262, 277, 284, 339
+WHITE_IS_ZERO, BLACK_IS_ZERO = 0, 1
 PHOTOMETRICS = {0: "gray", 1: "gray", 2: "RGB", 3: "palette", 5: "CMYK", 6: "YCbCr", 8: "LAB"}
 NUMBERS = {1: "", 2: "signed ", 3: "floating-point ", 5: "complex ", 6: "complex "}
 ADVICE = "save it as gray or RGB of 8 or 16 bits without sign"
@@ -89,7 +89,12 @@ def _kind(data: bytes) -> tuple[int, int, int, int] | None:
         file.seek(tags.next)
         tags.load(file)
         bits, formats = _several(tags.get(BITS, 1)), _several(tags.get(SAMPLE_FORMAT, 1))
-        return max(bits), max(formats), int(tags[PHOTOMETRIC]), int(tags.get(SAMPLES, 1))
+        return (
+            max(bits),
+            max(formats),
+            int(tags.get(PHOTOMETRIC, WHITE_IS_ZERO)),
+            int(tags.get(SAMPLES, 1)),
+        )
     # Broken tags raise almost anything: struct.error, SyntaxError, KeyError, ...
     except Exception:
         return None

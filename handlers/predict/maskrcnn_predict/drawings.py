@@ -3,12 +3,14 @@
 import itertools
 from pathlib import Path, PurePosixPath
 
+from maskrcnn_handlers.bulk.journal import output_folder
+
 
 class Drawings:
     """A folder of drawings; images of one name in several folders get numbers."""
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+        output_folder(folder)
         self._folder = folder
         self._taken: set[str] = set()
 

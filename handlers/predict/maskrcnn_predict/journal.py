@@ -21,8 +21,8 @@ class Journal:
     A line is written when its image is done. The last line of an image counts; a last line that is
     cut off is dropped. Each image takes about 200 bytes of memory.
 
-    Raises InvalidSetting if the file holds results of something else, or another process writes to
-    it; OSError if it cannot be written.
+    Raises InvalidSetting if the file holds results of something else, another process writes to it,
+    or it cannot be written.
     """
 
     def __init__(self, path: Path, asked: Mapping[str, object], *, restart: bool = False) -> None:
@@ -31,8 +31,11 @@ class Journal:
         """Where the last line of each image begins, by the hash of the image's name."""
         self._versions: dict[int, int] = {}
         """Hash of the version of each image that has results, by the hash of the image's name."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("a+b")
+        output_folder(path.parent)
+        try:
+            self._file = path.open("a+b")
+        except OSError as error:
+            raise InvalidSetting(f"{path}: {error.strerror}") from None
         try:
             self._lock()
             self._read(dict(asked), restart)
@@ -178,6 +181,14 @@ class Journal:
         self._file.write(json.dumps(line, separators=(",", ":")).encode() + b"\n")
         self._file.flush()
         return offset
+
+
+def output_folder(folder: Path) -> None:
+    """Make a folder for results. Raises InvalidSetting if it cannot be made."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InvalidSetting(f"{folder}: {error.strerror}") from None
 
 
 def _hash(text: str) -> int:

@@ -315,6 +315,18 @@ def test_classes_that_the_annotations_lack_are_left_out(coco: Path, url: str) ->
     assert figures(coco)["bbox"]["numbers"]["AP"] == pytest.approx(1)
 
 
+def test_an_output_that_cannot_be_written_is_named(coco: Path, url: str) -> None:
+    file, images = coco / "truth.json", coco / "pictures"
+    for command in (
+        ("predict", images, "--url", url, "--json", file / "all.json"),
+        ("predict", images, "--url", url, "--out", file),
+        ("compare", url, url, images, "--out", file),
+        ("evaluate", "--url", url, "--coco", file, "--images", images, "--out", file),
+    ):
+        with pytest.raises(InvalidSetting, match=r"truth\.json.*: (File exists|Not a directory)"):
+            run(*command)
+
+
 def test_nobody_is_asked_when_everything_is_done(coco: Path, url: str) -> None:
     joined = coco / "all.json"
     run("predict", coco / "pictures", "--url", url, "--json", joined)

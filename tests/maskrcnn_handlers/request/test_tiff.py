@@ -4,7 +4,7 @@ import struct
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import PIL.Image
@@ -24,7 +24,7 @@ def tiff(
     pixels: NDArray[Any],
     photometric: int,
     *,
-    order: Literal["<", ">"] = "<",
+    order: str = "<",
     planes: bool = False,
     deflated: bool = False,
     alpha: int | None = None,
@@ -33,7 +33,10 @@ def tiff(
     height, width, channels = pixels.shape
     bits = 8 * pixels.dtype.itemsize
     parts = [pixels[..., i] for i in range(channels)] if planes else [pixels]
-    strips = [np.ascontiguousarray(part.astype(part.dtype.newbyteorder(order))) for part in parts]
+    strips = [
+        np.ascontiguousarray(part.astype(f"{order}{part.dtype.kind}{part.dtype.itemsize}"))
+        for part in parts
+    ]
     data = [zlib.compress(strip.tobytes()) if deflated else strip.tobytes() for strip in strips]
     formats = {"u": 1, "i": 2, "f": 3}
     tags: dict[int, list[int]] = {
@@ -71,7 +74,7 @@ def tiff(
 
 
 def deep(pixels: NDArray[Any]) -> NDArray[np.uint16]:
-    return np.asarray((pixels.astype(np.uint16) << 8) | 0x5A, np.uint16)
+    return np.asarray(pixels.astype(np.uint16) * 256 + 0x5A, np.uint16)
 
 
 def with_alpha(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -99,7 +102,7 @@ RIGHT: dict[str, tuple[NDArray[Any], int, dict[str, Any], NDArray[np.uint8]]] = 
 @pytest.mark.parametrize("deflated", [False, True], ids=["raw", "deflate"])
 @pytest.mark.parametrize("order", ["<", ">"], ids=["little", "big"])
 @pytest.mark.parametrize("name", RIGHT)
-def test_pixels_are_right(name: str, order: Literal["<", ">"], deflated: bool) -> None:
+def test_pixels_are_right(name: str, order: str, deflated: bool) -> None:
     pixels, photometric, options, expected = RIGHT[name]
     pixels = pixels if pixels.dtype.itemsize == 2 else pixels.astype(np.uint8)
     data = tiff(pixels, photometric, order=order, deflated=deflated, **options)
@@ -171,8 +174,8 @@ def test_a_gif_gives_its_first_frame(encode: Callable[..., bytes]) -> None:
     [
         (b"", "empty"),
         (b"\0\0\0\x18ftypheic" + bytes(40), "HEIC or AVIF"),
-        (b"II*\0\xff\xff\xff\xff", "tags cannot be read"),
-        (b"MM\0*\0\0\0\x08\0\0", "tags cannot be read"),
+        (b"II*\0\xff\xff\xff\xff", "the image cannot be decoded"),
+        (b"MM\0*\0\0\0\x08\0\0", "the image cannot be decoded"),
     ],
 )
 def test_what_cannot_be_read_is_named(data: bytes, said: str) -> None:
