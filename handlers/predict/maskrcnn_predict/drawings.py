@@ -3,7 +3,7 @@
 import itertools
 from pathlib import Path, PurePosixPath
 
-from maskrcnn_handlers.bulk.journal import output_folder
+from maskrcnn_predict.journal import output_folder
 
 
 class Drawings:

@@ -11,10 +11,11 @@ import boto3
 import numpy as np
 import pytest
 
-from maskrcnn_handlers.bulk import predictors
-from maskrcnn_handlers.bulk.concurrency import in_order
-from maskrcnn_handlers.bulk.sources import Source, check, contents, problem, sources
-from maskrcnn_handlers.bulk.targets import Target, recognised
+from maskrcnn_plugin_kit.testing import FakeBackend
+from maskrcnn_predict import predictors
+from maskrcnn_predict.concurrency import in_order
+from maskrcnn_predict.sources import Source, check, contents, problem, sources
+from maskrcnn_predict.targets import Target, recognised
 from maskrcnn_server.backend import ModelConfig
 from maskrcnn_server.errors import (
     BackendFailed,
