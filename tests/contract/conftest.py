@@ -42,7 +42,7 @@ IMPOSSIBLE: dict[str, dict[str, str]] = {
         "test_invocations_accept_only_post": "it accepts any method, and runs the handler",
         "test_batch_transform_is_told_how_to_send": NO_ROUTE,
         "test_boto3_is_a_client": NO_ROUTE,
-        "test_boto3_sees_the_status_of_a_mistake": NO_ROUTE,
+        "test_boto3_sees_a_mistake_as_the_services_model_error": NO_ROUTE,
     },
 }
 """By front end and test: what it cannot do, and why. Each is tried, and has to fail."""

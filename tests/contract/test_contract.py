@@ -14,7 +14,6 @@ import httpx
 import numpy as np
 import PIL.Image
 import pytest
-from botocore.exceptions import ClientError
 
 GOLDEN = Path(__file__).parents[1] / "demo/golden"
 CLASSES = ["circle", "square", "triangle", "star", "hexagon", "cross"]
@@ -341,7 +340,10 @@ def test_boto3_is_a_client(runtime: Any, png: bytes, expected: dict[str, Any]) -
     assert_is_the_golden_answer(json.load(reply["Body"]), expected)
 
 
-def test_boto3_sees_the_status_of_a_mistake(runtime: Any) -> None:
-    with pytest.raises(ClientError) as caught:
-        runtime.invoke_endpoint(EndpointName="any", ContentType="image/png", Body=b"no picture")
-    assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 422
+def test_boto3_sees_a_mistake_as_the_services_model_error(runtime: Any) -> None:
+    with pytest.raises(runtime.exceptions.ModelError) as caught:
+        runtime.invoke_endpoint(EndpointName="any", ContentType="image/png", Body=b"no image")
+    said = caught.value.response
+    assert said["ResponseMetadata"]["HTTPStatusCode"] == 424
+    assert said["OriginalStatusCode"] == 422
+    assert json.loads(said["OriginalMessage"])["error"]["code"] == "invalid_image"
