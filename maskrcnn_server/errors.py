@@ -26,6 +26,18 @@ class RequestError(MaskRCNNError):
     code = "invalid_request"
 
 
+class Unauthorized(RequestError):
+    """The request does not have the server's API key."""
+
+    code = "unauthorized"
+
+
+class OriginRefused(RequestError):
+    """The request comes from a page of another site."""
+
+    code = "origin_refused"
+
+
 class InvalidImage(RequestError):
     """The bytes are not an image that can be decoded."""
 

@@ -16,7 +16,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from maskrcnn_handlers.answer.reply import JSON, refusal
 from maskrcnn_handlers.http import openapi
-from maskrcnn_handlers.http.host import response
+from maskrcnn_handlers.http.access import Access, guarded
+from maskrcnn_handlers.http.host import InferenceRoute, PublicRoute, response
 from maskrcnn_handlers.http.model_management import ModelManagement
 from maskrcnn_handlers.observe import request_ids
 from maskrcnn_handlers.observe.tracing import Tracing
@@ -32,7 +33,7 @@ MAX_DIGITS = 18
 class App:
     """The application; `threads` requests are decoded, answered or refused at a time.
 
-    `routes` are those of plugins.
+    `routes` are those of plugins. `access` None: everybody's.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class App:
         management: ModelManagement,
         threads: int,
         routes: Sequence[BaseRoute] = (),
+        access: Access | None = None,
     ) -> None:
         self._service = service
         self._management = management
@@ -48,14 +50,14 @@ class App:
         self._reading: set[CancelScope] = set()
         self._running: set[CancelScope] = set()
         answering = [
-            (Route("/ping", self._ping), {}),
+            (PublicRoute("/ping", self._ping), {}),
             (Route("/metrics", self._metrics), {}),
             *(
-                (Route(path, self._invocations, methods=["POST"]), openapi.INVOCATION)
+                (InferenceRoute(path, self._invocations, methods=["POST"]), openapi.INVOCATION)
                 for path in ("/invocations", "/endpoints/{name}/invocations")
             ),
             *(
-                (Route(path, self._invoke, methods=["POST"]), openapi.INVOCATION)
+                (InferenceRoute(path, self._invoke, methods=["POST"]), openapi.INVOCATION)
                 for path in ("/models/{name}/invoke", "/models/{name}/invocations")
             ),
             (Route("/execution-parameters", self._execution_parameters), {}),
@@ -75,7 +77,8 @@ class App:
             exception_handlers={HTTPException: _no_such_route},
         )
         app.router.redirect_slashes = False
-        self.asgi = _observed(app, app.routes, service.tracing)
+        inner = guarded(app, app.routes, access or Access())
+        self.asgi = _observed(inner, app.routes, service.tracing)
 
     def stop_reading(self) -> None:
         """Answer requests whose bodies are still on their way without them."""

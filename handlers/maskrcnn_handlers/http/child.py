@@ -73,10 +73,10 @@ def running(
     start = time.monotonic()
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
-            [*command, "--port", str(port)],
+            ["/usr/bin/env", "MASKRCNN_LOG_LEVEL=info", *command, "--port", str(port)],
             stdout=log,
             stderr=subprocess.STDOUT,
-            env={**(os.environ if env is None else env), "MASKRCNN_LOG_LEVEL": "info"},
+            env=env,
         )
         try:
             url = f"http://127.0.0.1:{port}" if port else None

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import uvicorn
 
+from maskrcnn_handlers.http.access import Access
 from maskrcnn_handlers.http.asgi import App
 from maskrcnn_handlers.http.host import Host
 from maskrcnn_handlers.http.model_management import ModelManagement
@@ -85,7 +86,7 @@ def listen(host: Host, management: ModelManagement, at_once: int, load: Callable
     """
     service, settings = host.service, host.settings
     routes = [route for each in host.plugins.routes().values() for route in each.routes(host)]
-    app = App(service, management, at_once + SPARE_THREADS, routes)
+    app = App(service, management, at_once + SPARE_THREADS, routes, Access.of(settings))
     server = _Server(service, app, settings)
     failures: list[Exception] = []
 

@@ -6,6 +6,7 @@ import importlib.util
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -96,7 +97,8 @@ def bench(
     # Before the stages, which leave a framework behind in this process.
     for batch in batches if loads else []:
         with _server(url, model, backend, batch, pid) as (place, watched):
-            target = Target(address(place), questions, ping, timeout, watched)
+            to = replace(address(place), api_key=environment.api_key())
+            target = Target(to, questions, ping, timeout, watched)
             for load in loads:
                 limit = None if within is None else within / 1000
                 level = asyncio.run(measure(target, load, duration, limit))
