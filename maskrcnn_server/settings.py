@@ -296,7 +296,16 @@ class Settings(BaseModel):
         description="Seconds, up to 3600, that a request may wait before it gets 504.",
     )
     drain_timeout_s: Annotated[int, Variables("MASKRCNN_DRAIN_TIMEOUT")] = Field(
-        20, ge=0, description="Seconds that running requests have to finish after SIGTERM."
+        20,
+        ge=0,
+        description="Seconds that requests have to finish, once the server accepts no more.",
+    )
+    shutdown_delay_s: Annotated[float, Variables("MASKRCNN_SHUTDOWN_DELAY")] = Field(
+        0.5,
+        ge=0,
+        le=600,
+        description="Seconds, up to 600, in which the server still accepts connections after "
+        "SIGTERM, while `/ping` is 503. The drain timeout begins after them.",
     )
     max_payload_mb: Annotated[
         float, Variables("MASKRCNN_MAX_PAYLOAD_MB", "SAGEMAKER_MAX_PAYLOAD_IN_MB")

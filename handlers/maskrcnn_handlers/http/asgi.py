@@ -49,6 +49,7 @@ class App:
         self._limiter = CapacityLimiter(threads)
         self._reading: set[CancelScope] = set()
         self._running: set[CancelScope] = set()
+        self._is_ending = False
         answering = [
             (PublicRoute("/ping", self._ping), {}),
             (Route("/metrics", self._metrics), {}),
@@ -80,6 +81,10 @@ class App:
         inner = guarded(app, app.routes, access or Access())
         self.asgi = _observed(inner, app.routes, service.tracing)
 
+    def end(self) -> None:
+        """Have health checks fail from now on, so that nobody sends more requests."""
+        self._is_ending = True
+
     def stop_reading(self) -> None:
         """Answer requests whose bodies are still on their way without them."""
         for scope in self._reading:
@@ -91,7 +96,9 @@ class App:
             scope.cancel()
 
     async def _ping(self, _: Request) -> Response:
-        """200 once the model answers requests, 503 until then."""
+        """200 once the model answers requests, 503 until then and when the server ends."""
+        if self._is_ending:
+            return response(refusal(NotReady("the server is shutting down")))
         return response(self._service.ping())
 
     async def _metrics(self, _: Request) -> Response:

@@ -15,6 +15,7 @@ import uvicorn
 from maskrcnn_handlers.http.access import Access
 from maskrcnn_handlers.http.asgi import App
 from maskrcnn_handlers.http.host import Host
+from maskrcnn_handlers.http.listeners import is_readable, refuse_new
 from maskrcnn_handlers.http.model_management import ModelManagement
 from maskrcnn_handlers.observe import tracing
 from maskrcnn_handlers.service import Service
@@ -33,6 +34,10 @@ SPARE_THREADS = 8
 """Threads besides those of admitted requests, to refuse the others without delay."""
 MEMORY_SHARE = 0.8
 """Share of the memory that the models of a multi-model server may take."""
+LINGER_S = 1
+"""Seconds, after the server stopped listening, for the first request of a connection to arrive."""
+POLL_S = 0.02
+"""Seconds between two looks at what is waited for."""
 GRACE_S = 2
 """Seconds after the drain timeout in which the request that runs may finish; then it is answered
 without its result."""
@@ -95,6 +100,7 @@ def listen(host: Host, management: ModelManagement, at_once: int, load: Callable
             load()
         except Exception as error:
             failures.append(error)
+            server.delay_s = 0
             server.should_exit = True
 
     # uvicorn raises a signal again after its shutdown, to end as if it had handled none.
@@ -154,12 +160,18 @@ def _models(plugins: Plugins, settings: Settings, turns: Turns) -> Models:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server, which after the drain timeout starts no more requests."""
+    """uvicorn's server, which loses no request when it ends.
+
+    It goes on as before for the delay, but closes each connection after its reply; then it refuses
+    new connections and answers those that it has. After the drain timeout it starts no more
+    requests.
+    """
 
     def __init__(self, service: Service, app: App, settings: Settings) -> None:
         self._service = service
         self._app = app
         self._drain_timeout_s = settings.drain_timeout_s
+        self.delay_s = settings.shutdown_delay_s
         super().__init__(
             uvicorn.Config(
                 self._app.asgi,
@@ -173,13 +185,35 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         loop = asyncio.get_running_loop()
+        self._app.end()
+        # Running requests share this list.
+        self.server_state.default_headers.append((b"connection", b"close"))
+        await self._wait(self.delay_s, lambda: True)
         timers = [
             loop.call_later(self._drain_timeout_s, self._end_waiting),
             loop.call_later(self._drain_timeout_s + GRACE_S, self._app.abandon),
         ]
+        listening = [each for server in self.servers for each in server.sockets]
+        await refuse_new(listening)
+        for server in self.servers:
+            server.close()
+        await self._wait(LINGER_S, self._has_unread)
         await super().shutdown(sockets)
         for timer in timers:
             timer.cancel()
+
+    async def _wait(self, limit_s: float, condition: Callable[[], bool]) -> None:
+        end = time.monotonic() + limit_s
+        while time.monotonic() < end and condition() and not self.force_exit:
+            await asyncio.sleep(POLL_S)
+
+    def _has_unread(self) -> bool:
+        """Whether a request may be on its way on a connection that uvicorn takes for idle."""
+        return any(
+            getattr(each, "cycle", None) is None
+            or is_readable(each.transport.get_extra_info("socket"))
+            for each in self.server_state.connections
+        )
 
     def _end_waiting(self) -> None:
         self._service.refuse_waiting()
