@@ -5,18 +5,21 @@ Errors know no HTTP: `maskrcnn_handlers.answer.status` gives each its status cod
 
 from typing import ClassVar
 
+from maskrcnn_server.redaction import redacted
+
 
 class MaskRCNNError(Exception):
     """Base of all errors that this project raises on purpose.
 
     `code` is stable and machine-readable; `detail` holds JSON values about this occurrence.
+    Addresses in the message lose what may be secret.
     """
 
     code: ClassVar[str] = "internal_error"
 
     def __init__(self, message: str, /, **detail: object) -> None:
-        super().__init__(message)
-        self.message = message
+        self.message = redacted(message)
+        super().__init__(self.message)
         self.detail = detail
 
 

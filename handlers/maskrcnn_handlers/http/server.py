@@ -111,7 +111,8 @@ def listen(host: Host, management: ModelManagement, at_once: int, load: Callable
         server.run()
     except SystemExit:
         raise StartupError(
-            f"cannot listen on {settings.host}, port {settings.port}: is it taken?"
+            f"cannot listen on {settings.host}, port {settings.port}: MASKRCNN_HOST has to be an "
+            "address of this machine, and MASKRCNN_PORT a port that nobody listens on"
         ) from None
     if failures:
         raise failures[0]

@@ -18,6 +18,7 @@ from maskrcnn_handlers.cli.options import BackendName, ModelOption
 from maskrcnn_handlers.http.child import running, serve_command
 from maskrcnn_server import settings as environment
 from maskrcnn_server.plugins import installed
+from maskrcnn_server.redaction import redacted
 from maskrcnn_study.benchmark import report
 from maskrcnn_study.benchmark.client import Question, address
 from maskrcnn_study.benchmark.load import Arrivals, Closed, Open, Target, measure
@@ -118,7 +119,7 @@ def bench(
     if price is not None:
         console.print(report.price_line(measured, price))
     if json_file is not None:
-        target_name = url or str(model or "")
+        target_name = redacted(url or str(model or ""))
         content = Report([i.name for i in images], target_name, stages, measured, price)
         json_file.write_text(json.dumps(report.as_json(content), indent=1) + "\n")
     if plot is not None:
