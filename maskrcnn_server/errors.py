@@ -5,18 +5,21 @@ Errors know no HTTP: `maskrcnn_handlers.answer.status` gives each its status cod
 
 from typing import ClassVar
 
+from maskrcnn_server.redaction import redacted
+
 
 class MaskRCNNError(Exception):
     """Base of all errors that this project raises on purpose.
 
     `code` is stable and machine-readable; `detail` holds JSON values about this occurrence.
+    Addresses in the message lose what may be secret.
     """
 
     code: ClassVar[str] = "internal_error"
 
     def __init__(self, message: str, /, **detail: object) -> None:
-        super().__init__(message)
-        self.message = message
+        self.message = redacted(message)
+        super().__init__(self.message)
         self.detail = detail
 
 
@@ -24,6 +27,18 @@ class RequestError(MaskRCNNError):
     """The request cannot be answered as it is."""
 
     code = "invalid_request"
+
+
+class Unauthorized(RequestError):
+    """The request does not have the server's API key."""
+
+    code = "unauthorized"
+
+
+class OriginRefused(RequestError):
+    """The request comes from a page of another site."""
+
+    code = "origin_refused"
 
 
 class InvalidImage(RequestError):

@@ -3,11 +3,20 @@
 import difflib
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 from pydantic.fields import FieldInfo
 from typing_extensions import Self
 
@@ -21,6 +30,9 @@ OVERRIDE_PREFIX = "CONFIG__"
 
 OWN_PREFIX = "MASKRCNN_"
 """Prefix of the server's own variables; an unknown one is refused."""
+
+API_KEY = "MASKRCNN_API_KEY"
+"""Variable whose value is never shown."""
 
 OPTIONS = {"AWS_MASKRCNN": "AWS_SAMPLES_MASKRCNN"}
 """Variables that are options of a backend, without its name in front, and their full names."""
@@ -58,6 +70,21 @@ def _leaves(prefix: str, tree: Mapping[object, object]) -> Iterator[tuple[str, s
             yield f"{prefix}{key}", value if isinstance(value, str) else json.dumps(value)
 
 
+def _listed(text: object) -> object:
+    """The parts of a text between commas."""
+    if not isinstance(text, str):
+        return text
+    return tuple(part.strip().lower().rstrip("/") for part in text.split(",") if part.strip())
+
+
+def _printable(key: object) -> object:
+    """A key that can be sent in a header."""
+    if isinstance(key, str) and re.fullmatch("[!-~]+", key) is None:
+        raise ValueError("printable ASCII without spaces only")
+    return key
+
+
+Listed: TypeAlias = Annotated[tuple[str, ...], BeforeValidator(_listed)]
 EngineName: TypeAlias = Annotated[
     str, BeforeValidator(_renamed), Field(pattern=r"^[a-z0-9][a-z0-9_]*$")
 ]
@@ -243,6 +270,21 @@ class Settings(BaseModel):
         le=65535,
         description="Port to listen on. 0: a free one, which the server prints.",
     )
+    api_key: Annotated[SecretStr | None, BeforeValidator(_printable)] = Field(
+        None,
+        description="Key that every request needs, except `/ping`, as `Authorization: Bearer KEY`. "
+        "Commands and the client send it. Unset: no key is needed.",
+    )
+    cors_origins: Listed | None = Field(
+        None,
+        description="Origins whose pages may ask this server, such as `https://a.example`, with "
+        "commas between them. `*`: all may, but none may load or unload models. Unset: none may.",
+    )
+    allowed_hosts: Listed | None = Field(
+        None,
+        description="Host names by which browsers may load and unload models, with commas between "
+        "them, besides addresses, `localhost` and the name of the machine.",
+    )
     playground: bool | None = Field(
         None,
         description="Whether `/` is the playground. Unset: yes, but not on SageMaker.",
@@ -254,7 +296,16 @@ class Settings(BaseModel):
         description="Seconds, up to 3600, that a request may wait before it gets 504.",
     )
     drain_timeout_s: Annotated[int, Variables("MASKRCNN_DRAIN_TIMEOUT")] = Field(
-        20, ge=0, description="Seconds that running requests have to finish after SIGTERM."
+        20,
+        ge=0,
+        description="Seconds that requests have to finish, once the server accepts no more.",
+    )
+    shutdown_delay_s: Annotated[float, Variables("MASKRCNN_SHUTDOWN_DELAY")] = Field(
+        0.5,
+        ge=0,
+        le=600,
+        description="Seconds, up to 600, in which the server still accepts connections after "
+        "SIGTERM, while `/ping` is 503. The drain timeout begins after them.",
     )
     max_payload_mb: Annotated[
         float, Variables("MASKRCNN_MAX_PAYLOAD_MB", "SAGEMAKER_MAX_PAYLOAD_IN_MB")
@@ -342,7 +393,8 @@ def _validated(schema: type[S], found: Mapping[str, tuple[str, object]], **other
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         variable, value = found[str(first["loc"][0])]
-        raise InvalidSetting(f"{variable}={value}: {first['msg']}") from None
+        shown = "***" if variable == API_KEY else value
+        raise InvalidSetting(f"{variable}={shown}: {first['msg']}") from None
 
 
 def overrides() -> dict[str, str]:
@@ -411,6 +463,11 @@ def without_settings() -> dict[str, str]:
 def ignored() -> dict[str, str]:
     """The variables that are set and have no meaning any more, and why."""
     return {name: reason for name, reason in IGNORED.items() if name in os.environ}
+
+
+def api_key() -> str:
+    """The key that commands send to a server. Empty: none."""
+    return os.environ.get(API_KEY, "")
 
 
 def _refuse_unknown(known: set[str]) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple
 
 from maskrcnn_server.errors import InvalidModel
+from maskrcnn_server.store.downloads import STORAGE_FAULTS
 
 MAX_FILES = 10_000
 MAX_BYTES = 8 << 30
@@ -36,6 +37,7 @@ def unpack(
     Raises InvalidModel for an archive that is damaged, has more files or more bytes than allowed,
     or a member that is anything but a file or folder below `folder`: an absolute path, a path with
     `..`, a link, a device. What was unpacked until then stays; nothing is outside of `folder`.
+    Raises OSError if the disk is full, or cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     budget = max_bytes
@@ -51,6 +53,8 @@ def unpack(
                 target.parent.mkdir(parents=True, exist_ok=True)
                 budget -= _copy(member, target, budget, archive, max_bytes)
     except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError, ValueError) as error:
+        if getattr(error, "errno", None) in STORAGE_FAULTS:
+            raise
         raise InvalidModel(f"{archive}: cannot be unpacked ({error})") from error
 
 

@@ -7,17 +7,20 @@ with `download_file`, of which much is moto's: it serves ten parallel ranges slo
 be faster in parts than in one stream.
 """
 
+import errno
 import hashlib
 import json
+import socket
 import time
 import urllib.error
 import urllib.request
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from maskrcnn_server.errors import DownloadFailed
 from maskrcnn_server.optional import required
@@ -25,6 +28,8 @@ from maskrcnn_server.optional import required
 CHUNK = 1 << 20
 MAX_ATTEMPTS = 5
 TIMEOUT_S = 30
+STORAGE_FAULTS = (errno.EACCES, errno.EDQUOT, errno.ENOSPC, errno.EROFS)
+"""Errors of a file system that go away by another one only."""
 
 Progress: TypeAlias = Callable[[str, int, int | None], None]
 """Called with a file's name, the bytes that have come, and all of them, if known."""
@@ -70,6 +75,8 @@ def fetch(source: Source, target: Path, progress: Progress = silent) -> str:
             _append(source, remote, part, progress)
             break
         except (OSError, HTTPException, DownloadFailed) as error:
+            if getattr(error, "errno", None) in STORAGE_FAULTS:
+                raise
             if attempt == MAX_ATTEMPTS:
                 raise DownloadFailed(
                     f"{remote.name}: broke off {MAX_ATTEMPTS} times: {error}"
@@ -105,8 +112,11 @@ class HttpSource:
     """A file at an `http://` or `https://` address."""
 
     def __init__(self, url: str) -> None:
-        self._url = url
-        self._name = urlsplit(url).path.rpartition("/")[2] or "download"
+        parts = urlsplit(url)
+        user, at, host = parts.netloc.rpartition("@")
+        self._url = parts._replace(netloc=host).geturl()
+        self._authorization = f"Basic {b64encode(unquote(user).encode()).decode()}" if at else ""
+        self._name = parts.path.rpartition("/")[2] or "download"
 
     def look(self) -> Remote:
         with self._open(method="HEAD") as reply:
@@ -126,13 +136,23 @@ class HttpSource:
                 yield chunk
 
     def _open(self, method: str = "GET", headers: dict[str, str] | None = None) -> Any:
-        request = urllib.request.Request(self._url, method=method, headers=headers or {})
         try:
+            request = urllib.request.Request(self._url, method=method, headers=headers or {})
+            if self._authorization:
+                request.add_unredirected_header("Authorization", self._authorization)
             return urllib.request.urlopen(request, timeout=TIMEOUT_S)
         except urllib.error.HTTPError as error:
             raise DownloadFailed(f"{self._url}: {error.code} {error.reason}") from error
         except urllib.error.URLError as error:
+            if isinstance(error.reason, socket.gaierror):
+                raise DownloadFailed(
+                    f"{self._url}: no such host ({error.reason.strerror}); is the address right, "
+                    "and does this machine need HTTPS_PROXY?"
+                ) from error
             raise DownloadFailed(f"{self._url}: {error.reason}") from error
+        except (HTTPException, ValueError) as error:
+            # It may quote a part of the address that is secret.
+            raise DownloadFailed(f"{self._url}: {type(error).__name__}") from None
 
 
 def _version(reply: Any) -> str:

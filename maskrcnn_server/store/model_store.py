@@ -13,9 +13,11 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from maskrcnn_server.backend import ZooModel
-from maskrcnn_server.errors import DownloadFailed, InvalidModel
+from maskrcnn_server.errors import DownloadFailed, InvalidModel, InvalidSetting
+from maskrcnn_server.redaction import redacted
 from maskrcnn_server.store.archives import is_archive, unpack
 from maskrcnn_server.store.downloads import (
+    STORAGE_FAULTS,
     HttpSource,
     Progress,
     S3Source,
@@ -58,8 +60,21 @@ class ModelStore:
         zoo.
 
         Raises InvalidModel for an archive that is refused, DownloadFailed if something cannot be
-        fetched, or is not what it was the first time.
+        fetched, or is not what it was the first time, InvalidSetting if the cache cannot be
+        written.
         """
+        try:
+            return self._resolved(where)
+        except OSError as error:
+            path = error.filename
+            is_ours = isinstance(path, str) and Path(path).is_relative_to(self.cache)
+            if not is_ours and error.errno not in STORAGE_FAULTS:
+                raise
+            raise InvalidSetting(
+                f"MASKRCNN_CACHE={self.cache}: models cannot be kept there: {error.strerror}"
+            ) from error
+
+    def _resolved(self, where: str) -> Path:
         if where in self.zoo:
             return self._zoo(self.zoo[where])
         scheme = urlsplit(where).scheme
@@ -87,7 +102,11 @@ class ModelStore:
         base = self.zoo_url or model.base_url
         url = f"{base.rstrip('/')}/{model.file}"
         card = partial(_model_card, model, url)
-        return self._cached(model.name, Path(model.file).name, HttpSource(url), card)
+        try:
+            return self._cached(model.name, Path(model.file).name, HttpSource(url), card)
+        except DownloadFailed as error:
+            hint = "MASKRCNN_ZOO_URL names another place to download the zoo from"
+            raise DownloadFailed(f"{error.message}; {hint}") from error
 
     def _s3(self, where: str) -> Path:
         parts = urlsplit(where)
@@ -141,7 +160,7 @@ class ModelStore:
                 if card is not None:
                     (folder / MODEL_CARD).write_text(card(digest), "utf-8")
 
-            _commit(place, {"where": where, "sha256": digest, "version": version}, fill)
+            _commit(place, {"where": redacted(where), "sha256": digest, "version": version}, fill)
             downloaded.unlink(missing_ok=True)
             return place / "model"
 
@@ -159,7 +178,7 @@ class ModelStore:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 if not target.exists():
                     fetch(source, target, self.progress)
-            _commit(place, {"where": where, "version": version}, downloads.replace)
+            _commit(place, {"where": redacted(where), "version": version}, downloads.replace)
             return place / "model"
 
     def _place(self, identity: str, name: str) -> AbstractContextManager[tuple[Path, bool]]:
@@ -199,7 +218,7 @@ def _model_card(model: ZooModel, url: str, digest: str) -> str:
     return (
         f"# {model.name}\n\n{model.description}.\n\n"
         f"* published with box AP {model.box_ap:.1f}, {masks} (COCO val2017, IoU 0.50 to 0.95)\n"
-        f"* from {url}\n* SHA-256 at the first download: {digest}\n"
+        f"* from {redacted(url)}\n* SHA-256 at the first download: {digest}\n"
     )
 
 

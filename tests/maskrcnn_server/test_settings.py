@@ -3,7 +3,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
 from maskrcnn_server import settings
 from maskrcnn_server.errors import InvalidSetting
@@ -24,12 +24,16 @@ GOOD: dict[str, tuple[str, object]] = {
     "rle": ("rows", "rows"),
     "host": ("127.0.0.1", "127.0.0.1"),
     "port": ("9000", 9000),
+    "api_key": ("secret", SecretStr("secret")),
+    "cors_origins": ("https://A.example/, *", ("https://a.example", "*")),
+    "allowed_hosts": ("a.example", ("a.example",)),
     "playground": ("false", False),
     "precision": ("bfloat16", "bfloat16"),
     "threads": ("3", 3),
     "max_batch": ("8", 8),
     "timeout_s": ("2.5", 2.5),
     "drain_timeout_s": ("7", 7),
+    "shutdown_delay_s": ("7.5", 7.5),
     "max_waiting": ("0", 0),
     "engine": ("original", "original"),
     "device": ("cuda:1", "cuda:1"),
@@ -85,10 +89,14 @@ DOCUMENTED = {
     "MASKRCNN_RLE": "rle",
     "MASKRCNN_HOST": "host",
     "MASKRCNN_PORT": "port",
+    "MASKRCNN_API_KEY": "api_key",
+    "MASKRCNN_CORS_ORIGINS": "cors_origins",
+    "MASKRCNN_ALLOWED_HOSTS": "allowed_hosts",
     "MASKRCNN_PLAYGROUND": "playground",
     "MASKRCNN_MAX_BATCH": "max_batch",
     "MASKRCNN_TIMEOUT": "timeout_s",
     "MASKRCNN_DRAIN_TIMEOUT": "drain_timeout_s",
+    "MASKRCNN_SHUTDOWN_DELAY": "shutdown_delay_s",
     "MASKRCNN_MAX_WAITING": "max_waiting",
     "MASKRCNN_MAX_PAYLOAD_MB": "max_payload_mb",
     "MASKRCNN_LOCAL_S3": "local_s3",

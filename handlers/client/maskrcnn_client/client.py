@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Mapping
@@ -27,6 +28,8 @@ from maskrcnn_client.transports import (
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
+API_KEY = "MASKRCNN_API_KEY"
+"""Environment variable with the server's key."""
 NOTHING: Mapping[str, str] = MappingProxyType({})
 
 T = TypeVar("T", bound="Transport | AsyncTransport")
@@ -48,6 +51,7 @@ class _Connected(ABC, Generic[T]):
         retry_s: float = 60,
         timeout_s: float = 120,
         headers: Mapping[str, str] = NOTHING,
+        api_key: str | None = None,
         region: str | None = None,
         profile: str | None = None,
         target_model: str | None = None,
@@ -55,7 +59,7 @@ class _Connected(ABC, Generic[T]):
         if not isinstance(target, str):
             self._transport = target
         elif "://" in target:
-            self._transport = self._http(target, timeout_s, headers)
+            self._transport = self._http(target, timeout_s, {**_authorization(api_key), **headers})
         else:
             endpoint = SageMaker(target, timeout_s, region, profile, target_model)
             self._transport = self._sagemaker(endpoint)
@@ -72,11 +76,12 @@ class _Connected(ABC, Generic[T]):
 class Client(_Connected[Transport]):
     """Asks a server. For any thread; close it, or use it as a context manager.
 
-    `target` is a URL, for which `headers` are, or the name of a SageMaker endpoint, for which
-    `region`, `profile` and, if it hosts several models, `target_model` are. An image that makes a
-    request of more than `max_payload_mb` MiB is sent smaller; the default is SageMaker's limit, or
-    what a server says that refuses one. A busy server is asked again for `retry_s` seconds;
-    `timeout_s` is for each try. A transport in place of the target needs only the first two.
+    `target` is a URL, for which `headers` and `api_key` (default: `MASKRCNN_API_KEY` of the
+    environment) are, or the name of a SageMaker endpoint, for which `region`, `profile` and, if it
+    hosts several models, `target_model` are. An image that makes a request of more than
+    `max_payload_mb` MiB is sent smaller; the default is SageMaker's limit, or what a server says
+    that refuses one. A busy server is asked again for `retry_s` seconds; `timeout_s` is for each
+    try. A transport in place of the target needs only the first two.
 
     Raises InvalidTarget, or NotInstalled if boto3 is needed and missing.
     """
@@ -171,6 +176,11 @@ class AsyncClient(_Connected[AsyncTransport]):
 
     def _sagemaker(self, endpoint: SageMaker) -> AsyncTransport:
         return InThreads(endpoint)
+
+
+def _authorization(api_key: str | None) -> Mapping[str, str]:
+    key = os.environ.get(API_KEY) if api_key is None else api_key
+    return {"Authorization": f"Bearer {key}"} if key else {}
 
 
 def _conversation(image: Image, options: str, limit_mb: float | None) -> Conversation:

@@ -479,6 +479,49 @@ class Relaying(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
+class Locked(Relaying):
+    """Refuses everybody, and keeps what it was given as a key."""
+
+    given: list[str | None]
+
+    def do_POST(self) -> None:
+        self.given.append(self.headers["Authorization"])
+        refused: dict[str, object] = {
+            "error": {"code": "unauthorized", "message": "no", "detail": {}}
+        }
+        self.replies = [(401, "", refused)]
+        super().do_POST()
+
+
+@pytest.fixture
+def locked() -> Iterator[tuple[str, list[str | None]]]:
+    Locked.given = []
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Locked)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}", Locked.given
+    server.shutdown()
+    server.server_close()
+
+
+def test_the_key_is_sent_as_given_or_as_the_environment_has_it(
+    locked: tuple[str, list[str | None]], monkeypatch: pytest.MonkeyPatch, png: bytes
+) -> None:
+    url, given = locked
+    monkeypatch.delenv("MASKRCNN_API_KEY", raising=False)
+
+    def ask(**options: str) -> None:
+        with Client(url, **options) as client, pytest.raises(RequestRefused) as refused:  # type: ignore[arg-type]
+            client.predict(png)
+        assert refused.value.code == "unauthorized"
+
+    ask()
+    ask(api_key="mine")
+    monkeypatch.setenv("MASKRCNN_API_KEY", "theirs")
+    ask()
+    ask(api_key="mine")
+    assert given == [None, "Bearer mine", "Bearer theirs", "Bearer mine"]
+
+
 @pytest.fixture
 def sagemaker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], None]:
     """Has boto3 take this address for SageMaker's runtime."""

@@ -4,6 +4,8 @@ from maskrcnn_server import errors
 
 STATUS: dict[type[Exception], int] = {
     errors.RequestError: 400,
+    errors.Unauthorized: 401,
+    errors.OriginRefused: 403,
     errors.PayloadTooLarge: 413,
     errors.UnsupportedContentType: 415,
     errors.NotAcceptable: 406,

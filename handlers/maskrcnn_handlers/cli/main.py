@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 
 from maskrcnn_server.errors import InvalidSetting, MaskRCNNError, PluginError
 from maskrcnn_server.plugins import Plugins, installed
+from maskrcnn_server.redaction import redacted
 
 DEBUG = "--debug"
 DISTRIBUTIONS = {
@@ -82,7 +83,7 @@ def main() -> None:
         kind = error.code if isinstance(error, MaskRCNNError) else type(error).__name__
         hint = "" if isinstance(error, (MaskRCNNError, OSError)) else f" ({DEBUG} shows where)"
         console = Console(stderr=True, soft_wrap=True)
-        console.print(f"[bold red]error[/] ({kind}): {escape(str(error))}{hint}")
+        console.print(f"[bold red]error[/] ({kind}): {escape(redacted(str(error)))}{hint}")
         sys.exit(1)
 
 

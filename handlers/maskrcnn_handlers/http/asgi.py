@@ -17,7 +17,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from maskrcnn_handlers.answer.model_error import model_error
 from maskrcnn_handlers.answer.reply import JSON, refusal
 from maskrcnn_handlers.http import openapi
-from maskrcnn_handlers.http.host import response
+from maskrcnn_handlers.http.access import Access, guarded
+from maskrcnn_handlers.http.host import InferenceRoute, PublicRoute, response
 from maskrcnn_handlers.http.model_management import ModelManagement
 from maskrcnn_handlers.observe import request_ids
 from maskrcnn_handlers.observe.tracing import Tracing
@@ -33,7 +34,7 @@ MAX_DIGITS = 18
 class App:
     """The application; `threads` requests are decoded, answered or refused at a time.
 
-    `routes` are those of plugins.
+    `routes` are those of plugins. `access` None: everybody's.
     """
 
     def __init__(
@@ -42,22 +43,27 @@ class App:
         management: ModelManagement,
         threads: int,
         routes: Sequence[BaseRoute] = (),
+        access: Access | None = None,
     ) -> None:
         self._service = service
         self._management = management
         self._limiter = CapacityLimiter(threads)
         self._reading: set[CancelScope] = set()
         self._running: set[CancelScope] = set()
+        self._is_ending = False
         answering = [
-            (Route("/ping", self._ping), {}),
+            (PublicRoute("/ping", self._ping), {}),
             (Route("/metrics", self._metrics), {}),
-            (Route("/invocations", self._invocations, methods=["POST"]), openapi.INVOCATION),
             (
-                Route("/endpoints/{name}/invocations", self._endpoint, methods=["POST"]),
+                InferenceRoute("/invocations", self._invocations, methods=["POST"]),
+                openapi.INVOCATION,
+            ),
+            (
+                InferenceRoute("/endpoints/{name}/invocations", self._endpoint, methods=["POST"]),
                 openapi.INVOCATION,
             ),
             *(
-                (Route(path, self._invoke, methods=["POST"]), openapi.INVOCATION)
+                (InferenceRoute(path, self._invoke, methods=["POST"]), openapi.INVOCATION)
                 for path in ("/models/{name}/invoke", "/models/{name}/invocations")
             ),
             (Route("/execution-parameters", self._execution_parameters), {}),
@@ -77,7 +83,12 @@ class App:
             exception_handlers={HTTPException: _no_such_route},
         )
         app.router.redirect_slashes = False
-        self.asgi = _observed(app, app.routes, service.tracing)
+        inner = guarded(app, app.routes, access or Access())
+        self.asgi = _observed(inner, app.routes, service.tracing)
+
+    def end(self) -> None:
+        """Have health checks fail from now on, so that nobody sends more requests."""
+        self._is_ending = True
 
     def stop_reading(self) -> None:
         """Answer requests whose bodies are still on their way without them."""
@@ -90,7 +101,9 @@ class App:
             scope.cancel()
 
     async def _ping(self, _: Request) -> Response:
-        """200 once the model answers requests, 503 until then."""
+        """200 once the model answers requests, 503 until then and when the server ends."""
+        if self._is_ending:
+            return response(refusal(NotReady("the server is shutting down")))
         return response(self._service.ping())
 
     async def _metrics(self, _: Request) -> Response:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from starlette.responses import Response
+from starlette.routing import Route
 
 from maskrcnn_handlers.answer.reply import Reply
 from maskrcnn_handlers.service import Service
@@ -20,6 +21,15 @@ class Host:
     formats: Mapping[str, Format]
     plugins: Plugins
     settings: Settings
+
+
+class PublicRoute(Route):
+    """A route that needs no API key: it tells nothing but whether the server is well, or what is
+    the same for every server."""
+
+
+class InferenceRoute(Route):
+    """A route that computes, and changes nothing whoever posts to it."""
 
 
 def response(reply: Reply) -> Response:

@@ -1,13 +1,13 @@
 """SageMaker's multi-model contract: load, list and unload models; bytes in, replies out."""
 
 from collections.abc import Callable
-from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from maskrcnn_handlers.answer.reply import Reply, json_reply, refusal
 from maskrcnn_server.errors import MaskRCNNError, ModelNotFound, MultiModelOff, RequestError
 from maskrcnn_server.hosting.models import Hosted, Models
+from maskrcnn_server.redaction import redacted
 
 PAGE = 100
 """Models in one answer."""
@@ -44,7 +44,7 @@ class ModelManagement:
                 where = ".".join(map(str, first["loc"])) or "body"
                 raise RequestError(f"{where}: {first['msg']}") from None
             hosted = models.load(request.model_name, request.url)
-            return json_reply(200, {"modelName": hosted.name, "modelUrl": _shown(hosted.url)})
+            return json_reply(200, {"modelName": hosted.name, "modelUrl": redacted(hosted.url)})
 
         return self._answered(answer, changing=True)
 
@@ -95,11 +95,5 @@ class ModelManagement:
 
 def _described(hosted: Hosted) -> dict[str, str]:
     state, reason = hosted.state()
-    described = {"modelName": hosted.name, "modelUrl": _shown(hosted.url), "status": state}
-    return described | ({"reason": reason} if reason else {})
-
-
-def _shown(url: str) -> str:
-    """An address without what may be secret in it: the user, a signature."""
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
+    described = {"modelName": hosted.name, "modelUrl": redacted(hosted.url), "status": state}
+    return described | ({"reason": redacted(reason)} if reason else {})

@@ -12,8 +12,10 @@ from pathlib import Path
 
 import uvicorn
 
+from maskrcnn_handlers.http.access import Access
 from maskrcnn_handlers.http.asgi import App
 from maskrcnn_handlers.http.host import Host
+from maskrcnn_handlers.http.listeners import is_readable, refuse_new
 from maskrcnn_handlers.http.model_management import ModelManagement
 from maskrcnn_handlers.observe import tracing
 from maskrcnn_handlers.service import Service
@@ -32,6 +34,10 @@ SPARE_THREADS = 8
 """Threads besides those of admitted requests, to refuse the others without delay."""
 MEMORY_SHARE = 0.8
 """Share of the memory that the models of a multi-model server may take."""
+LINGER_S = 1
+"""Seconds, after the server stopped listening, for the first request of a connection to arrive."""
+POLL_S = 0.02
+"""Seconds between two looks at what is waited for."""
 GRACE_S = 2
 """Seconds after the drain timeout in which the request that runs may finish; then it is answered
 without its result."""
@@ -93,7 +99,7 @@ def listen(
     start = time.monotonic()
     service, settings = host.service, host.settings
     routes = [route for each in host.plugins.routes().values() for route in each.routes(host)]
-    app = App(service, management, at_once + SPARE_THREADS, routes)
+    app = App(service, management, at_once + SPARE_THREADS, routes, Access.of(settings))
     server = _Server(service, app, settings)
     failures: list[Exception] = []
 
@@ -108,6 +114,7 @@ def listen(
             load(ready)
         except Exception as error:
             failures.append(error)
+            server.delay_s = 0
             server.should_exit = True
 
     # uvicorn raises a signal again after its shutdown, to end as if it had handled none.
@@ -118,7 +125,8 @@ def listen(
         server.run()
     except SystemExit:
         raise StartupError(
-            f"cannot listen on {settings.host}, port {settings.port}: is it taken?"
+            f"cannot listen on {settings.host}, port {settings.port}: MASKRCNN_HOST has to be an "
+            "address of this machine, and MASKRCNN_PORT a port that nobody listens on"
         ) from None
     if failures:
         raise failures[0]
@@ -167,7 +175,12 @@ def _models(plugins: Plugins, settings: Settings, turns: Turns) -> Models:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server, which after the drain timeout starts no more requests."""
+    """uvicorn's server, which loses no request when it ends.
+
+    It goes on as before for the delay, but closes each connection after its reply; then it refuses
+    new connections and answers those that it has. After the drain timeout it starts no more
+    requests.
+    """
 
     def __init__(self, service: Service, app: App, settings: Settings) -> None:
         self._service = service
@@ -175,6 +188,7 @@ class _Server(uvicorn.Server):
         self._drain_timeout_s = settings.drain_timeout_s
         self.listens = threading.Event()
         """Set when the port is open."""
+        self.delay_s = settings.shutdown_delay_s
         super().__init__(
             uvicorn.Config(
                 self._app.asgi,
@@ -199,13 +213,35 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         loop = asyncio.get_running_loop()
+        self._app.end()
+        # Running requests share this list.
+        self.server_state.default_headers.append((b"connection", b"close"))
+        await self._wait(self.delay_s, lambda: True)
         timers = [
             loop.call_later(self._drain_timeout_s, self._end_waiting),
             loop.call_later(self._drain_timeout_s + GRACE_S, self._app.abandon),
         ]
+        listening = [each for server in self.servers for each in server.sockets]
+        await refuse_new(listening)
+        for server in self.servers:
+            server.close()
+        await self._wait(LINGER_S, self._has_unread)
         await super().shutdown(sockets)
         for timer in timers:
             timer.cancel()
+
+    async def _wait(self, limit_s: float, condition: Callable[[], bool]) -> None:
+        end = time.monotonic() + limit_s
+        while time.monotonic() < end and condition() and not self.force_exit:
+            await asyncio.sleep(POLL_S)
+
+    def _has_unread(self) -> bool:
+        """Whether a request may be on its way on a connection that uvicorn takes for idle."""
+        return any(
+            getattr(each, "cycle", None) is None
+            or is_readable(each.transport.get_extra_info("socket"))
+            for each in self.server_state.connections
+        )
 
     def _end_waiting(self) -> None:
         self._service.refuse_waiting()

@@ -6,7 +6,19 @@ from datetime import datetime, timezone
 
 from maskrcnn_handlers.observe import request_ids
 from maskrcnn_handlers.observe.exchange import Exchange
+from maskrcnn_server.redaction import redacted
 from maskrcnn_server.settings import Settings
+
+
+class TextFormatter(logging.Formatter):
+    """Formats a record as another formatter does, without the secrets of addresses."""
+
+    def __init__(self, other: logging.Formatter) -> None:
+        super().__init__()
+        self._other = other
+
+    def format(self, record: logging.LogRecord) -> str:
+        return redacted(self._other.format(record))
 
 
 class JsonFormatter(logging.Formatter):
@@ -18,7 +30,7 @@ class JsonFormatter(logging.Formatter):
             "time": time.isoformat(timespec="milliseconds"),
             "level": record.levelname,
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": redacted(record.getMessage()),
         }
         if request_id := request_ids.current():
             line["request_id"] = request_id
@@ -26,7 +38,7 @@ class JsonFormatter(logging.Formatter):
         if isinstance(exchange, Exchange):
             line |= exchange.fields()
         if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
+            line["exception"] = redacted(self.formatException(record.exc_info))
         return json.dumps(line)
 
 
@@ -36,6 +48,6 @@ def set_up(settings: Settings) -> None:
     root.setLevel(settings.log_level.upper())
     # It warns of each malformed form; the reply and our own line say so already.
     logging.getLogger("python_multipart").setLevel(logging.ERROR)
-    if settings.log_format == "json":
-        for handler in root.handlers:
-            handler.setFormatter(JsonFormatter())
+    for handler in root.handlers:
+        text = TextFormatter(handler.formatter or logging.Formatter())
+        handler.setFormatter(JsonFormatter() if settings.log_format == "json" else text)

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import FileResponse, RedirectResponse, Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 from swagger_ui_bundle import swagger_ui_path
 
-from maskrcnn_handlers.http.host import Host
+from maskrcnn_handlers.http.host import Host, PublicRoute
 
 BUNDLED = ("swagger-ui.css", "swagger-ui-bundle.js", "favicon-32x32.png")
 """Files of Swagger UI that the page needs."""
@@ -42,12 +42,24 @@ PAGE = """<!DOCTYPE html>
 </html>
 """
 SCRIPT = """"use strict";
-fetch("openapi.json").then((reply) => reply.json()).then((spec) => {
+// The playground, which asks for it, has put it there.
+const key = sessionStorage.getItem("api-key");
+const authorized = (request) => {
+  if (key) request.headers = { ...request.headers, Authorization: `Bearer ${key}` };
+  return request;
+};
+fetch("openapi.json", authorized({})).then((reply) => reply.json()).then((spec) => {
   // Swagger UI 4 refuses the number 3.1, and shows what we use of it.
   spec.openapi = "3.0.3";
   // Relative, so that requests find the server behind a proxy, too.
   spec.servers = [{ url: new URL(".", window.location.href).pathname }];
-  SwaggerUIBundle({ spec, dom_id: "#swagger-ui", deepLinking: true, validatorUrl: null });
+  SwaggerUIBundle({
+    spec,
+    dom_id: "#swagger-ui",
+    deepLinking: true,
+    validatorUrl: null,
+    requestInterceptor: authorized,
+  });
 });
 """
 
@@ -59,10 +71,10 @@ class DocsRoutes:
 
     def routes(self, _: Host, /) -> Sequence[BaseRoute]:
         return [
-            Route("/docs", _page),
-            Route("/docs/page.js", _script),
-            Route("/docs/{name}", _file),
-            Route("/redoc", _redirect),
+            PublicRoute("/docs", _page),
+            PublicRoute("/docs/page.js", _script),
+            PublicRoute("/docs/{name}", _file),
+            PublicRoute("/redoc", _redirect),
         ]
 
 

@@ -9,7 +9,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from maskrcnn_handlers.answer.reply import Reply
-from maskrcnn_handlers.http.host import Host, response
+from maskrcnn_handlers.http.host import Host, PublicRoute, response
 from maskrcnn_playground.playground import Playground
 from maskrcnn_server import settings as environment
 
@@ -43,10 +43,10 @@ def mounted(playground: Playground) -> Sequence[BaseRoute]:
         return _found(await to_thread.run_sync(playground.sample, number))
 
     return [
-        Route("/", page),
+        PublicRoute("/", page),
         Route("/playground/server.json", server),
-        Route("/playground/samples/{number}", sample),
-        Route("/playground/{name}", file),
+        PublicRoute("/playground/samples/{number}", sample),
+        PublicRoute("/playground/{name}", file),
     ]
 
 

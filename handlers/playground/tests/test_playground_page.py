@@ -23,6 +23,7 @@ import pytest
 import uvicorn
 from playwright.sync_api import Browser, Error, Page, expect, sync_playwright
 
+from maskrcnn_handlers.http.access import Access
 from maskrcnn_handlers.http.asgi import App
 from maskrcnn_handlers.http.model_management import ModelManagement
 from maskrcnn_handlers.service import Service
@@ -138,14 +139,17 @@ def serve(tmp_path_factory: pytest.TempPathFactory, picture: bytes) -> Iterator[
     demo = Demo(name="mine", backend="fake", model_dir=folder, images=[folder / "sample.png"])
     running: list[tuple[uvicorn.Server, threading.Thread]] = []
 
-    def served(model: FakeModel | None = None, models: Models | None = None) -> Site:
+    def served(
+        model: FakeModel | None = None, models: Models | None = None, api_key: str = ""
+    ) -> Site:
         settings = environment.read(max_payload_mb=1)
         plugins = Plugins()
         if models is None:
             models = Models.single(None if model is None else Scheduler(model, max_waiting=4))
         service = Service(plugins.formats(), settings, models)
         page = Playground(plugins.formats(), [demo], settings)
-        app = App(service, ModelManagement(models), 4, mounted(page)).asgi
+        access = Access(api_key=api_key)
+        app = App(service, ModelManagement(models), 4, mounted(page), access).asgi
         site = Site("", service)
 
         async def recorded(scope: Any, receive: Any, send: Any) -> None:
@@ -367,9 +371,9 @@ def test_the_keyboard_is_enough(page: Page) -> None:
     page.keyboard.press("m")
     assert pixels(page) != before
     page.keyboard.press("?")
-    expect(page.locator("dialog")).to_be_visible()
+    expect(page.locator("#keys")).to_be_visible()
     page.keyboard.press("Escape")
-    expect(page.locator("dialog")).to_be_hidden()
+    expect(page.locator("#keys")).to_be_hidden()
 
 
 def test_everything_that_can_be_pressed_is_reached_by_tab_and_shows_it(found: Page) -> None:
@@ -707,3 +711,27 @@ def test_of_several_models_one_is_chosen(
     page.locator("#models select").select_option("colours")
     expect(page.locator("#count")).to_have_text("1 of 1")
     assert place.asked.count("/models/colours/invoke") == 1
+
+
+def test_the_page_asks_for_the_key_once(serve: Serve, visit: Callable[..., Page]) -> None:
+    place = serve(Blobs(), api_key="correct-horse")
+    page = visit(place)
+    dialog, field = page.locator("#key"), page.locator("#key input")
+    for key in ("wrong", "correct-horse"):
+        expect(dialog).to_be_visible()
+        field.fill(key)
+        field.press("Enter")
+        expect(field).to_have_value("")
+    expect(dialog).to_be_hidden()
+    choose_sample(page)
+    expect(page.locator("#count")).to_have_text("4 of 6")
+    page.reload()
+    choose_sample(page)
+    expect(dialog).to_be_hidden()
+
+
+def test_without_the_key_the_page_says_so(serve: Serve, visit: Callable[..., Page]) -> None:
+    page = visit(serve(Blobs(), api_key="correct-horse"))
+    page.locator("#key").wait_for()
+    page.keyboard.press("Escape")
+    expect(page.locator("#error")).to_contain_text("API key")

@@ -4,11 +4,11 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
-from urllib.parse import urlsplit
 
 from maskrcnn_server import settings as environment
 from maskrcnn_server.errors import InvalidSetting
 from maskrcnn_server.plugins import Plugins
+from maskrcnn_server.redaction import redacted
 from maskrcnn_server.store.archives import is_archive
 from maskrcnn_server.store.model_store import CHECKPOINTS
 
@@ -26,7 +26,7 @@ class Target:
     where: str
 
     def __str__(self) -> str:
-        return f"{self.kind} {_without_secrets(self.where)}"
+        return f"{self.kind} {redacted(self.where)}"
 
 
 def named(url: str | None, endpoint: str | None, model: str | None) -> Target:
@@ -50,11 +50,3 @@ def recognised(text: str, plugins: Plugins) -> Target:
     raise InvalidSetting(
         f"{text}: neither the URL of a server nor a model, nor the name of an endpoint"
     )
-
-
-def _without_secrets(where: str) -> str:
-    """An address without user, password and query; anything else as it is."""
-    if "://" not in where:
-        return where
-    parts = urlsplit(where)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"

@@ -411,3 +411,11 @@ def test_bench_of_the_demo_model_times_the_parts_of_its_network(tmp_path: Path) 
     assert list(stages["parts"]) == ["backbone", "rpn", "heads", "masks"]
     assert {"decode", "preprocess", "network", "paste", "encode"} <= set(stages["times"])
     assert list(stages["times"])[-2:] == ["all", "all but network"]
+
+
+def test_the_key_of_the_server_is_sent_and_never_shown() -> None:
+    to = Address("127.0.0.1", 80, "/invocations", api_key="correct-horse")
+    header = b"\r\nAuthorization: Bearer correct-horse\r\n"
+    assert header in posted(to, Question(b"", "image/png"))
+    assert header in got(to, "/ping")
+    assert "correct-horse" not in repr(to)

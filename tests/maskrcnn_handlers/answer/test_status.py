@@ -13,6 +13,8 @@ KINDS = [
 
 EXPECTED: dict[type[errors.MaskRCNNError], int] = {
     errors.RequestError: 400,
+    errors.Unauthorized: 401,
+    errors.OriginRefused: 403,
     errors.InvalidImage: 422,
     errors.ImageTooLarge: 422,
     errors.PayloadTooLarge: 413,

@@ -176,6 +176,83 @@ def test_a_client_that_hangs_up_is_not_logged_as_a_fault(slow: Callable[..., Ser
     assert "Traceback" not in server.log.read_text()
 
 
+def exchanged(server: Server, request: bytes, pause_s: float = 0) -> bytes:
+    """The reply to a request on a new connection, sent in two parts; empty: it was refused."""
+    port = int(server.url.rpartition(":")[2])
+    try:
+        client = socket.create_connection(("127.0.0.1", port), timeout=30)
+    except ConnectionRefusedError:
+        return b""
+    with client, client.makefile("rb") as reply:
+        client.sendall(request[:20])
+        time.sleep(pause_s)
+        client.sendall(request[20:])
+        return reply.read()
+
+
+@pytest.mark.parametrize("isolation", ["none", "process"])
+@pytest.mark.parametrize("delay_s", ["0", "0.5"])
+def test_no_request_on_a_new_connection_is_lost(
+    slow: Callable[..., Server],
+    pool: ThreadPoolExecutor,
+    png: bytes,
+    isolation: str,
+    delay_s: str,
+) -> None:
+    server = slow(MASKRCNN_SHUTDOWN_DELAY=delay_s, MASKRCNN_ISOLATION=isolation)
+    server.wait_for(200)
+    head = f"POST /invocations HTTP/1.1\r\nHost: a\r\nContent-Length: {len(png)}\r\n"
+    request = f"{head}Content-Type: image/png\r\nConnection: close\r\n\r\n".encode() + png
+
+    def ask() -> list[bytes]:
+        replies: list[bytes] = []
+        while not replies or replies[-1]:
+            replies.append(exchanged(server, request))
+        return replies
+
+    asking = [pool.submit(ask) for _ in range(8)]
+    time.sleep(0.5)
+    code, _ = server.end()
+    statuses = {reply[9:12] for asked in asking for reply in asked.result()[:-1]}
+    assert (code, statuses) == (0, {b"200"})
+
+
+def test_a_request_that_is_half_sent_is_answered(slow: Callable[..., Server]) -> None:
+    server = slow(MASKRCNN_SHUTDOWN_DELAY="0")
+    server.wait_for(200)
+    with ThreadPoolExecutor(1) as pool:
+        request = b"GET /execution-parameters HTTP/1.1\r\nHost: a\r\n\r\n"
+        asked = pool.submit(exchanged, server, request, 0.6)
+        time.sleep(0.2)
+        server.end()
+        assert asked.result().startswith(b"HTTP/1.1 200")
+
+
+def test_the_delay_answers_and_tells_clients_to_go(slow: Callable[..., Server], png: bytes) -> None:
+    server = slow(MASKRCNN_SHUTDOWN_DELAY="2")
+    server.wait_for(200)
+    with httpx.Client(base_url=server.url, timeout=30) as client:
+        before = client.post("/invocations", content=png, headers=PNG)
+        assert before.headers.get("Connection") is None
+        server.process.send_signal(signal.SIGTERM)
+        time.sleep(0.5)
+        for _ in range(2):
+            after = client.post("/invocations", content=png, headers=PNG)
+            assert (after.status_code, after.headers["Connection"]) == (200, "close")
+        ping = client.get("/ping")
+        assert (ping.status_code, ping.json()["error"]["code"]) == (503, "not_ready")
+    assert server.process.wait(PROMPT_S) == 0
+
+
+def test_a_silent_connection_does_not_keep_the_server(slow: Callable[..., Server]) -> None:
+    server = slow()
+    server.wait_for(200)
+    with socket.create_connection(("127.0.0.1", int(server.url.rpartition(":")[2]))):
+        code, seconds = server.end()
+    assert code == 0
+    assert seconds < PROMPT_S
+
+
 def test_a_port_that_is_taken_is_named_and_exit_code_1(slow: Callable[..., Server]) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

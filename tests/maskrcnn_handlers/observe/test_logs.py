@@ -174,11 +174,13 @@ def test_a_line_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_text_is_left_as_it_is() -> None:
-    before = [handler.formatter for handler in logging.getLogger().handlers]
-    level = logging.getLogger().level
+    root, record = logging.getLogger(), logging.makeLogRecord({"msg": "a: b", "levelname": "INFO"})
+    level, before = root.level, [handler.formatter for handler in root.handlers]
     logs.set_up(environment.read())
-    assert [handler.formatter for handler in logging.getLogger().handlers] == before
-    logging.getLogger().setLevel(level)
+    for handler, formatter in zip(root.handlers, before, strict=True):
+        assert handler.format(record) == (formatter or logging.Formatter()).format(record)
+        handler.setFormatter(formatter)
+    root.setLevel(level)
 
 
 def test_a_real_server_logs_json(

@@ -17,6 +17,21 @@ export function tell(text, working = false) {
   $("status").classList.toggle("working", working);
 }
 
+/** The server's API key, from whoever looks at the page; empty: they do not have it. */
+export function askForKey() {
+  const dialog = $("key");
+  dialog.returnValue = "";
+  dialog.showModal();
+  return new Promise((told) => {
+    const closed = () => {
+      const { value } = dialog.querySelector("input");
+      dialog.querySelector("input").value = "";
+      told(dialog.returnValue ? value.trim() : "");
+    };
+    dialog.addEventListener("close", closed, { once: true });
+  });
+}
+
 /** Say what went wrong; null: nothing. */
 export function complain(error) {
   const id = error?.requestId ? ` (request ${error.requestId})` : "";

@@ -1,10 +1,15 @@
 // What the page asks of the server, and what it makes of the answers.
 
 import { RunMask, SoftMask } from "./masks.js";
+import { askForKey } from "./page.js";
 
 const ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes";
 const RAW = ["image/jpeg", "image/png", "image/webp", "image/bmp", "image/tiff"];
 const POLL_MS = 1000;
+const API_KEY = "api-key";
+const UNAUTHORIZED = 401;
+
+let asking = null;
 
 /** What went wrong, in the server's words where it has any. */
 export class Refused extends Error {
@@ -138,10 +143,27 @@ function mask(found) {
     : null;
 }
 
+/** The key that the server wants; asked for once, and kept until the tab is closed. */
+async function key() {
+  asking ??= askForKey().finally(() => (asking = null));
+  const given = await asking;
+  if (given) sessionStorage.setItem(API_KEY, given);
+  return given;
+}
+
+async function authorized(url, options = {}) {
+  const used = sessionStorage.getItem(API_KEY);
+  const headers = used ? { ...options.headers, Authorization: `Bearer ${used}` } : options.headers;
+  const reply = await fetch(url, { ...options, headers });
+  if (reply.status !== UNAUTHORIZED) return reply;
+  const isOld = sessionStorage.getItem(API_KEY) !== used;
+  return isOld || (await key()) ? authorized(url, options) : reply;
+}
+
 async function fetched(url, options) {
   let reply;
   try {
-    reply = await fetch(url, options);
+    reply = await authorized(url, options);
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new Refused("The server does not answer.");

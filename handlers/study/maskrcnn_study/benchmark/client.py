@@ -5,7 +5,7 @@ It sends prepared bytes, keeps connections, and parses only status and length of
 
 import asyncio
 import ssl
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from maskrcnn_server.errors import InvalidSetting
@@ -31,6 +31,13 @@ class Address:
     port: int
     path: str
     tls: bool = False
+    api_key: str = field(default="", repr=False)
+    """Key of the server. Empty: none is sent."""
+
+    def head(self, method: str, path: str) -> list[str]:
+        """The first lines of a request."""
+        key = [f"Authorization: Bearer {self.api_key}"] if self.api_key else []
+        return [f"{method} {path} HTTP/1.1", f"Host: {self.host}:{self.port}", *key]
 
 
 @dataclass(frozen=True)
@@ -59,8 +66,7 @@ def address(url: str) -> Address:
 def posted(to: Address, question: Question) -> bytes:
     """The bytes of a POST request."""
     lines = [
-        f"POST {to.path} HTTP/1.1",
-        f"Host: {to.host}:{to.port}",
+        *to.head("POST", to.path),
         f"Content-Type: {question.content_type}",
         f"Content-Length: {len(question.body)}",
     ]
@@ -71,7 +77,7 @@ def posted(to: Address, question: Question) -> bytes:
 
 def got(to: Address, path: str) -> bytes:
     """The bytes of a GET request for `path` at the same address."""
-    return f"GET {path} HTTP/1.1\r\nHost: {to.host}:{to.port}\r\n\r\n".encode()
+    return "\r\n".join([*to.head("GET", path), "", ""]).encode()
 
 
 class Connection:

@@ -6,6 +6,7 @@ import importlib.util
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +18,7 @@ from maskrcnn_handlers.cli.options import BackendName, ModelOption
 from maskrcnn_handlers.http.child import running, serve_command
 from maskrcnn_server import settings as environment
 from maskrcnn_server.plugins import installed
+from maskrcnn_server.redaction import redacted
 from maskrcnn_study.benchmark import report
 from maskrcnn_study.benchmark.client import Question, address
 from maskrcnn_study.benchmark.load import Arrivals, Closed, Open, Target, measure
@@ -96,7 +98,8 @@ def bench(
     # Before the stages, which leave a framework behind in this process.
     for batch in batches if loads else []:
         with _server(url, model, backend, batch, pid) as (place, watched):
-            target = Target(address(place), questions, ping, timeout, watched)
+            to = replace(address(place), api_key=environment.api_key())
+            target = Target(to, questions, ping, timeout, watched)
             for load in loads:
                 limit = None if within is None else within / 1000
                 level = asyncio.run(measure(target, load, duration, limit))
@@ -116,7 +119,7 @@ def bench(
     if price is not None:
         console.print(report.price_line(measured, price))
     if json_file is not None:
-        target_name = url or str(model or "")
+        target_name = redacted(url or str(model or ""))
         content = Report([i.name for i in images], target_name, stages, measured, price)
         json_file.write_text(json.dumps(report.as_json(content), indent=1) + "\n")
     if plot is not None:

@@ -158,9 +158,12 @@ def _in_process(service: Service) -> Ask:
 
 def _over_http(url: str) -> Ask:
     address = url if url.rstrip("/").endswith("invocations") else f"{url.rstrip('/')}/invocations"
+    headers = {"Content-Type": "application/json"}
+    if key := environment.api_key():
+        headers["Authorization"] = f"Bearer {key}"
 
     def ask(body: bytes) -> bytes:
-        request = urllib.request.Request(address, body, {"Content-Type": "application/json"})
+        request = urllib.request.Request(address, body, headers)
         try:
             with urllib.request.urlopen(request, timeout=TIMEOUT_S) as reply:
                 data: bytes = reply.read()
