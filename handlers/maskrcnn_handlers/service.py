@@ -159,7 +159,11 @@ class Service:
             with stage("decode"):
                 request = requests.parse(envelope)
                 form = negotiation.choose(
-                    self._formats, request.options.format, envelope.accept, defaults.format
+                    self._formats,
+                    request.options.format,
+                    envelope.accept,
+                    defaults.format,
+                    negotiates=request.negotiates,
                 )
                 options = resolved(request.options, defaults, scheduler.metadata)
             inference = Inference(scheduler, options, form, self._settings.max_image_pixels)

@@ -297,11 +297,16 @@ class Models:
         )
 
     def _folder(self, url: str) -> Path:
-        folder = Path(url).resolve()
+        try:
+            folder = Path(url).resolve()
+            is_folder = folder.is_dir()
+        # RuntimeError: symbolic links in a circle. ValueError: NUL.
+        except (OSError, RuntimeError, ValueError):
+            raise ModelRefused(f"{url[:256]!r}: no such folder") from None
         if not folder.is_relative_to(self._root):
-            raise ModelRefused(f"{url}: models are loaded from below {self._root} only")
-        if not folder.is_dir():
-            raise ModelRefused(f"{url}: no such folder")
+            raise ModelRefused(f"{url[:256]!r}: models are loaded from below {self._root} only")
+        if not is_folder:
+            raise ModelRefused(f"{url[:256]!r}: no such folder")
         return folder
 
     def _make_room(self, memory: int) -> None:
