@@ -173,7 +173,9 @@ class Models:
             hosted = self._hosted.pop(name, None)
         if hosted is None:
             raise self._absent(name)
-        if hosted.scheduler is not None and not hosted.scheduler.close(PATIENCE_S):
+        if hosted.scheduler is not None and not hosted.scheduler.close(
+            PATIENCE_S, f"model {name} is being unloaded"
+        ):
             logger.warning("model %s still computes; its memory is not freed", name)
         logger.info("unloaded model %s", name)
 

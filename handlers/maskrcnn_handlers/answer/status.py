@@ -4,7 +4,9 @@ from maskrcnn_server import errors
 
 STATUS: dict[type[Exception], int] = {
     errors.RequestError: 400,
+    errors.RequestTooSlow: 408,
     errors.PayloadTooLarge: 413,
+    errors.HeadersTooLarge: 431,
     errors.UnsupportedContentType: 415,
     errors.NotAcceptable: 406,
     errors.InvalidImage: 422,

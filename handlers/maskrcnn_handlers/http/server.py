@@ -8,11 +8,13 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import uvicorn
 
 from maskrcnn_handlers.http.asgi import App
+from maskrcnn_handlers.http.connections import MAX_HEADER_BYTES, Bounded, limits
 from maskrcnn_handlers.http.host import Host
 from maskrcnn_handlers.http.model_management import ModelManagement
 from maskrcnn_handlers.observe import tracing
@@ -166,6 +168,10 @@ class _Server(uvicorn.Server):
                 port=settings.port,
                 log_config=None,
                 access_log=False,
+                http=partial(Bounded, limits=limits(settings)),  # type: ignore[arg-type]
+                ws="none",
+                h11_max_incomplete_event_size=2 * MAX_HEADER_BYTES,
+                timeout_keep_alive=settings.keep_alive_s,  # type: ignore[arg-type]
                 timeout_graceful_shutdown=settings.drain_timeout_s + GRACE_S + 1,
             )
         )

@@ -27,7 +27,7 @@ def decode(data: bytes, max_pixels: int) -> Image:
         if data.startswith(arrays.MAGIC):
             return arrays.decode(data, max_pixels)
         return _picture(data, max_pixels)
-    except InvalidImage:
+    except (InvalidImage, MemoryError):
         raise
     except PIL.UnidentifiedImageError:
         raise InvalidImage("the bytes are no JPEG, PNG, WebP, BMP or TIFF image") from None
