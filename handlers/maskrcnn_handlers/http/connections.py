@@ -122,13 +122,13 @@ class _Bounded(_Base):
     def data_received(self, data: bytes) -> None:
         if self._lingers:
             return
-        before = self.cycle
+        before, was_in_head = self.cycle, self.in_head
         super().data_received(data)
         if self._lingers or self.transport.is_closing():
             return
         if self.cycle is not before:
             self._head_bytes = 0
-        if self.in_head:
+        elif was_in_head and self.in_head:
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEADER_BYTES:
                 self.refuse(headers_too_large())
