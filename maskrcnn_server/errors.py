@@ -59,6 +59,18 @@ class PayloadTooLarge(RequestError):
     code = "payload_too_large"
 
 
+class HeadersTooLarge(RequestError):
+    """The request's headers are larger than the server reads."""
+
+    code = "headers_too_large"
+
+
+class RequestTooSlow(RequestError):
+    """The request did not arrive in time."""
+
+    code = "request_too_slow"
+
+
 class UnsupportedContentType(RequestError):
     """The content type of the request is not supported."""
 
@@ -111,6 +123,18 @@ class QueueFull(UnavailableError):
     """The queue is full."""
 
     code = "queue_full"
+
+
+class Overloaded(UnavailableError):
+    """The server has as many connections, or bytes of requests in memory, as it may."""
+
+    code = "overloaded"
+
+
+class OutOfMemory(UnavailableError):
+    """The memory of the machine does not suffice for this request now."""
+
+    code = "out_of_memory"
 
 
 class DeadlineExceeded(UnavailableError):

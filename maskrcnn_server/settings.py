@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -90,6 +91,11 @@ EngineName: TypeAlias = Annotated[
 ]
 Literals: TypeAlias = Annotated[Mapping[str, str], BeforeValidator(_flat)]
 Number: TypeAlias = Annotated[int, Field(gt=0)]
+Seconds: TypeAlias = Annotated[float, Field(gt=0, le=3600)]
+TRANSFORMS = 2
+"""Default of `MASKRCNN_MAX_CONCURRENT_TRANSFORMS`."""
+MAX_PAYLOAD_MB = 1024
+"""Largest value of `MASKRCNN_MAX_PAYLOAD_MB`."""
 FROZEN = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
@@ -249,8 +255,12 @@ class Settings(BaseModel):
     max_concurrent_transforms: Annotated[
         int,
         Variables("MASKRCNN_MAX_CONCURRENT_TRANSFORMS", "SAGEMAKER_MAX_CONCURRENT_TRANSFORMS"),
+        AfterValidator(lambda value: value or TRANSFORMS),
     ] = Field(
-        2, gt=0, le=1000, description="Number of requests that batch transform sends at a time."
+        TRANSFORMS,
+        ge=0,
+        le=1000,
+        description="Number of requests that batch transform sends at a time. 0: the default.",
     )
     cache: Path = Field(
         Path("~/.cache/maskrcnn-server"),
@@ -292,8 +302,8 @@ class Settings(BaseModel):
     timeout_s: Annotated[float, Variables("MASKRCNN_TIMEOUT", "MODEL_SERVER_TIMEOUT")] = Field(
         60,
         gt=0,
-        le=3600,
-        description="Seconds, up to 3600, that a request may wait before it gets 504.",
+        le=86400,
+        description="Seconds, up to 86400, that a request may wait before it gets 504.",
     )
     drain_timeout_s: Annotated[int, Variables("MASKRCNN_DRAIN_TIMEOUT")] = Field(
         20,
@@ -308,12 +318,39 @@ class Settings(BaseModel):
         "SIGTERM, while `/ping` is 503. The drain timeout begins after them.",
     )
     max_payload_mb: Annotated[
-        float, Variables("MASKRCNN_MAX_PAYLOAD_MB", "SAGEMAKER_MAX_PAYLOAD_IN_MB")
+        float,
+        Variables("MASKRCNN_MAX_PAYLOAD_MB", "SAGEMAKER_MAX_PAYLOAD_IN_MB"),
+        AfterValidator(lambda value: value or MAX_PAYLOAD_MB),
     ] = Field(
         20,
-        gt=0,
-        le=1024,
-        description="Largest request body in MiB, up to 1024. A larger one gets 413.",
+        ge=0,
+        le=MAX_PAYLOAD_MB,
+        description="Largest request body in MiB, up to 1024, which 0 stands for. A larger one "
+        "gets 413.",
+    )
+    max_bodies_mb: Number = Field(
+        256,
+        description="Size in MiB of the bodies of all requests in memory together, and of the "
+        "replies that clients do not read. More get 503. At least `MASKRCNN_MAX_PAYLOAD_MB`.",
+    )
+    max_connections: Number = Field(
+        1000,
+        description="Number of open connections. For one more, the one that has been idle for "
+        "longest is closed; if none is idle, the new one gets 503, `/ping` excepted.",
+    )
+    keep_alive_s: Annotated[Seconds, Variables("MASKRCNN_KEEP_ALIVE")] = Field(
+        75, description="Seconds that a connection stays open between requests."
+    )
+    headers_timeout_s: Annotated[Seconds, Variables("MASKRCNN_HEADERS_TIMEOUT")] = Field(
+        20, description="Seconds in which a request's headers must arrive. If not, it gets 408."
+    )
+    body_timeout_s: Annotated[Seconds, Variables("MASKRCNN_BODY_TIMEOUT")] = Field(
+        60, description="Seconds in which a request's body must arrive. If not, it gets 408."
+    )
+    write_timeout_s: Annotated[Seconds, Variables("MASKRCNN_WRITE_TIMEOUT")] = Field(
+        60,
+        description="Seconds in which a client must read its reply. If not, its connection is "
+        "closed.",
     )
     local_s3: Path | None = Field(
         None,

@@ -57,7 +57,7 @@ class Service:
                 f"installed are {', '.join(formats)}"
             )
         self._formats = formats
-        self._settings = settings
+        self.settings = settings
         self._metrics = Metrics(lambda: self.ping().status == 200, models.schedulers)
         self.models = models
         self.tracing = tracing
@@ -95,7 +95,7 @@ class Service:
 
     def execution_parameters(self) -> Reply:
         """What batch transform asks before it starts: how to send its files."""
-        settings = self._settings
+        settings = self.settings
         return json_reply(
             200,
             {
@@ -116,7 +116,7 @@ class Service:
                 reply = self._answer(envelope, caller or self.caller())
             except MaskRCNNError as error:
                 reply = refusal(error)
-                if self._settings.error_entries and isinstance(error, RequestError):
+                if self.settings.error_entries and isinstance(error, RequestError):
                     reply = replace(reply, status=200)
             except Exception as error:
                 reply = refusal(failed(error))
@@ -142,32 +142,36 @@ class Service:
 
     def caller(self) -> Caller:
         """Who asks from now on, and waits as long as the settings say."""
-        return Caller(self._settings.timeout_s)
+        return Caller(self.settings.timeout_s)
 
     def limit_s(self, envelope: Envelope) -> float:
         """Seconds after which a request is answered, even if the model never ends."""
         model = self.models.peek(envelope.model)
         scheduler = None if model is None else model.scheduler
-        return self._settings.timeout_s + ENCODE_S + (0 if scheduler is None else scheduler.limit_s)
+        return self.settings.timeout_s + ENCODE_S + (0 if scheduler is None else scheduler.limit_s)
 
     def check_length(self, length: int) -> None:
         """Raise PayloadTooLarge if a front end does not read a body of so many bytes."""
-        limit = self._settings.max_payload_mb
+        limit = self.settings.max_payload_mb
         if length > limit * 2**20:
             raise PayloadTooLarge(f"the body is larger than {limit:g} MiB", max_payload_mb=limit)
 
     def _answer(self, envelope: Envelope, caller: Caller) -> Reply:
         hosted = self.models.find(envelope.model)
         scheduler = hosted.ready()
-        defaults = self._settings.model if hosted.spec is None else hosted.spec.settings
+        defaults = self.settings.model if hosted.spec is None else hosted.spec.settings
         with Place(scheduler, caller) as place:
             with stage("decode"):
                 request = requests.parse(envelope)
                 form = negotiation.choose(
-                    self._formats, request.options.format, envelope.accept, defaults.format
+                    self._formats,
+                    request.options.format,
+                    envelope.accept,
+                    defaults.format,
+                    negotiates=request.negotiates,
                 )
                 options = resolved(request.options, defaults, scheduler.metadata)
-            inference = Inference(scheduler, options, form, self._settings.max_image_pixels)
+            inference = Inference(scheduler, options, form, self.settings.max_image_pixels)
             return inference.reply(request, place, caller)
 
     def _tell(

@@ -173,7 +173,9 @@ class Models:
             hosted = self._hosted.pop(name, None)
         if hosted is None:
             raise self._absent(name)
-        if hosted.scheduler is not None and not hosted.scheduler.close(PATIENCE_S):
+        if hosted.scheduler is not None and not hosted.scheduler.close(
+            PATIENCE_S, f"model {name} is being unloaded"
+        ):
             logger.warning("model %s still computes; its memory is not freed", name)
         logger.info("unloaded model %s", name)
 
@@ -297,11 +299,16 @@ class Models:
         )
 
     def _folder(self, url: str) -> Path:
-        folder = Path(url).resolve()
+        try:
+            folder = Path(url).resolve()
+            is_folder = folder.is_dir()
+        # RuntimeError: symbolic links in a circle. ValueError: NUL.
+        except (OSError, RuntimeError, ValueError):
+            raise ModelRefused(f"{url[:256]!r}: no such folder") from None
         if not folder.is_relative_to(self._root):
-            raise ModelRefused(f"{url}: models are loaded from below {self._root} only")
-        if not folder.is_dir():
-            raise ModelRefused(f"{url}: no such folder")
+            raise ModelRefused(f"{url[:256]!r}: models are loaded from below {self._root} only")
+        if not is_folder:
+            raise ModelRefused(f"{url[:256]!r}: no such folder")
         return folder
 
     def _make_room(self, memory: int) -> None:

@@ -25,6 +25,7 @@ from maskrcnn_server.errors import (
     MaskRCNNError,
     ModelFailed,
     NotReady,
+    OutOfMemory,
     QueueFull,
 )
 from maskrcnn_server.hosting.caller import Caller
@@ -76,6 +77,7 @@ class Scheduler:
         """Jobs of the call that runs."""
         self._began = 0.0
         self._refusing = False
+        self._why = ""
         self.calls: Counter[int] = Counter()
         """Number of calls of the model, by their number of images."""
         self._image_s = 0.0
@@ -175,17 +177,19 @@ class Scheduler:
                 return job
         return None
 
-    def refuse_waiting(self) -> None:
-        """Start no more requests; those that run go on."""
-        self._refusing = True
+    def refuse_waiting(self, why: str = "the server is shutting down") -> None:
+        """Start no more requests, and tell those that wait why; those that run go on."""
+        self._why, self._refusing = self._why or why, True
         self._wake()
 
-    def close(self, timeout_s: float | None = None) -> bool:
+    def close(
+        self, timeout_s: float | None = None, why: str = "the server is shutting down"
+    ) -> bool:
         """Start no more requests, and close the model after the call that runs.
 
         False if that took longer than `timeout_s`; the model then stays as it is.
         """
-        self.refuse_waiting()
+        self.refuse_waiting(why)
         with self._lock:
             if not self._idle.wait_for(lambda: not self._batch, timeout_s):
                 return False
@@ -215,7 +219,7 @@ class Scheduler:
         caller = job.caller
         left_s = caller.deadline - time.monotonic()
         if self._refusing:
-            raise NotReady("the server is shutting down; the request did not run")
+            raise NotReady(f"{self._why}; the request did not run")
         if caller.is_gone:
             raise CallerGone("the client has gone; the request did not run")
         if left_s <= 0:
@@ -281,6 +285,10 @@ class Scheduler:
             sizes = [detections.size for detections in found]
         except MaskRCNNError:
             raise
+        except MemoryError as error:
+            raise OutOfMemory(
+                "the memory does not suffice for this request now", retry_after_s=1
+            ) from error
         # SystemExit would end the server.
         except (Exception, SystemExit) as error:
             raise BackendFailed("the backend failed on this request") from error

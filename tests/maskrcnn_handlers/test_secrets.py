@@ -79,7 +79,7 @@ def test_a_server_shows_no_secret(
         assert SECRET not in card.read_text()
 
 
-@pytest.mark.parametrize("formatter", [TextFormatter(logging.Formatter()), JsonFormatter()])
+@pytest.mark.parametrize("formatter", [TextFormatter(), JsonFormatter()])
 def test_a_traceback_in_the_log_shows_no_secret(formatter: logging.Formatter) -> None:
     try:
         raise OSError(f"https://u:{SECRET}@a.example/m?{SECRET}")

@@ -51,6 +51,12 @@ GOOD: dict[str, tuple[str, object]] = {
     "max_payload_mb": ("1.5", 1.5),
     "local_s3": ("/s3", Path("/s3")),
     "error_entries": ("true", True),
+    "max_bodies_mb": ("100", 100),
+    "max_connections": ("100", 100),
+    "keep_alive_s": ("9.5", 9.5),
+    "headers_timeout_s": ("8.5", 8.5),
+    "body_timeout_s": ("7.5", 7.5),
+    "write_timeout_s": ("6.5", 6.5),
     "max_image_pixels": ("1000", 1000),
     "log_level": ("debug", "debug"),
     "log_format": ("JSON", "json"),
@@ -101,6 +107,12 @@ DOCUMENTED = {
     "MASKRCNN_MAX_PAYLOAD_MB": "max_payload_mb",
     "MASKRCNN_LOCAL_S3": "local_s3",
     "MASKRCNN_ERROR_ENTRIES": "error_entries",
+    "MASKRCNN_MAX_BODIES_MB": "max_bodies_mb",
+    "MASKRCNN_MAX_CONNECTIONS": "max_connections",
+    "MASKRCNN_KEEP_ALIVE": "keep_alive_s",
+    "MASKRCNN_HEADERS_TIMEOUT": "headers_timeout_s",
+    "MASKRCNN_BODY_TIMEOUT": "body_timeout_s",
+    "MASKRCNN_WRITE_TIMEOUT": "write_timeout_s",
     "MASKRCNN_MAX_IMAGE_PIXELS": "max_image_pixels",
     "MASKRCNN_LOG_LEVEL": "log_level",
     "MASKRCNN_LOG_FORMAT": "log_format",
@@ -209,7 +221,7 @@ def test_an_older_name_counts_where_the_documented_one_is_empty(
         ("MODEL_SERVER_TIMEOUT", "1m"),
         ("MASKRCNN_DRAIN_TIMEOUT", "-1"),
         ("MASKRCNN_MAX_WAITING", "-1"),
-        ("MASKRCNN_MAX_PAYLOAD_MB", "0"),
+        ("MASKRCNN_MAX_PAYLOAD_MB", "-1"),
         ("SAGEMAKER_MAX_PAYLOAD_IN_MB", "six"),
         ("MASKRCNN_MAX_IMAGE_PIXELS", "0"),
         ("MASKRCNN_LOG_LEVEL", "loud"),
@@ -306,3 +318,18 @@ def test_variables_without_meaning_are_told_why(monkeypatch: pytest.MonkeyPatch)
     assert settings.ignored() == {}
     monkeypatch.setenv("PRETRAINED_MODEL", "s3://bucket/resnet.npz")
     assert settings.ignored() == {"PRETRAINED_MODEL": settings.IGNORED["PRETRAINED_MODEL"]}
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "name", "read"),
+    [
+        ("SAGEMAKER_MAX_CONCURRENT_TRANSFORMS", "0", "max_concurrent_transforms", 2),
+        ("SAGEMAKER_MAX_PAYLOAD_IN_MB", "0", "max_payload_mb", 1024),
+        ("MODEL_SERVER_TIMEOUT", "7200", "timeout_s", 7200),
+    ],
+)
+def test_what_sagemaker_sets_does_not_stop_the_server(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, name: str, read: float
+) -> None:
+    monkeypatch.setenv(variable, value)
+    assert getattr(settings.read(), name) == read

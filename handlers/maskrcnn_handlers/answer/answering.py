@@ -11,7 +11,7 @@ from maskrcnn_handlers.observe import request_ids
 from maskrcnn_handlers.request import images
 from maskrcnn_handlers.request.envelope import ATTRIBUTES
 from maskrcnn_handlers.request.options import ResolvedOptions
-from maskrcnn_handlers.request.requests import Encoded, InferenceRequest
+from maskrcnn_handlers.request.requests import LINES, Encoded, InferenceRequest
 from maskrcnn_server.errors import (
     MaskRCNNError,
     NotAcceptable,
@@ -70,10 +70,12 @@ class Inference:
     def reply(self, request: InferenceRequest, place: Place, caller: Caller) -> Reply:
         """The reply to a request that has a place.
 
-        That to several images is `{"predictions": [...]}`, with an error in the place of an image
-        that failed. Raises the error of a single image, or of several if all are unavailable.
+        That to several images is `{"predictions": [...]}`, or lines of JSON to lines of JSON, with
+        an error in the place of an image that failed. Raises the error of a single image, or of
+        several if all are unavailable.
         """
-        if request.several and not is_json(self.format):
+        several = request.layout != "single"
+        if several and not is_json(self.format):
             raise NotAcceptable(
                 f"format {self.format.name} answers one image; for several, ask for one in JSON"
             )
@@ -84,10 +86,10 @@ class Inference:
             outcomes = self._outcomes(request, caller)
         first = outcomes[0]
         if isinstance(first, MaskRCNNError) and (
-            not request.several or all(isinstance(one, UnavailableError) for one in outcomes)
+            not several or all(isinstance(one, UnavailableError) for one in outcomes)
         ):
             raise first
-        if isinstance(first, Written) and not request.several:
+        if isinstance(first, Written) and not several:
             height, width = first.size
             size = {ATTRIBUTES: f"height={height};width={width}"}
             return Reply(200, first.body, self.format.media_type, size)
@@ -95,6 +97,8 @@ class Inference:
             one.body if isinstance(one, Written) else json.dumps({"error": described(one)}).encode()
             for one in outcomes
         ]
+        if request.layout == "lines":
+            return Reply(200, b"".join(entry + b"\n" for entry in entries), LINES[0])
         return Reply(200, b'{"predictions":[' + b",".join(entries) + b"]}")
 
     def _outcomes(self, request: InferenceRequest, caller: Caller) -> list[Written | MaskRCNNError]:

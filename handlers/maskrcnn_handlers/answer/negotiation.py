@@ -1,20 +1,29 @@
 """Which response format a client gets."""
 
 from collections.abc import Mapping
-from email.message import Message
 from typing import NamedTuple
 
 from maskrcnn_server.errors import NotAcceptable
 from maskrcnn_server.formats import Format
 
+MAX_ACCEPT = 8192
+"""Number of characters of an `Accept` header at most."""
 
-def choose(formats: Mapping[str, Format], asked: str | None, accept: str, default: str) -> Format:
+
+def choose(
+    formats: Mapping[str, Format],
+    asked: str | None,
+    accept: str,
+    default: str,
+    *,
+    negotiates: bool = True,
+) -> Format:
     """The format called `asked`, or the one that an `Accept` header prefers, or `default`.
 
     A range such as `application/json; format=coco` names a format; one without a name is meant for
     all formats of its media type. Of the ranges that match a format the most specific one says how
     much it is wanted; the most wanted format wins, the default one among equals (RFC 9110, section
-    12.5.1).
+    12.5.1). Unless the request `negotiates`, ranges that name no format count for nothing.
 
     Raises NotAcceptable, with the choices.
     """
@@ -24,7 +33,11 @@ def choose(formats: Mapping[str, Format], asked: str | None, accept: str, defaul
         return formats[asked]
     if accept.strip() in ("", "*/*"):
         return formats[default]
+    if len(accept) > MAX_ACCEPT:
+        raise NotAcceptable(f"Accept has more than {MAX_ACCEPT} characters")
     ranges = [_range(part) for part in accept.split(",") if part.strip()]
+    if not negotiates:
+        ranges = [one for one in ranges if one.format is not None]
     if not ranges:
         return formats[default]
     ordered = [formats[default], *(f for name, f in formats.items() if name != default)]
@@ -57,12 +70,14 @@ def _quality(candidate: Format, ranges: list[_Range]) -> float:
 
 
 def _range(text: str) -> _Range:
-    message = Message()
-    message["content-type"] = text
-    params = {str(k).lower(): str(v) for k, v in message.get_params(failobj=[])[1:]}
+    media_type, *pairs = (part.strip() for part in text.split(";"))
+    params = {
+        key.strip().lower(): value.strip().strip('"')
+        for key, _, value in (pair.partition("=") for pair in pairs)
+    }
     try:
         q = float(params.get("q", "1"))
     except ValueError:
         q = 0.0
-    media_type = text.partition(";")[0].strip().lower()
+    media_type = media_type.lower()
     return _Range("*/*" if media_type == "*" else media_type, params.get("format"), q)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from maskrcnn_handlers.answer.status import status_of
 from maskrcnn_handlers.observe import request_ids
-from maskrcnn_server.errors import BackendFailed, MaskRCNNError
+from maskrcnn_server.errors import BackendFailed, MaskRCNNError, OutOfMemory
 
 JSON = "application/json"
 
@@ -48,8 +48,10 @@ def described(error: MaskRCNNError) -> dict[str, object]:
     return {"code": error.code, "message": error.message, "detail": error.detail}
 
 
-def failed(cause: Exception) -> BackendFailed:
+def failed(cause: Exception) -> MaskRCNNError:
     """The error that a client is told of, for an exception that is not one of ours."""
+    if isinstance(cause, MemoryError):
+        return OutOfMemory("the memory does not suffice for this request now", retry_after_s=1)
     failure = BackendFailed("the server failed on this request")
     failure.__cause__ = cause
     return failure

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from typer.core import TyperGroup
 
+from maskrcnn_handlers.observe.logs import TEXT, JsonFormatter
 from maskrcnn_server.errors import InvalidSetting, MaskRCNNError, PluginError
 from maskrcnn_server.plugins import Plugins, installed
 from maskrcnn_server.redaction import redacted
@@ -73,7 +74,7 @@ def _epilog(examples: Sequence[str], *others: str) -> str:
 
 def main() -> None:
     """Run a command. An error is one line on stderr and exit code 1; `--debug` shows where."""
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)
+    logging.basicConfig(format=TEXT, level=logging.WARNING)
     arguments = [argument for argument in sys.argv[1:] if argument != DEBUG]
     try:
         program(installed())(arguments)
@@ -82,6 +83,9 @@ def main() -> None:
             raise
         kind = error.code if isinstance(error, MaskRCNNError) else type(error).__name__
         hint = "" if isinstance(error, (MaskRCNNError, OSError)) else f" ({DEBUG} shows where)"
+        if any(isinstance(one.formatter, JsonFormatter) for one in logging.getLogger().handlers):
+            logging.getLogger(__name__).critical("error (%s): %s%s", kind, error, hint)
+            sys.exit(1)
         console = Console(stderr=True, soft_wrap=True)
         console.print(f"[bold red]error[/] ({kind}): {escape(redacted(str(error)))}{hint}")
         sys.exit(1)

@@ -2,8 +2,9 @@
 
 import asyncio
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 
 from anyio import CancelScope, CapacityLimiter, current_time, to_thread
 from starlette.applications import Starlette
@@ -18,13 +19,21 @@ from maskrcnn_handlers.answer.model_error import model_error
 from maskrcnn_handlers.answer.reply import JSON, refusal
 from maskrcnn_handlers.http import openapi
 from maskrcnn_handlers.http.access import Access, guarded
+from maskrcnn_handlers.http.bodies import Bodies
+from maskrcnn_handlers.http.connections import MAX_HEADER_BYTES, headers_too_large
 from maskrcnn_handlers.http.host import InferenceRoute, PublicRoute, response
 from maskrcnn_handlers.http.model_management import ModelManagement
 from maskrcnn_handlers.observe import request_ids
 from maskrcnn_handlers.observe.tracing import Tracing
 from maskrcnn_handlers.request.envelope import ATTRIBUTES, TARGET_MODEL, Envelope
 from maskrcnn_handlers.service import Service
-from maskrcnn_server.errors import BackendTimedOut, MaskRCNNError, NotReady, RequestError
+from maskrcnn_server.errors import (
+    BackendTimedOut,
+    MaskRCNNError,
+    NotReady,
+    RequestError,
+    RequestTooSlow,
+)
 from maskrcnn_server.hosting.caller import Caller
 
 MAX_DIGITS = 18
@@ -48,6 +57,9 @@ class App:
         self._service = service
         self._management = management
         self._limiter = CapacityLimiter(threads)
+        settings = service.settings
+        self._body_timeout_s = settings.body_timeout_s
+        self._bodies = Bodies(int(max(settings.max_bodies_mb, settings.max_payload_mb) * 2**20))
         self._reading: set[CancelScope] = set()
         self._running: set[CancelScope] = set()
         self._is_ending = False
@@ -124,13 +136,14 @@ class App:
 
     async def _load(self, request: Request) -> Response:
         """Load a model: `{"model_name": ..., "url": ...}`, a folder of this machine."""
-        try:
-            body = await self._body(request)
-        except ClientDisconnect:
-            return Response()
-        except MaskRCNNError as error:
-            return response(refusal(error))
-        return response(await to_thread.run_sync(self._management.load, body))
+        with self._bodies.hold() as hold:
+            try:
+                body = await self._body(request, hold)
+            except ClientDisconnect:
+                return Response()
+            except MaskRCNNError as error:
+                return response(refusal(error))
+            return response(await to_thread.run_sync(self._management.load, body))
 
     async def _unload(self, request: Request) -> Response:
         """Unload a model."""
@@ -151,20 +164,24 @@ class App:
         return reply if reply.status_code < 400 else response(model_error(reply))
 
     async def _answer(self, request: Request, model: str | None) -> Response:
-        try:
-            body = await self._body(request)
-        except ClientDisconnect:
-            return Response()
-        except MaskRCNNError as error:
-            return response(self._service.refuse(error))
         headers = request.headers
-        envelope = Envelope.of(
-            body,
-            headers.get("content-type", ""),
-            headers.get("accept", ""),
-            headers.get(ATTRIBUTES, ""),
-            model,
-        )
+        with self._bodies.hold() as hold:
+            try:
+                envelope = Envelope.of(
+                    b"",
+                    headers.get("content-type", ""),
+                    headers.get("accept", ""),
+                    headers.get(ATTRIBUTES, ""),
+                    model,
+                )
+                body = await self._body(request, hold)
+            except ClientDisconnect:
+                return Response()
+            except MaskRCNNError as error:
+                return response(self._service.refuse(error))
+            return await self._reply(request, replace(envelope, body=body))
+
+    async def _reply(self, request: Request, envelope: Envelope) -> Response:
         caller = self._service.caller()
         with _cancellable(self._running) as scope:
             scope.deadline = current_time() + self._service.limit_s(envelope)
@@ -188,18 +205,22 @@ class App:
             return response(refusal(late))
         return response(reply)
 
-    async def _body(self, request: Request) -> bytes:
-        """The request's body; it is not read further than its size is allowed."""
+    async def _body(self, request: Request, hold: Callable[[int], None]) -> bytes:
+        """The request's body; it is not read further, nor longer, than is allowed."""
         declared = request.headers.get("content-length", "")
         if declared.isascii() and declared.isdigit() and len(declared) <= MAX_DIGITS:
             self._service.check_length(int(declared))
         chunks, length = [], 0
         with _cancellable(self._reading) as scope:
+            scope.deadline = current_time() + self._body_timeout_s
             async for chunk in request.stream():
                 length += len(chunk)
                 self._service.check_length(length)
+                hold(len(chunk))
                 chunks.append(chunk)
         if scope.cancelled_caught:
+            if scope.deadline <= current_time():
+                raise RequestTooSlow(f"the body took longer than {self._body_timeout_s:g} s")
             raise NotReady("the server is shutting down; the body came too late")
         return b"".join(chunks)
 
@@ -232,7 +253,10 @@ def _observed(app: ASGIApp, routes: Sequence[BaseRoute], tracing: Tracing | None
                         answered(message["status"])
                 await send(message)
 
-            await app(scope, receive, told)
+            if sum(len(name) + len(value) for name, value in headers.raw) > MAX_HEADER_BYTES:
+                await response(refusal(headers_too_large()))(scope, receive, told)
+            else:
+                await app(scope, receive, told)
 
     return observed
 

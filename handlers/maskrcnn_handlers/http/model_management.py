@@ -4,13 +4,24 @@ from collections.abc import Callable
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from maskrcnn_handlers.answer.reply import Reply, json_reply, refusal
-from maskrcnn_server.errors import MaskRCNNError, ModelNotFound, MultiModelOff, RequestError
+from maskrcnn_handlers.answer.reply import Reply, failed, json_reply, refusal
+from maskrcnn_handlers.request.requests import check_size
+from maskrcnn_server.errors import (
+    MaskRCNNError,
+    ModelNotFound,
+    MultiModelOff,
+    PayloadTooLarge,
+    RequestError,
+)
 from maskrcnn_server.hosting.models import Hosted, Models
 from maskrcnn_server.redaction import redacted
 
 PAGE = 100
-"""Models in one answer."""
+"""Number of models in one reply at most."""
+MAX_LOAD_BYTES = 1 << 16
+"""Size of the body of a request to load a model at most."""
+MODEL_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,254}$"
+"""Names of models that are loaded by request: those of `models.yaml`, and longer ones."""
 
 
 class LoadRequest(BaseModel):
@@ -18,7 +29,7 @@ class LoadRequest(BaseModel):
 
     model_config = ConfigDict(protected_namespaces=())
 
-    model_name: str = Field(min_length=1, max_length=1024)
+    model_name: str = Field(pattern=MODEL_NAME)
     url: str | None = Field(None, min_length=1, max_length=4096)
     """The folder that it was put into. None: what the `models.yaml` says."""
 
@@ -37,6 +48,9 @@ class ModelManagement:
         """Load a model: 200, 409 if it is loaded, 507 if there is no memory for it."""
 
         def answer(models: Models) -> Reply:
+            if len(body) > MAX_LOAD_BYTES:
+                raise PayloadTooLarge(f"the body is larger than {MAX_LOAD_BYTES >> 10} KiB")
+            check_size(body)
             try:
                 request = LoadRequest.model_validate_json(body)
             except ValidationError as error:
@@ -91,6 +105,8 @@ class ModelManagement:
             return answer(self._models)
         except MaskRCNNError as error:
             return refusal(error)
+        except Exception as error:
+            return refusal(failed(error))
 
 
 def _described(hosted: Hosted) -> dict[str, str]:

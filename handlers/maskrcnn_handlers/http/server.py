@@ -8,12 +8,14 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import uvicorn
 
 from maskrcnn_handlers.http.access import Access
 from maskrcnn_handlers.http.asgi import App
+from maskrcnn_handlers.http.connections import MAX_HEADER_BYTES, Bounded, limits
 from maskrcnn_handlers.http.host import Host
 from maskrcnn_handlers.http.listeners import is_readable, refuse_new
 from maskrcnn_handlers.http.model_management import ModelManagement
@@ -196,6 +198,10 @@ class _Server(uvicorn.Server):
                 port=settings.port,
                 log_config=None,
                 access_log=False,
+                http=partial(Bounded, limits=limits(settings)),  # type: ignore[arg-type]
+                ws="none",
+                h11_max_incomplete_event_size=2 * MAX_HEADER_BYTES,
+                timeout_keep_alive=settings.keep_alive_s,  # type: ignore[arg-type]
                 timeout_graceful_shutdown=settings.drain_timeout_s + GRACE_S + 1,
             )
         )

@@ -3,8 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from maskrcnn_server.errors import RequestError
+
 ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
 """Header with the custom attributes: `key=value`, separated by `;`."""
+MAX_ATTRIBUTES = 1024
+"""Number of characters of custom attributes at most, as in SageMaker."""
 TARGET_MODEL = "X-Amzn-SageMaker-Target-Model"
 """Header that names one of several models."""
 
@@ -33,7 +37,10 @@ class Envelope:
         """The envelope of a request with these headers.
 
         `model` is named by the path or a header; without it, the attribute `model` counts.
+        Raises RequestError if the attributes are too long.
         """
+        if len(attributes) > MAX_ATTRIBUTES:
+            raise RequestError(f"custom attributes have more than {MAX_ATTRIBUTES} characters")
         pairs: dict[str, str] = {}
         for part in attributes.split(";") if attributes else ():
             if part.strip():

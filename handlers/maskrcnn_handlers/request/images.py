@@ -57,7 +57,7 @@ def decode(data: bytes, max_pixels: int) -> Image:
         if data.startswith(arrays.MAGIC):
             return arrays.decode(data, max_pixels)
         return _image(data, max_pixels)
-    except InvalidImage:
+    except (InvalidImage, MemoryError):
         raise
     except PIL.UnidentifiedImageError:
         raise InvalidImage(unknown(data)) from None

@@ -5,9 +5,10 @@ import binascii
 import contextlib
 import difflib
 from collections.abc import Mapping, Sequence
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, TypeAlias, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
+from pydantic_core import from_json
 
 from maskrcnn_handlers.request import multipart
 from maskrcnn_handlers.request.envelope import Envelope
@@ -22,7 +23,9 @@ except ImportError:
     import base64 as fast_base64  # type: ignore[no-redef]
 
 JSON = "application/json"
+LINES = ("application/jsonlines", "application/x-ndjson")
 RAW = (
+    "application/octet-stream",
     "application/x-image",
     "image/jpeg",
     "image/jpg",
@@ -38,7 +41,15 @@ FORM = "multipart/form-data"
 
 MAX_IMAGES = 32
 """Number of images in one request at most."""
+MAX_JSON_VALUES = 8192
+"""Number of commas and opening brackets in a JSON body at most, those in its texts included."""
+MAX_FIELDS = 64
+"""Number of fields of a JSON object at most, and of custom attributes."""
+SCAN_BYTES = 1 << 16
+SIMILARITY = 0.7
+"""Similarity, 0 to 1, from which an unknown name is taken for a misspelt one of ours."""
 
+S = TypeVar("S", bound=BaseModel)
 ImageId = Annotated[str, Field(max_length=1024)] | int
 
 
@@ -87,6 +98,9 @@ class Encoded(NamedTuple):
     """An encoded image file, or an array in NumPy's format."""
 
 
+Layout: TypeAlias = Literal["single", "list", "lines"]
+
+
 class InferenceRequest(NamedTuple):
     """A request, validated except for the bytes of its images."""
 
@@ -94,8 +108,10 @@ class InferenceRequest(NamedTuple):
     """One or more; an error stands in the place of one of several that is wrong."""
     options: Options
     """What it asks for itself."""
-    several: bool = False
-    """Whether the answer is a list, even of one."""
+    layout: Layout = "single"
+    """Layout of the answers: one by itself, a JSON list, or a line of JSON for each image."""
+    negotiates: bool = True
+    """Whether the media types of `Accept` count. If not, only a format that it names does."""
 
 
 def parse(envelope: Envelope) -> InferenceRequest:
@@ -103,61 +119,139 @@ def parse(envelope: Envelope) -> InferenceRequest:
 
     Raises RequestError, or UnsupportedContentType.
     """
-    body = envelope.body
     attributes = _strings(envelope.attributes, "custom attribute ")
-    media_type = received(envelope.content_type, body)
+    media_type = received(envelope.content_type, envelope.body)
     images: list[Encoded | RequestError]
     fields: Options = attributes
-    if media_type == JSON:
-        fields = _validated(body)
-        if isinstance(fields, SeveralRequest):
-            images = [_instance(instance) for instance in fields.instances]
+    layout: Layout = "single"
+    notebook = False
+    if media_type == JSON or media_type.endswith("+json"):
+        content = _object(envelope.body)
+        if "instances" in content:
+            for name in content.keys() & Instance.model_fields.keys():
+                raise RequestError(f"{name}: belongs into each of the instances", field=name)
+            several = _validated(SeveralRequest, content)
+            fields, layout = several, "list"
+            images = [_instance(instance) for instance in several.instances]
         else:
-            images = [Encoded(fields.img_id, _base64(fields.img_data))]
+            single = _validated(JsonRequest, content)
+            fields, notebook = single, True
+            images = [Encoded(single.img_id, _base64(single.img_data))]
+    elif media_type in LINES:
+        layout = "lines"
+        images = [_instance(_line(line)) for line in _lines(envelope.body)]
     elif media_type == FORM:
-        form = multipart.parse(body, envelope.content_type)
+        form = multipart.parse(envelope.body, envelope.content_type)
         fields = _strings(form.fields, "")
         if len(form.files) != 1:
             raise RequestError(f"a form has one file, not {len(form.files)}", field="image")
         ((name, data),) = form.files
         images = [Encoded(fields.img_id or attributes.img_id or name[:1024], data)]
     elif media_type in (*RAW, *TOLD, ARRAY):
-        images = [Encoded(attributes.img_id, body)]
+        images = [Encoded(attributes.img_id, envelope.body)]
     else:
         raise UnsupportedContentType(
             f"content type {media_type[:80]!r} is not supported",
-            supported=[JSON, *RAW, ARRAY, FORM],
+            supported=[JSON, *LINES, *RAW, ARRAY, FORM],
         )
     asked = given(attributes) if fields is attributes else given(attributes) | given(fields)
     options = Options().model_copy(update=asked)
-    return InferenceRequest(images, options, isinstance(fields, SeveralRequest))
+    return InferenceRequest(images, options, layout, negotiates=not notebook)
+
+
+def check_size(body: bytes) -> None:
+    """Raise RequestError for JSON that has more values than any request needs.
+
+    It takes a millisecond for each MiB, and stops early: a parser would first make a million
+    objects of a hostile body.
+    """
+    values = 0
+    for start in range(0, len(body), SCAN_BYTES):
+        piece = body[start : start + SCAN_BYTES]
+        values += piece.count(b",") + piece.count(b"{") + piece.count(b"[")
+        if values > MAX_JSON_VALUES:
+            raise RequestError(f"body: more than {MAX_JSON_VALUES} JSON values", field="body")
+
+
+def _object(body: bytes) -> dict[str, Any]:
+    """The JSON object in `body`. Raises RequestError."""
+    check_size(body)
+    try:
+        content = from_json(body)
+    except ValueError as error:
+        raise RequestError(f"body: Invalid JSON: {error}", field="body") from None
+    if not isinstance(content, dict):
+        raise RequestError("body: Input should be an object", field="body")
+    return content
+
+
+def _lines(body: bytes) -> list[bytes]:
+    """The lines of a body that are not empty. Raises RequestError for none, or too many."""
+    check_size(body)
+    lines = [line for line in body.split(b"\n", MAX_IMAGES + 1) if line.strip()]
+    if not 1 <= len(lines) <= MAX_IMAGES:
+        raise RequestError(f"body: 1 to {MAX_IMAGES} lines of JSON are allowed", field="body")
+    return lines
+
+
+def _line(line: bytes) -> object:
+    try:
+        return _object(line)
+    except RequestError as error:
+        return error
 
 
 def _strings(values: Mapping[str, str], kind: str) -> Attributes:
     try:
-        return Attributes.model_validate_strings(values)
+        return Attributes.model_validate_strings(_ours(Attributes, values, kind))
     except ValidationError as error:
         raise _refusal(error, kind) from None
 
 
-def _validated(body: bytes) -> JsonRequest | SeveralRequest:
+def _validated(schema: type[S], content: Mapping[str, Any]) -> S:
     try:
-        return JsonRequest.model_validate_json(body, strict=True)
-    except ValidationError as error:
-        if not any(e["loc"] == ("instances",) for e in error.errors(include_input=False)):
-            raise _refusal(error, "") from None
-    try:
-        return SeveralRequest.model_validate_json(body, strict=True)
+        return schema.model_validate(_ours(schema, content), strict=True)
     except ValidationError as error:
         raise _refusal(error, "") from None
 
 
+def _ours(schema: type[BaseModel], values: Mapping[str, Any], kind: str = "") -> dict[str, Any]:
+    """The values that a schema has fields for and that are not null.
+
+    The rest is passed over, as the old containers did. Raises RequestError if there are more than
+    anybody needs, or if one looks like a misspelt field.
+    """
+    if len(values) > MAX_FIELDS:
+        raise RequestError(f"{kind or 'body: '}more than {MAX_FIELDS} fields", field="body")
+    ours = {name: value for name, value in values.items() if name in schema.model_fields}
+    for name in values.keys() - ours.keys():
+        if (nearest := _nearest(name)) is not None:
+            shown = name[:80]
+            raise RequestError(
+                f"{kind}{shown}: no such field here; the nearest is {nearest}", field=shown
+            )
+    return {name: value for name, value in ours.items() if value is not None}
+
+
+def _nearest(name: str) -> str | None:
+    """The field, of whatever part of a request, that a name is meant to be. None: none of them."""
+    plain = name[:80].lower().replace("-", "_")
+    fields = [*JsonRequest.model_fields, "instances"]
+    if plain in (*fields, "model"):
+        return plain
+    # Names of three letters resemble too many others.
+    longer = [field for field in fields if len(field) > 3]
+    return next(iter(difflib.get_close_matches(plain, longer, n=1, cutoff=SIMILARITY)), None)
+
+
 def _instance(value: object) -> Encoded | RequestError:
+    if isinstance(value, RequestError):
+        return value
+    if not isinstance(value, dict):
+        return RequestError("body: each of the instances should be an object", field="body")
     try:
-        instance = Instance.model_validate(value, strict=True)
+        instance = _validated(Instance, value)
         return Encoded(instance.img_id, _base64(instance.img_data))
-    except ValidationError as error:
-        return _refusal(error, "")
     except RequestError as error:
         return error
 
@@ -166,11 +260,7 @@ def _refusal(error: ValidationError, kind: str) -> RequestError:
     """The first thing that is wrong; never the value, which may be large or private."""
     first = error.errors(include_url=False, include_input=False)[0]
     field = str(first["loc"][0])[:80] if first["loc"] else "body"
-    message = first["msg"]
-    if first["type"] == "extra_forbidden":
-        nearest = difflib.get_close_matches(field, JsonRequest.model_fields, n=1, cutoff=0)[0]
-        message = f"no such field; the nearest is {nearest}"
-    return RequestError(f"{kind}{field}: {message}", field=field)
+    return RequestError(f"{kind}{field}: {first['msg']}", field=field)
 
 
 def _base64(text: str) -> bytes:

@@ -21,7 +21,7 @@ from maskrcnn_handlers.observe import request_ids
 from maskrcnn_handlers.request.envelope import ATTRIBUTES, Envelope
 from maskrcnn_handlers.service import Service
 from maskrcnn_server import settings as environment
-from maskrcnn_server.errors import DeadlineExceeded, MaskRCNNError, PayloadTooLarge, StartupError
+from maskrcnn_server.errors import DeadlineExceeded, MaskRCNNError, RequestError, StartupError
 from maskrcnn_server.hosting.models import Models
 from maskrcnn_server.hosting.startup import log_progress, open_model
 from maskrcnn_server.plugins import installed
@@ -112,14 +112,14 @@ class MaskRCNNHandler:
         body = bytes(sent) if isinstance(sent, (bytes, bytearray)) else b""
         try:
             self._service.check_length(len(body))
-        except PayloadTooLarge as error:
+            envelope = Envelope.of(
+                body,
+                found.get(FORM) or found.get("content-type", ""),
+                found.get("accept", ""),
+                found.get(ATTRIBUTES.lower(), ""),
+            )
+        except RequestError as error:
             return self._service.refuse(error)
-        envelope = Envelope.of(
-            body,
-            found.get(FORM) or found.get("content-type", ""),
-            found.get("accept", ""),
-            found.get(ATTRIBUTES.lower(), ""),
-        )
         return self._service.invoke(envelope)
 
 

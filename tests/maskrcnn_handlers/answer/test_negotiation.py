@@ -1,8 +1,10 @@
+import contextlib
+import time
 from dataclasses import dataclass
 
 import pytest
 
-from maskrcnn_handlers.answer.negotiation import choose
+from maskrcnn_handlers.answer.negotiation import MAX_ACCEPT, choose
 from maskrcnn_server.errors import NotAcceptable
 from maskrcnn_server.formats import Format, Prediction
 
@@ -95,3 +97,33 @@ def test_an_unknown_name_is_refused_with_the_names() -> None:
     with pytest.raises(NotAcceptable, match="'yolo'") as refused:
         chosen("*/*", asked="yolo")
     assert refused.value.detail == {"formats": ["coco", "sagemaker", "overlay"]}
+
+
+@pytest.mark.parametrize(
+    "accept", ["text/csv", "application/jsonlines", "image/*", "image/png", "text/plain", ";;"]
+)
+def test_media_types_count_for_nothing_in_a_request_that_does_not_negotiate(accept: str) -> None:
+    assert choose(FORMATS, None, accept, "sagemaker", negotiates=False).name == "sagemaker"
+
+
+def test_a_format_that_is_named_always_counts() -> None:
+    accept = "text/csv, application/json; format=coco"
+    assert choose(FORMATS, None, accept, "sagemaker", negotiates=False).name == "coco"
+    with pytest.raises(NotAcceptable):
+        choose(FORMATS, None, "*/*; format=unknown", "sagemaker", negotiates=False)
+
+
+@pytest.mark.parametrize("accept", ["a/b," * 10**6, "a" * 10**6, "a;" * 10**6, ";=" * 10**6])
+def test_a_long_header_is_refused_at_once(accept: str) -> None:
+    start = time.perf_counter()
+    with pytest.raises(NotAcceptable, match="8192 characters"):
+        chosen(accept)
+    assert time.perf_counter() - start < 0.1
+
+
+@pytest.mark.parametrize("part", ["a/b;q=1,", ",", ";", "*/*;format=no,"])
+def test_the_longest_header_costs_little(part: str) -> None:
+    start = time.perf_counter()
+    with contextlib.suppress(NotAcceptable):
+        chosen(part * (MAX_ACCEPT // len(part)))
+    assert time.perf_counter() - start < 0.1

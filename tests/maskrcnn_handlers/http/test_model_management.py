@@ -1,5 +1,6 @@
 """SageMaker's multi-model calls, over HTTP's words without a socket."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -90,7 +91,7 @@ def test_of_several_one_has_to_be_named(many: httpx.Client, tmp_path: Path, png:
         (b"", "Invalid JSON"),
         (b"[]", "body"),
         (b'{"model_name": "x"}', "url: is missing"),
-        (b'{"model_name": "", "url": "/x"}', "model_name: String should have at least 1"),
+        (b'{"model_name": "", "url": "/x"}', "model_name: String should match"),
         (b'{"model_name": "x", "url": "s3://bucket/x"}', "from below"),
     ],
     ids=["nothing", "a list", "no url", "no name", "no folder"],
@@ -99,6 +100,32 @@ def test_a_bad_load_request_is_400(many: httpx.Client, body: bytes, message: str
     reply = many.post("/models", content=body)
     assert reply.status_code == 400
     assert message in reply.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a/b", "../a", "a\0", "x" * 300, "é", "a b", "-a"])
+def test_names_are_those_of_a_models_file_or_longer(many: httpx.Client, name: str) -> None:
+    assert many.post("/models", json={"model_name": name, "url": "/"}).status_code == 400
+
+
+def test_a_name_may_be_a_hash(many: httpx.Client, tmp_path: Path) -> None:
+    """SageMaker names models by hashes."""
+    assert load(many, "0f" * 32, tmp_path / "a").status_code == 200
+
+
+@pytest.mark.parametrize("folder", ["{root}/a\0b", "{root}/" + "x" * 300, "{root}/loop", "\ud800"])
+def test_folders_that_cannot_exist_are_refused(
+    many: httpx.Client, tmp_path: Path, folder: str
+) -> None:
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    body = json.dumps({"model_name": "x", "url": folder.format(root=tmp_path)})
+    reply = many.post("/models", content=body)
+    assert (reply.status_code, reply.headers["content-type"]) == (400, "application/json")
+
+
+@pytest.mark.parametrize(("count", "status"), [(10_000, 400), (100_000, 413)])
+def test_a_request_to_load_is_small(many: httpx.Client, count: int, status: int) -> None:
+    body = b'{"a":[' + b"1," * count + b'1],"model_name":"x","url":"/"}'
+    assert many.post("/models", content=body).status_code == status
 
 
 def test_lists_come_in_pages(tmp_path: Path) -> None:

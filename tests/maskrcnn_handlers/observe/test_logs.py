@@ -6,8 +6,12 @@ import base64
 import io
 import json
 import logging
+import os
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +21,10 @@ import pytest
 
 from maskrcnn_handlers.http.asgi import App
 from maskrcnn_handlers.http.model_management import ModelManagement
-from maskrcnn_handlers.observe import logs, request_ids
-from maskrcnn_handlers.observe.logs import JsonFormatter
+from maskrcnn_handlers.observe import request_ids
+from maskrcnn_handlers.observe.logs import TEXT, JsonFormatter, TextFormatter, UnblockedHandler
 from maskrcnn_handlers.service import Service
 from maskrcnn_plugin_kit.testing.fake import FakeModel
-from maskrcnn_server import settings as environment
 from maskrcnn_server.backend import Image, PredictOptions
 from maskrcnn_server.detections import Detections
 from maskrcnn_server.hosting.models import Models
@@ -173,14 +176,61 @@ def test_a_line_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 
-def test_text_is_left_as_it_is() -> None:
-    root, record = logging.getLogger(), logging.makeLogRecord({"msg": "a: b", "levelname": "INFO"})
-    level, before = root.level, [handler.formatter for handler in root.handlers]
-    logs.set_up(environment.read())
-    for handler, formatter in zip(root.handlers, before, strict=True):
-        assert handler.format(record) == (formatter or logging.Formatter()).format(record)
-        handler.setFormatter(formatter)
-    root.setLevel(level)
+def test_a_line_of_text_cannot_be_forged() -> None:
+    forged = "a\nb\r2026-01-01 00:00:00 ERROR \x1b[31m \u2028 \ud800 forged"
+    try:
+        raise ValueError(forged)
+    except ValueError:
+        record = logging.makeLogRecord({"msg": forged, "exc_info": sys.exc_info()})
+    first, *rest = TextFormatter(TEXT).format(record).splitlines()
+    assert first.endswith(r"a\nb\r2026-01-01 00:00:00 ERROR \x1b[31m \u2028 \ud800 forged")
+    assert rest
+    assert all(line.startswith("    ") for line in rest)
+
+
+@pytest.fixture
+def pipe() -> Iterator[tuple[int, int]]:
+    """A pipe that is full."""
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(writing, bytes(4096))
+    os.set_blocking(writing, True)
+    yield reading, writing
+    os.set_blocking(reading, False)
+    with suppress(BlockingIOError):
+        while os.read(reading, 1 << 20):
+            pass
+
+
+def test_a_pipe_that_nobody_reads_blocks_nobody(pipe: tuple[int, int]) -> None:
+    reading, writing = pipe
+    handler = UnblockedHandler(writing, max_waiting=10)
+    start = time.monotonic()
+    for number in range(1000):
+        handler.emit(logging.makeLogRecord({"msg": f"line {number}"}))
+    handler.flush()
+    assert time.monotonic() - start < 5
+    os.read(reading, 1 << 20)
+    handler.flush()
+    handler.emit(logging.makeLogRecord({"msg": "last"}))
+    handler.flush()
+    said = os.read(reading, 1 << 20).decode().splitlines()
+    assert said[-2].endswith("lines of the log were lost")
+    assert said[-1] == "last"
+
+
+def test_an_ordinary_handler_would_block(pipe: tuple[int, int]) -> None:
+    reading, writing = pipe
+    handler = logging.StreamHandler(os.fdopen(writing, "w", buffering=1, closefd=False))
+    record = logging.makeLogRecord({"msg": "line"})
+    writes = threading.Thread(target=handler.emit, args=(record,))
+    writes.start()
+    writes.join(0.5)
+    assert writes.is_alive()
+    os.read(reading, 1 << 20)
+    writes.join()
 
 
 def test_a_real_server_logs_json(
@@ -209,3 +259,13 @@ def test_a_real_server_logs_json(
     assert {"uvicorn.error", "maskrcnn_handlers.http.server"} <= {line["logger"] for line in said}
     (request,) = [line for line in said if line.get("request_id") == "inference-7"]
     assert (request["status"], request["model"]) == (200, "colours")
+
+
+def test_a_server_that_cannot_start_says_so_in_json(
+    start: Callable[..., Server], install: Install, tmp_path: Path
+) -> None:
+    env = install(MASKRCNN_LOG_FORMAT="json")
+    server = start(tmp_path, "--backend", "fake", "--model", "/absent", env=env)
+    assert server.process.wait(60) == 1
+    said = [json.loads(line) for line in server.log.read_text().splitlines()]
+    assert said[-1]["message"].startswith("error (")

@@ -1,13 +1,23 @@
 import base64
 import json
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from maskrcnn_handlers.request.envelope import Envelope
-from maskrcnn_handlers.request.requests import MAX_IMAGES, RAW, Encoded, InferenceRequest, parse
+from maskrcnn_handlers.request.requests import (
+    LINES,
+    MAX_FIELDS,
+    MAX_IMAGES,
+    MAX_JSON_VALUES,
+    RAW,
+    Encoded,
+    InferenceRequest,
+    parse,
+)
 from maskrcnn_server.errors import RequestError, UnsupportedContentType
 from maskrcnn_server.options import Options
 
@@ -29,7 +39,8 @@ def parsed(attributes: str = "", /, **fields: Any) -> InferenceRequest:
 
 
 def test_the_notebooks_request_asks_for_the_defaults() -> None:
-    assert parsed() == InferenceRequest([Encoded("000000000139.jpg", IMAGE)], Options())
+    image = Encoded("000000000139.jpg", IMAGE)
+    assert parsed() == InferenceRequest([image], Options(), negotiates=False)
 
 
 def test_every_option_may_be_a_json_field() -> None:
@@ -51,7 +62,7 @@ def test_every_option_may_be_a_json_field() -> None:
 def test_an_image_may_be_the_body(content_type: str) -> None:
     request = read(IMAGE, content_type)
     assert request.images == [Encoded("", IMAGE)]
-    assert not request.several
+    assert request.layout == "single"
 
 
 def test_every_option_may_be_a_custom_attribute() -> None:
@@ -133,7 +144,7 @@ def test_an_empty_body_is_said_to_be_empty(content_type: str) -> None:
 def test_other_content_types_are_refused_with_the_choices(content_type: str) -> None:
     with pytest.raises(UnsupportedContentType) as refused:
         read(b"no image", content_type)
-    supported = ["application/json", *RAW, "application/x-npy", "multipart/form-data"]
+    supported = ["application/json", *LINES, *RAW, "application/x-npy", "multipart/form-data"]
     assert refused.value.detail == {"supported": supported}
 
 
@@ -207,13 +218,13 @@ def test_a_body_that_is_no_json_object_is_refused(body: bytes) -> None:
 @pytest.mark.parametrize(
     ("attributes", "field"),
     [
-        ("junk", "junk"),
-        ("=", ""),
         ("threshold=0.5", "threshold"),
         ("score_threshold=high", "score_threshold"),
         ("score_threshold=nan", "score_threshold"),
         ("max_detections=1.5", "max_detections"),
         ("img_data=QQ==", "img_data"),
+        ("Score-Threshold=0.5", "Score-Threshold"),
+        ("treshold=0.5", "treshold"),
     ],
 )
 @pytest.mark.parametrize("content_type", ["application/json", "image/png"])
@@ -221,6 +232,106 @@ def test_a_bad_custom_attribute_is_named(content_type: str, attributes: str, fie
     with pytest.raises(RequestError, match=r"^custom attribute ") as refused:
         read(json.dumps(NOTEBOOK).encode(), content_type, attributes)
     assert refused.value.detail == {"field": field}
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        "c000b4f9-df62-4c85-a0bf-7c525f9104a4",
+        "trace-id=123;rps=9",
+        "tfs-model-name=default;tfs-method=predict",
+        "=;junk;a=b=c",
+        "any text; really",
+    ],
+)
+def test_custom_attributes_that_are_none_of_ours_are_passed_over(attributes: str) -> None:
+    assert read(IMAGE, "image/png", attributes) == read(IMAGE, "image/png")
+    given = read(IMAGE, "image/png", f"{attributes};score_threshold=0.5").options
+    assert given.score_threshold == 0.5
+
+
+def test_json_fields_that_are_none_of_ours_are_passed_over() -> None:
+    """The old containers read `img_id`, `img_data`, `rpn` and thresholds, and nothing else."""
+    assert parsed(trace={"id": [1]}, **{"": 1, "x" * 10_000: 2}, rpn=None) == parsed()
+
+
+@pytest.mark.parametrize("count", [MAX_FIELDS - 2, MAX_FIELDS - 1])
+def test_the_number_of_fields_is_limited(count: int) -> None:
+    fields = {f"k{i}": i for i in range(count)}
+    if count == MAX_FIELDS - 2:
+        assert parsed(**fields) == parsed()
+    else:
+        with pytest.raises(RequestError, match="more than 64 fields"):
+            parsed(**fields)
+
+
+def hostile(count: int) -> dict[str, bytes]:
+    return {
+        "keys": ("{" + ",".join(f'"{i:x}":1' for i in range(count)) + "}").encode(),
+        "numbers": b'{"classes":[' + b"1," * count + b"1]}",
+        "lists": b'{"a":[' + b"[]," * count + b"1]}",
+        "nested": b"[" * count,
+        "instances": b'{"instances":[' + b"{}," * count + b"{}]}",
+        "texts": b'{"classes":[' + b'"",' * count + b'""]}',
+        "commas in a text": b'{"img_id":"' + b"," * count + b'"}',
+    }
+
+
+@pytest.mark.parametrize("kind", hostile(0))
+@pytest.mark.parametrize("content_type", ["application/json", "application/jsonlines"])
+def test_a_body_of_a_million_values_is_refused_at_once(kind: str, content_type: str) -> None:
+    body = hostile(1_600_000)[kind]
+    start = time.perf_counter()
+    with pytest.raises(RequestError, match=f"more than {MAX_JSON_VALUES} JSON values"):
+        read(body, content_type)
+    assert time.perf_counter() - start < 0.1
+
+
+def test_a_parser_alone_would_take_much_longer() -> None:
+    """What the time limit of the test above notices."""
+    body = hostile(1_600_000)["keys"]
+    start = time.perf_counter()
+    json.loads(body)
+    assert time.perf_counter() - start > 0.1
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type"),
+    [
+        (b"1" * (16 << 20), "application/json"),
+        (b'"' + b"\\u0041" * (2 << 20) + b'"', "application/json"),
+        (b" " * (16 << 20), "application/json"),
+        (b"\n" * (16 << 20), "application/jsonlines"),
+        (b"\r\n--" * (4 << 20), "multipart/form-data; boundary=b"),
+        (b"--b\r\n" + b"a:b\r\n" * (3 << 20), "multipart/form-data; boundary=b"),
+        (b"--b\r\na:" + b";a=b" * (3 << 20), "multipart/form-data; boundary=b"),
+    ],
+    ids=["digits", "escapes", "spaces", "lines", "boundaries", "headers", "parameters"],
+)
+def test_large_bodies_of_other_kinds_are_refused_in_linear_time(
+    body: bytes, content_type: str
+) -> None:
+    start = time.perf_counter()
+    with pytest.raises(RequestError):
+        read(body, content_type)
+    assert time.perf_counter() - start < 0.5
+
+
+def test_lines_of_json_are_images_of_their_own() -> None:
+    line = json.dumps(NOTEBOOK).encode()
+    request = read(line + b"\n\n{\n" + line, "application/jsonlines", "score_threshold=0.5")
+    first, wrong, last = request.images
+    assert first == last == Encoded(NOTEBOOK["img_id"], IMAGE)
+    assert isinstance(wrong, RequestError)
+    assert request.layout == "lines"
+    assert request.options.score_threshold == 0.5
+
+
+def test_there_are_not_more_lines_than_images_of_one_request() -> None:
+    line = json.dumps(NOTEBOOK).encode() + b"\n"
+    assert len(read(line * MAX_IMAGES, "application/jsonlines").images) == MAX_IMAGES
+    with pytest.raises(RequestError, match="lines of JSON"):
+        read(line * (MAX_IMAGES + 1), "application/jsonlines")
 
 
 def test_refusals_do_not_repeat_values() -> None:
@@ -231,7 +342,7 @@ def test_refusals_do_not_repeat_values() -> None:
 
 def test_a_misspelt_field_is_told_the_nearest() -> None:
     body = b'{"img_id": "a", "img_data": "", "score_treshold": 0.5}'
-    with pytest.raises(RequestError, match="no such field; the nearest is score_threshold"):
+    with pytest.raises(RequestError, match="no such field here; the nearest is score_threshold"):
         read(body, "application/json")
 
 
@@ -242,13 +353,13 @@ def several(*instances: Any, **fields: Any) -> InferenceRequest:
 
 def test_several_images_come_in_one_request() -> None:
     request = several(NOTEBOOK, {**NOTEBOOK, "img_id": 2}, score_threshold=0.9)
-    assert request.several
+    assert request.layout == "list"
     assert request.images == [Encoded(NOTEBOOK["img_id"], IMAGE), Encoded(2, IMAGE)]
     assert request.options.score_threshold == 0.9
 
 
 def test_one_of_several_is_a_list_as_well() -> None:
-    assert several(NOTEBOOK).several
+    assert several(NOTEBOOK).layout == "list"
 
 
 @pytest.mark.parametrize(
