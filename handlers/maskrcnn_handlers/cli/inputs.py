@@ -20,16 +20,19 @@ def read_image(path: Path, settings: Settings) -> tuple[bytes, Image]:
         raise InvalidImage(f"{path}: {error.message}") from None
 
 
-def check_target(path: Path, what: str = "is there already: name another, or remove it") -> None:
-    """Raises InvalidSetting if what is to be written is there, or cannot be."""
+def check_target(path: Path) -> None:
+    """Raises InvalidSetting if what is to be written is there already, or cannot be."""
     if path.exists():
-        raise InvalidSetting(f"{path}: {what}")
-    taken = next((parent for parent in path.parents if parent.exists()), path)
-    if not taken.is_dir():
-        raise InvalidSetting(f"{path}: {taken} is no folder")
+        raise InvalidSetting(f"{path}: is there already; name another, or remove it")
+    parent = next(parent for parent in path.absolute().parents if parent.exists())
+    if not parent.is_dir():
+        raise InvalidSetting(f"{path}: {parent} is a file, and a folder is needed")
 
 
-def check_names(given: str, known: Iterable[str], what: str) -> None:
-    """Raises InvalidSetting, with what is known, if the name that is given is not."""
-    if given not in known:
-        raise InvalidSetting(f"{what} {given}: it is one of {', '.join(sorted(known))}")
+def check_form(option: str, given: str, known: Iterable[str]) -> None:
+    """Raises InvalidSetting, with the forms that are known, if the one that is given is not."""
+    forms = sorted(set(known))
+    if given not in forms:
+        raise InvalidSetting(
+            f"{option} {given}: installed backends write {', '.join(forms) or 'nothing'}"
+        )

@@ -54,6 +54,17 @@ def waiting(console: Console) -> Iterator[Callable[[str], None]]:
 
 
 @contextmanager
+def working(console: Console, what: str) -> Iterator[None]:
+    """Shows a clock while one thing takes its time, and nothing where nobody watches."""
+    columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as clock:
+        clock.add_task(escape(what), total=None)
+        yield
+
+
+@contextmanager
 def counting(console: Console, what: str, total: int | None) -> Iterator[Callable[[], None]]:
     """Shows how many are done, each time that what it gives is called, and how long it takes."""
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()

@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from maskrcnn_handlers.cli.main import program
-from maskrcnn_server.errors import InvalidModel, InvalidSetting
+from maskrcnn_server.errors import InvalidSetting
 from maskrcnn_server.plugins import Plugins
 from maskrcnn_tensorpack.plugin import DEMO
 
@@ -64,8 +64,8 @@ def test_what_is_there_is_not_overwritten(tmp_path: Path) -> None:
 
 def test_an_unknown_format_is_named_with_the_known(tmp_path: Path) -> None:
     done = convert(DEMO / "model", tmp_path / "out", "--to", "onnx", "--backend", "tensorpack")
-    assert isinstance(done.exception, InvalidModel)
-    assert "does not convert to onnx, but to: npz, npz16, checkpoint" in done.exception.message
+    assert isinstance(done.exception, InvalidSetting)
+    assert "--to onnx: installed backends write checkpoint, npz, npz16" in done.exception.message
     assert not (tmp_path / "out").exists()
 
 

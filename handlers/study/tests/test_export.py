@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from maskrcnn_handlers.cli.main import program
-from maskrcnn_server.errors import InvalidImage, InvalidModel, InvalidSetting
+from maskrcnn_server.errors import InvalidImage, InvalidSetting
 from maskrcnn_server.plugins import Plugins
 from maskrcnn_tensorpack.plugin import DEMO
 
@@ -97,5 +97,5 @@ def test_a_picture_that_cannot_be_read_is_named(tmp_path: Path, pictures: Path) 
 
 def test_an_unknown_format_is_named_with_the_known(tmp_path: Path) -> None:
     done = export(DEMO / "model", tmp_path / "out", "--format", "tflite", "--backend", "tensorpack")
-    assert isinstance(done.exception, InvalidModel)
-    assert "does not write tflite; it writes onnx, saved_model" in done.exception.message
+    assert isinstance(done.exception, InvalidSetting)
+    assert "--format tflite: installed backends write onnx, saved_model" in done.exception.message

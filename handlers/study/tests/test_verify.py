@@ -1,6 +1,7 @@
 """`verify`, with this server itself, and with a stand-in, for the code that trained the model."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from maskrcnn_handlers.cli.main import program
 from maskrcnn_handlers.http.child import served
 from maskrcnn_server.backend import Model, ModelConfig
 from maskrcnn_server.errors import InvalidModel, InvalidSetting, RequestError
-from maskrcnn_server.plugins import Plugins
+from maskrcnn_server.plugins import Plugins, installed
 from maskrcnn_tensorpack import plugin
 from maskrcnn_tensorpack.backend import TensorPackBackend
 from maskrcnn_tensorpack.original import ORIGINAL
@@ -60,6 +61,14 @@ def verify(*arguments: str | Path) -> Result:
 
 def certificate(folder: Path) -> Any:
     return json.loads((folder / "certificate.json").read_text())
+
+
+@pytest.fixture(autouse=True)
+def _plugins_of_this_test() -> Iterator[None]:
+    """What another test found installed does not count."""
+    installed.cache_clear()
+    yield
+    installed.cache_clear()
 
 
 @pytest.fixture

@@ -7,10 +7,11 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.markup import escape
+from rich.table import Table
 
+from maskrcnn_handlers.cli.inputs import check_form, check_target, read_image
 from maskrcnn_handlers.cli.options import BackendName
-from maskrcnn_handlers.cli.progress import downloading
-from maskrcnn_handlers.request import images
+from maskrcnn_handlers.cli.progress import downloading, working
 from maskrcnn_server import settings as environment
 from maskrcnn_server.backend import Converts
 from maskrcnn_server.errors import InvalidModel, InvalidSetting
@@ -44,8 +45,11 @@ def convert(
     """
     console = Console(soft_wrap=True)
     plugins, settings = installed(), environment.read(model=model, backend=backend)
-    if out.exists():
-        raise InvalidSetting(f"{out}: is there already")
+    check_target(out)
+    backends = plugins.backends().values()
+    check_form(
+        "--to", form, (name for b in backends if isinstance(b, Converts) for name in b.converters())
+    )
     if (annotations is None) != (pictures is None):
         raise InvalidSetting("--coco and --images go together")
     truth = coco_set(annotations, pictures) if annotations and pictures else None
@@ -57,16 +61,17 @@ def convert(
         known = ", ".join(converters) or "nothing"
         raise InvalidModel(f"backend {chosen.name} does not convert to {form}, but to: {known}")
     config = located.config(chosen.name)
-    original = load_model(chosen, config)
-    if truth:
-        for note in (*truth.notes, *classes_of(original.metadata, truth).notes):
-            console.print(f"[yellow]{escape(note)}[/]")
-    converters[form](config, out)
+    with working(console, f"writing {out}"):
+        converters[form](config, out)
     console.print(f"{escape(str(located.folder))} written to {escape(str(out))} as {form}")
-    converted = load_model(chosen, replace(config, model_dir=out))
-    if truth:
-        console.print(change_in_ap(original, converted, truth, settings.max_image_pixels))
-        return
-    samples = [path for demo in plugins.demos().values() for path in demo.images]
-    decoded = [images.decode(path.read_bytes(), settings.max_image_pixels) for path in samples]
-    console.print(agreement(original, converted, decoded))
+    with working(console, "comparing both models"):
+        original = load_model(chosen, config)
+        converted = load_model(chosen, replace(config, model_dir=out))
+        if truth:
+            change: Table | str = change_in_ap(
+                original, converted, truth, settings.max_image_pixels
+            )
+        else:
+            samples = [path for demo in plugins.demos().values() for path in demo.images]
+            change = agreement(original, converted, [read_image(p, settings)[1] for p in samples])
+    console.print(change)

@@ -10,8 +10,9 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from maskrcnn_handlers.cli.inputs import check_form, check_target
 from maskrcnn_handlers.cli.options import BackendName
-from maskrcnn_handlers.cli.progress import downloading
+from maskrcnn_handlers.cli.progress import downloading, working
 from maskrcnn_server import settings as environment
 from maskrcnn_server.backend import Backend, Exports, ModelConfig, ModelMetadata, Quantizes
 from maskrcnn_server.errors import InvalidModel, InvalidSetting
@@ -60,8 +61,13 @@ def export(
     """
     console = Console(soft_wrap=True)
     plugins, settings = installed(), environment.read(model=model, backend=backend)
-    if out.exists():
-        raise InvalidSetting(f"{out}: is there already")
+    check_target(out)
+    backends = plugins.backends().values()
+    check_form(
+        "--format",
+        form,
+        (name for b in backends if isinstance(b, Exports) for name in b.exporters()),
+    )
     if int8 != (calibrate is not None) or (int8 and form != ONNX):
         raise InvalidSetting("--int8 and --calibrate go together, with --format onnx")
     if (annotations is None) != (pictures is None) or (annotations and not int8):
@@ -74,7 +80,7 @@ def export(
     config, folder_name = located.config(chosen.name), escape(str(located.folder))
     out.parent.mkdir(parents=True, exist_ok=True)
     if not int8:
-        _export(chosen, config, form, out)
+        _export(console, chosen, config, form, out)
         console.print(f"{folder_name} written to {escape(str(out))} as {form}")
         return
     with tempfile.TemporaryDirectory() as folder:
@@ -83,7 +89,7 @@ def export(
         else:
             quantizer = _quantizer(plugins)
             target = Path(folder) / "float32"
-            _export(chosen, config, form, target)
+            _export(console, chosen, config, form, target)
             config = ModelConfig(model_dir=target, threads=config.threads)
         if truth:
             for note in (*truth.notes, *classes_of(_metadata(quantizer, config), truth).notes):
@@ -103,18 +109,13 @@ def export(
             console.print(changed or agreement(before, after, calibrated_on))
 
 
-def _metadata(backend: Backend, config: ModelConfig) -> ModelMetadata:
-    model = backend.load(config)
-    model.close()
-    return model.metadata
-
-
-def _export(chosen: Backend, config: ModelConfig, form: str, out: Path) -> None:
+def _export(console: Console, chosen: Backend, config: ModelConfig, form: str, out: Path) -> None:
     exporters = chosen.exporters() if isinstance(chosen, Exports) else {}
     if form not in exporters:
         known = ", ".join(exporters) or "nothing: take the backend of what trained the model"
         raise InvalidModel(f"backend {chosen.name} does not write {form}; it writes {known}")
-    exporters[form](config, out)
+    with working(console, f"writing {out}"):
+        exporters[form](config, out)
 
 
 def _quantizer(plugins: Plugins) -> Quantizes:

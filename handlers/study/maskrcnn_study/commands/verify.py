@@ -17,10 +17,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from maskrcnn_handlers.cli.inputs import read_image
 from maskrcnn_handlers.cli.options import BackendName
-from maskrcnn_handlers.cli.progress import downloading
+from maskrcnn_handlers.cli.progress import counting, downloading
 from maskrcnn_handlers.formats.reading import annotations, prediction
-from maskrcnn_handlers.request import images
 from maskrcnn_handlers.request.envelope import Envelope
 from maskrcnn_handlers.service import Service
 from maskrcnn_server import settings as environment
@@ -72,13 +72,16 @@ def verify(
     """
     console = Console(soft_wrap=True)
     plugins, settings = installed(), environment.read(model=model, backend=backend)
+    paths = picture or [path for demo in plugins.demos().values() for path in demo.images]
+    if not paths:
+        raise InvalidSetting("no installed plugin brings sample images: name some")
+    decoded = [read_image(path, settings) for path in paths]
+    if original is not None and not original.is_dir():
+        raise InvalidSetting(f"--original {original}: no such folder")
     with downloading(console) as progress:
         located = locate(plugins, settings.model, settings, progress)
     chosen = choose_backend(plugins, located)
     config = replace(located.config(chosen.name), original=original)
-    paths = picture or [path for demo in plugins.demos().values() for path in demo.images]
-    if not paths:
-        raise InvalidSetting("no installed plugin brings sample pictures: name some")
     options = PredictOptions(score_threshold=score_threshold)
     with contextlib.ExitStack() as stack:
         console.print("starting the original code ...")
@@ -94,9 +97,8 @@ def verify(
             ask = _over_http(url)
         judged = "this server" if url is None else url
         pictured = []
-        for path in paths:
-            data = path.read_bytes()
-            image = images.decode(data, settings.max_image_pixels)
+        count = stack.enter_context(counting(console, "comparing", len(paths)))
+        for path, (_, image) in zip(paths, decoded, strict=True):
             reference = theirs.trace(image, options)
             answer = _answer(ask, path.name, image, score_threshold)
             if url is None:
@@ -117,6 +119,7 @@ def verify(
             )
             console.print(_table(one))
             pictured.append(one)
+            count()
         certificate = Certificate(
             model=located.folder.name,
             weights=_weights(located.folder, ours.metadata.facts.get("checkpoint", "")),
