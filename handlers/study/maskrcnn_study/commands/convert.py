@@ -20,7 +20,6 @@ from maskrcnn_server.hosting.startup import load_model
 from maskrcnn_server.plugins import installed
 from maskrcnn_study.annotations import coco_set
 from maskrcnn_study.changes import agreement, change_in_ap
-from maskrcnn_study.evaluation import classes_of
 
 
 def convert(

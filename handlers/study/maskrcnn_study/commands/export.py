@@ -14,7 +14,7 @@ from maskrcnn_handlers.cli.inputs import check_form, check_target
 from maskrcnn_handlers.cli.options import BackendName
 from maskrcnn_handlers.cli.progress import downloading, working
 from maskrcnn_server import settings as environment
-from maskrcnn_server.backend import Backend, Exports, ModelConfig, ModelMetadata, Quantizes
+from maskrcnn_server.backend import Backend, Exports, ModelConfig, Quantizes
 from maskrcnn_server.errors import InvalidModel, InvalidSetting
 from maskrcnn_server.hosting.located import choose_backend, locate
 from maskrcnn_server.plugins import Plugins, installed
