@@ -107,6 +107,8 @@ def listen(
 
     def ready() -> None:
         server.listens.wait()
+        if server.should_exit:
+            return
         logger.info("ready after %.1f s", time.monotonic() - start)
         page = "playground" in host.plugins.routes() and has_playground(settings)
         logger.info("%s: %s", "playground" if page else "address", server.address())

@@ -162,7 +162,7 @@ def test_each_request_has_its_own_status(
     gif: dict[str, object] = {"Accept": "image/gif"}
     answers = ask(
         *((png, PNG), (b"no picture", PNG), (b"{", "application/json")),
-        *((png, "text/plain"), (png, PNG, gif), (png, PNG)),
+        *((b"no image", "text/plain"), (png, PNG, gif), (png, PNG)),
     )
     assert codes(context) == [200, 422, 400, 415, 406, 200]
     assert context.statuses[1] == (422, "Unprocessable Entity")

@@ -39,6 +39,7 @@ EXPECTED: dict[type[errors.MaskRCNNError], int] = {
     errors.BackendFailed: 500,
     errors.BackendCrashed: 500,
     errors.BackendTimedOut: 504,
+    errors.WarmUpFailed: 500,
     errors.StartupError: 500,
     errors.InvalidSetting: 500,
     errors.PluginError: 500,

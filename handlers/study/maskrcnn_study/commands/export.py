@@ -14,7 +14,7 @@ from maskrcnn_handlers.cli.inputs import check_form, check_target
 from maskrcnn_handlers.cli.options import BackendName
 from maskrcnn_handlers.cli.progress import downloading, working
 from maskrcnn_server import settings as environment
-from maskrcnn_server.backend import Backend, Exports, ModelConfig, Quantizes
+from maskrcnn_server.backend import Backend, Exports, ModelConfig, ModelMetadata, Quantizes
 from maskrcnn_server.errors import InvalidModel, InvalidSetting
 from maskrcnn_server.hosting.located import choose_backend, locate
 from maskrcnn_server.plugins import Plugins, installed
@@ -107,6 +107,12 @@ def export(
             limit = settings.max_image_pixels
             changed = change_in_ap(before, after, truth, limit) if truth else None
             console.print(changed or agreement(before, after, calibrated_on))
+
+
+def _metadata(backend: Backend, config: ModelConfig) -> ModelMetadata:
+    model = backend.load(config)
+    model.close()
+    return model.metadata
 
 
 def _export(console: Console, chosen: Backend, config: ModelConfig, form: str, out: Path) -> None:
