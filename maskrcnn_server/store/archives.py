@@ -25,8 +25,8 @@ class _Member(NamedTuple):
 
 
 def is_archive(name: str) -> bool:
-    """Whether a file of this name is one that `unpack` takes."""
-    return name.lower().endswith(SUFFIXES)
+    """Whether a file of this name is one that `unpack` takes; `.pth.tar` is a file of PyTorch's."""
+    return name.lower().endswith(SUFFIXES) and not name.lower().endswith(".pth.tar")
 
 
 def unpack(

@@ -9,8 +9,8 @@ from typing import Any, Generic, Protocol, TypeAlias, runtime_checkable
 
 from maskrcnn_network import calibration
 from maskrcnn_network.calibration import Calibration
-from maskrcnn_network.checkpoints.checkpoint import TENSORFLOW, Files
-from maskrcnn_network.checkpoints.renamed import Foreign, stored
+from maskrcnn_network.checkpoints.checkpoint import TENSORFLOW, Files, Foreign
+from maskrcnn_network.checkpoints.renamed import stored
 from maskrcnn_network.checkpoints.writing import (
     Write,
     write_configuration,

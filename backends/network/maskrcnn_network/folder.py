@@ -110,12 +110,9 @@ def read_folder(
     Raises InvalidModel without a usable checkpoint, InvalidSetting for an invalid override.
     """
     model_dir, resnet_arch = config.model_dir, config.resnet_arch
-    found = files.newest(model_dir)
+    found, passed_over = files.newest(model_dir)
     checkpoint = files.open(found.path)
     architecture = architectures.read_off(checkpoint.shapes)
-    if architecture is None:
-        some = ", ".join(list(checkpoint.shapes)[:5]) or "none"
-        raise InvalidModel(f"{found.path}: no variables of a Mask R-CNN; it contains {some}")
     configuration = sources.read(config, schema)
     configured = configuration.network
     network = configured.settled(architecture)
@@ -150,6 +147,8 @@ def read_folder(
         **_configuration_facts(configuration),
     }
     notes = []
+    if passed_over:
+        notes.append(f"{found.path.name} is served, not {_abridged(passed_over)}")
     if origin.startswith(("assumed", "numbered")):
         notes.append(f"class names are {origin}; put a classes.txt next to the checkpoint")
     return ModelFolder(
