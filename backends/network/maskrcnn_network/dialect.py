@@ -9,7 +9,8 @@ from typing import Any, Generic, Protocol, TypeAlias, runtime_checkable
 
 from maskrcnn_network import calibration
 from maskrcnn_network.calibration import Calibration
-from maskrcnn_network.checkpoints.checkpoint import TENSORFLOW, Files, Foreign
+from maskrcnn_network.checkpoints.checkpoint import TENSORFLOW, Files
+from maskrcnn_network.checkpoints.refusals import Foreign, Unreadable
 from maskrcnn_network.checkpoints.renamed import stored
 from maskrcnn_network.checkpoints.writing import (
     Write,
@@ -78,7 +79,7 @@ class Dialect(Generic[C]):
             return None
         try:
             return self.read(config).probe
-        except Foreign:
+        except (Foreign, Unreadable):
             return None
         except (InvalidModel, InvalidSetting) as error:
             return Probe(facts={}, problems=[error.message])

@@ -75,7 +75,7 @@ def test_missing_data_is_noticed_at_once(bundle: Path) -> None:
 def test_truncated_index_is_refused(bundle: Path, keep: int) -> None:
     content = bundle.read_bytes()
     bundle.write_bytes(content[:keep])
-    with pytest.raises(InvalidModel, match="not the index"):
+    with pytest.raises(InvalidModel, match=r"not the index|is empty"):
         TensorBundle(bundle)
 
 
@@ -121,7 +121,7 @@ def test_truncated_npz_is_refused(tmp_path: Path, keep: int) -> None:
     path = tmp_path / "model.npz"
     np.savez(path, allow_pickle=False, **VALUES)
     path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(InvalidModel, match=r"not an \.npz file"):
+    with pytest.raises(InvalidModel, match=r"not an \.npz file|is empty|is cut off"):
         Npz(path)
 
 

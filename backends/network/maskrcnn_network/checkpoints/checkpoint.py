@@ -10,13 +10,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from maskrcnn_network.checkpoints.refusals import Foreign, unreadable
 from maskrcnn_network.checkpoints.tensor_bundle import TensorBundle
 from maskrcnn_server.errors import InvalidModel
 from maskrcnn_server.remembering import read_once
-
-
-class Foreign(InvalidModel):
-    """A checkpoint of another framework, or of another network."""
 
 
 class Checkpoint(Protocol):
@@ -142,7 +139,7 @@ class Npz:
                 self._members[name] = member
                 self._shapes[name] = _shape(self._archive, member)
         except (zipfile.BadZipFile, ValueError, EOFError, OSError) as error:
-            raise InvalidModel(f"{path}: not an .npz file of arrays ({error})") from error
+            raise unreadable(path, f"not an .npz file of arrays ({error})") from error
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:

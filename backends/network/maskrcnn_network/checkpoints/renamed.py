@@ -11,7 +11,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from maskrcnn_network.checkpoints.checkpoint import Checkpoint, Foreign, Npz
+from maskrcnn_network.checkpoints.checkpoint import Checkpoint, Npz
+from maskrcnn_network.checkpoints.refusals import Foreign
 from maskrcnn_network.checkpoints.state_dict import StateDict
 from maskrcnn_server.errors import InvalidModel
 from maskrcnn_server.remembering import read_once

@@ -18,6 +18,7 @@ from typing import Any, BinaryIO, ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from maskrcnn_network.checkpoints.refusals import unreadable
 from maskrcnn_server.errors import InvalidModel
 
 MAX_PROGRAM = 64 << 20
@@ -100,9 +101,8 @@ class StateDict:
             raise
         # A broken pickle can make the unpickler raise anything.
         except Exception as error:
-            raise InvalidModel(
-                f"{path}: not a state dict written by torch.save or Detectron2 "
-                f"({type(error).__name__}: {error})"
+            raise unreadable(
+                path, f"not a state dict written by torch.save or Detectron2 ({error})"
             ) from None
 
     @property
@@ -142,9 +142,9 @@ class StateDict:
                 )
             tensors[name] = value
         if not tensors:
-            raise InvalidModel(
-                f"{self.path}: contains no tensors; save a state dict, as returned by "
-                "model.state_dict()"
+            raise unreadable(
+                self.path,
+                "contains no tensors; save a state dict, as returned by model.state_dict()",
             )
         return tensors
 
@@ -152,7 +152,7 @@ class StateDict:
         """PyTorch's format since 1.6: a zip file with a pickle, and a member for each storage."""
         packed = [i.filename for i in archive.infolist() if i.compress_type]
         if packed:
-            raise InvalidModel(f"{self.path}: {packed[0]} is compressed; save it with torch.save")
+            raise unreadable(self.path, f"{packed[0]} is compressed; save it with torch.save")
         names = archive.namelist()
         program = next(name for name in names if name.endswith("data.pkl"))
         root = program.removesuffix("data.pkl")
