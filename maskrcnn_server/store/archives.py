@@ -71,8 +71,8 @@ def unpack(
         if getattr(error, "errno", None) in STORAGE_FAULTS:
             raise
         found = None if _starts_with(archive, GZIP) else kind(archive)
-        reason = f": cannot be unpacked ({error})" if found is None else f" {found.description}"
-        raise InvalidModel(f"{archive}{reason}") from error
+        reason = f"({error})" if found is None else f"(it {found.description})"
+        raise InvalidModel(f"{archive}: cannot be unpacked {reason}") from error
     if not any(path.is_file() for path in folder.rglob("*")):
         raise InvalidModel(f"{archive}: holds no files: pack the model folder again")
 

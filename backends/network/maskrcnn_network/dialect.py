@@ -88,6 +88,10 @@ class Dialect(Generic[C]):
         """The engine that `load` would use. Raises InvalidSetting if there is none."""
         return choose(installed().engines(), config)
 
+    def check_weights(self, config: ModelConfig, /) -> None:
+        """Read every variable of the network. Raises InvalidModel as `load` does."""
+        self.read(config).variables()
+
     def load(self, config: ModelConfig, /) -> Model:
         folder = self.read(config)
         if config.engine == ORIGINAL:

@@ -27,6 +27,7 @@ INT8_FILE = "int8.json"
 BACKGROUND_NAMES = ("BG", "background", "__background__")
 NOT_IN_WEIGHTS = frozenset(
     "short_edge max_size proposal_mode proposals proposal_nms_threshold detections tf_pad_mode "
+    "anchor_sizes anchor_ratios "
     "detection_nms_threshold stride_1x1 pixel_mean pixel_std channels norm_epsilon".split()
 )
 """Fields of the configuration that affect results but do not show in the weights."""
@@ -58,7 +59,7 @@ class ModelFolder(Generic[C]):
     def _files(self) -> list[Path]:
         path = self.checkpoint.path
         data = path.parent.glob(f"{path.stem}.data-*") if path.suffix == ".index" else ()
-        names = (CLASSES_FILE, sources.CONFIG_FILE, sources.TRAINING_LOG, INT8_FILE)
+        names = (CLASSES_FILE, *sources.CONFIG_FILES, sources.TRAINING_LOG, INT8_FILE)
         others = (path.with_name(name) for name in names)
         return [path, *sorted(data), *(file for file in others if file.is_file())]
 
@@ -146,7 +147,7 @@ def read_folder(
         "resize": _resize(network),
         **_configuration_facts(configuration),
     }
-    notes = []
+    notes = list(configuration.notes)
     if passed_over:
         notes.append(f"{found.path.name} is served, not {_abridged(passed_over)}")
     if origin.startswith(("assumed", "numbered")):

@@ -171,7 +171,5 @@ def test_a_file_of_pytorch_is_no_archive(name: str) -> None:
 )
 def test_what_is_no_archive_is_refused(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "m.tar.gz").write_bytes(content)
-    with pytest.raises(
-        InvalidModel, match=r"cannot be unpacked|holds no files|is empty|is an HTML page|is cut off"
-    ):
+    with pytest.raises(InvalidModel, match=r"cannot be unpacked|holds no files"):
         unpack(tmp_path / "m.tar.gz", tmp_path / "out")
