@@ -145,6 +145,14 @@ class Backend(Protocol):
 
 
 @runtime_checkable
+class ChecksWeights(Protocol):
+    """Optional ability of a backend: to read the weights without loading the model."""
+
+    def check_weights(self, config: ModelConfig, /) -> None:
+        """Read every weight that `load` would. Raises InvalidModel with what `load` would say."""
+
+
+@runtime_checkable
 class Batches(Protocol):
     """Optional ability of a model: to tell which images it computes best together."""
 

@@ -88,3 +88,16 @@ def test_a_folder_that_is_not_right(start: str, spoil: Spoil, tmp_path: Path) ->
     shutil.copytree(DEMO, folder)
     spoil(folder)
     assert shown(start).search(problems("tensorpack", folder))
+
+
+@pytest.mark.parametrize("below", ["train_log", "train_log/maskrcnn", "run/1/train_log"])
+def test_a_backbone_above_the_training_folder_is_passed_over(below: str, tmp_path: Path) -> None:
+    (tmp_path / below).parent.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(DEMO, tmp_path / below)
+    values = dict(np.load(DEMO / "model-6770.npz"))
+    body = {name: value for name, value in values.items() if name.startswith(("conv0", "group"))}
+    np.savez(tmp_path / "ImageNet-R50-AlignPadding.npz", allow_pickle=False, **body)
+    settings = environment.read(model=str(tmp_path))
+    located = locate(installed(), settings.model, settings)
+    assert located.folder == tmp_path / below
+    assert choose_backend(installed(), located).name == "tensorpack"

@@ -3,7 +3,7 @@
 import logging
 import traceback
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -14,6 +14,7 @@ from maskrcnn_server.plugins import Plugins, select_backend
 from maskrcnn_server.remembering import remembering
 from maskrcnn_server.settings import ModelSettings, Settings, model_config
 from maskrcnn_server.store.downloads import Progress, silent
+from maskrcnn_server.store.kinds import described
 from maskrcnn_server.store.model_store import ModelStore
 
 MAX_DEPTH = 4
@@ -32,10 +33,17 @@ class Located:
     folder: Path
     probes: Mapping[str, Probe]
     """Findings of the backends that recognise the folder, by their names."""
+    asked: Collection[str] = ()
+    """Names of the backends that were asked."""
 
     def config(self, backend: str) -> ModelConfig:
         """Configuration of the model for one backend."""
         return model_config(self.settings, self.folder, backend)
+
+    def reasons(self) -> list[str]:
+        """Why no backend accepts the folder: what they say, and what its files are."""
+        said = [f"{name}: {p}" for name, probe in self.probes.items() for p in probe.problems]
+        return said or described(self.folder, self.asked)
 
     def __str__(self) -> str:
         held = ", ".join(sorted(path.name for path in self.folder.iterdir())[:8]) or "nothing"
@@ -61,7 +69,7 @@ def locate(
 
     with remembering():
         folder, probes = nearest(folder, look)
-    return Located(settings=model, folder=folder, probes=probes)
+    return Located(settings=model, folder=folder, probes=probes, asked=[b.name for b in backends])
 
 
 def model_store(plugins: Plugins, settings: Settings, progress: Progress = silent) -> ModelStore:
@@ -87,19 +95,21 @@ def choose_backend(plugins: Plugins, model: Located) -> Backend:
         return backend.name in model.probes and not model.probes[backend.name].problems
 
     try:
-        backend = select_backend(plugins.backends(), model.settings.backend, accepts)
+        chosen = select_backend(plugins.backends(), model.settings.backend, accepts)
     except BackendNotSelected as error:
-        problems = [f"{name}: {p}" for name, probe in model.probes.items() for p in probe.problems]
-        reason = error.message
+        reason, reasons = error.message, model.reasons()
         if plugins.broken:
             reason = reason if plugins.backends() else "no backend works"
             count = len(plugins.broken)
             they = "1 plugin is" if count == 1 else f"{count} plugins are"
-            problems.append(f"{they} broken: {', '.join(map(str, plugins.broken))}")
-        raise BackendNotSelected(f"{model}: {'; '.join([reason, *problems])}") from None
-    for note in model.probes[backend.name].notes if backend.name in model.probes else ():
+            reasons.append(f"{they} broken: {', '.join(map(str, plugins.broken))}")
+        raise BackendNotSelected(f"{model}: {'; '.join([reason, *reasons])}") from None
+    if chosen.name not in model.probes:
+        reasons = [f"backend {chosen.name} does not recognise the model", *model.reasons()]
+        raise BackendNotSelected(f"{model}: {'; '.join(reasons)}")
+    for note in model.probes[chosen.name].notes:
         logger.info("note: %s", note)
-    return backend
+    return chosen
 
 
 def nearest(folder: Path, look: Callable[[Path], T]) -> tuple[Path, T]:
@@ -121,7 +131,9 @@ def nearest(folder: Path, look: Callable[[Path], T]) -> tuple[Path, T]:
 
 
 def _folders(parent: Path) -> list[Path]:
-    return sorted(path for path in parent.iterdir() if path.is_dir() and not path.is_symlink())
+    """The folders below, except hidden ones and what macOS adds to archives."""
+    below = (path for path in parent.iterdir() if path.is_dir() and not path.is_symlink())
+    return sorted(path for path in below if not path.name.startswith((".", "__MACOSX")))
 
 
 def _probe(backend: Backend, config: ModelConfig) -> Probe | None:

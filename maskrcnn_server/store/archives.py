@@ -3,6 +3,7 @@
 import stat
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -10,11 +11,14 @@ from typing import IO, NamedTuple
 
 from maskrcnn_server.errors import InvalidModel
 from maskrcnn_server.store.downloads import STORAGE_FAULTS
+from maskrcnn_server.store.kinds import kind
 
 MAX_FILES = 10_000
 MAX_BYTES = 8 << 30
 SUFFIXES = (".tar.gz", ".tgz", ".tar", ".zip")
 CHUNK = 1 << 20
+GZIP = b"\x1f\x8b"
+ZIP = b"PK"
 
 
 class _Member(NamedTuple):
@@ -25,8 +29,8 @@ class _Member(NamedTuple):
 
 
 def is_archive(name: str) -> bool:
-    """Whether a file of this name is one that `unpack` takes."""
-    return name.lower().endswith(SUFFIXES)
+    """Whether a file of this name is one that `unpack` takes; `.pth.tar` is a file of PyTorch's."""
+    return name.lower().endswith(SUFFIXES) and not name.lower().endswith(".pth.tar")
 
 
 def unpack(
@@ -38,6 +42,7 @@ def unpack(
     or a member that is anything but a file or folder below `folder`: an absolute path, a path with
     `..`, a link, a device. What was unpacked until then stays; nothing is outside of `folder`.
     Raises OSError if the disk is full, or cannot be written.
+    What macOS adds to archives is left out.
     """
     folder.mkdir(parents=True, exist_ok=True)
     budget = max_bytes
@@ -47,25 +52,46 @@ def unpack(
                 if number > max_files:
                     raise InvalidModel(f"{archive}: more than {max_files} members")
                 target = folder / _below(member, archive)
+                if _is_of_mac(target):
+                    continue
                 if member.is_folder:
                     target.mkdir(parents=True, exist_ok=True)
                     continue
                 target.parent.mkdir(parents=True, exist_ok=True)
                 budget -= _copy(member, target, budget, archive, max_bytes)
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError, ValueError) as error:
+    except (
+        tarfile.TarError,
+        zipfile.BadZipFile,
+        zlib.error,
+        EOFError,
+        OSError,
+        ValueError,
+        RuntimeError,
+    ) as error:
         if getattr(error, "errno", None) in STORAGE_FAULTS:
             raise
-        raise InvalidModel(f"{archive}: cannot be unpacked ({error})") from error
+        found = None if _starts_with(archive, GZIP) else kind(archive)
+        reason = f"({error})" if found is None else f"(it {found.description})"
+        raise InvalidModel(f"{archive}: cannot be unpacked {reason}") from error
+    if not any(path.is_file() for path in folder.rglob("*")):
+        raise InvalidModel(f"{archive}: holds no files: pack the model folder again")
 
 
 @contextmanager
 def _members(archive: Path) -> Iterator[Iterator[_Member]]:
-    if zipfile.is_zipfile(archive):
+    # Not `is_zipfile`: it finds the end of a zip file that is stored inside a tar.
+    if _starts_with(archive, ZIP):
         with zipfile.ZipFile(archive) as opened:
             yield _zip_members(opened)
     else:
         with tarfile.open(archive, "r:*") as opened_tar:
             yield _tar_members(opened_tar)
+
+
+def _starts_with(archive: Path, signature: bytes) -> bool:
+    """Whether these are the first bytes of the file."""
+    with archive.open("rb") as file:
+        return file.read(len(signature)) == signature
 
 
 def _zip_members(archive: zipfile.ZipFile) -> Iterator[_Member]:
@@ -92,6 +118,12 @@ def _below(member: _Member, archive: Path) -> PurePosixPath:
     if not (member.is_file or member.is_folder):
         raise InvalidModel(f"{archive}: {member.name!r} is no file: links and devices are refused")
     return path
+
+
+def _is_of_mac(target: Path) -> bool:
+    """Whether macOS made the file: attributes of another file, or a folder's appearance."""
+    name = target.name
+    return "__MACOSX" in target.parts or name == ".DS_Store" or name.startswith("._")
 
 
 def _copy(member: _Member, target: Path, budget: int, archive: Path, max_bytes: int) -> int:

@@ -29,7 +29,7 @@ from maskrcnn_server.store.downloads import (
     silent,
 )
 
-CHECKPOINTS = (".npz", ".onnx", ".pkl", ".pt", ".pth")
+CHECKPOINTS = (".ckpt", ".npz", ".onnx", ".pkl", ".pt", ".pth", ".pth.tar")
 """Endings of the names of models that are one file."""
 CARD = "source.json"
 """File next to a cached model: its address, and the SHA-256 of what was downloaded."""

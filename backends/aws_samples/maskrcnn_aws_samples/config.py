@@ -47,6 +47,10 @@ class AwsSamplesConfig(TensorPackConfig):
         )
     )
 
+    former_keys: ClassVar[Mapping[str, str]] = {
+        "PREPROC.SHORT_EDGE_SIZE": "PREPROC.TEST_SHORT_EDGE_SIZE"
+    }
+
     proposal_mode: Literal["Level"] = "Level"
     level_candidates: Positive = 2000
     """Number of proposals of each level before suppression."""

@@ -11,25 +11,36 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BeforeValidator
 
 from maskrcnn_network.architecture import Architecture
-from maskrcnn_network.config import NetworkConfig, Positive
+from maskrcnn_network.config import LevelRatios, LevelSizes, NetworkConfig, Positive, only
 from maskrcnn_network.preparation import Triple
 
 DEPTHS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
-
-
-def _first_of_each_level(sizes: Any) -> Any:
-    """Sizes of all levels from lists of one size for each level."""
-    return [size[0] for size in sizes] if _is_nested(sizes) else sizes
-
-
-def _shared_ratios(ratios: Any) -> Any:
-    """Ratios from one list for all levels, or from equal lists for each level."""
-    alike = _is_nested(ratios) and all(level == ratios[0] for level in ratios)
-    return ratios[0] if alike else ratios
-
-
-def _is_nested(value: Any) -> bool:
-    return isinstance(value, list | tuple) and all(isinstance(v, list | tuple) for v in value)
+WITHOUT_EFFECT = frozenset(
+    "VERSION CUDNN_BENCHMARK FLOAT32_PRECISION OUTPUT_DIR SEED VIS_PERIOD "
+    "INPUT.MASK_FORMAT INPUT.MAX_SIZE_TRAIN INPUT.MIN_SIZE_TRAIN INPUT.MIN_SIZE_TRAIN_SAMPLING "
+    "INPUT.RANDOM_FLIP MODEL.DEVICE MODEL.WEIGHTS MODEL.BACKBONE.FREEZE_AT MODEL.FPN.NORM "
+    "MODEL.ANCHOR_GENERATOR.ANGLES MODEL.RESNETS.DEFORM_MODULATED "
+    "MODEL.RESNETS.DEFORM_NUM_GROUPS MODEL.RESNETS.NORM MODEL.RESNETS.RES2_OUT_CHANNELS "
+    "MODEL.RESNETS.STEM_OUT_CHANNELS MODEL.RESNETS.WIDTH_PER_GROUP "
+    "MODEL.RPN.BATCH_SIZE_PER_IMAGE MODEL.RPN.BBOX_REG_LOSS_TYPE "
+    "MODEL.RPN.BBOX_REG_LOSS_WEIGHT MODEL.RPN.BOUNDARY_THRESH MODEL.RPN.CONV_DIMS "
+    "MODEL.RPN.IOU_LABELS MODEL.RPN.IOU_THRESHOLDS MODEL.RPN.LOSS_WEIGHT "
+    "MODEL.RPN.POSITIVE_FRACTION MODEL.RPN.POST_NMS_TOPK_TRAIN MODEL.RPN.PRE_NMS_TOPK_TRAIN "
+    "MODEL.RPN.SMOOTH_L1_BETA MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE MODEL.ROI_HEADS.IOU_LABELS "
+    "MODEL.ROI_HEADS.IOU_THRESHOLDS MODEL.ROI_HEADS.POSITIVE_FRACTION "
+    "MODEL.ROI_HEADS.PROPOSAL_APPEND_GT MODEL.ROI_BOX_HEAD.NAME "
+    "MODEL.ROI_BOX_HEAD.BBOX_REG_LOSS_TYPE MODEL.ROI_BOX_HEAD.BBOX_REG_LOSS_WEIGHT "
+    "MODEL.ROI_BOX_HEAD.SMOOTH_L1_BETA MODEL.ROI_BOX_HEAD.NUM_FC MODEL.ROI_BOX_HEAD.NUM_CONV "
+    "MODEL.ROI_BOX_HEAD.CONV_DIM MODEL.ROI_BOX_HEAD.NORM MODEL.ROI_BOX_HEAD.TRAIN_ON_PRED_BOXES "
+    "MODEL.ROI_BOX_HEAD.USE_FED_LOSS MODEL.ROI_BOX_HEAD.FED_LOSS_FREQ_WEIGHT_POWER "
+    "MODEL.ROI_BOX_HEAD.FED_LOSS_NUM_CLASSES MODEL.ROI_MASK_HEAD.NUM_CONV "
+    "MODEL.ROI_MASK_HEAD.CONV_DIM MODEL.ROI_MASK_HEAD.NORM TEST.EXPECTED_RESULTS TEST.EVAL_PERIOD "
+    "TEST.KEYPOINT_OKS_SIGMAS".split()
+)
+"""Keys for training, and for what the weights show."""
+BODY = ("res2", "res3", "res4", "res5")
+PYRAMID = ("p2", "p3", "p4", "p5", "p6")
+NOT_DEFORMABLE = (False, False, False, False)
 
 
 def _none_if_zero(short_edge: Any) -> Any:
@@ -53,8 +64,11 @@ class Detectron2Config(NetworkConfig):
         "MODEL.RESNETS.DEPTH": "depth",
         "MODEL.RESNETS.STRIDE_IN_1X1": "stride_1x1",
         "MODEL.RESNETS.NUM_GROUPS": "groups",
+        "MODEL.RESNETS.DEFORM_ON_PER_STAGE": "deformable",
+        "MODEL.RESNETS.OUT_FEATURES": "body_features",
         "MODEL.RESNETS.RES5_DILATION": "dilation",
         "MODEL.FPN.FUSE_TYPE": "fuse",
+        "MODEL.FPN.IN_FEATURES": "pyramid_features",
         "MODEL.FPN.OUT_CHANNELS": "pyramid",
         "MODEL.ANCHOR_GENERATOR.NAME": "anchor_generator",
         "MODEL.ANCHOR_GENERATOR.SIZES": "anchor_sizes",
@@ -64,9 +78,12 @@ class Detectron2Config(NetworkConfig):
         "MODEL.PROPOSAL_GENERATOR.MIN_SIZE": "min_size",
         "MODEL.RPN.PRE_NMS_TOPK_TEST": "level_candidates",
         "MODEL.RPN.POST_NMS_TOPK_TEST": "proposals",
+        "MODEL.RPN.IN_FEATURES": "proposal_features",
+        "MODEL.RPN.HEAD_NAME": "proposal_head",
         "MODEL.RPN.NMS_THRESH": "proposal_nms_threshold",
         "MODEL.RPN.BBOX_REG_WEIGHTS": "proposal_regression_weights",
         "MODEL.ROI_HEADS.NAME": "heads",
+        "MODEL.ROI_HEADS.IN_FEATURES": "region_features",
         "MODEL.ROI_HEADS.NUM_CLASSES": "classes",
         "MODEL.ROI_HEADS.SCORE_THRESH_TEST": "score_floor",
         "MODEL.ROI_HEADS.NMS_THRESH_TEST": "detection_nms_threshold",
@@ -86,15 +103,14 @@ class Detectron2Config(NetworkConfig):
         "CLASS_NAMES": "class_names",
     }
     """Field of each key. `CLASS_NAMES` is our own: Detectron2 keeps names with its data sets."""
+    without_effect: ClassVar[frozenset[str]] = WITHOUT_EFFECT
     sections_without_effect: ClassVar[tuple[str, ...]] = (
-        *"VERSION CUDNN_BENCHMARK FLOAT32_PRECISION OUTPUT_DIR SEED VIS_PERIOD".split(),
-        *"DATALOADER. DATASETS. GLOBAL. SOLVER. INPUT. TEST. MODEL.DEVICE MODEL.WEIGHTS".split(),
-        *"MODEL.BACKBONE. MODEL.FPN. MODEL.PANOPTIC_FPN. MODEL.RESNETS. MODEL.RETINANET.".split(),
-        *"MODEL.ANCHOR_GENERATOR. MODEL.RPN. MODEL.ROI_HEADS. MODEL.ROI_BOX_HEAD.".split(),
-        *"MODEL.ROI_BOX_CASCADE_HEAD. MODEL.ROI_MASK_HEAD. MODEL.ROI_KEYPOINT_HEAD.".split(),
-        "MODEL.SEM_SEG_HEAD.",
+        *"DATALOADER. DATASETS. GLOBAL. SOLVER. INPUT.CROP. TEST.AUG. TEST.PRECISE_BN.".split(),
+        *"MODEL.PANOPTIC_FPN. MODEL.RETINANET. MODEL.ROI_BOX_CASCADE_HEAD.".split(),
+        *"MODEL.ROI_KEYPOINT_HEAD. MODEL.SEM_SEG_HEAD.".split(),
     )
-    """Prefixes of keys for training, for other heads, and for what the weights show."""
+    """Prefixes of keys for training and for other heads."""
+    open_sections: ClassVar[tuple[str, ...]] = ("INPUT.", "TEST.")
     resampling: ClassVar[Literal["pillow"]] = "pillow"
     one_scale: ClassVar[bool] = False
     min_detection_side: ClassVar[float] = 1e-30
@@ -106,10 +122,8 @@ class Detectron2Config(NetworkConfig):
     pixel_mean: Triple = (103.53, 116.28, 123.675)
     pixel_std: Triple = (1.0, 1.0, 1.0)
     stride_1x1: bool = True
-    anchor_sizes: Annotated[
-        tuple[float, float, float, float, float], BeforeValidator(_first_of_each_level)
-    ] = (32, 64, 128, 256, 512)
-    anchor_ratios: Annotated[tuple[float, ...], BeforeValidator(_shared_ratios)] = (0.5, 1.0, 2.0)
+    anchor_sizes: LevelSizes = (32, 64, 128, 256, 512)
+    anchor_ratios: LevelRatios = (0.5, 1.0, 2.0)
     level_candidates: Positive = 1000
     """Number of proposals of each level before suppression."""
     proposals: Positive = 1000
@@ -121,6 +135,12 @@ class Detectron2Config(NetworkConfig):
     groups: Literal[1] = 1
     dilation: Literal[1] = 1
     fuse: Literal["sum"] = "sum"
+    body_features: Annotated[tuple[str, ...], only(*BODY)] = BODY
+    pyramid_features: Annotated[tuple[str, ...], only(*BODY)] = BODY
+    proposal_features: Annotated[tuple[str, ...], only(*PYRAMID)] = PYRAMID
+    region_features: Annotated[tuple[str, ...], only(*PYRAMID[:4])] = PYRAMID[:4]
+    proposal_head: Literal["StandardRPNHead"] = "StandardRPNHead"
+    deformable: Annotated[tuple[bool, ...], only(*NOT_DEFORMABLE)] = NOT_DEFORMABLE
     has_keypoints: Literal[False] = False
     loads_proposals: Literal[False] = False
     anchor_generator: Literal["DefaultAnchorGenerator"] = "DefaultAnchorGenerator"

@@ -161,10 +161,8 @@ def in_network(variable: str) -> bool:
     return NETWORK.match(variable) is not None and SLOT.search(variable) is None
 
 
-def read_off(shapes: Shapes) -> Architecture | None:
-    """The architecture closest to `shapes`. None if nothing looks like Mask R-CNN."""
-    if not any(in_network(name) for name in shapes):
-        return None
+def read_off(shapes: Shapes) -> Architecture:
+    """The architecture closest to `shapes`."""
 
     def out(name: str, default: int) -> int:
         return (shapes.get(name) or (default,))[-1]

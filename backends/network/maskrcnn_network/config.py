@@ -2,10 +2,17 @@
 
 import difflib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+)
 from typing_extensions import Self
 
 from maskrcnn_network.architecture import Architecture
@@ -17,6 +24,51 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
 Length = Annotated[float, Field(ge=0)]
 Weights = tuple[float, float, float, float]
+
+
+def only(*computed: object) -> AfterValidator:
+    """A validator of sequences that admits only this one."""
+
+    def check(given: tuple[object, ...]) -> tuple[object, ...]:
+        if given != computed:
+            raise ValueError(f"only {list(computed)} is computed")
+        return given
+
+    return AfterValidator(check)
+
+
+def _size_of_each_level(sizes: Any) -> Any:
+    """Sizes of all levels from lists of one size for each level."""
+    if not _is_nested(sizes):
+        return sizes
+    if any(len(size) != 1 for size in sizes):
+        raise ValueError("one size for each level is computed, such as [[32], [64], ...]")
+    return [size[0] for size in sizes]
+
+
+def _ratios_of_all_levels(ratios: Any) -> Any:
+    """Ratios from one list for all levels, or from equal lists for each level."""
+    if not _is_nested(ratios):
+        return ratios
+    if any(level != ratios[0] for level in ratios):
+        raise ValueError("the same ratios on all levels are computed")
+    return ratios[0]
+
+
+def _is_nested(value: Any) -> bool:
+    return bool(
+        isinstance(value, list | tuple)
+        and value
+        and all(isinstance(v, list | tuple) for v in value)
+    )
+
+
+LevelSizes = Annotated[
+    tuple[float, float, float, float, float], BeforeValidator(_size_of_each_level)
+]
+"""Size of the anchors of each level of the pyramid, in pixels; also as a list for each level."""
+LevelRatios = Annotated[tuple[float, ...], BeforeValidator(_ratios_of_all_levels)]
+"""Height by width of the anchors of every level; also as a list for each level."""
 
 
 class NetworkConfig(BaseModel):
@@ -36,6 +88,10 @@ class NetworkConfig(BaseModel):
     """Categories assumed for networks without class names, by number of classes."""
     sections_without_effect: ClassVar[tuple[str, ...]] = ()
     """Prefixes of further keys without effect."""
+    open_sections: ClassVar[tuple[str, ...]] = ()
+    """Prefixes of sections to which projects add keys of their own."""
+    former_keys: ClassVar[Mapping[str, str]] = {}
+    """Keys of today, by former or shorter names of them."""
     paste: ClassVar[Paste] = "box"
     min_detection_side: ClassVar[float] = 0
     """Minimum side of a detection, in pixels of the resized image; smaller ones are dropped."""
@@ -101,6 +157,37 @@ class NetworkConfig(BaseModel):
         return cls.without_effect | cls.fields_by_key.keys()
 
     @classmethod
+    def is_foreign(cls, key: str) -> bool:
+        """Whether a key is one of a project's own, such as `MY_PROJECT.LR`.
+
+        That is in a section that the framework does not have, or in one of `open_sections`. A name
+        that is close to one of the framework's is taken for a mistake.
+        """
+        prefixes = cls.sections_without_effect
+        known_keys = cls.keys()
+        if key in known_keys or key.startswith(prefixes):
+            return False
+        sections = {part for known in known_keys.union(prefixes) for part in _sections(known)}
+        new = next((section for section in _sections(key) if section not in sections), None)
+        if "." not in key:
+            is_flat = sum("." in known for known in known_keys) < len(known_keys) / 2
+            near = _is_near(key, sections | known_keys) or cls.nearest(key) is not None
+            return not (is_flat or near)
+        if new is None:
+            return key.startswith(cls.open_sections) and not _is_near(key, known_keys)
+        return not _is_near(new, sections)
+
+    @classmethod
+    def nearest(cls, key: str) -> str | None:
+        """The framework's key that a key in lower case or without its sections may stand for."""
+        known_keys = cls.keys()
+        leaves = {known.rpartition(".")[2].lower(): known for known in known_keys}
+        names = {leaf: known for leaf, known in leaves.items() if "_" in leaf}
+        names |= {known.lower(): known for known in [*known_keys, "class_names"]}
+        near = difflib.get_close_matches(key.lower(), names, n=1, cutoff=0.8)
+        return names[near[0]] if near else None
+
+    @classmethod
     def from_values(cls, values: Mapping[str, Any], source: str) -> Self:
         """A configuration from dotted keys and their values, which came from `source`.
 
@@ -109,9 +196,14 @@ class NetworkConfig(BaseModel):
         known = cls.keys()
         for key in values:
             if key not in known and not key.startswith(cls.sections_without_effect):
-                nearest = difflib.get_close_matches(key, known, n=1, cutoff=0)[0]
+                nearest = (
+                    cls.nearest(key) or difflib.get_close_matches(key, known, n=1, cutoff=0)[0]
+                )
                 raise InvalidSetting(f"{source}: no such key: {key}; the nearest is {nearest}")
         fields = {cls.fields_by_key[k]: v for k, v in values.items() if k in cls.fields_by_key}
+        # Names that were not there yet when the configuration was written.
+        if fields.get("class_names") in ([], ()):
+            del fields["class_names"]
         try:
             return cls.model_validate(fields)
         except ValidationError as error:
@@ -208,3 +300,16 @@ class NetworkConfig(BaseModel):
                 "fc": (self.fc, architecture.fc[0][1]),
             }
         return values
+
+
+def _sections(key: str) -> list[str]:
+    """The sections around a key: `A` and `A.B` of `A.B.C`."""
+    parts = key.split(".")
+    return [".".join(parts[:i]) for i in range(1, len(parts))]
+
+
+def _is_near(name: str, known: Iterable[str]) -> bool:
+    """Whether a name is close to that of another one in the same section."""
+    section, _, own = name.rpartition(".")
+    siblings = [other for at, _, other in (k.rpartition(".") for k in known) if at == section]
+    return bool(difflib.get_close_matches(own, siblings, n=1, cutoff=0.75))

@@ -10,7 +10,8 @@ from typing import Any, Generic, Protocol, TypeAlias, runtime_checkable
 from maskrcnn_network import calibration
 from maskrcnn_network.calibration import Calibration
 from maskrcnn_network.checkpoints.checkpoint import TENSORFLOW, Files
-from maskrcnn_network.checkpoints.renamed import Foreign, stored
+from maskrcnn_network.checkpoints.refusals import Foreign, Unreadable
+from maskrcnn_network.checkpoints.renamed import stored
 from maskrcnn_network.checkpoints.writing import (
     Write,
     write_configuration,
@@ -78,7 +79,7 @@ class Dialect(Generic[C]):
             return None
         try:
             return self.read(config).probe
-        except Foreign:
+        except (Foreign, Unreadable):
             return None
         except (InvalidModel, InvalidSetting) as error:
             return Probe(facts={}, problems=[error.message])
@@ -86,6 +87,10 @@ class Dialect(Generic[C]):
     def choice(self, config: ModelConfig, /) -> Choice:
         """The engine that `load` would use. Raises InvalidSetting if there is none."""
         return choose(installed().engines(), config)
+
+    def check_weights(self, config: ModelConfig, /) -> None:
+        """Read every variable of the network. Raises InvalidModel as `load` does."""
+        self.read(config).variables()
 
     def load(self, config: ModelConfig, /) -> Model:
         folder = self.read(config)

@@ -27,6 +27,7 @@ INT8_FILE = "int8.json"
 BACKGROUND_NAMES = ("BG", "background", "__background__")
 NOT_IN_WEIGHTS = frozenset(
     "short_edge max_size proposal_mode proposals proposal_nms_threshold detections tf_pad_mode "
+    "anchor_sizes anchor_ratios "
     "detection_nms_threshold stride_1x1 pixel_mean pixel_std channels norm_epsilon".split()
 )
 """Fields of the configuration that affect results but do not show in the weights."""
@@ -58,7 +59,7 @@ class ModelFolder(Generic[C]):
     def _files(self) -> list[Path]:
         path = self.checkpoint.path
         data = path.parent.glob(f"{path.stem}.data-*") if path.suffix == ".index" else ()
-        names = (CLASSES_FILE, sources.CONFIG_FILE, sources.TRAINING_LOG, INT8_FILE)
+        names = (CLASSES_FILE, *sources.CONFIG_FILES, sources.TRAINING_LOG, INT8_FILE)
         others = (path.with_name(name) for name in names)
         return [path, *sorted(data), *(file for file in others if file.is_file())]
 
@@ -110,12 +111,9 @@ def read_folder(
     Raises InvalidModel without a usable checkpoint, InvalidSetting for an invalid override.
     """
     model_dir, resnet_arch = config.model_dir, config.resnet_arch
-    found = files.newest(model_dir)
+    found, passed_over = files.newest(model_dir)
     checkpoint = files.open(found.path)
     architecture = architectures.read_off(checkpoint.shapes)
-    if architecture is None:
-        some = ", ".join(list(checkpoint.shapes)[:5]) or "none"
-        raise InvalidModel(f"{found.path}: no variables of a Mask R-CNN; it contains {some}")
     configuration = sources.read(config, schema)
     configured = configuration.network
     network = configured.settled(architecture)
@@ -149,7 +147,9 @@ def read_folder(
         "resize": _resize(network),
         **_configuration_facts(configuration),
     }
-    notes = []
+    notes = list(configuration.notes)
+    if passed_over:
+        notes.append(f"{found.path.name} is served, not {_abridged(passed_over)}")
     if origin.startswith(("assumed", "numbered")):
         notes.append(f"class names are {origin}; put a classes.txt next to the checkpoint")
     return ModelFolder(

@@ -3,7 +3,7 @@
 import ast
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -15,6 +15,10 @@ from maskrcnn_server.remembering import read_once
 from maskrcnn_server.yaml_file import NotYaml
 
 CONFIG_FILE = "config.yaml"
+CONFIG_FILES = (CONFIG_FILE, "config.yml")
+"""Names of the configuration, the first that exists counts."""
+MAX_BASES = 8
+"""Maximum number of configurations below one another."""
 TRAINING_LOG = "log.log"
 ENVIRONMENT = "the environment"
 DEFAULT = "defaults, assumed"
@@ -24,6 +28,8 @@ MAX_LOG_BYTES = 64 << 20
 """Maximum bytes that are read of a training log."""
 
 _LOGGED = re.compile(r"Config: -+\n(\{.*?\})\s*(?:\n|$)", re.DOTALL)
+_RANK = re.compile(r"^(\[\d+,[^\]]{1,80}\])<std\w+>:", re.MULTILINE)
+"""What mpirun writes before each line: `[1,0]<stdout>:`, on SageMaker `[1,mpirank:0,algo-1]`."""
 _NUMPY_SCALAR = re.compile(r"np\.\w+\(([^()]*)\)")
 
 
@@ -38,6 +44,8 @@ class Configuration(Generic[C]):
     values: Mapping[str, Any]
     """Configured values by key."""
     origins: Mapping[str, str]
+    notes: list[str] = field(default_factory=list)
+    """What was found and has no effect."""
 
     def origin(self, key: str) -> str:
         """The source of a key's value: a file, the environment, or the default."""
@@ -48,40 +56,87 @@ def read(config: ModelConfig, schema: type[C]) -> Configuration[C]:
     """Read each key from the first of: environment, `config.yaml`, TensorPack's `log.log`, default.
 
     Raises InvalidModel for an invalid file, InvalidSetting for an unknown key or an invalid value,
-    naming its source. Unknown keys of the log are ignored: it may be of another version.
+    naming its source. What has no effect though it might be meant to is in the notes: unknown keys
+    of the log, which may be of another version, and sections of other programs in the file.
     """
+    notes: list[str] = []
     layers: list[tuple[str, dict[str, Any]]] = []
-    log, file = (config.model_dir / name for name in (TRAINING_LOG, CONFIG_FILE))
+    log, file = config.model_dir / TRAINING_LOG, config_file(config.model_dir)
     if log.is_file():
-        useful = schema.keys() - schema.without_effect - {SHOWN}
-        logged = {
-            key: value for key, value in read_once(_training_log, log).items() if key in useful
-        }
-        layers.append((TRAINING_LOG, logged))
-    if file.is_file():
-        layers.append((CONFIG_FILE, dict(_config_file(file, schema))))
+        logged, note = read_once(_training_log, log)
+        notes += [note] if note else []
+        current = _renamed(logged, schema)
+        layers.append((TRAINING_LOG, {k: v for k, v in current.items() if _useful(k, schema)}))
+        unknown = [k for k in current if k not in schema.keys() | {SHOWN}]
+        notes += _passed_over(TRAINING_LOG, unknown)
+    if file is not None:
+        values = _renamed(dict(_config_file(file, schema, notes)), schema)
+        foreign = [key for key in values if schema.is_foreign(key)]
+        notes += _passed_over(file.name, foreign)
+        layers.append((file.name, {k: v for k, v in values.items() if k not in foreign}))
+    notes += _not_read(config.model_dir, file)
     for key, literal in config.overrides.items():
-        layers.append((ENVIRONMENT, {key: _literal(key, literal)}))
-    values: dict[str, Any] = {}
+        layers.append((ENVIRONMENT, _renamed({key: _literal(key, literal)}, schema)))
+    values = {}
     origins: dict[str, str] = {}
     for origin, layer in layers:
         name = f"CONFIG__{next(iter(layer)).replace('.', '__')}" if origin == ENVIRONMENT else ""
         schema.from_values(layer, name or str(config.model_dir / origin))
         values |= layer
         origins |= dict.fromkeys(layer, origin)
-    return Configuration(schema.from_values(values, str(config.model_dir)), values, origins)
+    network = schema.from_values(values, str(config.model_dir))
+    return Configuration(network, values, origins, notes)
 
 
-def _training_log(path: Path) -> dict[str, Any]:
-    """The configuration that TensorPack's `finalize_configs` logged last, as dotted keys.
+def config_file(model_dir: Path) -> Path | None:
+    """The configuration in a model folder, if there is one."""
+    files = (model_dir / name for name in CONFIG_FILES)
+    return next((path for path in files if path.is_file()), None)
+
+
+def _useful(key: str, schema: type[NetworkConfig]) -> bool:
+    return key in schema.keys() - schema.without_effect - {SHOWN}
+
+
+def _renamed(values: Mapping[str, Any], schema: type[NetworkConfig]) -> dict[str, Any]:
+    """Values by the keys of today; where the old and the new key are there, the new one counts."""
+    former = schema.former_keys
+    old = {former[key]: value for key, value in values.items() if key in former}
+    return old | {key: value for key, value in values.items() if key not in former}
+
+
+def _passed_over(source: str, keys: list[str]) -> list[str]:
+    if not keys:
+        return []
+    some = ", ".join(keys[:6]) + (f" and {len(keys) - 6} more" if len(keys) > 6 else "")
+    return [f"{source}: not known here, and passed over: {some}"]
+
+
+def _not_read(model_dir: Path, file: Path | None) -> list[str]:
+    """A note about other files of this kind, of which nobody knows whether they are meant."""
+    others = [
+        path.name
+        for path in sorted(model_dir.glob("[!.]*.y*ml"))
+        if path.suffix in (".yaml", ".yml") and path != file
+    ]
+    hint = f"; rename the one that is meant to {CONFIG_FILE}" if file is None else ""
+    return [f"not read: {', '.join(others[:6])}{hint}"] if others else []
+
+
+def _training_log(path: Path) -> tuple[dict[str, Any], str | None]:
+    """The configuration that TensorPack's `finalize_configs` logged last, as dotted keys; or a note
+    why there is none.
 
     It is a dictionary as Python prints it, which is parsed as a literal: nothing is evaluated.
     """
-    with path.open(encoding="utf-8", errors="replace") as file:
-        text = file.read(MAX_LOG_BYTES)
-    logged = _LOGGED.match(text, max(0, text.rfind("Config: -----")))
+    with path.open("rb") as file:
+        text = _decoded(file.read(MAX_LOG_BYTES))
+    start = text.rfind("Config: -----")
+    if start < 0:
+        return {}, f"{path.name} holds no configuration: defaults are assumed"
+    logged = _LOGGED.match(text, start)
     if logged is None:
-        return {}
+        return {}, f"{path.name} breaks off inside its configuration: defaults are assumed"
     try:
         tree = ast.literal_eval(_NUMPY_SCALAR.sub(r"\1", logged[1]))
     except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
@@ -89,15 +144,51 @@ def _training_log(path: Path) -> dict[str, Any]:
             f"{path}: its configuration cannot be read ({error}); remove the file, and put the "
             f"settings that differ from the framework's defaults into {CONFIG_FILE}"
         ) from None
-    return dict(_flat(tree, ""))
+    return dict(_flat(tree, "")), None
 
 
-def _config_file(path: Path, schema: type[NetworkConfig]) -> Iterator[tuple[str, Any]]:
+def _decoded(data: bytes) -> str:
+    """The text of a log: UTF-8, or UTF-16 as PowerShell writes it, without what mpirun adds.
+
+    Of several processes in one log, the one that logged the last configuration counts.
+    """
+    encoding = "utf-16" if data.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
+    text = data.decode(encoding, errors="replace").replace("\r\n", "\n")
+    ranks = _RANK.findall(text, 0, max(0, text.rfind("Config: -----")))
+    if not ranks:
+        return text
+    own = re.compile(rf"^{re.escape(ranks[-1])}<std\w+>: ?", re.MULTILINE)
+    lines = (own.match(line) for line in text.split("\n"))
+    return "\n".join(line.string[line.end() :] for line in lines if line)
+
+
+def _config_file(
+    path: Path, schema: type[NetworkConfig], notes: list[str]
+) -> Iterator[tuple[str, Any]]:
     """Dotted keys and values of a file with the framework's keys, nested or dotted.
 
-    They are at the top level or below `config_inference`. Lower-case keys other than `class_names`
-    and the framework's are the author's own, and ignored.
+    They are at the top level or below `config_inference`. The author's own keys, in lower case
+    where the framework's are not, are named in `notes`.
     """
+    keys = _content(path, notes, MAX_BASES)
+    if "class_names" in keys:
+        yield schema.key("class_names"), keys.pop("class_names")
+    inference = keys.pop("config_inference", None)
+    yield from _flat(inference if isinstance(inference, dict) else {}, "")
+    known = schema.keys()
+    shouted = [key for key in known if key.isupper()]
+    own = []
+    for key, value in keys.items():
+        framework = key[:1].isupper() or key in known or not shouted
+        if not framework and schema.nearest(key) is None:
+            own.append(key)
+        else:
+            yield from _flat({key: value}, "")
+    notes += _passed_over(path.name, own)
+
+
+def _content(path: Path, notes: list[str], bases: int) -> dict[str, Any]:
+    """The content of a configuration, on top of that of its `_BASE_`."""
     try:
         content = read_once(yaml_file.read, path)
     except NotYaml as error:
@@ -105,13 +196,33 @@ def _config_file(path: Path, schema: type[NetworkConfig]) -> Iterator[tuple[str,
     if not isinstance(content, dict):
         raise InvalidModel(f"{path}: not a mapping of configuration keys to values")
     keys = {str(key): value for key, value in content.items()}
-    if "class_names" in keys:
-        yield schema.key("class_names"), keys["class_names"]
-    inference = keys.get("config_inference")
-    yield from _flat(inference if isinstance(inference, dict) else {}, "")
-    known = schema.keys()
-    own = {key: value for key, value in keys.items() if key[:1].isupper() or key in known}
-    yield from _flat(own, "")
+    model = keys.get("model")
+    if isinstance(model, dict) and "_target_" in model:
+        raise InvalidModel(
+            f"{path}: written by Detectron2's LazyConfig, which is not read; say what differs from "
+            "the defaults by keys such as MODEL.PIXEL_STD"
+        )
+    base = keys.pop("_BASE_", None)
+    if base is None:
+        return keys
+    file = path.parent / Path(str(base)).name
+    if bases and file.is_file() and file != path:
+        return _merged(_content(file, notes, bases - 1), keys)
+    notes.append(
+        f"{path.name} is based on {base}, which is not here and not read: put it next to the file"
+    )
+    return keys
+
+
+def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Both trees in one; where both have a value, that from above."""
+    merged = dict(below)
+    for key, value in above.items():
+        old = merged.get(key)
+        merged[key] = (
+            _merged(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+        )
+    return merged
 
 
 def _flat(tree: Mapping[Any, Any], prefix: str) -> Iterator[tuple[str, Any]]:

@@ -68,6 +68,10 @@ class TensorPackConfig(NetworkConfig):
 
     fields_by_key: ClassVar[Mapping[str, str]] = FIELDS_BY_KEY
     without_effect: ClassVar[frozenset[str]] = WITHOUT_EFFECT
+    former_keys: ClassVar[Mapping[str, str]] = {
+        "PREPROC.SHORT_EDGE_SIZE": "PREPROC.TEST_SHORT_EDGE_SIZE",
+        "RPN.TEST_FPN_NMS_TOPK": "RPN.TEST_PER_LEVEL_NMS_TOPK",
+    }
 
     proposal_mode: Literal["Level", "Joint"] = "Level"
     """Whether overlaps are suppressed in each level, or in all levels together."""

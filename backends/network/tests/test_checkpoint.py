@@ -75,7 +75,7 @@ def test_missing_data_is_noticed_at_once(bundle: Path) -> None:
 def test_truncated_index_is_refused(bundle: Path, keep: int) -> None:
     content = bundle.read_bytes()
     bundle.write_bytes(content[:keep])
-    with pytest.raises(InvalidModel, match="not the index"):
+    with pytest.raises(InvalidModel, match=r"not the index|is empty"):
         TensorBundle(bundle)
 
 
@@ -121,14 +121,14 @@ def test_truncated_npz_is_refused(tmp_path: Path, keep: int) -> None:
     path = tmp_path / "model.npz"
     np.savez(path, allow_pickle=False, **VALUES)
     path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(InvalidModel, match=r"not an \.npz file"):
+    with pytest.raises(InvalidModel, match=r"not an \.npz file|is empty|is cut off"):
         Npz(path)
 
 
 def test_newest_is_the_largest_number_not_the_last_name(tmp_path: Path) -> None:
     for name in ("model-90000.index", "model-180000.index", "model-5.npz", "pretrained.npz"):
         (tmp_path / name).touch()
-    assert TENSORFLOW.newest(tmp_path).path.name == "model-180000.index"
+    assert TENSORFLOW.newest(tmp_path)[0].path.name == "model-180000.index"
     assert [found.step for found in TENSORFLOW.find(tmp_path)] == [None, 5, 90000, 180000]
 
 
@@ -149,7 +149,7 @@ def test_missing_folder_is_named(tmp_path: Path) -> None:
 def test_step_is_the_last_number_of_a_name(tmp_path: Path) -> None:
     for name in ("2024-05-01-model-100.npz", "2024-03-09-model-200.npz"):
         (tmp_path / name).touch()
-    assert TENSORFLOW.newest(tmp_path).path.name == "2024-03-09-model-200.npz"
+    assert TENSORFLOW.newest(tmp_path)[0].path.name == "2024-03-09-model-200.npz"
 
 
 def test_several_of_one_step_are_not_guessed_between(tmp_path: Path) -> None:

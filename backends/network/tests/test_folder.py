@@ -1,4 +1,5 @@
 import re
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -142,7 +143,7 @@ def test_other_weights_are_no_mask_rcnn(tmp_path: Path) -> None:
         ("classes.txt", "BG\ncat\ndog\n"),
         ("config.yaml", "class_names: [BG, cat, dog]"),
         ("config.yaml", "DATA: {CLASS_NAMES: [cat, dog]}"),
-        ("config.yaml", "config_inference: {DATA.CLASS_NAMES: [cat, dog]}\nnotes: mine"),
+        ("config.yaml", "config_inference: {DATA.CLASS_NAMES: [cat, dog]}"),
     ],
     ids=["text", "text with background", "class_names", "nested key", "inference section"],
 )
@@ -222,3 +223,36 @@ def test_config_file_that_is_no_configuration_is_refused(tmp_path: Path, content
 
 def test_long_edge_is_rounded_as_finalize_configs_does(tmp_path: Path) -> None:
     assert read(write(tmp_path), {}).config.long_edge == 1344
+
+
+def backbone(folder: Path, name: str) -> None:
+    folder.mkdir(exist_ok=True)
+    values = {
+        n: np.zeros(s) for n, s in TINY.variables().items() if n.startswith(("conv0", "group"))
+    }
+    np.savez(folder / name, allow_pickle=False, **values)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "ImageNet-R50-AlignPadding.npz",
+        "ImageNet-R101-GN.npz",
+        "a.npz",
+        "zzz-9999999.npz",
+        "model-3.backbone.npz",
+    ],
+)
+def test_a_backbone_next_to_the_checkpoint_is_named_and_not_served(
+    tmp_path: Path, name: str
+) -> None:
+    backbone(write(tmp_path), name)
+    folder = read(tmp_path, {})
+    assert folder.problems == []
+    assert folder.facts["checkpoint"] == "model-3.npz"
+    assert folder.notes[0] == f"model-3.npz is served, not {name}"
+
+
+def test_older_checkpoints_are_named(tmp_path: Path) -> None:
+    shutil.copy(write(tmp_path) / "model-3.npz", tmp_path / "model-2.npz")
+    assert read(tmp_path, {}).notes[0] == "model-3.npz is served, not model-2.npz"

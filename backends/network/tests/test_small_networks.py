@@ -111,9 +111,7 @@ def test_variables_are_those_of_the_architecture(kind: str) -> None:
     assert shapes == network.architecture.variables()
     sizes, ratios = network.body.cells[0].sizes, network.config.anchor_ratios
     assert network.architecture.anchors == len(sizes) * len(ratios)
-    read = read_off(shapes)
-    assert read is not None
-    assert read.variables() == shapes
+    assert read_off(shapes).variables() == shapes
 
 
 @pytest.mark.parametrize(

@@ -55,9 +55,88 @@ def test_of_several_trainings_in_a_log_the_last_one_counts(tmp_path: Path) -> No
     assert read(ModelConfig(model_dir=tmp_path), TensorPackConfig).network.short_edge == 640
 
 
-def test_log_without_a_configuration_says_nothing(tmp_path: Path) -> None:
-    (tmp_path / "log.log").write_text("Epoch 1 (global_step 500) finished")
-    assert read(ModelConfig(model_dir=tmp_path), TensorPackConfig).origins == {}
+@pytest.mark.parametrize(
+    ("text", "note"),
+    [
+        ("Epoch 1 (global_step 500) finished", "log.log holds no configuration"),
+        ("", "log.log holds no configuration"),
+        (LOG[: LOG.index("'RPN'")], "log.log breaks off inside its configuration"),
+        (LOG[: LOG.index("'DATA'")], "log.log breaks off inside its configuration"),
+        (LOG[: LOG.index("{")], "log.log breaks off inside its configuration"),
+    ],
+    ids=["none", "empty", "cut off", "cut off early", "cut off at once"],
+)
+def test_log_without_a_configuration_is_named_in_a_note(
+    tmp_path: Path, text: str, note: str
+) -> None:
+    (tmp_path / "log.log").write_text(text)
+    found = read(ModelConfig(model_dir=tmp_path), TensorPackConfig)
+    assert found.origins == {}
+    assert found.notes == [f"{note}: defaults are assumed"]
+
+
+WRITTEN = LOG % "1344.0"
+LOGS = {
+    "mpirun": "".join(f"[1,0]<stdout>:{line}" for line in WRITTEN.splitlines(True)).encode(),
+    "mpirun, stderr": "".join(f"[1,0]<stderr>: {x}" for x in WRITTEN.splitlines(True)).encode(),
+    "several ranks": "".join(
+        f"[1,1]<stdout>:Epoch\n[1,0]<stdout>:{line}" for line in WRITTEN.splitlines(True)
+    ).encode(),
+    "SageMaker": "".join(
+        f"[1,mpirank:0,algo-1]<stdout>:{line}" for line in WRITTEN.splitlines(True)
+    ).encode(),
+    "UTF-16": WRITTEN.encode("utf-16"),
+    "UTF-16, big endian": b"\xfe\xff" + WRITTEN.encode("utf-16-be"),
+    "UTF-8 with a mark": WRITTEN.encode("utf-8-sig"),
+    "Windows": WRITTEN.replace("\n", "\r\n").encode(),
+    "another encoding": "é\n".encode("latin-1") + WRITTEN.encode(),
+}
+
+
+@pytest.mark.parametrize("data", LOGS.values(), ids=LOGS)
+def test_logs_of_other_machines_are_read(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "log.log").write_bytes(data)
+    found = read(ModelConfig(model_dir=tmp_path), TensorPackConfig)
+    assert found.network.short_edge == 600
+    assert found.network.class_names == ("BG", "cat's", "dog")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "short_edge"),
+    [
+        ("'TEST_SHORT_EDGE_SIZE': 600", "'SHORT_EDGE_SIZE': 256", 256),
+        ("'TEST_SHORT_EDGE_SIZE': 600", "'SHORT_EDGE_SIZE': 1, 'TEST_SHORT_EDGE_SIZE': 9", 9),
+        ("'TEST_SHORT_EDGE_SIZE': 600", "'TEST_SHORT_EDGE_SIZE': 9, 'SHORT_EDGE_SIZE': 1", 9),
+    ],
+    ids=["former", "both", "both, turned"],
+)
+def test_former_keys_are_read(tmp_path: Path, old: str, new: str, short_edge: int) -> None:
+    (log(tmp_path) / "log.log").write_text((LOG % "1344.0").replace(old, new))
+    found = read(ModelConfig(model_dir=tmp_path), TensorPackConfig)
+    assert found.network.short_edge == short_edge
+    assert found.origin("PREPROC.TEST_SHORT_EDGE_SIZE") == "log.log"
+
+
+def test_former_keys_are_read_in_a_file_and_the_environment(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("PREPROC: {SHORT_EDGE_SIZE: 256}")
+    config = ModelConfig(model_dir=tmp_path)
+    assert read(config, TensorPackConfig).network.short_edge == 256
+    config = ModelConfig(model_dir=tmp_path, overrides={"PREPROC.SHORT_EDGE_SIZE": "300"})
+    assert read(config, TensorPackConfig).network.short_edge == 300
+
+
+@pytest.mark.parametrize("names", ["[]", "()"])
+def test_an_empty_list_of_names_is_no_list(tmp_path: Path, names: str) -> None:
+    text = (LOG % "1344.0").replace("['BG', \"cat's\", 'dog']", names)
+    (tmp_path / "log.log").write_text(text)
+    found = read(ModelConfig(model_dir=tmp_path), TensorPackConfig)
+    assert found.network.class_names is None
+    assert found.network.short_edge == 600
+
+
+def test_keys_of_another_version_are_named_in_a_note(tmp_path: Path) -> None:
+    found = read(ModelConfig(model_dir=log(tmp_path)), TensorPackConfig)
+    assert found.notes == ["log.log: not known here, and passed over: RPN.A_KEY_OF_ANOTHER_VERSION"]
 
 
 @pytest.mark.parametrize("value", ["__import__('os').system('touch x')", "f(1)", "["])

@@ -24,20 +24,27 @@ READABLE = sorted(
     if (FILES / f"{path.name.partition('.')[0]}.expected.npz").exists()
     and not path.name.startswith("big_endian")
 )
+KEYS = {
+    "detectron2": "model.",
+    "training_checkpoint": "model.",
+    "torchvision_training_checkpoint": "model.",
+}
+"""Keys under which the files keep their tensors."""
 
 
 @pytest.mark.parametrize("path", READABLE, ids=lambda p: p.name)
 def test_every_floating_point_tensor_is_read_exactly(path: Path) -> None:
     expected = np.load(FILES / f"{path.name.partition('.')[0]}.expected.npz")
     found = StateDict(path)
+    key = KEYS.get(path.name.partition(".")[0], "")
     floating = {name for name in expected.files if expected[name].dtype.kind == "f"}
     if path.suffix == ".pkl":
         floating -= {"scale"}  # a number, not an array
     assert floating
     for name in floating:
-        values = found.read(name)
+        values = found.read(key + name)
         assert values.dtype == np.float32
-        assert found.shapes[name] == values.shape
+        assert found.shapes[key + name] == values.shape
         np.testing.assert_array_equal(values, expected[name].astype(np.float32))
 
 
@@ -58,22 +65,37 @@ def test_integers_are_no_weights() -> None:
         StateDict(FILES / "state_dict.zip.pth").read("int64")
 
 
-def test_data_parallel_prefixes_are_taken_off(tmp_path: Path) -> None:
+def test_what_pytorch_puts_around_modules_is_taken_off(tmp_path: Path) -> None:
     path = tmp_path / "model.pkl"
     path.write_bytes(pickle.dumps({"model": {"module.a.weight": np.ones(2, np.float32)}}))
-    assert StateDict(path).shapes == {"a.weight": (2,)}
+    assert StateDict(path).shapes == {"model.a.weight": (2,)}
+
+
+def test_numbers_of_another_byte_order_are_refused() -> None:
+    with pytest.raises(InvalidModel, match="big-endian"):
+        StateDict(FILES / "big_endian.zip.pth")
 
 
 @pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        ("big_endian.zip.pth", "big-endian"),
-        ("detectron1_blobs.protocol2.pkl", "contains no tensors"),
-    ],
+    "content",
+    [{"model": {"a": np.ones(1)}, "loss": np.ones(())}, [{"model": {"a": np.ones(1)}}, {}]],
+    ids=["dictionary", "list"],
 )
-def test_what_cannot_be_read_is_refused_with_its_reason(name: str, message: str) -> None:
-    with pytest.raises(InvalidModel, match=message):
-        StateDict(FILES / name)
+def test_names_begin_with_the_keys_around_them(content: object, tmp_path: Path) -> None:
+    assert [n for n in StateDict(hostile(tmp_path, content)).shapes if n.endswith("model.a")]
+
+
+def test_one_name_for_two_tensors_is_refused(tmp_path: Path) -> None:
+    content = {"a.weight": np.ones(1), "module.a.weight": np.zeros(1)}
+    with pytest.raises(InvalidModel, match=r"holds a\.weight twice"):
+        StateDict(hostile(tmp_path, content))
+
+
+def test_a_dictionary_within_itself_is_searched_no_longer_than_a_checkpoint(tmp_path: Path) -> None:
+    itself: dict[str, object] = {}
+    itself |= {str(i): itself for i in range(20)}
+    with pytest.raises(InvalidModel, match="more than 100000 objects"):
+        StateDict(hostile(tmp_path, itself))
 
 
 class Call:
@@ -138,7 +160,7 @@ def test_a_pickle_cannot_change_what_the_next_one_meets(tmp_path: Path) -> None:
 def test_broken_files_are_refused(data: bytes, tmp_path: Path) -> None:
     path = tmp_path / "model.pth"
     path.write_bytes(data)
-    with pytest.raises(InvalidModel, match="not a state dict"):
+    with pytest.raises(InvalidModel, match=r"not a state dict|is empty"):
         StateDict(path)
 
 

@@ -47,7 +47,7 @@ class ModelFolder:
 
 def find(folder: Path) -> list[Path]:
     """The ONNX files in a folder."""
-    return sorted(path for path in folder.glob(f"*{SUFFIX}") if path.is_file())
+    return sorted(path for path in folder.glob(f"[!.]*{SUFFIX}") if path.is_file())
 
 
 def read_folder(config: ModelConfig) -> ModelFolder:

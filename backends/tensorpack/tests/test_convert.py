@@ -20,9 +20,9 @@ def convert(config: ModelConfig, target: Path, form: str) -> Path:
 def test_every_variable_is_written(demo_dir: Path, tmp_path: Path, form: str) -> None:
     """The demo's weights are float16 already, so that nothing is lost in any format."""
     folder = convert(ModelConfig(model_dir=demo_dir), tmp_path / "out", form)
-    found = TENSORFLOW.newest(folder)
+    found, _ = TENSORFLOW.newest(folder)
     assert found.step == 6770
-    written, original = (TENSORFLOW.open(TENSORFLOW.newest(d).path) for d in (folder, demo_dir))
+    written, original = (TENSORFLOW.open(TENSORFLOW.newest(d)[0].path) for d in (folder, demo_dir))
     assert written.shapes == original.shapes
     for variable in original.shapes:
         np.testing.assert_array_equal(written.read(variable), original.read(variable))
@@ -31,7 +31,7 @@ def test_every_variable_is_written(demo_dir: Path, tmp_path: Path, form: str) ->
 def test_half_precision_takes_half_the_room(demo_dir: Path, tmp_path: Path) -> None:
     config = ModelConfig(model_dir=demo_dir)
     sizes = {
-        form: TENSORFLOW.newest(convert(config, tmp_path / form, form)).size
+        form: TENSORFLOW.newest(convert(config, tmp_path / form, form))[0].size
         for form in ("npz", "npz16")
     }
     assert sizes["npz16"] < 0.52 * sizes["npz"]

@@ -14,10 +14,10 @@ SCORE_THRESHOLD = 0.5
 """Default score threshold. torchvision itself keeps all detections above 0.05."""
 
 FILES = Files(
-    suffixes=(".npz", ".pt", ".pth"),
+    suffixes=(".ckpt", ".npz", ".pt", ".pth", ".pth.tar"),
     open=NAMING.open,
     examples="model.pth",
-    step=re.compile(r"_(\d+)$"),
+    step=re.compile(r"(?:[_=-]|epoch|step|ckpt)(\d+)$"),
 )
 
 

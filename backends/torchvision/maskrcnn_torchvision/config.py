@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import ClassVar, Literal
 
-from maskrcnn_network.config import NetworkConfig, Positive
+from maskrcnn_network.config import LevelRatios, LevelSizes, NetworkConfig, Positive
 from maskrcnn_network.preparation import Triple
 from maskrcnn_server.categories import Category, coco_with_gaps
 
@@ -21,6 +21,11 @@ class TorchvisionConfig(NetworkConfig):
         "image_mean": "image_mean",
         "image_std": "image_std",
         "norm_eps": "norm_epsilon",
+        "fixed_size": "fixed_size",
+        "size_divisible": "size_divisible",
+        "rpn_anchor_generator.sizes": "anchor_sizes",
+        "rpn_anchor_generator.aspect_ratios": "anchor_ratios",
+        "rpn_score_thresh": "proposal_score_floor",
         "rpn_pre_nms_top_n_test": "level_candidates",
         "rpn_post_nms_top_n_test": "proposals",
         "rpn_nms_thresh": "proposal_nms_threshold",
@@ -32,6 +37,24 @@ class TorchvisionConfig(NetworkConfig):
         "class_names": "class_names",
     }
     """Field of each key. `norm_eps` of batch norms is 1e-5 by default, 0 in COCO_V1 weights."""
+    without_effect: ClassVar[frozenset[str]] = frozenset(
+        "weights weights_backbone pretrained pretrained_backbone progress "
+        "trainable_backbone_layers trainable_layers "
+        "rpn_pre_nms_top_n_train rpn_post_nms_top_n_train rpn_fg_iou_thresh "
+        "rpn_bg_iou_thresh rpn_batch_size_per_image rpn_positive_fraction box_fg_iou_thresh "
+        "box_bg_iou_thresh box_batch_size_per_image box_positive_fraction "
+        # Arguments of references/detection/train.py.
+        "aspect_ratio_group_factor backend batch_size data_augmentation data_path dataset device "
+        "dist_url epochs lr lr_gamma lr_scheduler lr_step_size lr_steps model momentum "
+        "norm_weight_decay opt output_dir print_freq resume seed start_epoch sync_bn test_only "
+        "use_copypaste weight_decay workers world_size".split()
+    )
+    former_keys: ClassVar[Mapping[str, str]] = {
+        "anchor_sizes": "rpn_anchor_generator.sizes",
+        "anchor_ratios": "rpn_anchor_generator.aspect_ratios",
+        "aspect_ratios": "rpn_anchor_generator.aspect_ratios",
+    }
+    """Short names of our own for the arguments of the anchor generator."""
     rounding: ClassVar[float] = 0.0
     resampling: ClassVar[Literal["float"]] = "float"
     one_scale: ClassVar[bool] = False
@@ -43,6 +66,11 @@ class TorchvisionConfig(NetworkConfig):
     """Mean of RGB pixels from 0 to 1."""
     image_std: Triple = (0.229, 0.224, 0.225)
     channels: Literal["RGB"] = "RGB"
+    anchor_sizes: LevelSizes = (32, 64, 128, 256, 512)
+    anchor_ratios: LevelRatios = (0.5, 1.0, 2.0)
+    fixed_size: None = None
+    size_divisible: Literal[32] = 32
+    proposal_score_floor: Literal[0] = 0
     level_candidates: Positive = 1000
     """Number of proposals of each level before suppression."""
     proposals: Positive = 1000

@@ -9,7 +9,7 @@ from rich.table import Table
 from maskrcnn_handlers.cli.progress import downloading
 from maskrcnn_handlers.cli.showing import report_broken
 from maskrcnn_server import settings as environment
-from maskrcnn_server.backend import Backend, ModelConfig, Probe
+from maskrcnn_server.backend import Backend, ChecksWeights, ModelConfig, Probe
 from maskrcnn_server.engine import ORIGINAL, Computes
 from maskrcnn_server.errors import InvalidModel
 from maskrcnn_server.hosting.located import choose_backend, locate
@@ -38,6 +38,8 @@ def examine_model(model: ModelSettings, settings: Settings, console: Console) ->
     chosen = choose_backend(plugins, located)
     if chosen.name not in fitting:
         raise InvalidModel(f"{located} would not be served by {chosen.name}")
+    if isinstance(chosen, ChecksWeights):
+        chosen.check_weights(located.config(chosen.name))
     engine = _engine(chosen, located.config(chosen.name))
     folder = escape(str(located.folder))
     console.print(f"[green]{folder} would be served[/] by {chosen.name}{engine}")

@@ -1,4 +1,6 @@
+import gzip
 import io
+import lzma
 import stat
 import tarfile
 import zipfile
@@ -103,3 +105,71 @@ def test_damaged_archives_are_refused(
     archive.write_bytes(archive.read_bytes()[:keep])
     with pytest.raises(InvalidModel, match="cannot be unpacked"):
         unpack(archive, tmp_path / "out")
+
+
+def stored_zip() -> bytes:
+    """A zip file as `torch.save` and `np.savez` write them: not compressed."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("model/data.pkl", b"pickle")
+    return file.getvalue()
+
+
+def plain_tar(path: Path, files: dict[str, bytes]) -> Path:
+    path.write_bytes(gzip.decompress(tar(path, files).read_bytes()))
+    return path
+
+
+def gzip_of_level_0(path: Path, files: dict[str, bytes]) -> Path:
+    path.write_bytes(gzip.compress(plain_tar(path, files).read_bytes(), 0))
+    return path
+
+
+def xz(path: Path, files: dict[str, bytes]) -> Path:
+    path.write_bytes(lzma.compress(plain_tar(path, files).read_bytes()))
+    return path
+
+
+@pytest.mark.parametrize("make", [tar, plain_tar, gzip_of_level_0, xz, zipped])
+@pytest.mark.parametrize("name", ["model.tar", "model.tar.gz", "model.zip"])
+@pytest.mark.parametrize("file", ["model.pth", "model.npz", "run/model.pth"])
+def test_an_archive_around_a_zip_file_is_told_by_its_beginning(
+    make: Callable[[Path, dict[str, bytes]], Path], name: str, file: str, tmp_path: Path
+) -> None:
+    unpack(make(tmp_path / name, {file: stored_zip()}), tmp_path / "out")
+    assert (tmp_path / "out" / file).read_bytes() == stored_zip()
+
+
+@pytest.mark.parametrize("make", [tar, zipped])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "._model.pth",
+        "run/._model.pth",
+        ".DS_Store",
+        "run/.DS_Store",
+        "__MACOSX/._model.pth",
+        "__MACOSX/run/model.pth",
+    ],
+)
+def test_what_macos_adds_to_archives_is_left_out(
+    make: Callable[[Path, dict[str, bytes]], Path], name: str, tmp_path: Path
+) -> None:
+    unpack(make(tmp_path / "m", {name: b"\x00\x05\x16\x07", "run/model.pth": b"x"}), tmp_path / "o")
+    assert [p for p in (tmp_path / "o").rglob("*") if p.is_file()] == [tmp_path / "o/run/model.pth"]
+
+
+@pytest.mark.parametrize("name", ["model_best.pth.tar", "checkpoint.PTH.TAR"])
+def test_a_file_of_pytorch_is_no_archive(name: str) -> None:
+    assert not is_archive(name)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"PK", b"PK\x03\x04" + bytes(99), b"\x1f\x8b\x08" + bytes(99), bytes(2048), b"<html>"],
+    ids=["empty", "PK", "no end", "gzip", "zeros", "page"],
+)
+def test_what_is_no_archive_is_refused(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "m.tar.gz").write_bytes(content)
+    with pytest.raises(InvalidModel, match=r"cannot be unpacked|holds no files"):
+        unpack(tmp_path / "m.tar.gz", tmp_path / "out")

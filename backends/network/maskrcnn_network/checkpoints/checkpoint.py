@@ -10,6 +10,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from maskrcnn_network.checkpoints.refusals import Foreign, unreadable
 from maskrcnn_network.checkpoints.tensor_bundle import TensorBundle
 from maskrcnn_server.errors import InvalidModel
 from maskrcnn_server.remembering import read_once
@@ -34,11 +35,13 @@ class CheckpointFile:
 
     path: Path
     step: int | None
+    stem: str
+    """Name without suffix."""
 
     @property
     def size(self) -> int:
         """Size in bytes of all its files."""
-        return sum(file.stat().st_size for file in self.path.parent.glob(f"{self.path.stem}.*"))
+        return sum(file.stat().st_size for file in self.path.parent.glob(f"{self.stem}.*"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +51,8 @@ class Files:
     suffixes: tuple[str, ...]
     """Suffixes of files. Among files of one step, the last suffix wins."""
     open: Callable[[Path], Checkpoint]
-    """Opener of a file. Raises InvalidModel if the file is not what its name says."""
+    """Opener of a file. Raises InvalidModel if the file is not what its name says, Foreign if it is
+    and holds no network of the framework."""
     examples: str
     """Examples of file names, for messages."""
     step: re.Pattern[str]
@@ -59,20 +63,25 @@ class Files:
     def find(self, model_dir: Path) -> list[CheckpointFile]:
         """The checkpoints directly in `model_dir`, newest last: by step number, not by name.
 
-        Raises InvalidModel if the folder does not exist.
+        Files whose names begin with a dot are none. Raises InvalidModel if the folder does not
+        exist.
         """
         if not model_dir.is_dir():
             raise InvalidModel(f"{model_dir}: no such folder")
-        files = [path for suffix in self.suffixes for path in model_dir.glob(f"*{suffix}")]
-        found = [CheckpointFile(path, self._step(path.stem)) for path in files]
-        return sorted(
-            found, key=lambda f: (f.path.stem == self.final, -1 if f.step is None else f.step)
-        )
+        found = [
+            CheckpointFile(path, self._step(stem), stem)
+            for suffix in self.suffixes
+            for path in model_dir.glob(f"[!.]*{suffix}")
+            for stem in [path.name.removesuffix(suffix)]
+        ]
+        return sorted(found, key=lambda f: (f.stem == self.final, -1 if f.step is None else f.step))
 
-    def newest(self, model_dir: Path) -> CheckpointFile:
-        """The newest checkpoint.
+    def newest(self, model_dir: Path) -> tuple[CheckpointFile, list[str]]:
+        """The newest checkpoint, and the names of files that were passed over for it.
 
-        Raises InvalidModel if there is none, or if several could be the newest.
+        A file without the framework's network, such as the weights that its training began with,
+        is passed over if another file has one. Raises InvalidModel if there is no file, or if
+        several could be the newest.
         """
         found = self.find(model_dir)
         if not found:
@@ -80,17 +89,33 @@ class Files:
             raise InvalidModel(
                 f"{model_dir}: no checkpoint, such as {self.examples}; the folder contains {inside}"
             )
-        last = found[-1]
-        rivals = [f.path.name for f in found if f.step == last.step]
-        if last.path.stem == self.final:
-            rivals = [name for name in rivals if name.rpartition(".")[0] == self.final]
-        if len({name.rpartition(".")[0] for name in rivals}) > 1:
+        candidates = list(found)
+        while True:
+            last = candidates[-1]
+            rivals = [f for f in candidates if f.step == last.step]
+            if last.stem == self.final:
+                rivals = [f for f in rivals if f.stem == self.final]
+            foreign = [f for f in rivals if self._is_foreign(f)] if len(candidates) > 1 else []
+            if not foreign or len(foreign) == len(candidates):
+                break
+            candidates = [f for f in candidates if f not in foreign]
+        if len({f.stem for f in rivals}) > 1:
             what = "without a step number" if last.step is None else f"of step {last.step}"
             raise InvalidModel(
                 f"{model_dir}: several checkpoints {what}; keep only one of: "
-                f"{', '.join(sorted(rivals))}"
+                f"{', '.join(sorted(f.path.name for f in rivals))}"
             )
-        return last
+        return last, [f.path.name for f in found if f.stem != last.stem]
+
+    def _is_foreign(self, file: CheckpointFile) -> bool:
+        """Whether a file can be read and has no network of the framework."""
+        try:
+            self.open(file.path)
+        except Foreign:
+            return True
+        except InvalidModel:
+            return False
+        return False
 
     def _step(self, stem: str) -> int | None:
         numbers = self.step.findall(stem)
@@ -114,7 +139,7 @@ class Npz:
                 self._members[name] = member
                 self._shapes[name] = _shape(self._archive, member)
         except (zipfile.BadZipFile, ValueError, EOFError, OSError) as error:
-            raise InvalidModel(f"{path}: not an .npz file of arrays ({error})") from error
+            raise unreadable(path, f"not an .npz file of arrays ({error})") from error
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -147,7 +172,15 @@ def _shape(archive: zipfile.ZipFile, member: str) -> tuple[int, ...]:
 
 def _open(path: Path) -> Checkpoint:
     opened: Callable[[Path], Checkpoint] = TensorBundle if path.suffix == ".index" else Npz
-    return read_once(opened, path)
+    checkpoint = read_once(opened, path)
+    if not any(name.startswith(DETECTOR) for name in checkpoint.shapes):
+        some = ", ".join(list(checkpoint.shapes)[:5]) or "none"
+        raise Foreign(f"{path}: no variables of a Mask R-CNN; it contains {some}")
+    return checkpoint
+
+
+DETECTOR = ("fpn/", "rpn/", "fastrcnn/", "cascade_rcnn", "maskrcnn/")
+"""Beginnings of variables' names that the weights of a backbone alone do not have."""
 
 
 TENSORFLOW = Files(

@@ -1,7 +1,9 @@
 """Checkpoints of other frameworks with the names and layouts that this library uses."""
 
+import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -10,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskrcnn_network.checkpoints.checkpoint import Checkpoint, Npz
+from maskrcnn_network.checkpoints.refusals import Foreign
 from maskrcnn_network.checkpoints.state_dict import StateDict
 from maskrcnn_server.errors import InvalidModel
 from maskrcnn_server.remembering import read_once
@@ -22,10 +25,8 @@ NORM_LEAVES = {
     "running_mean": "bn/mean/EMA",
     "running_var": "bn/variance/EMA",
 }
-
-
-class Foreign(InvalidModel):
-    """A checkpoint of another framework."""
+MAX_PREFIX = 8
+"""Maximum number of keys and modules around a network, of which its tensors' names begin."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +68,16 @@ class Renamed:
         self.path = source.path
         self.source = source
         self._naming = naming
-        names = [name for name in source.shapes if naming.ignored.search(name) is None]
+        self._prefix = _prefix(source, naming)
+        scalars = {name for name, shape in source.shapes.items() if math.prod(shape) <= 1}
+        names = [
+            name
+            for tensor in source.shapes
+            if tensor.startswith(self._prefix)
+            and naming.ignored.search(name := tensor.removeprefix(self._prefix)) is None
+            # Counters that scripts keep next to the weights, such as n_averaged.
+            and not (tensor in scalars and "." not in name)
+        ]
         self.tensors = {naming.variable(name) or "": name for name in names}
         unknown = [name for name in names if naming.variable(name) is None]
         if 2 * len(unknown) >= len(names):
@@ -87,19 +97,18 @@ class Renamed:
         """Shape of every variable in our layout."""
         return {
             variable: self._changed(variable, np.broadcast_to(np.float32(0), shape)).shape
-            for variable, shape in self._by_variable(self.source.shapes)
+            for variable, tensor in self.tensors.items()
+            for shape in [self.source.shapes[self._prefix + tensor]]
         }
 
     def read(self, name: str) -> NDArray[np.float32]:
         """A variable's value in our layout."""
-        value = self._changed(name, self.source.read(self.tensors[name]))
+        value = self._changed(name, self.stored(name))
         return np.ascontiguousarray(value, np.float32)
 
-    def _by_variable(
-        self, shapes: Mapping[str, tuple[int, ...]]
-    ) -> Iterator[tuple[str, tuple[int, ...]]]:
-        for variable, tensor in self.tensors.items():
-            yield variable, shapes[tensor]
+    def stored(self, name: str) -> NDArray[np.float32]:
+        """A variable's value in the layout of its file."""
+        return self.source.read(self._prefix + self.tensors[name])
 
     def _changed(self, variable: str, value: NDArray[Any]) -> NDArray[Any]:
         """The value in TensorFlow's layout: (out, in, height, width) becomes (height, width, in,
@@ -112,9 +121,38 @@ class Renamed:
         return value if change is None else change(value)
 
 
+def _prefix(source: Checkpoint, naming: Naming) -> str:
+    """The keys and modules around the network, with which its tensors' names begin.
+
+    Raises InvalidModel if there are several networks with different weights.
+    """
+    tensors: dict[str, set[str]] = {}
+    for tensor in source.shapes:
+        parts = tensor.split(".")
+        for i in range(min(len(parts), MAX_PREFIX)):
+            name = ".".join(parts[i:])
+            if naming.variable(name) is not None:
+                tensors.setdefault(tensor.removesuffix(name), set()).add(name)
+                break
+    most = max(map(len, tensors.values()), default=0)
+    networks = [prefix for prefix, names in tensors.items() if 2 * len(names) > most]
+    if any(not _alike(source, networks[0], other, tensors) for other in networks[1:]):
+        keys = [prefix.rstrip(".") or "the top level" for prefix in networks]
+        raise InvalidModel(
+            f"{source.path}: holds {len(networks)} networks, under {', '.join(keys)}: save the "
+            "state dict of the one to serve in a file of its own"
+        )
+    return networks[0] if networks else ""
+
+
+def _alike(source: Checkpoint, one: str, other: str, names: Mapping[str, AbstractSet[str]]) -> bool:
+    return names[one] == names[other] and all(
+        np.array_equal(source.read(one + name), source.read(other + name)) for name in names[one]
+    )
+
+
 def stored(checkpoint: Checkpoint, names: list[str]) -> dict[str, NDArray[np.float32]]:
     """The values of these variables, with the names and layouts of their file."""
     if isinstance(checkpoint, Renamed):
-        tensors = [checkpoint.tensors[name] for name in names]
-        return {tensor: checkpoint.source.read(tensor) for tensor in tensors}
+        return {checkpoint.tensors[name]: checkpoint.stored(name) for name in names}
     return {name: checkpoint.read(name) for name in names}

@@ -18,6 +18,7 @@ from typing import Any, BinaryIO, ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from maskrcnn_network.checkpoints.refusals import unreadable
 from maskrcnn_server.errors import InvalidModel
 
 MAX_PROGRAM = 64 << 20
@@ -38,8 +39,12 @@ DTYPES = {
     "ByteStorage": "u1",
     "BoolStorage": "?",
 }
-STATE_DICT_KEYS = ("model", "state_dict", "model_state_dict", "weights")
-"""Keys under which training scripts keep the state dict."""
+MAX_DEPTH = 8
+"""Maximum number of dictionaries and lists around a tensor or a module."""
+MAX_OBJECTS = 100_000
+"""Maximum number of objects in a checkpoint that are searched for tensors."""
+WRAPPERS = frozenset({"module", "_orig_mod"})
+"""Modules that PyTorch puts around others: `DataParallel`, `AveragedModel`, `compile`."""
 
 
 class Storage(NamedTuple):
@@ -81,7 +86,9 @@ class Inert:
 class StateDict:
     """The tensors of a PyTorch or Detectron2 checkpoint by name.
 
-    A zip file stays open as long as this object is in use.
+    A name begins with the keys under which the training script keeps the state dict, such as
+    `model.`, and lacks the names of `WRAPPERS`. A zip file stays open as long as this object is in
+    use.
     """
 
     def __init__(self, path: Path) -> None:
@@ -89,14 +96,13 @@ class StateDict:
         self.path = path
         self._storages: Callable[[Storage], bytes]
         try:
-            self._tensors = dict(self._parsed())
+            self._tensors = self._parsed()
         except InvalidModel:
             raise
         # A broken pickle can make the unpickler raise anything.
         except Exception as error:
-            raise InvalidModel(
-                f"{path}: not a state dict written by torch.save or Detectron2 "
-                f"({type(error).__name__}: {error})"
+            raise unreadable(
+                path, f"not a state dict written by torch.save or Detectron2 ({error})"
             ) from None
 
     @property
@@ -118,7 +124,7 @@ class StateDict:
             raise InvalidModel(f"{self.path}: {name} is {values.dtype}, not floating-point")
         return np.array(values, np.float32, order="C")
 
-    def _parsed(self) -> Iterator[tuple[str, Tensor | NDArray[Any]]]:
+    def _parsed(self) -> dict[str, Tensor | NDArray[Any]]:
         try:
             archive = zipfile.ZipFile(self.path)
         except zipfile.BadZipFile:
@@ -126,20 +132,27 @@ class StateDict:
                 content = self._piped(file)
         else:
             content = self._zipped(archive)
-        found = _state_dict(content)
-        if not found:
-            raise InvalidModel(
-                f"{self.path}: contains no tensors; save a state dict, as returned by "
-                "model.state_dict()"
+        tensors: dict[str, Tensor | NDArray[Any]] = {}
+        for path, value in _tensors(content):
+            name = ".".join(part for part in path if part not in WRAPPERS)
+            if name in tensors:
+                raise InvalidModel(
+                    f"{self.path}: holds {name} twice, inside and outside of "
+                    f"{' or '.join(sorted(WRAPPERS))}: save the state dict of one model"
+                )
+            tensors[name] = value
+        if not tensors:
+            raise unreadable(
+                self.path,
+                "contains no tensors; save a state dict, as returned by model.state_dict()",
             )
-        for name, value in found.items():
-            yield name.removeprefix("module."), value
+        return tensors
 
     def _zipped(self, archive: zipfile.ZipFile) -> object:
         """PyTorch's format since 1.6: a zip file with a pickle, and a member for each storage."""
         packed = [i.filename for i in archive.infolist() if i.compress_type]
         if packed:
-            raise InvalidModel(f"{self.path}: {packed[0]} is compressed; save it with torch.save")
+            raise unreadable(self.path, f"{packed[0]} is compressed; save it with torch.save")
         names = archive.namelist()
         program = next(name for name in names if name.endswith("data.pkl"))
         root = program.removesuffix("data.pkl")
@@ -336,33 +349,42 @@ def _width(storage: Storage) -> int:
     return 2 if storage.dtype == BFLOAT16 else np.dtype(storage.dtype).itemsize
 
 
-def _state_dict(content: object) -> dict[str, Tensor | NDArray[Any]]:
-    """The tensors of the content itself, or of what training scripts wrap them in."""
-    if isinstance(content, Inert):
-        return dict(_module_tensors(content, ""))
-    if not isinstance(content, Mapping):
-        return {}
-    for candidate in (content, *(content.get(key) for key in STATE_DICT_KEYS)):
-        if isinstance(candidate, Inert):
-            return dict(_module_tensors(candidate, ""))
-        if isinstance(candidate, Mapping):
-            values = {
-                str(name): value.array if isinstance(value, _Array) else value
-                for name, value in candidate.items()
-                if isinstance(value, Tensor | _Array)
-            }
-            if values:
-                return values
-    return {}
+def _tensors(content: object) -> Iterator[tuple[list[str], Tensor | NDArray[Any]]]:
+    """Every tensor in dictionaries, lists and modules, with the parts of its name.
+
+    Raises ValueError for more objects than a checkpoint has.
+    """
+    waiting: list[tuple[list[str], object, int]] = [([], content, 0)]
+    for _ in range(MAX_OBJECTS):
+        if not waiting:
+            return
+        path, value, depth = waiting.pop()
+        if isinstance(value, _Array):
+            yield path, value.array
+        elif isinstance(value, Tensor):
+            yield path, value
+        elif depth < MAX_DEPTH:
+            waiting += reversed(
+                [([*path, *n.split(".")], v, depth + d) for n, v, d in _held(value)]
+            )
+    raise ValueError(f"more than {MAX_OBJECTS} objects")
 
 
-def _module_tensors(module: Inert, prefix: str) -> Iterator[tuple[str, Tensor]]:
-    """The state dict of a whole module, as `torch.save(model)` writes it: its tensors by path."""
-    state = module.state if isinstance(module.state, Mapping) else {}
-    for kind in ("_parameters", "_buffers"):
-        for name, value in (state.get(kind) or {}).items():
-            if isinstance(value, Tensor):
-                yield f"{prefix}{name}", value
-    for name, child in (state.get("_modules") or {}).items():
-        if isinstance(child, Inert):
-            yield from _module_tensors(child, f"{prefix}{name}.")
+def _held(value: object) -> Iterator[tuple[str, object, int]]:
+    """What a dictionary, a list or a whole module holds: name, object, and what it adds to depth.
+
+    A module, as `torch.save(model)` writes it, holds what its state dict would.
+    """
+    if isinstance(value, Mapping):
+        yield from ((name, held, 1) for name, held in value.items() if isinstance(name, str))
+    elif isinstance(value, list | tuple):
+        yield from ((str(i), held, 1) for i, held in enumerate(value) if _holds(held))
+    elif isinstance(value, Inert) and isinstance(value.state, Mapping):
+        for kind, depth in (("_parameters", 1), ("_buffers", 1), ("_modules", 0)):
+            held_by_name = value.state.get(kind)
+            if isinstance(held_by_name, Mapping):
+                yield from ((str(name), held, depth) for name, held in held_by_name.items())
+
+
+def _holds(value: object) -> bool:
+    return isinstance(value, Mapping | Inert)

@@ -15,6 +15,7 @@ import google_crc32c
 import numpy as np
 from numpy.typing import NDArray
 
+from maskrcnn_network.checkpoints.refusals import unreadable
 from maskrcnn_server.errors import InvalidModel
 
 MAGIC = 0xDB4775248B80FB57
@@ -47,8 +48,8 @@ class TensorBundle:
         try:
             self._shards, self.entries = _read_index(path.read_bytes())
         except (IndexError, ValueError, struct.error) as error:
-            raise InvalidModel(
-                f"{path}: not the index of a TensorFlow V2 checkpoint ({error})"
+            raise unreadable(
+                path, f"not the index of a TensorFlow V2 checkpoint ({error})"
             ) from error
         self._check_data_files()
 

@@ -1,0 +1,261 @@
+"""What a file is that no backend takes: by its first bytes, and by the names in it.
+
+Nothing is parsed that could be hostile. Names of tensors and layers are text in all formats.
+"""
+
+import re
+import zipfile
+import zlib
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+MAX_TEXT = 4 << 20
+"""Maximum bytes at the beginning of a file that are searched for names."""
+MAX_FILES = 20
+"""Maximum number of files that are described."""
+MAX_DEPTH = 4
+"""Number of folders that a file may be below the one that is described."""
+SUFFIXES = frozenset(
+    ".bin .caffemodel .ckpt .engine .h5 .hdf5 .index .keras .mlmodel .npz .onnx .pb .pkl .plan .pt "
+    ".pth .safetensors .tar .tflite .torchscript .weights".split()
+)
+"""Suffixes of files that hold models."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of file."""
+
+    description: str
+    """What the file is and what to do, after its name: `is empty: copy it again`."""
+    backends: tuple[str, ...] = ()
+    """Names of the official backends that may serve it."""
+
+
+@dataclass(frozen=True)
+class Family:
+    """The models of a framework, by the names of their tensors, variables or layers."""
+
+    patterns: tuple[re.Pattern[bytes], ...]
+    """Patterns that all occur among the names."""
+    description: str
+    backends: tuple[str, ...] = ()
+
+
+def _names(*patterns: str) -> tuple[re.Pattern[bytes], ...]:
+    return tuple(re.compile(pattern.encode()) for pattern in patterns)
+
+
+ONLY_RESNET_FPN = "only a ResNet with a feature pyramid (FPN) is served"
+FAMILIES = (
+    Family(
+        _names(r"roi_heads\.(box|mask)\.feature_extractor|backbone\.body\.stem\.conv1"),
+        "has the tensors of maskrcnn-benchmark, which no backend serves",
+    ),
+    Family(
+        _names(r"backbone\.bottom_up\.res2\."),
+        "has the tensors of Detectron2's networks with a ResNet and FPN",
+        ("detectron2",),
+    ),
+    Family(
+        _names(r"backbone\.bottom_up\."),
+        f"has the tensors of a Detectron2 network with another backbone; {ONLY_RESNET_FPN}",
+    ),
+    Family(
+        _names(r"backbone\.(stem|res2)\."),
+        f"has the tensors of Detectron2's C4 or DC5 networks; {ONLY_RESNET_FPN}",
+    ),
+    Family(
+        _names(r"roi_head\.(mask|bbox)_head\.|rpn_head\.rpn_(cls|conv)|bbox_head\.\w+\.weight"),
+        "has the tensors of MMDetection, which no backend serves",
+    ),
+    Family(
+        _names(r"backbone\.body\.layer1\."),
+        "has the tensors of torchvision's networks with a ResNet and FPN",
+        ("torchvision",),
+    ),
+    Family(
+        _names(r"backbone\.(body\.)?(features\.)?\d+\.\w", r"roi_heads|rpn\.head"),
+        f"has the tensors of a torchvision network with MobileNet or another backbone; "
+        f"{ONLY_RESNET_FPN}",
+    ),
+    Family(
+        _names(r"group0/block0/conv1", r"(rpn|fastrcnn|maskrcnn|fpn)/"),
+        "has the variables of TensorPack's and AWS Samples' networks",
+        ("tensorpack", "aws_samples"),
+    ),
+    Family(
+        _names(r"group0/block0/conv1"),
+        "has the variables of an ImageNet backbone of TensorPack, without the heads of a Mask "
+        "R-CNN: the checkpoint of the training is missing",
+    ),
+    Family(
+        _names(r"mrcnn_(mask|bbox|class)|rpn_class_raw"),
+        "has the layers of Matterport's Mask_RCNN, which no backend serves",
+    ),
+    Family(
+        _names(r"(First|Second)StageBoxPredictor|FirstStageFeatureExtractor|detection_masks"),
+        "has the nodes of TensorFlow's Object Detection API, which no backend serves",
+    ),
+    Family(
+        _names(r"res2_0_branch2a_w", r"rpn_cls_logits|mask_fcn|cls_score"),
+        "has the blobs of Caffe2's Detectron; only checkpoints of Detectron2 are served",
+    ),
+    Family(
+        _names(r"res2_0_branch2a_w|\bres2\.0\.conv1\.|(?<!\.)layer1\.0\.conv1\.weight"),
+        "has the tensors of a ResNet alone, without the heads of a Mask R-CNN: the checkpoint of "
+        "the training is missing",
+    ),
+    Family(
+        _names("ultralytics|model\\.\\d+\\.cv2\\."),
+        "is a YOLO model of Ultralytics, not a Mask R-CNN",
+    ),
+    Family(_names(r"class_embed|transformer\.(en|de)coder"), "is a transformer, not a Mask R-CNN"),
+)
+"""Families, the most particular first."""
+
+BY_SUFFIX = {
+    ".onnx": Kind("is a model in ONNX", ("onnx",)),
+    ".tflite": Kind("is a model of TensorFlow Lite, which no backend serves"),
+    ".engine": Kind("is an engine of TensorRT, which no backend serves: use the checkpoint"),
+    ".plan": Kind("is an engine of TensorRT, which no backend serves: use the checkpoint"),
+    ".caffemodel": Kind("is a model of Caffe, which no backend serves"),
+    ".mlmodel": Kind("is a model of Core ML, which no backend serves"),
+}
+
+
+def kind(path: Path) -> Kind | None:
+    """What kind of file this is. None if nothing shows it. Raises OSError if it cannot be read."""
+    with path.open("rb") as file:
+        text = file.read(MAX_TEXT)
+    return _by_first_bytes(text, path) or _by_names(text, path) or BY_SUFFIX.get(path.suffix)
+
+
+def described(folder: Path, installed: Collection[str]) -> list[str]:
+    """A line about each file of a model in a folder: what it is and what to do.
+
+    `installed` names the backends that have been asked. Files that cannot be read are left out.
+    """
+    lines = []
+    for path in _files(folder):
+        try:
+            found = kind(path)
+        except OSError:
+            continue
+        if found is None:
+            continue
+        line = f"{path.relative_to(folder)} {found.description}"
+        missing = [name for name in found.backends if name not in installed]
+        if missing and len(missing) == len(found.backends):
+            lines.append(f"{line}: {_install(missing)}")
+        elif not found.backends:
+            lines.append(line)
+    return lines
+
+
+def _install(backends: list[str]) -> str:
+    packages = " or ".join(f"`pip install maskrcnn-{name.replace('_', '-')}`" for name in backends)
+    return f"{packages} installs its backend"
+
+
+def _files(folder: Path) -> list[Path]:
+    """The first files of models in a folder and below, the nearest first."""
+    below = [folder]
+    files: list[Path] = []
+    for _ in range(MAX_DEPTH + 1):
+        inside = sorted(p for f in below for p in f.iterdir() if not p.name.startswith("."))
+        files += [p for p in inside if p.suffix.lower() in SUFFIXES and p.is_file()]
+        below = [p for p in inside if p.is_dir() and not p.is_symlink()]
+        if len(files) >= MAX_FILES or len(below) > MAX_FILES:
+            break
+    return files[:MAX_FILES]
+
+
+SIGNATURES = (
+    (rb"\Z", "is empty: copy or download it again"),
+    (
+        rb"version https://git-lfs\.",
+        "is a Git LFS pointer, not the file itself: run `git lfs pull` where it was cloned",
+    ),
+    (
+        rb"\s*<(!doctype html|html|head)",
+        "is an HTML page, such as a login or an error: download the file itself",
+    ),
+    (rb"\s*<(\?xml|error)", "is an XML text, such as an error of S3: download it again"),
+    (
+        rb"\s*(\{\s*\"|\[\s*[\{\[\"])",
+        "is a JSON text, such as an error of a server: download it again",
+    ),
+    (rb"\0{512}", "begins with zeros: its download was broken off, download it again"),
+    (rb"\x00\x05\x16\x07", "is a file of macOS's own about another file: remove it"),
+    (rb"\x1f\x8b", "is compressed by gzip: unpack it"),
+    (rb".{257}ustar", "is a tar archive: unpack it"),
+    (
+        rb".{5}\0{3}\{\s*\"",
+        "is in safetensors' format, which is not read: load it with "
+        "safetensors.torch.load_file and save that with torch.save as model.pth",
+    ),
+)
+"""Beginnings of files, and what such files are."""
+
+
+def _by_first_bytes(text: bytes, path: Path) -> Kind | None:
+    start = text[:1024].removeprefix(b"\xef\xbb\xbf")
+    for pattern, description in SIGNATURES:
+        if re.match(pattern, start, re.IGNORECASE | re.DOTALL):
+            return Kind(description)
+    return _zip(path) if text.startswith(b"PK\x03\x04") else None
+
+
+def _zip(path: Path) -> Kind | None:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (zipfile.BadZipFile, ValueError):
+        return Kind("is cut off: its end is missing; copy or download it again")
+    if any(name.endswith("/constants.pkl") or "/code/" in name for name in names):
+        return Kind(
+            "is a TorchScript program, not a state dict: save model.state_dict() with torch.save"
+        )
+    if "model.weights.h5" in names:
+        return Kind("is a model of Keras, which no backend serves")
+    return None
+
+
+def _by_names(text: bytes, path: Path) -> Kind | None:
+    names = _listed(text, path)
+    for family in FAMILIES:
+        if all(pattern.search(names) for pattern in family.patterns):
+            shown = ", ".join(_shown(names))
+            some = f" ({shown})" if shown else ""
+            return Kind(f"{family.description}{some}", family.backends)
+    if text.startswith(b"\x89HDF\r\n"):
+        return Kind("is a file of Keras (HDF5), which no backend serves")
+    if path.suffix == ".pb":
+        return Kind("is a graph of TensorFlow, which no backend serves: use the checkpoint")
+    if shown := ", ".join(_shown(names)):
+        return Kind(f"has tensors that no backend knows ({shown})")
+    return None
+
+
+def _listed(text: bytes, path: Path) -> bytes:
+    """Where names of tensors are: the file's beginning, or what a zip file says of its members."""
+    if not text.startswith(b"PK\x03\x04"):
+        return text
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = "\n".join(archive.namelist()).encode()
+            for program in (i for i in archive.infolist() if i.filename.endswith("data.pkl")):
+                with archive.open(program) as file:
+                    return names + file.read(MAX_TEXT)
+            return names
+    # Beyond a damaged file's errors: its compression may be unknown, or it may be encrypted.
+    except (zipfile.BadZipFile, zlib.error, ValueError, RuntimeError, EOFError):
+        return text
+
+
+def _shown(names: bytes) -> list[str]:
+    """The first and the last name of a tensor."""
+    found = re.findall(rb"[\w.]{1,100}\.(?:weight|bias)(?=\W|q|h|$)", names)
+    return [name.decode() for name in dict.fromkeys([*found[:1], *found[-1:]])]

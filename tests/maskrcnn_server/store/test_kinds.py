@@ -1,0 +1,179 @@
+"""Files that no backend serves are called by their names."""
+
+import gzip
+import io
+import json
+import pickle
+import tarfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from maskrcnn_server.store.kinds import described
+
+BACKENDS = ("aws_samples", "detectron2", "onnx", "tensorpack", "torchvision")
+
+
+def pickled(*names: str) -> bytes:
+    return pickle.dumps({"model": {name: np.zeros(1, np.float32) for name in names}})
+
+
+def zipped(names: dict[str, bytes]) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, data in names.items():
+            archive.writestr(name, data)
+    return file.getvalue()
+
+
+def arrays(*names: str) -> bytes:
+    file = io.BytesIO()
+    np.savez(file, allow_pickle=False, **{name: np.zeros(1) for name in names})
+    return file.getvalue()
+
+
+def tar() -> bytes:
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w") as archive:
+        archive.addfile(tarfile.TarInfo("a"))
+    return file.getvalue()
+
+
+HEADER = json.dumps({"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}).encode()
+FILES: dict[str, tuple[str, bytes, str]] = {
+    "empty": ("model.pth", b"", "is empty"),
+    "empty npz": ("model-5.npz", b"", "is empty"),
+    "pointer": (
+        "model.pth",
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 178090079\n",
+        "is a Git LFS pointer, not the file itself: run `git lfs pull`",
+    ),
+    "pointer of an npz": ("model.npz", b"version https://git-lfs.github.com/spec/v1\n", "git lfs"),
+    "page": ("model.pth", b"<!DOCTYPE html>\n<html><title>Sign in</title>", "is an HTML page"),
+    "page after a blank": ("model.pkl", b"\n \n<HTML lang='en'>", "is an HTML page"),
+    "error of S3": ("model.pth", b"<?xml version='1.0'?><Error>AccessDenied</Error>", "of S3"),
+    "error of a server": ("model.pth", b'{"message": "Not Found"}', "is a JSON text"),
+    "zeros": ("model.pth", bytes(2048), "begins with zeros"),
+    "gzip": ("model.pth", gzip.compress(b"abc"), "is compressed by gzip"),
+    "tar": ("model.pth", tar(), "is a tar archive"),
+    "safetensors": (
+        "model.safetensors",
+        len(HEADER).to_bytes(8, "little") + HEADER + bytes(4),
+        "is in safetensors' format",
+    ),
+    "safetensors as .pth": (
+        "model.pth",
+        len(HEADER).to_bytes(8, "little") + HEADER + bytes(4),
+        "is in safetensors' format",
+    ),
+    "TorchScript": (
+        "model.pt",
+        zipped({"m/data.pkl": b"", "m/code/__torch__.py": b"", "m/constants.pkl": b""}),
+        "is a TorchScript program",
+    ),
+    "cut off": ("model.pth", zipped({"m/data.pkl": bytes(9999)})[:5000], "is cut off"),
+    "C4": (
+        "model_final.pth",
+        pickled("backbone.stem.conv1.weight", "proposal_generator.rpn_head.conv.weight"),
+        "Detectron2's C4 or DC5 networks",
+    ),
+    "Swin": ("model_final.pth", pickled("backbone.bottom_up.patch_embed.proj.weight"), "another"),
+    "MMDetection": (
+        "epoch_12.pth",
+        pickled("backbone.layer1.0.conv1.weight", "rpn_head.rpn_conv.weight"),
+        "has the tensors of MMDetection, which no backend serves (backbone.layer1.0.conv1.weight",
+    ),
+    "MMDetection, box head": ("latest.pth", pickled("bbox_head.fc_cls.weight"), "MMDetection"),
+    "MobileNet": (
+        "model.pth",
+        pickled("backbone.body.0.0.weight", "rpn.head.conv.0.0.weight"),
+        "a torchvision network with MobileNet",
+    ),
+    "MobileNet by hand": (
+        "model.pth",
+        pickled("backbone.0.0.weight", "roi_heads.box_head.fc6.weight"),
+        "a torchvision network with MobileNet",
+    ),
+    "maskrcnn-benchmark": (
+        "model.pth",
+        pickled("module.backbone.body.stem.conv1.weight", "backbone.body.layer1.0.conv1.weight"),
+        "maskrcnn-benchmark",
+    ),
+    "Matterport": (
+        "mask_rcnn_coco.h5",
+        b"\x89HDF\r\n\x1a\n" + bytes(100) + b"mrcnn_mask_conv1",
+        "Matterport's Mask_RCNN",
+    ),
+    "Keras": ("weights.h5", b"\x89HDF\r\n\x1a\n" + bytes(99), "is a file of Keras"),
+    "Object Detection API": (
+        "frozen_inference_graph.pb",
+        b"\n\x20FirstStageFeatureExtractor/resnet_v1_101/conv1",
+        "TensorFlow's Object Detection API",
+    ),
+    "other graph": ("saved_model.pb", b"\x08\x01\x12\x04serve", "is a graph of TensorFlow"),
+    "backbone of TensorPack": (
+        "ImageNet-R50-AlignPadding.npz",
+        arrays("conv0/W", "group0/block0/conv1/W"),
+        "an ImageNet backbone of TensorPack",
+    ),
+    "backbone of torchvision": (
+        "resnet50-0676ba61.pth",
+        pickled("conv1.weight", "layer1.0.conv1.weight", "fc.weight"),
+        "a ResNet alone",
+    ),
+    "YOLO": ("yolo.pt", pickled("model.22.cv2.0.0.conv.weight"), "is a YOLO model"),
+    "unknown": ("model.pth", pickled("encoder.weight"), "no backend knows (encoder.weight)"),
+    "TensorRT": ("model.engine", b"ftrt", "is an engine of TensorRT"),
+}
+
+
+@pytest.mark.parametrize(("name", "content", "line"), FILES.values(), ids=FILES)
+def test_a_file_that_no_backend_serves_is_described(
+    name: str, content: bytes, line: str, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    (found,) = described(tmp_path, BACKENDS)
+    assert found.startswith(f"{name} ")
+    assert line in found
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "backend"),
+    [
+        ("model.pth", pickled("backbone.body.layer1.0.conv1.weight"), "torchvision"),
+        ("model_final.pkl", pickled("backbone.bottom_up.res2.0.conv1.weight"), "detectron2"),
+        ("model.npz", arrays("group0/block0/conv1/W", "fastrcnn/fc6/W"), "tensorpack"),
+        ("model.npz", arrays("group0/block0/conv1/W", "fastrcnn/fc6/W"), "aws-samples"),
+        ("model-90000.index", b"\0\x0bgroup0/block0/conv1/Wmaskrcnn/conv/W", "tensorpack"),
+        ("model.onnx", b"\x08\x08\x12\x07pytorch", "onnx"),
+    ],
+)
+def test_a_backend_that_is_not_installed_is_named_with_the_line_that_installs_it(
+    name: str, content: bytes, backend: str, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    (found,) = described(tmp_path, ())
+    assert f"`pip install maskrcnn-{backend}`" in found
+    assert described(tmp_path, BACKENDS) == []
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [lambda d: d[:-30], lambda d: d[:60], lambda d: d.replace(b"data.pkl", b"data.pk\xff")],
+)
+def test_damaged_files_are_described_without_an_error(
+    damage: Callable[[bytes], bytes], tmp_path: Path
+) -> None:
+    data = zipped({"m/data.pkl": pickled("a.weight"), "m/data/0": bytes(9)})
+    (tmp_path / "model.pth").write_bytes(damage(data))
+    assert len(described(tmp_path, ())) <= 1
+
+
+def test_files_below_are_described_and_hidden_ones_are_not(tmp_path: Path) -> None:
+    (tmp_path / "run/.cache").mkdir(parents=True)
+    for name in ("run/model.pth", "run/._model.pth", "run/.cache/model.pth", "run/notes.txt"):
+        (tmp_path / name).touch()
+    assert [line.split()[0] for line in described(tmp_path, ())] == ["run/model.pth"]
