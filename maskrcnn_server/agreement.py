@@ -1,12 +1,16 @@
 """Comparison of detections with those of another implementation of the same network."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from maskrcnn_server.detections import Detections
-from maskrcnn_server.masks import Masks
+if TYPE_CHECKING:
+    from maskrcnn_server.detections import Detections
+    from maskrcnn_server.masks import Masks
 
 
 @dataclass(frozen=True)

@@ -1,17 +1,21 @@
 """Interface of backends, which load the models of a framework, and of models."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from maskrcnn_server.categories import Category
-from maskrcnn_server.detections import Detections
 from maskrcnn_server.errors import BackendCrashed
-from maskrcnn_server.rle import Size
+
+if TYPE_CHECKING:
+    from maskrcnn_server.categories import Category
+    from maskrcnn_server.detections import Detections
+    from maskrcnn_server.rle import Size
 
 Image: TypeAlias = NDArray[np.uint8]
 """Pixels uint8 (height, width, 3): RGB, C-contiguous, upright, at least 1 x 1."""

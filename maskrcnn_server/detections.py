@@ -1,13 +1,17 @@
 """Detections of a model in one image."""
 
+from __future__ import annotations
+
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from maskrcnn_server.masks import Masks
-from maskrcnn_server.rle import Size
+if TYPE_CHECKING:
+    from maskrcnn_server.masks import Masks
+    from maskrcnn_server.rle import Size
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +53,7 @@ class Detections:
     def __len__(self) -> int:
         return len(self.scores)
 
-    def of_categories(self, category_ids: Collection[int], limit: int | None) -> "Detections":
+    def of_categories(self, category_ids: Collection[int], limit: int | None) -> Detections:
         """Detections of these categories, at most `limit` (None: all)."""
         places = np.flatnonzero(np.isin(self.category_ids, list(category_ids)))[:limit]
         return replace(

@@ -1,11 +1,15 @@
 """Interface of engines, which compute the networks of models, and the choice between them."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
-from maskrcnn_server.backend import ModelConfig, Precision
 from maskrcnn_server.errors import InvalidSetting
+
+if TYPE_CHECKING:
+    from maskrcnn_server.backend import ModelConfig, Precision
 
 ORIGINAL = "original"
 """Name for the original code that trained a model; a dialect runs it, not an engine."""

@@ -1,11 +1,14 @@
 """Interface of response formats."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, runtime_checkable
 
-from maskrcnn_server.backend import Image, ModelMetadata
-from maskrcnn_server.detections import Detections
+if TYPE_CHECKING:
+    from maskrcnn_server.backend import Image, ModelMetadata
+    from maskrcnn_server.detections import Detections
 
 Encoding: TypeAlias = Literal["rows", "columns", "compressed"]
 """Encoding of run lengths: numbers row by row, numbers column by column, or COCO's text for the

@@ -1,13 +1,17 @@
 """Hooks of the server. A plugin implements any of them in the module that its entry point names."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from pluggy import HookimplMarker, HookspecMarker
 
-from maskrcnn_server.backend import Backend, Demo, ZooModel
-from maskrcnn_server.engine import Engine
-from maskrcnn_server.extensions import Command, Routes
-from maskrcnn_server.formats import Format
+if TYPE_CHECKING:
+    from maskrcnn_server.backend import Backend, Demo, ZooModel
+    from maskrcnn_server.engine import Engine
+    from maskrcnn_server.extensions import Command, Routes
+    from maskrcnn_server.formats import Format
 
 PROJECT = "maskrcnn_server"
 """Name of the pluggy project and of the plugins' entry point group."""

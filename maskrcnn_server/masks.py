@@ -1,14 +1,19 @@
 """Masks of instances: a type for each representation, and run lengths from either."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from maskrcnn_server.rle import RLE, Order, Size, edges, encode, from_edges
+from maskrcnn_server.rle import edges, encode, from_edges
 from maskrcnn_server.stopwatch import stage
+
+if TYPE_CHECKING:
+    from maskrcnn_server.rle import RLE, Order, Size
 
 STRIP_PIXELS = 1 << 19
 """Approximate number of pixels of the strips in which masks are pasted: memory does not grow with
@@ -27,7 +32,7 @@ class Masks(Protocol):
     def rle(self, order: Order) -> list[RLE]:
         """Each mask's run lengths."""
 
-    def take(self, places: NDArray[np.int64]) -> "Masks":
+    def take(self, places: NDArray[np.int64]) -> Masks:
         """The masks at these positions, in this order."""
 
 
@@ -47,7 +52,7 @@ class BitMasks:
     def rle(self, order: Order) -> list[RLE]:
         return [encode(bitmap, order) for bitmap in self.bitmaps]
 
-    def take(self, places: NDArray[np.int64]) -> "BitMasks":
+    def take(self, places: NDArray[np.int64]) -> BitMasks:
         return BitMasks(self.bitmaps[places])
 
 
@@ -71,7 +76,7 @@ class RunLengthMasks:
     def rle(self, order: Order) -> list[RLE]:
         return [run.to(order) for run in self.runs]
 
-    def take(self, places: NDArray[np.int64]) -> "RunLengthMasks":
+    def take(self, places: NDArray[np.int64]) -> RunLengthMasks:
         return RunLengthMasks([self.runs[place] for place in places], self.size)
 
 
@@ -111,7 +116,7 @@ class RoiMasks:
         with stage("paste"):
             return [self._encode(i, order) for i in range(len(self))]
 
-    def take(self, places: NDArray[np.int64]) -> "RoiMasks":
+    def take(self, places: NDArray[np.int64]) -> RoiMasks:
         return replace(self, probabilities=self.probabilities[places], boxes=self.boxes[places])
 
     def _encode(self, i: int, order: Order) -> RLE:

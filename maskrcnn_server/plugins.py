@@ -1,21 +1,25 @@
 """Finding plugins, and asking them what they bring."""
 
+from __future__ import annotations
+
 import re
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pluggy
 
 from maskrcnn_server import hookspecs
-from maskrcnn_server.backend import Backend, Demo, ZooModel
-from maskrcnn_server.engine import Engine
 from maskrcnn_server.errors import BackendNotSelected, PluginError
-from maskrcnn_server.extensions import Command, Routes
-from maskrcnn_server.formats import Format
+
+if TYPE_CHECKING:
+    from maskrcnn_server.backend import Backend, Demo, ZooModel
+    from maskrcnn_server.engine import Engine
+    from maskrcnn_server.extensions import Command, Routes
+    from maskrcnn_server.formats import Format
 
 FIRST_API_VERSION = "1.0"
 """Version of the interface of plugins that do not name one."""

@@ -1,14 +1,17 @@
 """Intermediate results of a model for one image, stage by stage."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from maskrcnn_server.backend import Image, PredictOptions
-from maskrcnn_server.detections import Detections
+if TYPE_CHECKING:
+    from maskrcnn_server.backend import Image, PredictOptions
+    from maskrcnn_server.detections import Detections
 
 Floats: TypeAlias = NDArray[np.float32]
 Labels: TypeAlias = NDArray[np.int64]

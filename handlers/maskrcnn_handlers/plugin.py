@@ -1,10 +1,15 @@
 """The core's own formats and commands, registered by the hooks that any plugin uses."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from maskrcnn_server import hookimpl
 from maskrcnn_server.extensions import Command
-from maskrcnn_server.formats import Format
+
+if TYPE_CHECKING:
+    from maskrcnn_server.formats import Format
 
 api_version = "1.0"
 

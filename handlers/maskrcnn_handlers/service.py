@@ -1,10 +1,13 @@
 """The heart of the handler layer: a request's bytes in, a reply's bytes out, over any transport."""
 
+from __future__ import annotations
+
 import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from maskrcnn_handlers.answer import negotiation
 from maskrcnn_handlers.answer.answering import Inference, Place
@@ -12,9 +15,7 @@ from maskrcnn_handlers.answer.reply import Reply, failed, json_reply, refusal
 from maskrcnn_handlers.observe import request_ids
 from maskrcnn_handlers.observe.exchange import Exchange
 from maskrcnn_handlers.observe.metrics import CONTENT_TYPE, Metrics
-from maskrcnn_handlers.observe.tracing import Tracing
 from maskrcnn_handlers.request import requests
-from maskrcnn_handlers.request.envelope import Envelope
 from maskrcnn_handlers.request.options import resolved
 from maskrcnn_server.errors import (
     InvalidSetting,
@@ -23,11 +24,16 @@ from maskrcnn_server.errors import (
     RequestError,
     UnavailableError,
 )
-from maskrcnn_server.formats import Format
 from maskrcnn_server.hosting.caller import Caller
-from maskrcnn_server.hosting.models import Models
-from maskrcnn_server.settings import Settings
-from maskrcnn_server.stopwatch import Lap, listen, stage
+from maskrcnn_server.stopwatch import listen, stage
+
+if TYPE_CHECKING:
+    from maskrcnn_handlers.observe.tracing import Tracing
+    from maskrcnn_handlers.request.envelope import Envelope
+    from maskrcnn_server.formats import Format
+    from maskrcnn_server.hosting.models import Models
+    from maskrcnn_server.settings import Settings
+    from maskrcnn_server.stopwatch import Lap
 
 ENCODE_S = 10
 """Seconds in which an answer is surely written."""

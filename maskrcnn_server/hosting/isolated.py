@@ -1,17 +1,22 @@
 """A model in a process of its own, which cannot take the server down with it."""
 
+from __future__ import annotations
+
 import logging
 import random
 import threading
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
-from maskrcnn_server.backend import Image, Model, ModelMetadata, PredictOptions
-from maskrcnn_server.detections import Detections
 from maskrcnn_server.errors import BackendFailed, MaskRCNNError, ModelFailed
 from maskrcnn_server.hosting.model_process import Limits, ModelProcess
-from maskrcnn_server.rle import Size
+
+if TYPE_CHECKING:
+    from maskrcnn_server.backend import Image, Model, ModelMetadata, PredictOptions
+    from maskrcnn_server.detections import Detections
+    from maskrcnn_server.rle import Size
 
 MAX_FAILURES = 5
 """Number of processes that may end in succession without a prediction. Then requests no longer wait

@@ -1,14 +1,19 @@
 """What a scheduler schedules."""
 
+from __future__ import annotations
+
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from maskrcnn_server.backend import Image, PredictOptions
-from maskrcnn_server.detections import Detections
 from maskrcnn_server.errors import BackendFailed
-from maskrcnn_server.hosting.caller import Caller
-from maskrcnn_server.rle import Size
+
+if TYPE_CHECKING:
+    from maskrcnn_server.backend import Image, PredictOptions
+    from maskrcnn_server.detections import Detections
+    from maskrcnn_server.hosting.caller import Caller
+    from maskrcnn_server.rle import Size
 
 
 @dataclass(eq=False)
@@ -16,7 +21,7 @@ class Job:
     """The work on one request: it waits for memory, gets its images, waits for a call."""
 
     caller: Caller
-    compute: Callable[["Job"], None]
+    compute: Callable[[Job], None]
     """Function that gives a job its outcome."""
     changed: threading.Condition
     """Condition that is notified when this job may go on. Its lock is the scheduler's."""

@@ -1,21 +1,29 @@
 """The way from a model's address to its folder on this machine, and to its backend."""
 
+from __future__ import annotations
+
 import logging
 import traceback
 from collections import deque
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from maskrcnn_server.backend import Backend, ModelConfig, Probe
+from maskrcnn_server.backend import Probe
 from maskrcnn_server.errors import BackendNotSelected, InvalidModel
-from maskrcnn_server.plugins import Plugins, select_backend
+from maskrcnn_server.plugins import select_backend
 from maskrcnn_server.remembering import remembering
-from maskrcnn_server.settings import ModelSettings, Settings, model_config
-from maskrcnn_server.store.downloads import Progress, silent
+from maskrcnn_server.settings import model_config
+from maskrcnn_server.store.downloads import silent
 from maskrcnn_server.store.kinds import described
 from maskrcnn_server.store.model_store import ModelStore
+
+if TYPE_CHECKING:
+    from maskrcnn_server.backend import Backend, ModelConfig
+    from maskrcnn_server.plugins import Plugins
+    from maskrcnn_server.settings import ModelSettings, Settings
+    from maskrcnn_server.store.downloads import Progress
 
 MAX_DEPTH = 4
 """Number of folders that a model may be below the one that is named."""

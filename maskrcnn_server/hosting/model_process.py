@@ -1,5 +1,7 @@
 """A process with a model in it: its messages and its limits."""
 
+from __future__ import annotations
+
 import contextlib
 import os
 import threading
@@ -9,19 +11,16 @@ from dataclasses import asdict, dataclass, fields
 from functools import lru_cache
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from maskrcnn_server import errors
 from maskrcnn_server.backend import (
     Batches,
-    Image,
-    Model,
     ModelLost,
     ModelMetadata,
     PredictOptions,
 )
 from maskrcnn_server.categories import Category
-from maskrcnn_server.detections import Detections
 from maskrcnn_server.errors import (
     BackendCrashed,
     BackendFailed,
@@ -32,7 +31,14 @@ from maskrcnn_server.errors import (
 )
 from maskrcnn_server.hosting.transfer import MAX_MESSAGE, Pixels, pack, read_images, unpack
 from maskrcnn_server.hosting.worker import Worker
-from maskrcnn_server.rle import Size
+
+if TYPE_CHECKING:
+    from maskrcnn_server.backend import (
+        Image,
+        Model,
+    )
+    from maskrcnn_server.detections import Detections
+    from maskrcnn_server.rle import Size
 
 SHAPE_TIMEOUT_S = 1.0
 """Time limit, in seconds, for the network shape of an image, which is arithmetic."""

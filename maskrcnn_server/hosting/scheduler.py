@@ -1,5 +1,7 @@
 """Between many requests and one model: who may wait, how long, and what is computed together."""
 
+from __future__ import annotations
+
 import math
 import threading
 import time
@@ -7,17 +9,13 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
+from typing import TYPE_CHECKING
 
 from maskrcnn_server.backend import (
     Batches,
-    Image,
-    Model,
     ModelLost,
-    ModelMetadata,
-    PredictOptions,
     Restarts,
 )
-from maskrcnn_server.detections import Detections
 from maskrcnn_server.errors import (
     BackendFailed,
     CallerGone,
@@ -28,10 +26,19 @@ from maskrcnn_server.errors import (
     OutOfMemory,
     QueueFull,
 )
-from maskrcnn_server.hosting.caller import Caller
 from maskrcnn_server.hosting.job import Job
 from maskrcnn_server.hosting.turns import Turns
 from maskrcnn_server.stopwatch import stage
+
+if TYPE_CHECKING:
+    from maskrcnn_server.backend import (
+        Image,
+        Model,
+        ModelMetadata,
+        PredictOptions,
+    )
+    from maskrcnn_server.detections import Detections
+    from maskrcnn_server.hosting.caller import Caller
 
 SMOOTHING = 0.2
 """Weight of the latest call in the average time of an image."""

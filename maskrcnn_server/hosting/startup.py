@@ -1,23 +1,33 @@
 """Loading models, in this process or in one of their own."""
 
+from __future__ import annotations
+
 import logging
 import time
 import traceback
 from dataclasses import replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from maskrcnn_server.backend import Backend, Batches, Model, ModelConfig, PredictOptions
+from maskrcnn_server.backend import Batches, PredictOptions
 from maskrcnn_server.engine import AUTO, ORIGINAL, Computes
 from maskrcnn_server.errors import InvalidModel, PluginError, StartupError, WarmUpFailed
 from maskrcnn_server.hosting.isolated import IsolatedModel
-from maskrcnn_server.hosting.located import Located, choose_backend, locate
+from maskrcnn_server.hosting.located import choose_backend, locate
 from maskrcnn_server.hosting.model_process import Limits
 from maskrcnn_server.machine import give_back_memory
-from maskrcnn_server.plugins import Plugins, installed, select_backend
-from maskrcnn_server.settings import Settings, expects_gpu
-from maskrcnn_server.store.downloads import Progress, silent
+from maskrcnn_server.plugins import installed, select_backend
+from maskrcnn_server.settings import expects_gpu
+from maskrcnn_server.store.downloads import silent
+
+if TYPE_CHECKING:
+    from maskrcnn_server.backend import Backend, Model, ModelConfig
+    from maskrcnn_server.hosting.located import Located
+    from maskrcnn_server.plugins import Plugins
+    from maskrcnn_server.settings import Settings
+    from maskrcnn_server.store.downloads import Progress
 
 WARM_UP_SIZE = (480, 640)
 LOGGED_BYTES = 64 << 20

@@ -4,21 +4,27 @@ Images go through shared memory, detections through a pipe: a 12-megapixel image
 detections a few hundred kilobytes.
 """
 
+from __future__ import annotations
+
 import json
 import mmap
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from io import BytesIO
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from maskrcnn_server.backend import Image
 from maskrcnn_server.detections import Detections, Proposals
-from maskrcnn_server.masks import Masks, RoiMasks, RunLengthMasks
-from maskrcnn_server.rle import RLE, Size
+from maskrcnn_server.masks import RoiMasks, RunLengthMasks
+from maskrcnn_server.rle import RLE
+
+if TYPE_CHECKING:
+    from maskrcnn_server.backend import Image
+    from maskrcnn_server.masks import Masks
+    from maskrcnn_server.rle import Size
 
 KEPT_BYTES = 64 << 20
 """Bytes of shared memory that are kept for the next images."""

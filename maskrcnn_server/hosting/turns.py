@@ -1,11 +1,14 @@
 """Several models on one machine: whose turn it is to compute."""
 
+from __future__ import annotations
+
 import math
 import threading
 import time
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from maskrcnn_server.hosting.job import Job
+if TYPE_CHECKING:
+    from maskrcnn_server.hosting.job import Job
 
 TURN_S = 20.0
 """Longest time in seconds for which one call keeps other models from computing."""

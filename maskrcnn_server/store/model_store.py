@@ -1,5 +1,7 @@
 """The cache of models, and the way from a model's address to a folder on this machine."""
 
+from __future__ import annotations
+
 import fcntl
 import hashlib
 import json
@@ -10,24 +12,29 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from maskrcnn_server.backend import ZooModel
 from maskrcnn_server.errors import DownloadFailed, InvalidModel, InvalidSetting
 from maskrcnn_server.redaction import redacted
 from maskrcnn_server.store.archives import is_archive, unpack
 from maskrcnn_server.store.downloads import (
     STORAGE_FAULTS,
     HttpSource,
-    Progress,
     S3Source,
-    Source,
     fetch,
     s3_client,
     s3_keys,
     sha256,
     silent,
 )
+
+if TYPE_CHECKING:
+    from maskrcnn_server.backend import ZooModel
+    from maskrcnn_server.store.downloads import (
+        Progress,
+        Source,
+    )
 
 CHECKPOINTS = (".ckpt", ".npz", ".onnx", ".pkl", ".pt", ".pth", ".pth.tar")
 """Endings of the names of models that are one file."""

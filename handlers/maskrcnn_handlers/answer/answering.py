@@ -1,29 +1,36 @@
 """The work on a request that is understood: from its images to its answer."""
 
+from __future__ import annotations
+
 import json
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from maskrcnn_handlers.answer.reply import JSON, Reply, described, failed
 from maskrcnn_handlers.observe import request_ids
 from maskrcnn_handlers.request import images
 from maskrcnn_handlers.request.envelope import ATTRIBUTES
-from maskrcnn_handlers.request.options import ResolvedOptions
-from maskrcnn_handlers.request.requests import LINES, Encoded, InferenceRequest
+from maskrcnn_handlers.request.requests import LINES
 from maskrcnn_server.errors import (
     MaskRCNNError,
     NotAcceptable,
     RequestError,
     UnavailableError,
 )
-from maskrcnn_server.formats import Format, Prediction, WritesRuns
-from maskrcnn_server.hosting.caller import Caller
-from maskrcnn_server.hosting.job import Job
-from maskrcnn_server.hosting.scheduler import Scheduler
-from maskrcnn_server.rle import Size
-from maskrcnn_server.stopwatch import Stopwatch, listen, stage
+from maskrcnn_server.formats import Prediction, WritesRuns
+from maskrcnn_server.stopwatch import listen, stage
+
+if TYPE_CHECKING:
+    from maskrcnn_handlers.request.options import ResolvedOptions
+    from maskrcnn_handlers.request.requests import Encoded, InferenceRequest
+    from maskrcnn_server.formats import Format
+    from maskrcnn_server.hosting.caller import Caller
+    from maskrcnn_server.hosting.job import Job
+    from maskrcnn_server.hosting.scheduler import Scheduler
+    from maskrcnn_server.rle import Size
+    from maskrcnn_server.stopwatch import Stopwatch
 
 
 class Place(ExitStack):

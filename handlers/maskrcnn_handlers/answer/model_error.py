@@ -1,9 +1,14 @@
 """Errors as SageMaker's runtime passes them on."""
 
-from http import HTTPStatus
-from typing import Protocol
+from __future__ import annotations
 
-from maskrcnn_handlers.answer.reply import Reply, json_reply
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Protocol
+
+from maskrcnn_handlers.answer.reply import json_reply
+
+if TYPE_CHECKING:
+    from maskrcnn_handlers.answer.reply import Reply
 
 
 class Refused(Protocol):

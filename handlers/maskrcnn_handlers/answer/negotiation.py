@@ -1,10 +1,14 @@
 """Which response format a client gets."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from maskrcnn_server.errors import NotAcceptable
-from maskrcnn_server.formats import Format
+
+if TYPE_CHECKING:
+    from maskrcnn_server.formats import Format
 
 MAX_ACCEPT = 8192
 """Number of characters of an `Accept` header at most."""

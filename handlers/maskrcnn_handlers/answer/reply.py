@@ -1,13 +1,19 @@
 """A reply before a front end sends it, and what an error becomes."""
 
+from __future__ import annotations
+
 import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from maskrcnn_handlers.answer.status import status_of
 from maskrcnn_handlers.observe import request_ids
-from maskrcnn_server.errors import BackendFailed, MaskRCNNError, OutOfMemory
+from maskrcnn_server.errors import BackendFailed, OutOfMemory
+
+if TYPE_CHECKING:
+    from maskrcnn_server.errors import MaskRCNNError
 
 JSON = "application/json"
 

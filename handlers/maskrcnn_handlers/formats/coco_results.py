@@ -1,19 +1,25 @@
 """COCO's results format: what pycocotools' `loadRes` reads."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
-from typing import TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
 from typing_extensions import NotRequired
 
 from maskrcnn_handlers.formats import coco
 from maskrcnn_handlers.formats.writing import (
-    Segmentation,
     as_json,
     instances,
     order_of,
     segmentation,
 )
-from maskrcnn_server.formats import Encoding, Prediction
+
+if TYPE_CHECKING:
+    from maskrcnn_handlers.formats.writing import (
+        Segmentation,
+    )
+    from maskrcnn_server.formats import Encoding, Prediction
 
 
 class CocoResult(TypedDict):

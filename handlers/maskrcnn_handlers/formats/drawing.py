@@ -1,7 +1,9 @@
 """Draws masks, boxes and labels over an image."""
 
+from __future__ import annotations
+
 import colorsys
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import PIL.Image
@@ -9,9 +11,10 @@ import PIL.ImageDraw
 import PIL.ImageFont
 from numpy.typing import NDArray
 
-from maskrcnn_server.backend import Image
-from maskrcnn_server.categories import Category
-from maskrcnn_server.detections import Detections
+if TYPE_CHECKING:
+    from maskrcnn_server.backend import Image
+    from maskrcnn_server.categories import Category
+    from maskrcnn_server.detections import Detections
 
 Place: TypeAlias = tuple[float, float, float, float]
 """Corners of a label: x1, y1, x2, y2."""

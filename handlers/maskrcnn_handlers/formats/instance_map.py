@@ -1,6 +1,9 @@
 """One image in which each pixel holds the number of its instance."""
 
+from __future__ import annotations
+
 import io
+from typing import TYPE_CHECKING
 
 import numpy as np
 import PIL.Image
@@ -10,7 +13,9 @@ from maskrcnn_handlers.formats import coco
 from maskrcnn_handlers.formats.drawing import colour
 from maskrcnn_handlers.formats.writing import as_json, instances
 from maskrcnn_server.errors import RequestError
-from maskrcnn_server.formats import Prediction
+
+if TYPE_CHECKING:
+    from maskrcnn_server.formats import Prediction
 
 TABLE = "instances"
 """Key of the PNG text that lists the instances."""

@@ -1,9 +1,14 @@
 """The image with the detections drawn on it."""
 
+from __future__ import annotations
+
 import io
+from typing import TYPE_CHECKING
 
 from maskrcnn_handlers.formats.drawing import overlay
-from maskrcnn_server.formats import Prediction
+
+if TYPE_CHECKING:
+    from maskrcnn_server.formats import Prediction
 
 
 class Overlay:

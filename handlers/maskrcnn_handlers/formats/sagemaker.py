@@ -1,21 +1,27 @@
 """Response format of the SageMaker notebooks, whose helper functions decode and draw it."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
-from typing import TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
 from typing_extensions import NotRequired
 
 from maskrcnn_handlers.formats.coco import truncated_bbox
 from maskrcnn_handlers.formats.writing import (
-    Instance,
-    Segmentation,
     as_json,
     instances,
     order_of,
     segmentation,
 )
-from maskrcnn_server.detections import Proposals
-from maskrcnn_server.formats import Encoding, Prediction
+
+if TYPE_CHECKING:
+    from maskrcnn_handlers.formats.writing import (
+        Instance,
+        Segmentation,
+    )
+    from maskrcnn_server.detections import Proposals
+    from maskrcnn_server.formats import Encoding, Prediction
 
 
 class Annotation(TypedDict):

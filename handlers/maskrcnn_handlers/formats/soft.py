@@ -1,16 +1,21 @@
 """Masks before the threshold, for clients such as the playground that apply it themselves."""
 
+from __future__ import annotations
+
 import base64
 import json
-from typing import TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import NotRequired
 
-from maskrcnn_handlers.formats.writing import Segmentation
-from maskrcnn_server.formats import Prediction
-from maskrcnn_server.masks import Masks, RoiMasks
+from maskrcnn_server.masks import RoiMasks
+
+if TYPE_CHECKING:
+    from maskrcnn_handlers.formats.writing import Segmentation
+    from maskrcnn_server.formats import Prediction
+    from maskrcnn_server.masks import Masks
 
 
 class SoftMask(TypedDict):

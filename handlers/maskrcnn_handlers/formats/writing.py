@@ -1,16 +1,19 @@
 """Functions that the formats share."""
 
+from __future__ import annotations
+
 import json
 from collections.abc import Sequence
 from pathlib import PurePosixPath
-from typing import NamedTuple, TypedDict
+from typing import TYPE_CHECKING, NamedTuple, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
-from maskrcnn_server.categories import Category
-from maskrcnn_server.formats import Encoding, Prediction
-from maskrcnn_server.rle import RLE, Order
+if TYPE_CHECKING:
+    from maskrcnn_server.categories import Category
+    from maskrcnn_server.formats import Encoding, Prediction
+    from maskrcnn_server.rle import RLE, Order
 
 
 class Segmentation(TypedDict):

@@ -1,10 +1,13 @@
 """Who may ask: the API key, the pages of other sites, and the names that the server goes by."""
 
+from __future__ import annotations
+
 import ipaddress
 import secrets
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
@@ -12,12 +15,15 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from maskrcnn_handlers.answer.reply import Reply, refusal
+from maskrcnn_handlers.answer.reply import refusal
 from maskrcnn_handlers.http.host import InferenceRoute, PublicRoute, response
 from maskrcnn_handlers.observe import request_ids
 from maskrcnn_handlers.request.envelope import ATTRIBUTES, TARGET_MODEL
 from maskrcnn_server.errors import OriginRefused, Unauthorized
-from maskrcnn_server.settings import Settings
+
+if TYPE_CHECKING:
+    from maskrcnn_handlers.answer.reply import Reply
+    from maskrcnn_server.settings import Settings
 
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 """Methods that change nothing."""
@@ -42,7 +48,7 @@ class Access:
     """Names that the server goes by, besides addresses and names of this machine."""
 
     @staticmethod
-    def of(settings: Settings) -> "Access":
+    def of(settings: Settings) -> Access:
         """The access that the settings grant."""
         key = settings.api_key
         return Access(

@@ -1,10 +1,13 @@
 """The ASGI front end: SageMaker's routes. It moves bytes, and decides nothing."""
 
+from __future__ import annotations
+
 import asyncio
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from anyio import CancelScope, CapacityLimiter, current_time, to_thread
 from starlette.applications import Starlette
@@ -22,11 +25,8 @@ from maskrcnn_handlers.http.access import Access, guarded
 from maskrcnn_handlers.http.bodies import Bodies
 from maskrcnn_handlers.http.connections import MAX_HEADER_BYTES, headers_too_large
 from maskrcnn_handlers.http.host import InferenceRoute, PublicRoute, response
-from maskrcnn_handlers.http.model_management import ModelManagement
 from maskrcnn_handlers.observe import request_ids
-from maskrcnn_handlers.observe.tracing import Tracing
 from maskrcnn_handlers.request.envelope import ATTRIBUTES, TARGET_MODEL, Envelope
-from maskrcnn_handlers.service import Service
 from maskrcnn_server.errors import (
     BackendTimedOut,
     MaskRCNNError,
@@ -34,7 +34,12 @@ from maskrcnn_server.errors import (
     RequestError,
     RequestTooSlow,
 )
-from maskrcnn_server.hosting.caller import Caller
+
+if TYPE_CHECKING:
+    from maskrcnn_handlers.http.model_management import ModelManagement
+    from maskrcnn_handlers.observe.tracing import Tracing
+    from maskrcnn_handlers.service import Service
+    from maskrcnn_server.hosting.caller import Caller
 
 MAX_DIGITS = 18
 """Number of digits of a Content-Length that is looked at before the body is read."""

@@ -1,5 +1,7 @@
 """Connections that cost little, whatever the client does: uvicorn's protocols, with limits."""
 
+from __future__ import annotations
+
 import asyncio
 import logging
 import resource
@@ -16,12 +18,13 @@ from maskrcnn_handlers.http.host import response
 from maskrcnn_handlers.observe import request_ids
 from maskrcnn_server.errors import (
     HeadersTooLarge,
-    MaskRCNNError,
     Overloaded,
     RequestError,
     RequestTooSlow,
 )
-from maskrcnn_server.settings import Settings
+
+if TYPE_CHECKING:
+    from maskrcnn_server.settings import Settings
 
 try:
     from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -80,6 +83,10 @@ def limits(settings: Settings) -> Limits:
 
 
 if TYPE_CHECKING:
+    from maskrcnn_server.errors import (
+        MaskRCNNError,
+    )
+
     _Base = H11Protocol
 else:
     _Base = object

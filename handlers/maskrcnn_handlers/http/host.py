@@ -1,16 +1,20 @@
 """What plugins that add routes are given, and how their replies are sent."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from starlette.responses import Response
 from starlette.routing import Route
 
-from maskrcnn_handlers.answer.reply import Reply
-from maskrcnn_handlers.service import Service
-from maskrcnn_server.formats import Format
-from maskrcnn_server.plugins import Plugins
-from maskrcnn_server.settings import Settings
+if TYPE_CHECKING:
+    from maskrcnn_handlers.answer.reply import Reply
+    from maskrcnn_handlers.service import Service
+    from maskrcnn_server.formats import Format
+    from maskrcnn_server.plugins import Plugins
+    from maskrcnn_server.settings import Settings
 
 
 @dataclass(frozen=True)

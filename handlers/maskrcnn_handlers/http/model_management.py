@@ -1,10 +1,13 @@
 """SageMaker's multi-model contract: load, list and unload models; bytes in, replies out."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from maskrcnn_handlers.answer.reply import Reply, failed, json_reply, refusal
+from maskrcnn_handlers.answer.reply import failed, json_reply, refusal
 from maskrcnn_handlers.request.requests import check_size
 from maskrcnn_server.errors import (
     MaskRCNNError,
@@ -13,8 +16,11 @@ from maskrcnn_server.errors import (
     PayloadTooLarge,
     RequestError,
 )
-from maskrcnn_server.hosting.models import Hosted, Models
 from maskrcnn_server.redaction import redacted
+
+if TYPE_CHECKING:
+    from maskrcnn_handlers.answer.reply import Reply
+    from maskrcnn_server.hosting.models import Hosted, Models
 
 PAGE = 100
 """Number of models in one reply at most."""

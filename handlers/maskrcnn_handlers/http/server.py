@@ -1,5 +1,7 @@
 """The native server: a process that loads a model in the background and serves it over HTTP."""
 
+from __future__ import annotations
+
 import asyncio
 import logging
 import os
@@ -10,6 +12,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import uvicorn
 
@@ -24,13 +27,17 @@ from maskrcnn_handlers.service import Service
 from maskrcnn_server.errors import StartupError
 from maskrcnn_server.hosting.located import choose_backend, locate
 from maskrcnn_server.hosting.models import Models
-from maskrcnn_server.hosting.models_file import Spec, read_models
+from maskrcnn_server.hosting.models_file import read_models
 from maskrcnn_server.hosting.scheduler import Scheduler
 from maskrcnn_server.hosting.startup import isolated_model, load_model, log_progress
 from maskrcnn_server.hosting.turns import TURN_S, Turns
 from maskrcnn_server.machine import available_memory
-from maskrcnn_server.plugins import Plugins
-from maskrcnn_server.settings import ModelSettings, Settings, has_playground
+from maskrcnn_server.settings import has_playground
+
+if TYPE_CHECKING:
+    from maskrcnn_server.hosting.models_file import Spec
+    from maskrcnn_server.plugins import Plugins
+    from maskrcnn_server.settings import ModelSettings, Settings
 
 SPARE_THREADS = 8
 """Threads besides those of admitted requests, to refuse the others without delay."""

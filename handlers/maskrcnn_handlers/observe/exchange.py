@@ -1,9 +1,13 @@
 """A request and its answer, as logs, metrics and traces see them: no content of either."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from maskrcnn_server.stopwatch import Lap
+if TYPE_CHECKING:
+    from maskrcnn_server.stopwatch import Lap
 
 
 @dataclass(frozen=True, kw_only=True)

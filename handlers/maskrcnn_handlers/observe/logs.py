@@ -1,5 +1,7 @@
 """The log, for people or for programs: lines of text, or one JSON object a line."""
 
+from __future__ import annotations
+
 import contextlib
 import json
 import logging
@@ -10,12 +12,14 @@ import threading
 import time
 from datetime import datetime, timezone
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from maskrcnn_handlers.observe import request_ids
 from maskrcnn_handlers.observe.exchange import Exchange
 from maskrcnn_server.redaction import redacted
-from maskrcnn_server.settings import Settings
+
+if TYPE_CHECKING:
+    from maskrcnn_server.settings import Settings
 
 TEXT = "%(asctime)s %(levelname)s %(message)s"
 MAX_WAITING_LINES = 10_000
@@ -58,9 +62,12 @@ class TextFormatter(logging.Formatter):
         return redacted(super().format(record))
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 (logging names it)
+        message = super().formatMessage(record)
+        if message.isprintable():
+            return message
         return "".join(
             char if char.isprintable() else char.encode("unicode_escape").decode()
-            for char in super().formatMessage(record)
+            for char in message
         )
 
     def formatException(self, ei: Any) -> str:  # noqa: N802 (logging names it)

@@ -1,7 +1,10 @@
 """What Prometheus reads. Nothing else in the project knows its library."""
 
+from __future__ import annotations
+
 import itertools
 from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import (
@@ -16,9 +19,11 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
-from maskrcnn_handlers.observe.exchange import Exchange
 from maskrcnn_server.errors import ModelFailed, UnavailableError
-from maskrcnn_server.hosting.scheduler import Scheduler
+
+if TYPE_CHECKING:
+    from maskrcnn_handlers.observe.exchange import Exchange
+    from maskrcnn_server.hosting.scheduler import Scheduler
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 FACTS = ("architecture", "heads", "step", "engine", "device", "precision", "GPU", "driver")

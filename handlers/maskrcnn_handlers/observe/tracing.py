@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from maskrcnn_handlers.observe.exchange import Exchange
-from maskrcnn_server.settings import Settings
-
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
+
+    from maskrcnn_handlers.observe.exchange import Exchange
+    from maskrcnn_server.settings import Settings
 
 SERVICE = "maskrcnn-server"
 """Name of the service, unless OTEL_SERVICE_NAME or OTEL_RESOURCE_ATTRIBUTES says another."""

@@ -1,12 +1,17 @@
 """Pixels as they are: arrays in NumPy's file format."""
 
+from __future__ import annotations
+
 from io import BytesIO
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.lib import format as npy
 
-from maskrcnn_server.backend import Image
 from maskrcnn_server.errors import ImageTooLarge, InvalidImage
+
+if TYPE_CHECKING:
+    from maskrcnn_server.backend import Image
 
 MAGIC = npy.MAGIC_PREFIX
 ALLOWED = "uint8 of shape (height, width, 3)"

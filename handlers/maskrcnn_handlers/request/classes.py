@@ -1,10 +1,15 @@
 """Which classes a request asks for."""
 
+from __future__ import annotations
+
 import difflib
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from maskrcnn_server.categories import Category
 from maskrcnn_server.errors import RequestError
+
+if TYPE_CHECKING:
+    from maskrcnn_server.categories import Category
 
 
 def ids(wanted: Sequence[str | int], categories: Sequence[Category]) -> frozenset[int]:

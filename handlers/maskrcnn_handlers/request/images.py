@@ -1,19 +1,24 @@
 """From the bytes of an image file to pixels."""
 
+from __future__ import annotations
+
 import re
 from contextlib import suppress
 from functools import cache
 from importlib import import_module
 from io import BytesIO
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import PIL.Image
 import PIL.ImageOps
 
 from maskrcnn_handlers.request import arrays, tiff
-from maskrcnn_server.backend import Image
 from maskrcnn_server.errors import ImageTooLarge, InvalidImage, RequestError
+
+if TYPE_CHECKING:
+    from maskrcnn_server.backend import Image
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
 """Pillow's names; its JPEG includes the MPO that some telephones write."""

@@ -1,12 +1,17 @@
 """The options of a request, completed once."""
 
-from typing import Any, NamedTuple
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from maskrcnn_handlers.request import classes as names
-from maskrcnn_server.backend import ModelMetadata, PredictOptions
-from maskrcnn_server.formats import Encoding
+from maskrcnn_server.backend import PredictOptions
 from maskrcnn_server.options import Options
-from maskrcnn_server.settings import ModelDefaults
+
+if TYPE_CHECKING:
+    from maskrcnn_server.backend import ModelMetadata
+    from maskrcnn_server.formats import Encoding
+    from maskrcnn_server.settings import ModelDefaults
 
 
 class ResolvedOptions(NamedTuple):

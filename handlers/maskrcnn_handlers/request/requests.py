@@ -1,21 +1,25 @@
 """From an envelope to what the request asks for."""
 
+from __future__ import annotations
+
 import base64
 import binascii
 import contextlib
 import difflib
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal, NamedTuple, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeAlias, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
 from pydantic_core import from_json
 
 from maskrcnn_handlers.request import multipart
-from maskrcnn_handlers.request.envelope import Envelope
 from maskrcnn_handlers.request.images import received
 from maskrcnn_handlers.request.options import given
 from maskrcnn_server.errors import RequestError, UnsupportedContentType
 from maskrcnn_server.options import Options
+
+if TYPE_CHECKING:
+    from maskrcnn_handlers.request.envelope import Envelope
 
 try:
     import pybase64 as fast_base64
