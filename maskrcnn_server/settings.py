@@ -332,7 +332,10 @@ def _validated(schema: type[S], found: Mapping[str, tuple[str, object]], **other
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         variable, value = found[str(first["loc"][0])]
-        raise InvalidSetting(f"{variable}={value}: {first['msg']}") from None
+        rule = first["msg"]
+        if first["type"] == "string_pattern_mismatch":
+            rule = str(settings_by_name()[str(first["loc"][0])].description)
+        raise InvalidSetting(f"{variable}={value}: {rule}") from None
 
 
 def overrides() -> dict[str, str]:
