@@ -68,7 +68,10 @@ def locate(
     """
     folder = model_store(plugins, settings, progress).resolve(model.address)
     if not folder.is_dir():
-        raise InvalidModel(f"{folder}: no such folder")
+        raise InvalidModel(
+            f"{folder}: no such folder or archive; name one, an address, or one that "
+            "`maskrcnn-server models` lists"
+        )
     backends = [b for b in plugins.backends().values() if model.backend in (None, b.name)]
 
     def look(folder: Path) -> dict[str, Probe]:

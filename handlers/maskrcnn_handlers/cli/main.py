@@ -35,6 +35,14 @@ EXAMPLES = (
     "maskrcnn-server predict photos --model model.tar.gz --out drawn",
 )
 """Command lines that `--help` shows."""
+NEXT = {
+    "backend_not_selected": "maskrcnn-server backends",
+    "invalid_model": "maskrcnn-server doctor MODEL",
+    "invalid_plugin": "maskrcnn-server backends",
+    "invalid_setting": "maskrcnn-server COMMAND --help, or docs/settings.md",
+    "no_answer": "maskrcnn-server serve MODEL",
+}
+"""Commands to run after an error, by its code."""
 
 
 def program(plugins: Plugins) -> typer.Typer:
@@ -83,11 +91,18 @@ def main() -> None:
             raise
         kind = error.code if isinstance(error, MaskRCNNError) else type(error).__name__
         hint = "" if isinstance(error, (MaskRCNNError, OSError)) else f" ({DEBUG} shows where)"
+<<<<<<< HEAD
         if any(isinstance(one.formatter, JsonFormatter) for one in logging.getLogger().handlers):
             logging.getLogger(__name__).critical("error (%s): %s%s", kind, error, hint)
             sys.exit(1)
         console = Console(stderr=True, soft_wrap=True)
         console.print(f"[bold red]error[/] ({kind}): {escape(redacted(str(error)))}{hint}")
+=======
+        if isinstance(error, MaskRCNNError) and error.code in NEXT:
+            hint = f"; next: {NEXT[error.code]}"
+        console = Console(stderr=True, soft_wrap=True)
+        console.print(f"[bold red]error[/] ({kind}): {escape(str(error) + hint)}")
+>>>>>>> wt-first
         sys.exit(1)
 
 
