@@ -430,15 +430,11 @@ def _validated(schema: type[S], found: Mapping[str, tuple[str, object]], **other
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         variable, value = found[str(first["loc"][0])]
-<<<<<<< HEAD
         shown = "***" if variable == API_KEY else value
-        raise InvalidSetting(f"{variable}={shown}: {first['msg']}") from None
-=======
         rule = first["msg"]
         if first["type"] == "string_pattern_mismatch":
             rule = str(settings_by_name()[str(first["loc"][0])].description)
-        raise InvalidSetting(f"{variable}={value}: {rule}") from None
->>>>>>> wt-first
+        raise InvalidSetting(f"{variable}={shown}: {rule}") from None
 
 
 def overrides() -> dict[str, str]:

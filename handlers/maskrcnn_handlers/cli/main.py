@@ -91,18 +91,13 @@ def main() -> None:
             raise
         kind = error.code if isinstance(error, MaskRCNNError) else type(error).__name__
         hint = "" if isinstance(error, (MaskRCNNError, OSError)) else f" ({DEBUG} shows where)"
-<<<<<<< HEAD
+        if isinstance(error, MaskRCNNError) and error.code in NEXT:
+            hint = f"; next: {NEXT[error.code]}"
         if any(isinstance(one.formatter, JsonFormatter) for one in logging.getLogger().handlers):
             logging.getLogger(__name__).critical("error (%s): %s%s", kind, error, hint)
             sys.exit(1)
         console = Console(stderr=True, soft_wrap=True)
-        console.print(f"[bold red]error[/] ({kind}): {escape(redacted(str(error)))}{hint}")
-=======
-        if isinstance(error, MaskRCNNError) and error.code in NEXT:
-            hint = f"; next: {NEXT[error.code]}"
-        console = Console(stderr=True, soft_wrap=True)
-        console.print(f"[bold red]error[/] ({kind}): {escape(str(error) + hint)}")
->>>>>>> wt-first
+        console.print(f"[bold red]error[/] ({kind}): {escape(redacted(str(error)) + hint)}")
         sys.exit(1)
 
 
