@@ -73,7 +73,9 @@ def demo(
         if keep or show:
             _keep_running(console, url, has_page=has_page, show=show)
     if has_page and not (keep or show):
-        console.print(f"next: {called_as()} demo --keep  (leaves the playground running)")
+        console.print(
+            f"next: {called_as()} demo --keep  (leaves the playground running)", soft_wrap=True
+        )
 
 
 def _keep_running(console: Console, url: str, *, has_page: bool, show: bool) -> None:
