@@ -1,10 +1,13 @@
 """Memory, CPUs and instructions that this process may use."""
 
 import ctypes
+import errno
 import math
 import os
 from pathlib import Path
 
+STORAGE_FAULTS = (errno.EACCES, errno.EDQUOT, errno.ENOSPC, errno.EROFS)
+"""Errors of a file system that go away by another one only."""
 CGROUP = Path("/sys/fs/cgroup")
 """Folder of Linux control groups (version 1 or 2), which limit containers."""
 

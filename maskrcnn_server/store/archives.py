@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple
 
 from maskrcnn_server.errors import InvalidModel
-from maskrcnn_server.store.downloads import STORAGE_FAULTS
+from maskrcnn_server.machine import STORAGE_FAULTS
 from maskrcnn_server.store.kinds import kind
 
 MAX_FILES = 10_000

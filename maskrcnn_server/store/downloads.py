@@ -7,7 +7,6 @@ with `download_file`, of which much is moto's: it serves ten parallel ranges slo
 be faster in parts than in one stream.
 """
 
-import errno
 import hashlib
 import json
 import socket
@@ -23,13 +22,12 @@ from typing import Any, Protocol, TypeAlias
 from urllib.parse import unquote, urlsplit
 
 from maskrcnn_server.errors import DownloadFailed
+from maskrcnn_server.machine import STORAGE_FAULTS
 from maskrcnn_server.optional import required
 
 CHUNK = 1 << 20
 MAX_ATTEMPTS = 5
 TIMEOUT_S = 30
-STORAGE_FAULTS = (errno.EACCES, errno.EDQUOT, errno.ENOSPC, errno.EROFS)
-"""Errors of a file system that go away by another one only."""
 
 Progress: TypeAlias = Callable[[str, int, int | None], None]
 """Called with a file's name, the bytes that have come, and all of them, if known."""

@@ -15,11 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from maskrcnn_server.errors import DownloadFailed, InvalidModel, InvalidSetting
-from maskrcnn_server.redaction import redacted
+from maskrcnn_server.errors import DownloadFailed, InvalidModel, InvalidSetting, redacted
+from maskrcnn_server.machine import STORAGE_FAULTS
 from maskrcnn_server.store.archives import is_archive, unpack
 from maskrcnn_server.store.downloads import (
-    STORAGE_FAULTS,
     HttpSource,
     S3Source,
     fetch,

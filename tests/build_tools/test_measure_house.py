@@ -53,3 +53,10 @@ def test_every_distribution_is_read_and_a_request_is_counted(script: dict[str, o
     assert all(one.lines() > 0 for one in own)
     request = probed(ROOT, own, "request")
     assert request["calls"] >= request["files"] > 0
+
+
+def test_the_core_is_flat_and_needs_few_libraries(script: dict[str, object]) -> None:
+    core = next(one for one in script["read_distributions"](ROOT) if one.name == "maskrcnn-server")  # type: ignore[operator]
+    chain = script["longest_chain"](core.modules())  # type: ignore[operator]
+    assert len(chain) <= 7, chain
+    assert len(core.dependencies()) <= 10

@@ -2,8 +2,7 @@ import time
 
 import pytest
 
-from maskrcnn_server.errors import DownloadFailed
-from maskrcnn_server.redaction import redacted
+from maskrcnn_server.errors import DownloadFailed, redacted
 
 
 @pytest.mark.parametrize(

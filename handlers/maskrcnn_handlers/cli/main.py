@@ -12,9 +12,8 @@ from rich.markup import escape
 from typer.core import TyperGroup
 
 from maskrcnn_handlers.observe.logs import TEXT, JsonFormatter
-from maskrcnn_server.errors import InvalidSetting, MaskRCNNError, PluginError
+from maskrcnn_server.errors import InvalidSetting, MaskRCNNError, PluginError, redacted
 from maskrcnn_server.plugins import Plugins, installed
-from maskrcnn_server.redaction import redacted
 
 DEBUG = "--debug"
 DISTRIBUTIONS = {

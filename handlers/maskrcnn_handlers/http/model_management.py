@@ -15,8 +15,8 @@ from maskrcnn_server.errors import (
     MultiModelOff,
     PayloadTooLarge,
     RequestError,
+    redacted,
 )
-from maskrcnn_server.redaction import redacted
 
 if TYPE_CHECKING:
     from maskrcnn_handlers.answer.reply import Reply

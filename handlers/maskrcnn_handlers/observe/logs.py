@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from maskrcnn_handlers.observe import request_ids
 from maskrcnn_handlers.observe.exchange import Exchange
-from maskrcnn_server.redaction import redacted
+from maskrcnn_server.errors import redacted
 
 if TYPE_CHECKING:
     from maskrcnn_server.settings import Settings

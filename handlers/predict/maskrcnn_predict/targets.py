@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from maskrcnn_server import settings as environment
-from maskrcnn_server.errors import InvalidSetting
+from maskrcnn_server.errors import InvalidSetting, redacted
 from maskrcnn_server.plugins import Plugins
-from maskrcnn_server.redaction import redacted
 from maskrcnn_server.store.archives import is_archive
 from maskrcnn_server.store.model_store import CHECKPOINTS
 

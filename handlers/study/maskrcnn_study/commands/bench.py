@@ -17,8 +17,8 @@ from rich.console import Console
 from maskrcnn_handlers.cli.options import BackendName, ModelOption
 from maskrcnn_handlers.http.child import running, serve_command
 from maskrcnn_server import settings as environment
+from maskrcnn_server.errors import redacted
 from maskrcnn_server.plugins import installed
-from maskrcnn_server.redaction import redacted
 from maskrcnn_study.benchmark import report
 from maskrcnn_study.benchmark.client import Question, address
 from maskrcnn_study.benchmark.load import Arrivals, Closed, Open, Target, measure
