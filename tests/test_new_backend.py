@@ -124,7 +124,7 @@ def test_it_is_formatted_whatever_its_name(project: Project, tmp_path: Path) -> 
         ("x" * 25, "up to 24"),
         ("sagemaker", "SAGEMAKER_.* is a setting of the server"),
         ("config", "CONFIG__ is a setting of the server"),
-        ("server", "package maskrcnn_server is installed"),
+        ("server", "maskrcnn-server is a distribution of this project"),
         ("tensorpack", "a backend of this name is installed"),
     ],
 )

@@ -70,7 +70,7 @@ def test_it_is_formatted_whatever_its_name(project: Project, tmp_path: Path) -> 
         ("auto", "has a meaning already"),
         ("original", "has a meaning already"),
         ("openvino", "an engine of this name is installed"),
-        ("network", "package maskrcnn_network is installed"),
+        ("network", "maskrcnn-network is a distribution of this project"),
     ],
 )
 def test_a_name_that_cannot_be_is_refused(name: str, why: str) -> None:

@@ -77,8 +77,8 @@ def test_pictures_without_annotations_are_half_a_set(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("annotations", "message"),
-    [("{", "no COCO annotations"), ('{"images": [{"id": "x"}]}', "no COCO annotations")],
-    ids=["no JSON", "no pictures"],
+    [("{", "no COCO annotations"), ('{"images": [{"id": "x"}]}', "file_name is missing")],
+    ids=["no JSON", "no file name"],
 )
 def test_broken_annotations_are_named(annotations: str, message: str, tmp_path: Path) -> None:
     path = tmp_path / "instances.json"
