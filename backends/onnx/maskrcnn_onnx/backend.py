@@ -58,7 +58,7 @@ class OnnxBackend:
         report: Callable[[LayerChange], None],
         /,
     ) -> None:
-        for library in ("onnx", "onnxruntime"):
+        for library in ("onnx", "onnxruntime.quantization"):
             required(library, "maskrcnn-onnx[quantization]")
         from maskrcnn_onnx.quantization import quantize
 
