@@ -119,7 +119,7 @@ def test_a_model_in_integers_is_not_quantised_again(
 def test_what_quantising_needs_is_named(
     onnx_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delitem(sys.modules, "maskrcnn_onnx.quantization")
+    monkeypatch.delitem(sys.modules, "maskrcnn_onnx.quantization", raising=False)
     monkeypatch.setitem(sys.modules, "onnxruntime.quantization", None)
     config = ModelConfig(model_dir=onnx_dir)
     with pytest.raises(InvalidSetting, match=r"pip install 'maskrcnn-onnx\[quantization\]'"):
