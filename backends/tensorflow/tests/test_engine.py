@@ -85,7 +85,7 @@ def test_a_gpu_that_tensorflow_does_not_see_lacks(
 
 def test_checkpoints_can_be_read_again(tmp_path: Path) -> None:
     values = {
-        "conv0/W": np.arange(6, dtype=np.float32).reshape(2, 3),
+        "rpn/conv0/W": np.arange(6, dtype=np.float32).reshape(2, 3),
         "step": np.ones(1, np.float32),
     }
     ENGINE.savers()["checkpoint"](values, tmp_path / "model-7")

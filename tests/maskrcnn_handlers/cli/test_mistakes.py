@@ -40,7 +40,7 @@ MISTAKES = {
     "image that is none": ("demo --image text.png", "text.png", "JPEG, PNG", ""),
     "image that is absent": ("demo --image no.png", "no.png", "no such file", ""),
     "no server": (
-        "predict text.png --url http://127.0.0.1:9",
+        "predict image.png --url http://127.0.0.1:9",
         "127.0.0.1:9",
         "refused",
         "maskrcnn-server serve MODEL",
@@ -56,11 +56,12 @@ MISTAKES = {
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a model, an empty folder and a text that is called an image."""
+    """A folder with a model, an empty folder and a text that is called an image, and an image."""
     home = tmp_path_factory.mktemp("mistakes")
     shutil.copytree(DEMO, home / "model")
     (home / "empty").mkdir()
     (home / "text.png").write_text("no image")
+    shutil.copy(DEMO.parent / "images/shapes-1.png", home / "image.png")
     return home
 
 

@@ -115,5 +115,5 @@ def test_a_folder_without_a_model_is_one_line_and_exit_code_1(
     assert server.process.wait(30) == 1
     errors = [line for line in server.log.read_text().splitlines() if " INFO " not in line]
     assert len(errors) == 1, server.log.read_text()
-    assert errors[0].startswith("error (invalid_model): ")
+    assert errors[0].startswith("error (backend_not_selected): ")
     assert str(empty) in errors[0]
