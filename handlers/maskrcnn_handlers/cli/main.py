@@ -95,6 +95,9 @@ def main() -> None:
         if any(isinstance(one.formatter, JsonFormatter) for one in logging.getLogger().handlers):
             logging.getLogger(__name__).critical("error (%s): %s%s", kind, error, hint)
             sys.exit(1)
+        # The error is the last line.
+        for handler in logging.getLogger().handlers:
+            handler.flush()
         console = Console(stderr=True, soft_wrap=True)
         console.print(f"[bold red]error[/] ({kind}): {escape(redacted(str(error)) + hint)}")
         sys.exit(1)
