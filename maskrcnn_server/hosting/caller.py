@@ -1,11 +1,11 @@
-"""Who waits for a reply, as the front end knows it and the scheduler needs it."""
+"""The client of a request, as the front end knows it and the scheduler needs it."""
 
 import time
 from collections.abc import Callable
 
 
 class Caller:
-    """Who waits for a reply: until when, and whether still there."""
+    """The client of a request, as the front end knows it and the scheduler needs it."""
 
     def __init__(self, timeout_s: float) -> None:
         self.timeout_s = timeout_s

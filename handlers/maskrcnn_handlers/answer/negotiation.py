@@ -1,4 +1,4 @@
-"""Which response format a client gets."""
+"""Choice of the response format."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who may ask: the API key, the pages of other sites, and the names that the server goes by."""
+"""Access control: the API key, the pages of other sites, and the names of the server."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ SHOWN = (request_ids.HEADER, ATTRIBUTES, "Retry-After", "Server-Timing")
 
 @dataclass(frozen=True, kw_only=True)
 class Access:
-    """Who may ask."""
+    """Access rules of a server."""
 
     api_key: str = field(default="", repr=False)
     """Key that requests need. Empty: none."""

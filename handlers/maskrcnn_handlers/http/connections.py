@@ -46,7 +46,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Limits:
-    """What clients may cost."""
+    """Limits of connections."""
 
     max_connections: int
     headers_timeout_s: float
@@ -93,7 +93,7 @@ else:
 
 
 class _Bounded(_Base):
-    """What both of uvicorn's protocols lack."""
+    """Limits that both of uvicorn's protocols lack."""
 
     def __init__(self, limits: Limits, **given: Any) -> None:
         super().__init__(**given)

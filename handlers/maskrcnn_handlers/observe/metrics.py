@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 FACTS = ("architecture", "heads", "step", "engine", "device", "precision", "GPU", "driver")
-"""Of a model, that are labels."""
+"""Facts about a model that are labels of its metric."""
 REJECTIONS = {UnavailableError.code, *(kind.code for kind in UnavailableError.__subclasses__())}
 REQUEST_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 60.0)
 STAGE_S = (0.0005, 0.001, 0.0025, *REQUEST_S[:-1])

@@ -1,4 +1,4 @@
-"""Which request this is: an id in its answer, in every line of the log and in its span."""
+"""Ids of requests: in the reply, in every line of the log and in the span."""
 
 import re
 import uuid

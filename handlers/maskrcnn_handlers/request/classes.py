@@ -1,4 +1,4 @@
-"""Which classes a request asks for."""
+"""Classes that a request asks for."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ SAMPLE_TYPES = {
     ".png": "image/png",
     ".webp": "image/webp",
 }
-"""Of the pictures that browsers show, too."""
+"""Content types of sample images, by file name ending: those that browsers show."""
 HEADERS = {
     "Content-Security-Policy": "; ".join(
         (

@@ -8,17 +8,17 @@ import sys
 import time
 from pathlib import Path
 
-import errands
 import pytest
-from errands import chatter, crash, echo, end, sleep
+import worker_tasks
+from worker_tasks import chatter, crash, echo, end, sleep
 
 from maskrcnn_server.hosting.worker import MAX_LINE_BYTES, MAX_LINES, Worker
 
-PATIENCE_S = 30.0
+MAX_WAIT_S = 30.0
 
 
 def answer(worker: Worker) -> object:
-    assert worker.connection.poll(PATIENCE_S)
+    assert worker.connection.poll(MAX_WAIT_S)
     return worker.connection.recv()
 
 
@@ -30,7 +30,7 @@ def is_running(pid: int) -> bool:
 
 
 def gone(pid: int) -> bool:
-    deadline = time.monotonic() + PATIENCE_S
+    deadline = time.monotonic() + MAX_WAIT_S
     while is_running(pid) and time.monotonic() < deadline:
         time.sleep(0.01)
     return not is_running(pid)
@@ -72,7 +72,7 @@ def test_what_it_prints_is_logged_by_its_name_and_never_blocks_it(
 )
 def test_it_is_said_how_a_process_ended(work: object, arguments: tuple[int], said: str) -> None:
     worker = Worker("w", work, *arguments)  # type: ignore[arg-type]
-    assert worker.connection.poll(PATIENCE_S)
+    assert worker.connection.poll(MAX_WAIT_S)
     with pytest.raises(EOFError):
         worker.connection.recv()
     assert worker.obituary() == said
@@ -81,7 +81,7 @@ def test_it_is_said_how_a_process_ended(work: object, arguments: tuple[int], sai
 
 def test_a_crash_shows_where() -> None:
     worker = Worker("w", crash)
-    worker.ended.wait(PATIENCE_S)
+    worker.ended.wait(MAX_WAIT_S)
     assert any("in crash" in line for line in worker.lines)
     worker.close()
 
@@ -99,11 +99,11 @@ def test_whatever_it_started_ends_with_it() -> None:
 def test_it_ends_with_the_process_that_started_it() -> None:
     program = (
         "import os, sys; from maskrcnn_server.hosting.worker import Worker\n"
-        "from errands import sleep\n"
+        "from worker_tasks import sleep\n"
         "worker = Worker('w', sleep); worker.connection.recv()\n"
         "print(worker.pid, flush=True); os.kill(os.getpid(), 9)\n"
     )
-    folder = Path(errands.__file__).parent
+    folder = Path(worker_tasks.__file__).parent
     killed = subprocess.run(
         [sys.executable, "-c", program], cwd=folder, capture_output=True, text=True, check=False
     )
@@ -133,7 +133,7 @@ def test_a_process_that_cannot_be_started_is_an_error_and_leaves_nothing(
     before = count()
     with pytest.raises(FileNotFoundError, match="/no/such/python"):
         Worker("w", end, 0)
-    deadline = time.monotonic() + PATIENCE_S
+    deadline = time.monotonic() + MAX_WAIT_S
     while count() > before:
         assert time.monotonic() < deadline
         time.sleep(0.01)
