@@ -139,7 +139,7 @@ class AsyncClient(_Connected[AsyncTransport]):
     """The same for coroutines of asyncio: `await client.predict(...)`."""
 
     async def predict(self, image: Image, **options: "Unpack[Options]") -> Prediction:
-        """As `Client.predict`. Images and replies are encoded and decoded in another thread."""
+        """Like `Client.predict`; images and replies are encoded and decoded in another thread."""
         conversation = _conversation(image, attributes(options), self._limit_mb)
         turn = await asyncio.to_thread(_step, conversation, None)
         while isinstance(turn, Request):

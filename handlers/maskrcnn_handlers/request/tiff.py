@@ -54,7 +54,7 @@ def describe(data: bytes) -> str:
 
 
 def prepare(image: PIL.Image.Image) -> None:
-    """Before the pixels are loaded: planes of 16 bits are read as such, and colours with
+    """Make the image ready to load: planes of 16 bits are read as such, and colours with
     associated alpha as they are stored."""
     if not isinstance(image, TiffImagePlugin.TiffImageFile):
         return

@@ -7,6 +7,9 @@ from importlib.metadata import version
 from pathlib import Path
 from string import Template
 
+from rich.console import Console
+from rich.markup import escape
+
 from maskrcnn_server import API_VERSION
 from maskrcnn_server.errors import InvalidSetting
 
@@ -17,8 +20,9 @@ BOTH = {
 }
 """Files of every project."""
 OURS = set(
-    "annotation_formats aws_samples client detectron2 network onnx openvino playground sagemaker "
-    "server study tensorflow tensorpack torch torchserve torchvision".split()
+    "annotation_formats aws_samples client detectron2 network onnx openvino playground "
+    "plugin_kit predict sagemaker server study tensorflow tensorpack torch torchserve "
+    "torchvision".split()
 )
 """Names of this project's own distributions, without `maskrcnn-`."""
 NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
@@ -71,3 +75,14 @@ def write(files: Mapping[str, str], name: str, target: Path) -> None:
 
 def _distribution(name: str) -> str:
     return f"maskrcnn-{name.replace('_', '-')}"
+
+
+def start(files: dict[str, str], name: str, folder: Path | None, then: str) -> None:
+    """Write the files and print the first commands to run there; `then` is the last of them."""
+    console = Console(soft_wrap=True)
+    target = folder or folder_of(name)
+    write(files, name, target)
+    where = escape(str(target))
+    console.print(f"wrote [bold]{where}[/]; its README.md says what is where. Begin with")
+    console.print(f"  cd {where} && pip install -e '.\\[dev]' && pytest")
+    console.print(f"  {then}")

@@ -4,8 +4,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 
 from maskrcnn_plugin_kit import project
 from maskrcnn_server import settings as environment
@@ -36,14 +34,13 @@ def new_backend(
     ] = None,
 ) -> None:
     """Write a project with a new backend: a complete plugin around a model that is a toy."""
-    console = Console(soft_wrap=True)
     check_name(name)
-    target = folder or project.folder_of(name)
-    project.write(FILES, name, target)
-    where = escape(str(target))
-    console.print(f"wrote [bold]{where}[/]; its README.md says what is where. Begin with")
-    console.print(f"  cd {where} && pip install -e '.\\[dev]' && pytest")
-    console.print("  maskrcnn-server predict example/picture.png --model example/model --out drawn")
+    project.start(
+        FILES,
+        name,
+        folder,
+        then="maskrcnn-server predict example/picture.png --model example/model --out drawn",
+    )
 
 
 def check_name(name: str) -> None:

@@ -4,8 +4,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 
 from maskrcnn_plugin_kit import project
 from maskrcnn_server.engine import AUTO, ORIGINAL
@@ -34,14 +32,8 @@ def new_engine(
     ] = None,
 ) -> None:
     """Write a project with a new engine: a complete plugin that computes with NumPy."""
-    console = Console(soft_wrap=True)
     check_name(name)
-    target = folder or project.folder_of(name)
-    project.write(FILES, name, target)
-    where = escape(str(target))
-    console.print(f"wrote [bold]{where}[/]; its README.md says what is where. Begin with")
-    console.print(f"  cd {where} && pip install -e '.\\[dev]' && pytest")
-    console.print(f"  MASKRCNN_ENGINE={name} maskrcnn-server demo")
+    project.start(FILES, name, folder, then=f"MASKRCNN_ENGINE={name} maskrcnn-server demo")
 
 
 def check_name(name: str) -> None:
