@@ -1,0 +1,1 @@
+"""Instances in images that are larger than a model's input, by tiles."""

@@ -1,0 +1,128 @@
+"""Images of which only rectangles are read."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from maskrcnn_server.errors import InvalidImage, InvalidSetting
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from maskrcnn_server.backend import Image
+    from maskrcnn_server.rle import Size
+    from maskrcnn_tiles.grid import Tile
+
+SUFFIXES = (".tif", ".tiff", ".jp2", ".j2k", ".svs")
+"""Names of files that can be read in parts."""
+DRIVERS = ("GTiff", "JP2OpenJPEG")
+"""GDAL's readers that are used. Others may open further files or addresses."""
+CACHE_MB = 64
+"""Memory for decoded blocks of a file, which neighbouring tiles share."""
+
+
+class Windows(Protocol):
+    """An image, read in parts."""
+
+    @property
+    def size(self) -> Size:
+        """Height and width in pixels."""
+
+    def read(self, tile: Tile, size: Size | None = None) -> Image:
+        """The pixels of a rectangle, made smaller to `size` (height, width) if that is given.
+
+        Raises InvalidImage.
+        """
+
+
+@dataclass(frozen=True, eq=False)
+class Decoded:
+    """An image in memory."""
+
+    pixels: Image
+
+    @property
+    def size(self) -> Size:
+        return self.pixels.shape[0], self.pixels.shape[1]
+
+    def read(self, tile: Tile, size: Size | None = None) -> Image:
+        part = self.pixels[tile.y : tile.bottom, tile.x : tile.right]
+        if size is not None:
+            rows = (np.arange(size[0]) + 0.5) * tile.height / size[0]
+            columns = (np.arange(size[1]) + 0.5) * tile.width / size[1]
+            part = part[np.ix_(rows.astype(np.int64), columns.astype(np.int64))]
+        return np.ascontiguousarray(part)
+
+
+class Raster:
+    """A file that is read in parts by rasterio: a TIFF of any size, a GeoTIFF, a JPEG 2000.
+
+    Made by `raster`. May be used by several threads.
+    """
+
+    def __init__(self, dataset: Any) -> None:
+        self.dataset = dataset
+        """Dataset of rasterio."""
+        self._lock = threading.Lock()
+
+    @property
+    def size(self) -> Size:
+        return self.dataset.height, self.dataset.width
+
+    def read(self, tile: Tile, size: Size | None = None) -> Image:
+        import rasterio.enums
+        import rasterio.errors
+        import rasterio.windows
+
+        bands = [1, 2, 3] if self.dataset.count >= 3 else [1, 1, 1]
+        try:
+            # A dataset is not for two threads at once.
+            with self._lock:
+                read: NDArray[Any] = self.dataset.read(
+                    bands,
+                    window=rasterio.windows.Window(tile.x, tile.y, tile.width, tile.height),
+                    out_shape=None if size is None else (3, *size),
+                    resampling=rasterio.enums.Resampling.average,
+                )
+        except rasterio.errors.RasterioError as error:
+            raise InvalidImage(f"{self.dataset.name}: {error}") from error
+        if read.dtype == np.uint16:
+            read = (read >> 8).astype(np.uint8)
+        return np.ascontiguousarray(read.transpose(1, 2, 0))
+
+
+@contextmanager
+def raster(path: Path) -> Iterator[Raster]:
+    """A file, open for reading in parts.
+
+    Raises InvalidSetting without rasterio, InvalidImage for a file that it does not read or whose
+    pixels are not of 8 or 16 bits.
+    """
+    try:
+        import rasterio
+        import rasterio.errors
+    except ImportError:
+        raise InvalidSetting(
+            f"{path.name}: images are read in parts by rasterio, which is not installed: "
+            "pip install 'maskrcnn-tiles[geo]'"
+        ) from None
+    with rasterio.Env(GDAL_CACHEMAX=CACHE_MB << 20, GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"):
+        try:
+            dataset = rasterio.open(path, driver=list(DRIVERS))
+        except rasterio.errors.RasterioError as error:
+            raise InvalidImage(f"{path}: {error}") from error
+        with dataset:
+            kinds = set(dataset.dtypes)
+            if not kinds <= {"uint8", "uint16"}:
+                raise InvalidImage(
+                    f"{path}: pixels of {', '.join(sorted(kinds))}; save 8 bits a channel"
+                )
+            yield Raster(dataset)
