@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,10 +22,12 @@ if TYPE_CHECKING:
     from maskrcnn_server.rle import Size
     from maskrcnn_tiles.grid import Tile
 
-SUFFIXES = (".tif", ".tiff", ".jp2", ".j2k", ".svs")
-"""Names of files that can be read in parts."""
-DRIVERS = ("GTiff", "JP2OpenJPEG")
-"""GDAL's readers that are used. Others may open further files or addresses."""
+DRIVERS = {
+    rb"II[*+]\x00|MM\x00[*+]": "GTiff",
+    rb"\x00\x00\x00\x0cjP  |\xff\x4f\xff\x51": "JP2OpenJPEG",
+}
+"""GDAL's readers by a pattern of a file's first bytes. Its others may open further files or
+addresses."""
 CACHE_MB = 64
 """Memory for decoded blocks of a file, which neighbouring tiles share."""
 
@@ -99,6 +102,13 @@ class Raster:
         return np.ascontiguousarray(read.transpose(1, 2, 0))
 
 
+def driver_of(path: Path) -> str | None:
+    """Name of the reader of a file that can be read in parts. None: it is no such file."""
+    with path.open("rb") as file:
+        start = file.read(12)
+    return next((name for pattern, name in DRIVERS.items() if re.match(pattern, start)), None)
+
+
 @contextmanager
 def raster(path: Path) -> Iterator[Raster]:
     """A file, open for reading in parts.
@@ -114,9 +124,12 @@ def raster(path: Path) -> Iterator[Raster]:
             f"{path.name}: images are read in parts by rasterio, which is not installed: "
             "pip install 'maskrcnn-tiles[geo]'"
         ) from None
+    driver = driver_of(path)
+    if driver is None:
+        raise InvalidImage(f"{path}: no TIFF or JPEG 2000, which can be read in parts")
     with rasterio.Env(GDAL_CACHEMAX=CACHE_MB << 20, GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"):
         try:
-            dataset = rasterio.open(path, driver=list(DRIVERS))
+            dataset = rasterio.open(path, driver=driver)
         except rasterio.errors.RasterioError as error:
             raise InvalidImage(f"{path}: {error}") from error
         with dataset:
