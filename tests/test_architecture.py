@@ -32,15 +32,17 @@ PACKAGES = {
         for name in ("network", *ENGINES, *DIALECTS, "onnx")
     },
 }
+CORE = {"maskrcnn_server", "maskrcnn_handlers"}
 MAY_IMPORT = {
     "maskrcnn_server": set(),
     "maskrcnn_handlers": {"maskrcnn_server"},
     "maskrcnn_client": set(),
-    **{f"maskrcnn_{name}": {"maskrcnn_server", "maskrcnn_handlers"} for name in AROUND_THE_CORE},
-    "maskrcnn_predict": {"maskrcnn_server", "maskrcnn_handlers", "maskrcnn_client"},
-    "maskrcnn_sagemaker": {"maskrcnn_server", "maskrcnn_handlers", "maskrcnn_predict"},
+    **{f"maskrcnn_{name}": CORE for name in AROUND_THE_CORE},
+    "maskrcnn_playground": {*CORE, "maskrcnn_annotation_formats"},
+    "maskrcnn_predict": {*CORE, "maskrcnn_annotation_formats", "maskrcnn_client"},
+    "maskrcnn_sagemaker": {*CORE, "maskrcnn_annotation_formats", "maskrcnn_predict"},
     "maskrcnn_study": {
-        *("maskrcnn_server", "maskrcnn_handlers", "maskrcnn_predict", "maskrcnn_plugin_kit"),
+        *(*CORE, "maskrcnn_annotation_formats", "maskrcnn_predict", "maskrcnn_plugin_kit"),
     },
     # The kit is for tests of engines.
     "maskrcnn_network": {"maskrcnn_server", "maskrcnn_plugin_kit"},

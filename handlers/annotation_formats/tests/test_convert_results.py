@@ -13,8 +13,8 @@ import pytest
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
+from maskrcnn_annotation_formats import reading
 from maskrcnn_annotation_formats.convert_results import convert_results
-from maskrcnn_handlers.formats import reading
 from maskrcnn_server.errors import InvalidSetting, RequestError
 from maskrcnn_server.plugins import Plugins
 

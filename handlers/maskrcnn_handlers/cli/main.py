@@ -19,6 +19,7 @@ DEBUG = "--debug"
 DISTRIBUTIONS = {
     "maskrcnn-predict": ("predict",),
     "maskrcnn-annotation-formats": ("convert-results",),
+    "maskrcnn-playground": ("demo",),
     "maskrcnn-plugin-kit": ("new-backend", "check-backend", "new-engine"),
     "maskrcnn-sagemaker": ("pack", "deploy", "status", "invoke", "delete"),
     "maskrcnn-study": (

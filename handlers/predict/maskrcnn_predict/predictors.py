@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 import PIL.Image
 
+from maskrcnn_annotation_formats.drawing import overlay
 from maskrcnn_handlers.formats.coco_results import CocoResult, coco_results
-from maskrcnn_handlers.formats.drawing import overlay
 from maskrcnn_handlers.http.child import running, serve_command
 from maskrcnn_handlers.request import images
 from maskrcnn_handlers.request.options import resolved

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from maskrcnn_handlers.formats.reading import annotations
+from maskrcnn_annotation_formats.reading import annotations
 from maskrcnn_sagemaker.aws import RUNTIME, Aws, Call
 from maskrcnn_sagemaker.endpoints import Pause, configuration
 from maskrcnn_sagemaker.objects import content

@@ -9,10 +9,10 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from maskrcnn_annotation_formats import reading
+from maskrcnn_annotation_formats.drawing import overlay
 from maskrcnn_handlers.cli.options import Profile, Region, ScoreThreshold
 from maskrcnn_handlers.cli.showing import table
-from maskrcnn_handlers.formats import reading
-from maskrcnn_handlers.formats.drawing import overlay
 from maskrcnn_handlers.request import images
 from maskrcnn_predict.drawings import Drawings
 from maskrcnn_predict.sources import contents

@@ -3,7 +3,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from maskrcnn_handlers.formats.drawing import colour, overlay
+from maskrcnn_annotation_formats.drawing import colour, overlay
 from maskrcnn_server.categories import named
 from maskrcnn_server.detections import Detections
 from maskrcnn_server.masks import BitMasks

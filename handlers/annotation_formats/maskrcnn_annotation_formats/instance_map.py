@@ -9,8 +9,8 @@ import numpy as np
 import PIL.Image
 from PIL.PngImagePlugin import PngInfo
 
+from maskrcnn_annotation_formats.drawing import colour
 from maskrcnn_handlers.formats import coco
-from maskrcnn_handlers.formats.drawing import colour
 from maskrcnn_handlers.formats.writing import as_json, instances
 from maskrcnn_server.errors import RequestError
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING
 
-from maskrcnn_handlers.formats.drawing import overlay
+from maskrcnn_annotation_formats.drawing import overlay
 
 if TYPE_CHECKING:
     from maskrcnn_server.formats import Prediction

@@ -13,10 +13,10 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from maskrcnn_annotation_formats.drawing import overlay
+from maskrcnn_annotation_formats.reading import annotations, prediction
 from maskrcnn_handlers.cli.inputs import read_image
 from maskrcnn_handlers.cli.showing import called_as, report_broken, table
-from maskrcnn_handlers.formats.drawing import overlay
-from maskrcnn_handlers.formats.reading import annotations, prediction
 from maskrcnn_handlers.http.child import served
 from maskrcnn_server import settings as environment
 from maskrcnn_server.errors import BackendNotSelected, RequestError
