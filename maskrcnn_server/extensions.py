@@ -1,4 +1,4 @@
-"""What plugins add to the program and to the server: commands and routes."""
+"""What plugins add to the program and to the server: commands, routes and tracers."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -29,4 +29,18 @@ class Routes(Protocol):
         """Starlette routes that answer for a server (`maskrcnn_handlers.http.host.Host`).
 
         Called once at start-up, before a model is loaded.
+        """
+
+
+class Tracer(Protocol):
+    """A way to send spans of requests."""
+
+    @property
+    def name(self) -> str:
+        """Lower-case letters, digits, - and _."""
+
+    def open(self, settings: Any, /) -> Any:
+        """Tracing (`maskrcnn_handlers.observe.tracing.Tracing`) of a server with these settings.
+
+        Called once at start-up. None: they want no spans.
         """

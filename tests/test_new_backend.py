@@ -18,7 +18,7 @@ from maskrcnn_server.errors import InvalidSetting
 pytestmark = pytest.mark.full
 
 ROOT = Path(__file__).parents[1]
-INSTALLED = (".", "handlers/plugin_kit", "handlers/predict")
+INSTALLED = (".", "handlers/plugin_kit", "handlers/annotation_formats", "handlers/predict")
 
 
 @pytest.fixture(scope="module")

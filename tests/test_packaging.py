@@ -19,6 +19,7 @@ DISTRIBUTIONS = {
         {"maskrcnn_annotation_formats"},
     ),
     "handlers/client": ("maskrcnn_client", {"maskrcnn_client"}),
+    "handlers/opentelemetry": ("maskrcnn_opentelemetry", {"maskrcnn_opentelemetry"}),
     "handlers/playground": ("maskrcnn_playground", {"maskrcnn_playground"}),
     "handlers/plugin_kit": ("maskrcnn_plugin_kit", {"maskrcnn_plugin_kit"}),
     "handlers/predict": ("maskrcnn_predict", {"maskrcnn_predict"}),

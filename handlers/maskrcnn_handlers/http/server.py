@@ -68,7 +68,7 @@ def serve(plugins: Plugins, settings: Settings) -> None:
     turns = Turns(min(TURN_S, settings.timeout_s / 4))
     several = specs or settings.multi_model
     models = _models(plugins, settings, turns) if several else Models.single()
-    service = Service(formats, settings, models, tracing.opened(settings))
+    service = Service(formats, settings, models, tracing.opened(plugins, settings))
 
     def open_spec(spec: Spec) -> tuple[Scheduler, Path]:
         return _scheduler(plugins, spec.settings, settings, turns, spec.name)

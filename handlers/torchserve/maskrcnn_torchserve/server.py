@@ -55,6 +55,7 @@ def serve(plugins: Plugins, settings: Settings, options: Options) -> None:
         at_once = settings.model.max_waiting + options.batch_size
         formats = plugins.formats()
         service = Forwarding(formats, settings, torchserve, at_once)
+        service.tracing = tracing.opened(plugins, settings)
 
         def load(ready: Callable[[], None]) -> None:
             def loaded(ping: bytes) -> None:
@@ -81,7 +82,7 @@ class Forwarding(Service):
         torchserve: TorchServe,
         at_once: int,
     ) -> None:
-        super().__init__(formats, settings, Models.single(), tracing.opened(settings))
+        super().__init__(formats, settings, Models.single())
         self._torchserve = torchserve
         self._free = threading.Semaphore(at_once)
         self._max_waiting = settings.model.max_waiting
