@@ -9,7 +9,7 @@ HANDLERS := $(patsubst %/setup.cfg,%,$(wildcard handlers/*/setup.cfg))
 PARTS := $(HANDLERS) $(BACKENDS)
 TESTS := $(BIN)/python -m pytest --cov --cov-report=term --durations=10
 DEMO := .venv-demo
-DEMO_PARTS := $(addprefix handlers/,playground annotation_formats) \
+DEMO_PARTS := $(addprefix handlers/,annotation_formats playground predict) \
 	$(addprefix backends/,network openvino tensorpack)
 
 .PHONY: demo test test-full test-all check docs bench clean

@@ -32,8 +32,8 @@ from matplotlib.figure import Figure
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from maskrcnn_handlers.http.child import Child, running, serve_command
 from maskrcnn_handlers.request import images
+from maskrcnn_predict.child import Child, running, serve_command
 from maskrcnn_server import settings as environment
 from maskrcnn_server import stopwatch
 from maskrcnn_server.backend import PredictOptions

@@ -16,7 +16,7 @@ from typing import Any
 import PIL.Image
 from playwright.sync_api import Browser, expect, sync_playwright
 
-from maskrcnn_handlers.http.child import served
+from maskrcnn_predict.child import served
 from maskrcnn_server.plugins import Plugins
 
 DOCS = Path(__file__).parents[1] / "docs/screenshots"

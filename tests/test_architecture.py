@@ -39,7 +39,6 @@ MAY_IMPORT = {
     "maskrcnn_handlers": {"maskrcnn_server"},
     "maskrcnn_client": set(),
     **{f"maskrcnn_{name}": CORE for name in AROUND_THE_CORE},
-    "maskrcnn_playground": {*CORE, "maskrcnn_annotation_formats"},
     "maskrcnn_predict": {*CORE, "maskrcnn_annotation_formats", "maskrcnn_client"},
     "maskrcnn_sagemaker": {*CORE, "maskrcnn_annotation_formats", "maskrcnn_predict"},
     "maskrcnn_study": {

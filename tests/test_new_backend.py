@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from project import Project, assert_formatted
 
-from maskrcnn_handlers.http.child import running
 from maskrcnn_plugin_kit.commands.new_backend import check_name
+from maskrcnn_predict.child import running
 from maskrcnn_server import API_VERSION
 from maskrcnn_server.errors import InvalidSetting
 

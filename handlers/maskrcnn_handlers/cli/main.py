@@ -17,9 +17,8 @@ from maskrcnn_server.plugins import Plugins, installed
 
 DEBUG = "--debug"
 DISTRIBUTIONS = {
-    "maskrcnn-predict": ("predict",),
+    "maskrcnn-predict": ("demo", "predict"),
     "maskrcnn-annotation-formats": ("convert-results",),
-    "maskrcnn-playground": ("demo",),
     "maskrcnn-plugin-kit": ("new-backend", "check-backend", "new-engine"),
     "maskrcnn-sagemaker": ("pack", "deploy", "status", "invoke", "delete"),
     "maskrcnn-study": (

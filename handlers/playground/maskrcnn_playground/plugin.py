@@ -1,18 +1,12 @@
-"""What a model is tried by: the page with its format, the pages of the API, and a demo."""
+"""The page to try a model by with its format, and the pages of the API."""
 
 from collections.abc import Callable
 
 from maskrcnn_server import hookimpl
-from maskrcnn_server.extensions import Command, Routes
+from maskrcnn_server.extensions import Routes
 from maskrcnn_server.formats import Format
 
 api_version = "1.0"
-
-EXAMPLES = (
-    "maskrcnn-server demo --image photo.jpg --out drawn.png",
-    "maskrcnn-server demo --open",
-)
-"""Command lines that `demo --help` shows."""
 
 
 @hookimpl
@@ -31,11 +25,3 @@ def register_formats(register: Callable[[Format], None]) -> None:
     from maskrcnn_playground.soft import Soft
 
     register(Soft())
-
-
-@hookimpl
-def register_commands(register: Callable[[Command], None]) -> None:
-    """`demo`."""
-    from maskrcnn_playground.demo import demo
-
-    register(Command("demo", demo, "Serve", EXAMPLES))

@@ -11,21 +11,20 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from maskrcnn_handlers.cli.options import (
-    BackendName,
+from maskrcnn_handlers.cli.options import BackendName, ModelOption
+from maskrcnn_predict import targets
+from maskrcnn_predict.drawings import Drawings
+from maskrcnn_predict.journal import Journal
+from maskrcnn_predict.options import (
     Concurrency,
     Endpoint,
     Images,
-    ModelOption,
     Profile,
     Region,
     Restart,
     ScoreThreshold,
     Url,
 )
-from maskrcnn_predict import targets
-from maskrcnn_predict.drawings import Drawings
-from maskrcnn_predict.journal import Journal
 from maskrcnn_predict.predictors import ImageResult, Predictor
 from maskrcnn_predict.run import each, predictor_in_process, predictor_of
 from maskrcnn_predict.sources import Source, check, problem, sources

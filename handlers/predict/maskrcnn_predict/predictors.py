@@ -10,9 +10,9 @@ import PIL.Image
 
 from maskrcnn_annotation_formats.drawing import overlay
 from maskrcnn_handlers.formats.coco_results import CocoResult, coco_results
-from maskrcnn_handlers.http.child import running, serve_command
 from maskrcnn_handlers.request import images
 from maskrcnn_handlers.request.options import resolved
+from maskrcnn_predict.child import running, serve_command
 from maskrcnn_predict.targets import Target
 from maskrcnn_server import settings as environment
 from maskrcnn_server.categories import Category

@@ -8,9 +8,10 @@ from typing import TypeVar
 
 from rich.console import Console
 
-from maskrcnn_handlers.cli.progress import counting, downloading
+from maskrcnn_handlers.cli.progress import downloading
 from maskrcnn_predict.concurrency import in_order
 from maskrcnn_predict.predictors import Predictor, in_process, opened
+from maskrcnn_predict.progress import counting
 from maskrcnn_predict.targets import Target
 from maskrcnn_server.errors import MaskRCNNError
 from maskrcnn_server.plugins import installed

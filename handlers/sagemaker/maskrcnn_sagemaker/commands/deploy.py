@@ -11,8 +11,8 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from maskrcnn_handlers.cli.options import Profile
-from maskrcnn_handlers.cli.progress import waiting
+from maskrcnn_predict.options import Profile
+from maskrcnn_predict.progress import waiting
 from maskrcnn_sagemaker import batch, endpoints, gpu, places
 from maskrcnn_sagemaker.aws import Aws, Call, Nothing, Reader
 from maskrcnn_sagemaker.commands.dry_run import reader, show

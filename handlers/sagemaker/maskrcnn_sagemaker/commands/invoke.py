@@ -11,10 +11,10 @@ from rich.markup import escape
 
 from maskrcnn_annotation_formats import reading
 from maskrcnn_annotation_formats.drawing import overlay
-from maskrcnn_handlers.cli.options import Profile, Region, ScoreThreshold
-from maskrcnn_handlers.cli.showing import table
 from maskrcnn_handlers.request import images
 from maskrcnn_predict.drawings import Drawings
+from maskrcnn_predict.options import Profile, Region, ScoreThreshold
+from maskrcnn_predict.showing import table
 from maskrcnn_predict.sources import contents
 from maskrcnn_sagemaker import invocations
 from maskrcnn_sagemaker.aws import Aws

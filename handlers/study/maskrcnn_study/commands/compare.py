@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from maskrcnn_handlers.cli.options import Concurrency, Images, Profile, Region, ScoreThreshold
 from maskrcnn_predict.journal import output_folder
+from maskrcnn_predict.options import Concurrency, Images, Profile, Region, ScoreThreshold
 from maskrcnn_predict.predictors import ImageResult, Predictor
 from maskrcnn_predict.run import each, predictor_of
 from maskrcnn_predict.sources import Source, check, sources

@@ -13,18 +13,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from maskrcnn_handlers.cli.options import (
-    BackendName,
-    Concurrency,
-    Endpoint,
-    ModelOption,
-    Profile,
-    Region,
-    Restart,
-    Url,
-)
+from maskrcnn_handlers.cli.options import BackendName, ModelOption
 from maskrcnn_predict import targets
 from maskrcnn_predict.journal import Journal
+from maskrcnn_predict.options import Concurrency, Endpoint, Profile, Region, Restart, Url
 from maskrcnn_predict.predictors import ImageResult, Predictor
 from maskrcnn_predict.run import each, predictor_of
 from maskrcnn_predict.sources import Source, file_source

@@ -22,7 +22,7 @@ import numpy as np
 import PIL.Image
 import typer
 
-from maskrcnn_handlers.http.child import Child, running, serve_command
+from maskrcnn_predict.child import Child, running, serve_command
 from maskrcnn_server import settings as environment
 from maskrcnn_study.faulty import FAULTS, PID
 

@@ -15,9 +15,10 @@ from rich.console import Console
 
 from maskrcnn_annotation_formats.drawing import overlay
 from maskrcnn_annotation_formats.reading import annotations, prediction
-from maskrcnn_handlers.cli.inputs import read_image
-from maskrcnn_handlers.cli.showing import called_as, report_broken, table
-from maskrcnn_handlers.http.child import served
+from maskrcnn_handlers.cli.showing import report_broken
+from maskrcnn_predict.child import served
+from maskrcnn_predict.inputs import read_image
+from maskrcnn_predict.showing import called_as, table
 from maskrcnn_server import settings as environment
 from maskrcnn_server.errors import BackendNotSelected, RequestError
 from maskrcnn_server.plugins import installed
