@@ -24,7 +24,7 @@ from maskrcnn_server.errors import (
     RequestError,
     UnavailableError,
 )
-from maskrcnn_server.hosting.caller import Caller
+from maskrcnn_server.hosting.job import Caller
 from maskrcnn_server.stopwatch import listen, stage
 
 if TYPE_CHECKING:

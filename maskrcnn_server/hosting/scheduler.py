@@ -9,13 +9,10 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from maskrcnn_server.backend import (
-    Batches,
-    ModelLost,
-    Restarts,
-)
+from maskrcnn_server.backend import Batches, ModelLost, Restarts
 from maskrcnn_server.errors import (
     BackendFailed,
     CallerGone,
@@ -31,15 +28,11 @@ from maskrcnn_server.hosting.turns import Turns
 from maskrcnn_server.stopwatch import stage
 
 if TYPE_CHECKING:
-    from maskrcnn_server.backend import (
-        Image,
-        Model,
-        ModelMetadata,
-        PredictOptions,
-    )
+    from maskrcnn_server.backend import Image, Model, PredictOptions
     from maskrcnn_server.detections import Detections
-    from maskrcnn_server.hosting.caller import Caller
+    from maskrcnn_server.hosting.job import Caller
 
+SIZE = attrgetter("size")
 SMOOTHING = 0.2
 """Weight of the latest call in the average time of an image."""
 
@@ -65,6 +58,8 @@ class Scheduler:
         """`max_waiting` requests may wait while one call runs, of `max_batch` images at most. A
         call that takes longer than `limit_s` hangs."""
         self._model = model
+        self.metadata = model.metadata
+        """The model's description of itself."""
         self._restarts = model if isinstance(model, Restarts) else None
         self._batches = model if isinstance(model, Batches) and model.batch_pixels else None
         self.limit_s = limit_s
@@ -93,11 +88,6 @@ class Scheduler:
             self._turns.queues.append(self)
         if self._restarts is not None:
             self._restarts.tell(self._wake)
-
-    @property
-    def metadata(self) -> ModelMetadata:
-        """What the model says of itself."""
-        return self._model.metadata
 
     @property
     def waiting(self) -> int:
@@ -150,7 +140,7 @@ class Scheduler:
             self._jobs.append(job)
         caller.wake = self._wake
         try:
-            with self._lock:
+            with stage("wait"), self._lock:
                 while (wait_s := self._wait_s(job)) > 0:
                     job.changed.wait(wait_s)
             yield job
@@ -169,7 +159,7 @@ class Scheduler:
             job.shape = self._batches.network_shape((height, width))
             fitting = self._batches.batch_pixels // math.prod(job.shape)
             job.max_batch = max(1, min(self.max_batch, fitting))
-        with self._lock:
+        with stage("wait"), self._lock:
             job.is_ready = True
             while job.outcome is None:
                 if (wait_s := self._wait_s(job)) > 0:
@@ -277,6 +267,8 @@ class Scheduler:
         """Outcome of each job, by one call; if that fails, by a call for each, so that only those
         that are at fault fail. Raises nothing."""
         try:
+            if len(batch) == 1:
+                return [self._call(batch[0].images, batch[0].options)]
             found = iter(self._call([i for job in batch for i in job.images], batch[0].options))
             return [list(islice(found, len(job.images))) for job in batch]
         except BaseException as error:
@@ -289,7 +281,7 @@ class Scheduler:
         try:
             with stage("model"):
                 found = self._model.predict(images, options)
-            sizes = [detections.size for detections in found]
+            sizes = list(map(SIZE, found))
         except MaskRCNNError:
             raise
         except MemoryError as error:
@@ -299,9 +291,9 @@ class Scheduler:
         # SystemExit would end the server.
         except (Exception, SystemExit) as error:
             raise BackendFailed("the backend failed on this request") from error
-        expected = [image.shape[:2] for image in images]
-        if len(sizes) != len(expected):
-            raise BackendFailed(f"the backend gave {len(sizes)} answers for {len(expected)} images")
-        if sizes != expected:
-            raise BackendFailed(f"the backend gave sizes {sizes} for images of {expected}")
+        if len(sizes) != len(images):
+            raise BackendFailed(f"the backend gave {len(sizes)} answers for {len(images)} images")
+        for size, image in zip(sizes, images, strict=True):
+            if size != image.shape[:2]:
+                raise BackendFailed(f"the backend gave size {size} for an image of {image.shape}")
         return found

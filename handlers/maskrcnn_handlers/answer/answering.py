@@ -26,8 +26,7 @@ if TYPE_CHECKING:
     from maskrcnn_handlers.request.options import ResolvedOptions
     from maskrcnn_handlers.request.requests import Encoded, InferenceRequest
     from maskrcnn_server.formats import Format
-    from maskrcnn_server.hosting.caller import Caller
-    from maskrcnn_server.hosting.job import Job
+    from maskrcnn_server.hosting.job import Caller, Job
     from maskrcnn_server.hosting.scheduler import Scheduler
     from maskrcnn_server.rle import Size
     from maskrcnn_server.stopwatch import Stopwatch

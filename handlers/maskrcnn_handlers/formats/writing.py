@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, NamedTuple, TypedDict
 
@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from maskrcnn_server.categories import Category
     from maskrcnn_server.formats import Encoding, Prediction
     from maskrcnn_server.rle import RLE, Order
+
+
+ORDERS: Mapping[Encoding, Order] = {"rows": "rows", "columns": "columns", "compressed": "columns"}
+"""Pixel order of each encoding."""
 
 
 class Segmentation(TypedDict):
@@ -47,11 +51,6 @@ def instances(prediction: Prediction, order: Order = "rows") -> list[Instance]:
             found.boxes, found.category_ids, found.scores, masks, strict=True
         )
     ]
-
-
-def order_of(encoding: Encoding) -> Order:
-    """Pixel order of an encoding."""
-    return "rows" if encoding == "rows" else "columns"
 
 
 def segmentation(mask: RLE, encoding: Encoding) -> Segmentation:

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from maskrcnn_handlers.http.model_management import ModelManagement
     from maskrcnn_handlers.observe.tracing import Tracing
     from maskrcnn_handlers.service import Service
-    from maskrcnn_server.hosting.caller import Caller
+    from maskrcnn_server.hosting.job import Caller
 
 MAX_DIGITS = 18
 """Number of digits of a Content-Length that is looked at before the body is read."""

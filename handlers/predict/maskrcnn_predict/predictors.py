@@ -19,7 +19,7 @@ from maskrcnn_server.categories import Category
 from maskrcnn_server.detections import Detections
 from maskrcnn_server.errors import InvalidSetting, MaskRCNNError, NoAnswer, RequestError
 from maskrcnn_server.formats import Prediction
-from maskrcnn_server.hosting.caller import Caller
+from maskrcnn_server.hosting.job import Caller
 from maskrcnn_server.hosting.located import choose_backend, locate
 from maskrcnn_server.hosting.model_process import ERROR_CLASSES
 from maskrcnn_server.hosting.scheduler import Scheduler

@@ -33,7 +33,7 @@ from maskrcnn_server.errors import (
     StartupError,
 )
 from maskrcnn_server.formats import Format
-from maskrcnn_server.hosting.caller import Caller
+from maskrcnn_server.hosting.job import Caller
 from maskrcnn_server.hosting.models import Models
 from maskrcnn_server.plugins import Plugins
 from maskrcnn_server.settings import Settings

@@ -18,8 +18,7 @@ from maskrcnn_server.errors import (
     NotReady,
     StartupError,
 )
-from maskrcnn_server.hosting.caller import Caller
-from maskrcnn_server.hosting.job import Job
+from maskrcnn_server.hosting.job import Caller, Job
 from maskrcnn_server.hosting.models import ACTIVATIONS, Models
 from maskrcnn_server.hosting.models_file import Spec, read_models
 from maskrcnn_server.hosting.scheduler import Scheduler
