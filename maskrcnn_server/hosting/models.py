@@ -195,15 +195,6 @@ class Models:
             self._hosted[name] = hosted
             return hosted
 
-    def peek(self, asked: str | None) -> Hosted | None:
-        """The model that answers requests for this one, which does not count as using it. None if
-        no model does."""
-        with self._table:
-            try:
-                return self._hosted.get(self._default() if asked is None else asked)
-            except ModelNotFound:
-                return None
-
     def check(self) -> None:
         """Raise NotReady while models are being loaded for the first time, ModelFailed if a
         required one or every one fails, or one hangs."""

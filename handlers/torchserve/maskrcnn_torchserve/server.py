@@ -22,7 +22,7 @@ from maskrcnn_handlers.http.model_management import ModelManagement
 from maskrcnn_handlers.observe import request_ids, tracing
 from maskrcnn_handlers.request import requests
 from maskrcnn_handlers.request.envelope import ATTRIBUTES, Envelope
-from maskrcnn_handlers.service import SERVER_TIMING, Service
+from maskrcnn_handlers.service import SERVER_TIMING, Call, Service
 from maskrcnn_server.errors import (
     BackendFailed,
     InvalidSetting,
@@ -33,7 +33,6 @@ from maskrcnn_server.errors import (
     StartupError,
 )
 from maskrcnn_server.formats import Format
-from maskrcnn_server.hosting.job import Caller
 from maskrcnn_server.hosting.models import Models
 from maskrcnn_server.plugins import Plugins
 from maskrcnn_server.settings import Settings
@@ -108,11 +107,8 @@ class Forwarding(Service):
     def ping(self) -> Reply:
         return self._ping or super().ping()
 
-    def _answer(
-        self,
-        envelope: Envelope,
-        caller: Caller,  # noqa: ARG002 (TorchServe is not told who leaves)
-    ) -> Reply:
+    def _answer(self, call: Call) -> Reply:
+        envelope = call.envelope
         if self._ping is None:
             raise NotReady("the model is loading")
         if (model := envelope.model) is not None:
