@@ -206,7 +206,7 @@ def test_openapi_has_every_route_and_what_its_path_names(client: httpx.Client) -
         "/ping": ["get"],
         "/metrics": ["get"],
         "/invocations": ["post"],
-        "/endpoints/{name}/invocations": ["post"],
+        "/endpoints/{endpoint}/invocations": ["post"],
         "/models/{name}/invoke": ["post"],
         "/models/{name}/invocations": ["post"],
         "/execution-parameters": ["get"],
