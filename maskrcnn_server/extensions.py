@@ -1,4 +1,4 @@
-"""What plugins add to the program and to the server: commands, routes and tracers."""
+"""Additions of plugins to the program and to the server: commands, routes and tracers."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -19,10 +19,7 @@ EXAMPLES = {
         "maskrcnn-server serve tensorpack:R50FPN2x --port 9000",
         "MASKRCNN_PRECISION=int8 maskrcnn-server serve model",
     ),
-    "doctor": (
-        "maskrcnn-server doctor model.tar.gz",
-        "maskrcnn-server doctor models.yaml",
-    ),
+    "doctor": ("maskrcnn-server doctor model.tar.gz", "maskrcnn-server doctor models.yaml"),
 }
 """Command lines that `--help` shows, by command."""
 

@@ -78,7 +78,7 @@ class Service:
         self._metrics = Metrics(lambda: self.ping().status == 200, models.schedulers)
         self.models = models
         self.tracing = tracing
-        """Where spans of requests go; None: nowhere."""
+        """Sender of spans. None: no spans are sent."""
 
     def refuse_waiting(self) -> None:
         """Start no more requests; the one that runs goes on."""
@@ -107,11 +107,11 @@ class Service:
         return json_reply(200, described | computed)
 
     def metrics(self) -> Reply:
-        """What Prometheus reads. Quick, whatever the model does."""
+        """Metrics for Prometheus. Quick, whatever the model does."""
         return Reply(200, self._metrics.text(), CONTENT_TYPE)
 
     def execution_parameters(self) -> Reply:
-        """What batch transform asks before it starts: how to send its files."""
+        """Parameters that batch transform asks for before it starts: how to send its files."""
         settings = self.settings
         return json_reply(
             200,

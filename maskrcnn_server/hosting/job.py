@@ -1,4 +1,4 @@
-"""What a scheduler schedules: the work on a request, and the client who waits for it."""
+"""Jobs of a scheduler: the work on a request, and the client who waits for it."""
 
 from __future__ import annotations
 

@@ -148,7 +148,7 @@ def _folders(parent: Path) -> list[Path]:
 
 
 def _probe(backend: Backend, config: ModelConfig) -> Probe | None:
-    """What the backend says of the model folder; that it failed, if it raised anything."""
+    """The backend's findings in the model folder, or the problem that it raised an error."""
     try:
         return backend.probe(config)
     except (Exception, SystemExit) as error:

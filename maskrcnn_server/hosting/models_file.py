@@ -24,7 +24,7 @@ class Entry(ModelSettings):
     """One model."""
 
     address: str = Field(alias="model", min_length=1)
-    """Where it is, as in `MASKRCNN_MODEL`. A path is relative to the file's folder."""
+    """Address of the model, as in `MASKRCNN_MODEL`. A path is relative to the file's folder."""
     required: bool = False
     """Whether the server ends if this model cannot be loaded."""
     default: bool = False
@@ -93,7 +93,7 @@ def _settled(settings: ModelSettings, folder: Path) -> ModelSettings:
 
 
 def _problem(where: tuple[int | str, ...], kind: str, message: str) -> str:
-    """What is wrong with one key."""
+    """The problem with one key, in words."""
     parts = [str(part) for part in where if part != "[key]"]
     key = ".".join(parts)[:200] or "the file"
     if kind == "extra_forbidden":

@@ -153,7 +153,7 @@ def warm_up(model: Model) -> None:
 
 
 def _told(error: BaseException) -> str:
-    """What was raised and where; the traceback goes to the log, if that is to be long."""
+    """The error in words, and its place; the traceback goes to the log, if that is to be long."""
     logger.info("traceback of the backend's error", exc_info=error)
     steps = traceback.extract_tb(error.__traceback__)
     where = f" ({steps[-1].filename}, line {steps[-1].lineno})" if len(steps) > 1 else ""

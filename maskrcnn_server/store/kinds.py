@@ -1,4 +1,4 @@
-"""What a file is that no backend takes: by its first bytes, and by the names in it.
+"""Kinds of files that no backend takes: by their first bytes, and by the names in them.
 
 Nothing is parsed that could be hostile. Names of tensors and layers are text in all formats.
 """
@@ -28,7 +28,7 @@ class Kind:
     """A kind of file."""
 
     description: str
-    """What the file is and what to do, after its name: `is empty: copy it again`."""
+    """Predicate of a sentence about the file, and advice: `is empty: copy it again`."""
     backends: tuple[str, ...] = ()
     """Names of the official backends that may serve it."""
 
@@ -126,7 +126,7 @@ BY_SUFFIX = {
 
 
 def kind(path: Path) -> Kind | None:
-    """What kind of file this is. None if nothing shows it. Raises OSError if it cannot be read."""
+    """The kind of this file. None if nothing shows it. Raises OSError if it cannot be read."""
     with path.open("rb") as file:
         text = file.read(MAX_TEXT)
     return _by_first_bytes(text, path) or _by_names(text, path) or BY_SUFFIX.get(path.suffix)
@@ -240,7 +240,7 @@ def _by_names(text: bytes, path: Path) -> Kind | None:
 
 
 def _listed(text: bytes, path: Path) -> bytes:
-    """Where names of tensors are: the file's beginning, or what a zip file says of its members."""
+    """The bytes with the names of tensors: the file's beginning, or a zip file's members."""
     if not text.startswith(b"PK\x03\x04"):
         return text
     try:

@@ -32,7 +32,7 @@ class Inference(NamedTuple):
     max_image_pixels: int
 
     def predict(self, image: Encoded | RequestError, job: Job) -> Prediction:
-        """What the model finds in an image, which takes a job. Raises MaskRCNNError."""
+        """The instances in an image, which takes a job. Raises MaskRCNNError."""
         if isinstance(image, RequestError):
             raise image
         with stage("decode"):

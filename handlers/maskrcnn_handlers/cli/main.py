@@ -59,10 +59,7 @@ def program(plugins: Plugins) -> typer.Typer:
             return command
 
     app = typer.Typer(
-        cls=Group,
-        name="maskrcnn-server",
-        no_args_is_help=True,
-        pretty_exceptions_enable=False,
+        cls=Group, name="maskrcnn-server", no_args_is_help=True, pretty_exceptions_enable=False
     )
     app.callback(epilog=_epilog(EXAMPLES, f"{DEBUG}, anywhere, shows the traceback of an error."))(
         _options
@@ -111,8 +108,7 @@ def _version(asked: bool) -> None:
 
 def _options(
     version: Annotated[
-        bool,
-        typer.Option("--version", callback=_version, is_eager=True, help="Show the version."),
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
     """Serve Mask R-CNN models: boxes, classes, scores and masks of the objects in an image."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
@@ -19,8 +18,7 @@ from starlette.routing import BaseRoute, Match, Route
 from starlette.types import Message, Receive, Scope, Send
 
 from maskrcnn_handlers.answer.model_error import model_error
-from maskrcnn_handlers.answer.reply import JSON, refusal
-from maskrcnn_handlers.http import openapi
+from maskrcnn_handlers.answer.reply import refusal
 from maskrcnn_handlers.http.access import Access, shared
 from maskrcnn_handlers.http.bodies import Bodies
 from maskrcnn_handlers.http.connections import MAX_HEADER_BYTES, headers_too_large
@@ -58,30 +56,23 @@ class App:
         self._bodies = Bodies(max_bytes, settings.body_timeout_s, service.check_length)
         self._running: set[CancelScope] = set()
         self._is_ending = False
-        inference = [
-            InferenceRoute("/invocations", self._invoke, methods=["POST"], name="invocations"),
-            InferenceRoute("/endpoints/{endpoint}/invocations", self._endpoint, methods=["POST"]),
-            InferenceRoute("/models/{name}/invoke", self._invoke, methods=["POST"]),
-            InferenceRoute("/models/{name}/invocations", self._invoke, methods=["POST"]),
+        post, invoke = ["POST"], self._invoke
+        self.routes = [
+            PublicRoute("/ping", self._ping),
+            Route("/metrics", self._metrics),
+            InferenceRoute("/invocations", invoke, methods=post, name="invocations"),
+            InferenceRoute("/endpoints/{endpoint}/invocations", self._endpoint, methods=post),
+            InferenceRoute("/models/{name}/invoke", invoke, methods=post),
+            InferenceRoute("/models/{name}/invocations", invoke, methods=post),
+            Route("/execution-parameters", self._execution_parameters),
+            Route("/models", self._models),
+            Route("/models", self._load, methods=post),
+            Route("/models/{name}", self._model),
+            Route("/models/{name}", self._unload, methods=["DELETE"]),
         ]
-        answering: list[tuple[Route, dict[str, object]]] = [
-            (PublicRoute("/ping", self._ping), {}),
-            (Route("/metrics", self._metrics), {}),
-            *((route, openapi.INVOCATION) for route in inference),
-            (Route("/execution-parameters", self._execution_parameters), {}),
-            (Route("/models", self._models), openapi.PAGE),
-            (Route("/models", self._load, methods=["POST"]), {}),
-            (Route("/models/{name}", self._model), {}),
-            (Route("/models/{name}", self._unload, methods=["DELETE"]), {}),
-        ]
-        document = json.dumps(openapi.document(answering)).encode()
-
-        async def described(_: Request) -> Response:
-            return Response(document, media_type=JSON)
-
-        own = [route for route, _ in answering]
-        self._routes = [*own, Route("/openapi.json", described), *routes]
-        self.asgi = shared(self._serve, self._access)
+        """The server's own routes."""
+        self._every_route: list[BaseRoute] = [*self.routes, *routes]
+        self.asgi = shared(self, self._access)
 
     def end(self) -> None:
         """Have health checks fail from now on, so that nobody sends more requests."""
@@ -96,7 +87,7 @@ class App:
         for scope in self._running:
             scope.cancel()
 
-    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Find the route, and who may ask it. Each reply names its request's id; each request is a
         span, if there is tracing."""
         if scope["type"] != "http":
@@ -105,7 +96,7 @@ class App:
         headers = Headers(scope=scope)
         request_id = request_ids.assign(*filter(None, map(headers.get, request_ids.GIVEN)))
         route, best = None, Match.NONE
-        for candidate in self._routes:
+        for candidate in self._every_route:
             match, found = candidate.matches(scope)
             if match.value > best.value:
                 route, best, fitting = candidate, match, found
@@ -147,7 +138,7 @@ class App:
         return response(self._service.ping())
 
     async def _metrics(self, _: Request) -> Response:
-        """What Prometheus reads."""
+        """Metrics for Prometheus."""
         return response(self._service.metrics())
 
     async def _execution_parameters(self, _: Request) -> Response:

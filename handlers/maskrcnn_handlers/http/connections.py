@@ -16,15 +16,15 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from maskrcnn_handlers.answer.reply import refusal
 from maskrcnn_handlers.http.host import response
 from maskrcnn_handlers.observe import request_ids
-from maskrcnn_server.errors import (
-    HeadersTooLarge,
-    Overloaded,
-    RequestError,
-    RequestTooSlow,
-)
+from maskrcnn_server.errors import HeadersTooLarge, Overloaded, RequestError, RequestTooSlow
 
 if TYPE_CHECKING:
+    from maskrcnn_server.errors import MaskRCNNError
     from maskrcnn_server.settings import Settings
+
+    _Base = H11Protocol
+else:
+    _Base = object
 
 try:
     from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -82,18 +82,11 @@ def limits(settings: Settings) -> Limits:
     )
 
 
-if TYPE_CHECKING:
-    from maskrcnn_server.errors import (
-        MaskRCNNError,
-    )
-
-    _Base = H11Protocol
-else:
-    _Base = object
-
-
 class _Bounded(_Base):
     """Limits that both of uvicorn's protocols lack."""
+
+    in_head: bool
+    """Whether no more than a part of the next request's headers has been read."""
 
     def __init__(self, limits: Limits, **given: Any) -> None:
         super().__init__(**given)
@@ -104,11 +97,6 @@ class _Bounded(_Base):
         self._writing: asyncio.TimerHandle | None = None
         self.idle_since = self.loop.time()
         """Time at which the last reply was complete, or the connection was made."""
-
-    @property
-    def in_head(self) -> bool:
-        """Whether headers, or nothing, of the next request has been read."""
-        raise NotImplementedError
 
     @property
     def is_idle(self) -> bool:
@@ -264,7 +252,7 @@ class BoundedH11(_Bounded, H11Protocol):
     """The protocol in Python alone."""
 
     @property
-    def in_head(self) -> bool:
+    def in_head(self) -> bool:  # type: ignore[override]
         return self.conn.their_state is h11.IDLE
 
 
@@ -273,22 +261,18 @@ if HttpToolsProtocol is not None:
     class BoundedHttpTools(_Bounded, HttpToolsProtocol):  # type: ignore[misc]
         """The fast protocol."""
 
-        _in_head = True
-
-        @property
-        def in_head(self) -> bool:
-            return self._in_head
+        in_head = True
 
         def on_message_begin(self) -> None:
-            self._in_head = True
+            self.in_head = True
             super().on_message_begin()
 
         def on_headers_complete(self) -> None:
-            self._in_head = False
+            self.in_head = False
             super().on_headers_complete()
 
         def on_message_complete(self) -> None:
-            self._in_head = True
+            self.in_head = True
             super().on_message_complete()
 
     Bounded: type[_Bounded] = BoundedHttpTools

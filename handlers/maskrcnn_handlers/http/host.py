@@ -1,4 +1,4 @@
-"""What plugins that add routes are given, and how their replies are sent."""
+"""The server as plugins that add routes see it, their kinds of routes, and their replies."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Exchange:
-    """What is known of a request when it is answered."""
+    """Facts about a request that is answered."""
 
     request_id: str
     model: str = ""
@@ -36,7 +36,7 @@ class Exchange:
         return f"{header}total;dur={1000 * self.seconds:.3f}"
 
     def fields(self) -> dict[str, object]:
-        """What a line of the log says of it."""
+        """Fields of its line of the log."""
         return {
             "request_id": self.request_id,
             "model": self.model,

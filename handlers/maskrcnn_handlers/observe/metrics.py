@@ -1,4 +1,4 @@
-"""What Prometheus reads. Nothing else in the project knows its library."""
+"""Metrics for Prometheus. Nothing else in the project knows its library."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class Metrics:
 
 
 class _Schedulers(Collector):
-    """What schedulers know themselves, read when somebody asks."""
+    """Metrics that schedulers know, read at each scrape."""
 
     def __init__(
         self, ready: Callable[[], bool], schedulers: Callable[[], Mapping[str, Scheduler]]

@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 
 class Tracing(Protocol):
-    """What a tracer opens for a server."""
+    """A server's sender of spans."""
 
     def request(
         self, scope: Mapping[str, Any], headers: Mapping[str, str], route: str | None, /

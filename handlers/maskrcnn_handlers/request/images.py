@@ -94,7 +94,7 @@ def media_type(data: bytes) -> str | None:
 
 
 def unknown(data: bytes) -> str:
-    """What bytes are that Pillow does not recognise, in words."""
+    """Bytes that Pillow does not recognise, in words."""
     if not data:
         return "the image is empty: there are no bytes"
     if data.startswith(tiff.MAGIC):

@@ -22,7 +22,7 @@ class ResolvedOptions(NamedTuple):
     """The options of a request to a model, complete."""
 
     predict: PredictOptions
-    """What the model is asked for."""
+    """Options of the model's call."""
     category_ids: frozenset[int] | None
     """Categories whose detections are kept. None: all."""
     max_detections: int

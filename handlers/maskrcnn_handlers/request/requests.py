@@ -1,4 +1,4 @@
-"""From an envelope to what the request asks for."""
+"""Requests: their schemas, and the way from an envelope to images and options."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ ImageId = Annotated[str, Field(max_length=1024)] | int
 
 
 class Attributes(Options):
-    """What custom attributes or the fields of a form say."""
+    """Custom attributes, or the fields of a form."""
 
     img_id: ImageId = Field("", description="Name of the image, returned as it came.")
 
@@ -113,7 +113,7 @@ class InferenceRequest(NamedTuple):
     images: Sequence[Encoded | RequestError]
     """One or more; an error stands in the place of one of several that is wrong."""
     options: Options
-    """What it asks for itself."""
+    """Options that the request itself gives."""
     layout: Layout = "single"
     """Layout of the answers: one by itself, a JSON list, or a line of JSON for each image."""
     negotiates: bool = True

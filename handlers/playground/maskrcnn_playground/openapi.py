@@ -8,6 +8,7 @@ from typing import Any
 
 from starlette.routing import Route
 
+from maskrcnn_handlers.http.host import InferenceRoute
 from maskrcnn_handlers.request.envelope import ATTRIBUTES
 from maskrcnn_handlers.request.requests import (
     ARRAY,
@@ -42,7 +43,7 @@ INVOCATION: dict[str, Any] = {
         }
     ],
 }
-"""What a route that takes an image accepts."""
+"""Requests of a route that takes an image."""
 PAGE: dict[str, Any] = {
     "parameters": [
         {
@@ -53,7 +54,9 @@ PAGE: dict[str, Any] = {
         }
     ]
 }
-"""What a route that lists a page at a time accepts."""
+"""Requests of a route that lists a page at a time."""
+LISTED = ("/models", "GET")
+"""Path and method of the route that lists a page at a time."""
 ERROR: dict[str, Any] = {
     "type": "object",
     "required": ["error", "request_id"],
@@ -79,12 +82,14 @@ RESPONSES = {
 }
 
 
-def document(routes: Iterable[tuple[Route, dict[str, Any]]]) -> dict[str, Any]:
-    """The document of routes, each with what its operations accept."""
+def document(routes: Iterable[Route]) -> dict[str, Any]:
+    """The document of a server's own routes."""
     paths: dict[str, Any] = {}
-    for route, accepted in routes:
+    for route in routes:
+        accepted = INVOCATION if isinstance(route, InferenceRoute) else {}
         for method in sorted((route.methods or set()) - {"HEAD"}):
-            operation = _operation(route, method.lower(), accepted)
+            listed = (route.path, method) == LISTED
+            operation = _operation(route, method.lower(), PAGE if listed else accepted)
             paths.setdefault(route.path, {})[method.lower()] = operation
     return {
         "openapi": "3.1.0",
