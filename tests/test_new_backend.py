@@ -69,7 +69,7 @@ def test_its_model_is_examined_and_a_damaged_one_refused(project: Project, tmp_p
     assert "[red, green, blue] from 0 to 255 is expected" in done.stdout
 
 
-def test_it_serves_a_picture(project: Project) -> None:
+def test_it_serves_an_image(project: Project) -> None:
     command = [str(project.environment / "bin/maskrcnn-server"), "serve", "--host", "127.0.0.1"]
     picture = (project.folder / "example/picture.png").read_bytes()
     body = json.dumps({"img_id": "p.png", "img_data": base64.b64encode(picture).decode()}).encode()

@@ -33,87 +33,55 @@ class Kind:
     """Names of the official backends that may serve it."""
 
 
-@dataclass(frozen=True)
-class Family:
-    """The models of a framework, by the names of their tensors, variables or layers."""
-
-    patterns: tuple[re.Pattern[bytes], ...]
-    """Patterns that all occur among the names."""
-    description: str
-    backends: tuple[str, ...] = ()
-
-
-def _names(*patterns: str) -> tuple[re.Pattern[bytes], ...]:
-    return tuple(re.compile(pattern.encode()) for pattern in patterns)
-
-
 ONLY_RESNET_FPN = "only a ResNet with a feature pyramid (FPN) is served"
-FAMILIES = (
-    Family(
-        _names(r"roi_heads\.(box|mask)\.feature_extractor|backbone\.body\.stem\.conv1"),
-        "has the tensors of maskrcnn-benchmark, which no backend serves",
+FAMILIES = {
+    r"roi_heads\.(box|mask)\.feature_extractor|backbone\.body\.stem\.conv1": Kind(
+        "has the tensors of maskrcnn-benchmark, which no backend serves"
     ),
-    Family(
-        _names(r"backbone\.bottom_up\.res2\."),
-        "has the tensors of Detectron2's networks with a ResNet and FPN",
-        ("detectron2",),
+    r"backbone\.bottom_up\.res2\.": Kind(
+        "has the tensors of Detectron2's networks with a ResNet and FPN", ("detectron2",)
     ),
-    Family(
-        _names(r"backbone\.bottom_up\."),
-        f"has the tensors of a Detectron2 network with another backbone; {ONLY_RESNET_FPN}",
+    r"backbone\.bottom_up\.": Kind(
+        f"has the tensors of a Detectron2 network with another backbone; {ONLY_RESNET_FPN}"
     ),
-    Family(
-        _names(r"backbone\.(stem|res2)\."),
-        f"has the tensors of Detectron2's C4 or DC5 networks; {ONLY_RESNET_FPN}",
+    r"backbone\.(stem|res2)\.": Kind(
+        f"has the tensors of Detectron2's C4 or DC5 networks; {ONLY_RESNET_FPN}"
     ),
-    Family(
-        _names(r"roi_head\.(mask|bbox)_head\.|rpn_head\.rpn_(cls|conv)|bbox_head\.\w+\.weight"),
-        "has the tensors of MMDetection, which no backend serves",
+    r"roi_head\.(mask|bbox)_head\.|rpn_head\.rpn_(cls|conv)|bbox_head\.\w+\.weight": Kind(
+        "has the tensors of MMDetection, which no backend serves"
     ),
-    Family(
-        _names(r"backbone\.body\.layer1\."),
-        "has the tensors of torchvision's networks with a ResNet and FPN",
-        ("torchvision",),
+    r"backbone\.body\.layer1\.": Kind(
+        "has the tensors of torchvision's networks with a ResNet and FPN", ("torchvision",)
     ),
-    Family(
-        _names(r"backbone\.(body\.)?(features\.)?\d+\.\w", r"roi_heads|rpn\.head"),
+    r"backbone\.(body\.)?(features\.)?\d+\.\w & roi_heads|rpn\.head": Kind(
         f"has the tensors of a torchvision network with MobileNet or another backbone; "
-        f"{ONLY_RESNET_FPN}",
+        f"{ONLY_RESNET_FPN}"
     ),
-    Family(
-        _names(r"group0/block0/conv1", r"(rpn|fastrcnn|maskrcnn|fpn)/"),
-        "has the variables of TensorPack's and AWS Samples' networks",
-        ("tensorpack", "aws_samples"),
+    r"group0/block0/conv1 & (rpn|fastrcnn|maskrcnn|fpn)/": Kind(
+        "has the variables of TensorPack's and AWS Samples' networks", ("tensorpack", "aws_samples")
     ),
-    Family(
-        _names(r"group0/block0/conv1"),
+    r"group0/block0/conv1": Kind(
         "has the variables of an ImageNet backbone of TensorPack, without the heads of a Mask "
-        "R-CNN: the checkpoint of the training is missing",
+        "R-CNN: the checkpoint of the training is missing"
     ),
-    Family(
-        _names(r"mrcnn_(mask|bbox|class)|rpn_class_raw"),
-        "has the layers of Matterport's Mask_RCNN, which no backend serves",
+    r"mrcnn_(mask|bbox|class)|rpn_class_raw": Kind(
+        "has the layers of Matterport's Mask_RCNN, which no backend serves"
     ),
-    Family(
-        _names(r"(First|Second)StageBoxPredictor|FirstStageFeatureExtractor|detection_masks"),
-        "has the nodes of TensorFlow's Object Detection API, which no backend serves",
+    r"(First|Second)StageBoxPredictor|FirstStageFeatureExtractor|detection_masks": Kind(
+        "has the nodes of TensorFlow's Object Detection API, which no backend serves"
     ),
-    Family(
-        _names(r"res2_0_branch2a_w", r"rpn_cls_logits|mask_fcn|cls_score"),
-        "has the blobs of Caffe2's Detectron; only checkpoints of Detectron2 are served",
+    r"res2_0_branch2a_w & rpn_cls_logits|mask_fcn|cls_score": Kind(
+        "has the blobs of Caffe2's Detectron; only checkpoints of Detectron2 are served"
     ),
-    Family(
-        _names(r"res2_0_branch2a_w|\bres2\.0\.conv1\.|(?<!\.)layer1\.0\.conv1\.weight"),
+    r"res2_0_branch2a_w|\bres2\.0\.conv1\.|(?<!\.)layer1\.0\.conv1\.weight": Kind(
         "has the tensors of a ResNet alone, without the heads of a Mask R-CNN: the checkpoint of "
-        "the training is missing",
+        "the training is missing"
     ),
-    Family(
-        _names("ultralytics|model\\.\\d+\\.cv2\\."),
-        "is a YOLO model of Ultralytics, not a Mask R-CNN",
-    ),
-    Family(_names(r"class_embed|transformer\.(en|de)coder"), "is a transformer, not a Mask R-CNN"),
-)
-"""Families, the most particular first."""
+    r"ultralytics|model\.\d+\.cv2\.": Kind("is a YOLO model of Ultralytics, not a Mask R-CNN"),
+    r"class_embed|transformer\.(en|de)coder": Kind("is a transformer, not a Mask R-CNN"),
+}
+"""Frameworks by patterns, with `&` between them, that all occur among the names of a file's
+tensors, variables or layers. The most particular family comes first."""
 
 BY_SUFFIX = {
     ".onnx": Kind("is a model in ONNX", ("onnx",)),
@@ -225,11 +193,11 @@ def _zip(path: Path) -> Kind | None:
 
 def _by_names(text: bytes, path: Path) -> Kind | None:
     names = _listed(text, path)
-    for family in FAMILIES:
-        if all(pattern.search(names) for pattern in family.patterns):
+    for patterns, found in FAMILIES.items():
+        if all(re.search(pattern, names) for pattern in patterns.encode().split(b" & ")):
             shown = ", ".join(_shown(names))
             some = f" ({shown})" if shown else ""
-            return Kind(f"{family.description}{some}", family.backends)
+            return Kind(f"{found.description}{some}", found.backends)
     if text.startswith(b"\x89HDF\r\n"):
         return Kind("is a file of Keras (HDF5), which no backend serves")
     if path.suffix == ".pb":

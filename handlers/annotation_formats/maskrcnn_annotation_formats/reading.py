@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated, NamedTuple
 
 import numpy as np
@@ -128,6 +128,11 @@ def prediction(
             name="stored", backend="stored", categories=_categories(best_first), score_threshold=0
         ),
     )
+
+
+def file_name(image_id: str | int) -> str:
+    """Last part of the name of the image."""
+    return PurePosixPath(str(image_id)).name
 
 
 def _values(data: bytes) -> list[object]:

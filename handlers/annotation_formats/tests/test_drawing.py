@@ -46,7 +46,7 @@ def test_boxes_without_masks_are_outlined_only() -> None:
     assert (picture[75, 40] != 100).any()
 
 
-def test_nothing_found_leaves_the_picture_as_it_is() -> None:
+def test_nothing_found_leaves_the_image_as_it_is() -> None:
     gray = np.full((12, 16, 3), 100, np.uint8)
     assert (np.asarray(overlay(gray, found([], (12, 16)), CATEGORIES)) == 100).all()
 

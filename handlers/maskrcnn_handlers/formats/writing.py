@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, NamedTuple, TypedDict
 
 import numpy as np
@@ -62,8 +61,3 @@ def segmentation(mask: RLE, encoding: Encoding) -> Segmentation:
 def as_json(content: object) -> bytes:
     """JSON without spaces."""
     return json.dumps(content, separators=(",", ":")).encode()
-
-
-def file_name(image_id: str | int) -> str:
-    """Last part of the name of the image."""
-    return PurePosixPath(str(image_id)).name

@@ -276,7 +276,7 @@ def test_a_sample_is_looked_at(found: Page) -> None:
     ],
     ids=["dropped", "pasted"],
 )
-def test_a_picture_is_looked_at_when_it_is(page: Page, picture: bytes, event: str) -> None:
+def test_an_image_is_looked_at_when_it_is(page: Page, picture: bytes, event: str) -> None:
     page.evaluate(
         f"""(content) => {{
             const bytes = Uint8Array.from(atob(content), (c) => c.charCodeAt(0));
@@ -326,7 +326,7 @@ def test_classes_can_be_left_out(found: Page) -> None:
     expect(found.locator("#snippet")).not_to_contain_text("classes")
 
 
-def test_what_is_pointed_at_stands_out_in_picture_and_list(found: Page) -> None:
+def test_what_is_pointed_at_stands_out_in_image_and_list(found: Page) -> None:
     before = pixels(found)
     found.locator("#list li").nth(2).hover()
     assert pixels(found) != before
@@ -394,7 +394,7 @@ def test_everything_that_can_be_pressed_is_reached_by_tab_and_shows_it(found: Pa
     assert wanted <= seen
 
 
-def test_the_wheel_and_dragging_move_the_picture(found: Page) -> None:
+def test_the_wheel_and_dragging_move_the_image(found: Page) -> None:
     whole = zoom(found)
     found.locator("#canvas").hover(position={"x": 300, "y": 300})
     found.mouse.wheel(0, -800)
@@ -452,7 +452,7 @@ def test_finished_masks_have_no_threshold(serve: Serve, visit: Callable[..., Pag
     expect(page.locator("#score")).to_be_enabled()
 
 
-def test_pictures_are_upright_as_the_server_sees_them(
+def test_images_are_upright_as_the_server_sees_them(
     serve: Serve, visit: Callable[..., Page], encode: Callable[..., bytes]
 ) -> None:
     """A picture that lies on its side in the file, with a red box, whose middle is red."""
@@ -487,7 +487,7 @@ def test_pictures_are_upright_as_the_server_sees_them(
     assert max(pixels_there[1:3]) < 60
 
 
-def test_a_picture_that_only_the_server_can_read_is_drawn_on_gray(
+def test_an_image_that_only_the_server_can_read_is_drawn_on_gray(
     page: Page, encode: Callable[..., bytes]
 ) -> None:
     give(page, encode(np.zeros((90, 120, 3), np.uint8), "TIFF"), "a.tif", "image/tiff")
@@ -656,7 +656,7 @@ def test_the_request_in_other_words_gives_the_same_answer(
     assert [round(one["score"], 2) for one in json.loads(out.read_bytes())] == [0.95, 0.8]
 
 
-def test_another_picture_gives_up_the_one_before(
+def test_another_image_gives_up_the_one_before(
     serve: Serve, visit: Callable[..., Page], picture: bytes
 ) -> None:
     started, go_on = threading.Event(), threading.Event()

@@ -30,6 +30,7 @@ from maskrcnn_predict.run import each, predictor_in_process, predictor_of
 from maskrcnn_predict.sources import Source, check, problem, sources
 from maskrcnn_server import settings as environment
 from maskrcnn_server.errors import InvalidImage, InvalidSetting, MaskRCNNError
+from maskrcnn_server.options import Options
 
 Item: TypeAlias = tuple[Source, Path | None]
 """An image, and the file for its drawing."""
@@ -73,9 +74,8 @@ def predict(
 
     def predicted(predictor: Predictor, item: Item) -> ImageResult:
         source, place = item
-        result = predictor.predict(
-            source.read(), score_threshold=score_threshold, masks=needs_masks
-        )
+        options = Options(score_threshold=score_threshold, masks=needs_masks)
+        result = predictor.predict(source.read(), options)
         if place is not None:
             result.draw().save(place)
         return result

@@ -40,6 +40,8 @@ TIMEOUT_S = 600
 RETRY_S = 300
 """Time for a busy server, or an endpoint that gets more instances."""
 MAX_PAYLOAD_MB = 1024
+DEFAULTS = Options()
+"""Options of a prediction that asks for nothing in particular."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,15 +79,9 @@ class ImageResult:
 class Predictor(Protocol):
     """Predicts, from any thread."""
 
-    def predict(
-        self,
-        image: bytes,
-        *,
-        score_threshold: float | None = None,
-        max_detections: int | None = None,
-        masks: bool = True,
-    ) -> ImageResult:
-        """The instances in an image file. Raises MaskRCNNError, RequestError for a bad image."""
+    def predict(self, image: bytes, asked: Options = DEFAULTS) -> ImageResult:
+        """The instances in an image file, by `score_threshold`, `max_detections` and `masks` of
+        the options. Raises MaskRCNNError, RequestError for a bad image."""
 
 
 @contextmanager
@@ -156,15 +152,7 @@ class _InProcess:
         self._scheduler = scheduler
         self._settings = settings
 
-    def predict(
-        self,
-        image: bytes,
-        *,
-        score_threshold: float | None = None,
-        max_detections: int | None = None,
-        masks: bool = True,
-    ) -> ImageResult:
-        asked = Options(score_threshold=score_threshold, max_detections=max_detections, masks=masks)
+    def predict(self, image: bytes, asked: Options = DEFAULTS) -> ImageResult:
         model = self._scheduler.metadata
         options = resolved(asked, self._settings.model, model).predict
         with self._scheduler.job(Caller(TIMEOUT_S)) as job:
@@ -178,19 +166,15 @@ class _ByClient:
     def __init__(self, client: "maskrcnn_client.Client") -> None:
         self._client = client
 
-    def predict(
-        self,
-        image: bytes,
-        *,
-        score_threshold: float | None = None,
-        max_detections: int | None = None,
-        masks: bool = True,
-    ) -> ImageResult:
+    def predict(self, image: bytes, asked: Options = DEFAULTS) -> ImageResult:
         from maskrcnn_client import ClientError
 
         try:
             found = self._client.predict(
-                image, score_threshold=score_threshold, max_detections=max_detections, masks=masks
+                image,
+                score_threshold=asked.score_threshold,
+                max_detections=asked.max_detections,
+                masks=asked.masks,
             )
         except ClientError as error:
             raise _translated(error) from error

@@ -50,7 +50,7 @@ def test_what_is_done_is_done_in_the_next_run(path: Path) -> None:
         ]
 
 
-def test_the_last_word_about_a_picture_counts(path: Path) -> None:
+def test_the_last_word_about_an_image_counts(path: Path) -> None:
     with Journal(path, ASKED) as journal:
         journal.add(source("a"), [result("a", 0.25)])
         journal.fail(source("b"), InvalidImage("cut off"))

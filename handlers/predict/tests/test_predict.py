@@ -25,6 +25,7 @@ from maskrcnn_server.errors import (
     MaskRCNNError,
     NoAnswer,
 )
+from maskrcnn_server.options import Options
 from maskrcnn_server.plugins import Plugins
 from maskrcnn_server.settings import Settings
 from maskrcnn_server.store.downloads import silent
@@ -237,7 +238,7 @@ def test_a_model_in_this_process_needs_nothing_more_and_sees_every_pixel(
     noise = encode(np.random.RandomState(0).randint(0, 256, (700, 700, 3), np.uint8))
     assert len(noise) > settings.max_payload_mb * 2**20
     with predictors.in_process(Plugins(), settings, silent, 2) as predictor:
-        found = predictor.predict(noise, masks=False)
+        found = predictor.predict(noise, Options(masks=False))
     assert (len(found), found.notes) == (3, ())
 
 

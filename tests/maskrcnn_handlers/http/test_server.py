@@ -50,7 +50,7 @@ def test_ping_is_503_until_the_model_is_ready(demo: Server) -> None:
     assert set(demo.statuses[:-1]) == {503}
 
 
-def test_the_playground_has_the_demos_pictures(demo: Server) -> None:
+def test_the_playground_has_the_demos_images(demo: Server) -> None:
     assert httpx.get(demo.url).headers["content-type"].startswith("text/html")
     samples = httpx.get(f"{demo.url}/playground/server.json").json()["samples"]
     assert samples[0] == PICTURE.name

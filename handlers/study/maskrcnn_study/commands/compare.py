@@ -18,6 +18,7 @@ from maskrcnn_predict.run import each, predictor_of
 from maskrcnn_predict.sources import Source, check, sources
 from maskrcnn_predict.targets import recognised
 from maskrcnn_server.errors import InvalidImage, InvalidModel, MaskRCNNError
+from maskrcnn_server.options import Options
 from maskrcnn_server.plugins import installed
 from maskrcnn_study.comparison import MIN_IOU, Totals, difference
 from maskrcnn_study.gallery import Gallery, in_words
@@ -69,7 +70,8 @@ def compare(
 
     def predicted(predictors: list[Predictor], source: Source) -> list[ImageResult]:
         data = source.read()
-        return [one.predict(data, score_threshold=score_threshold) for one in predictors]
+        options = Options(score_threshold=score_threshold)
+        return [one.predict(data, options) for one in predictors]
 
     with (out / "pictures.jsonl").open("w") as lines:
         pairs = each(console, "comparing", both, predicted, sources(places), concurrency)
