@@ -11,8 +11,8 @@ from typing import Any
 
 from maskrcnn_handlers.formats import coco
 from maskrcnn_handlers.request import images
+from maskrcnn_predict.addresses import address
 from maskrcnn_server.errors import DownloadFailed, InvalidImage
-from maskrcnn_server.store.addresses import address
 from maskrcnn_server.store.downloads import Remote, S3Source, s3_client, s3_objects
 
 SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")

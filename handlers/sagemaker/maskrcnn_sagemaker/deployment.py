@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from maskrcnn_predict.addresses import Address, address
 from maskrcnn_sagemaker.aws import Call
 from maskrcnn_sagemaker.extra import Extra, merged
 from maskrcnn_sagemaker.scaling import VARIANT, Scaling
 from maskrcnn_server.errors import InvalidSetting
-from maskrcnn_server.store.addresses import Address, address
 from maskrcnn_server.store.downloads import sha256
 
 TAG = "maskrcnn-server"

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from maskrcnn_annotation_formats.reading import annotations
+from maskrcnn_predict.addresses import Address, address
 from maskrcnn_sagemaker.aws import RUNTIME, Aws, Call
 from maskrcnn_sagemaker.endpoints import Pause, configuration
 from maskrcnn_sagemaker.objects import content
 from maskrcnn_server.errors import DeploymentFailed, RequestError
-from maskrcnn_server.store.addresses import Address, address
 
 CONTENT_TYPE = "application/x-image"
 REQUESTS = "requests"

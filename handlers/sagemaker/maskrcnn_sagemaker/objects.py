@@ -4,8 +4,8 @@ Objects are looked up in lists: with permission to list only below a prefix, a m
 reported as missing, while a direct request is refused (403).
 """
 
+from maskrcnn_predict.addresses import Address
 from maskrcnn_sagemaker.aws import Aws, Call, Reader
-from maskrcnn_server.store.addresses import Address
 
 
 def etag(aws: Reader, place: Address) -> str | None:

@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from maskrcnn_predict.addresses import Address
 from maskrcnn_sagemaker.deployment import Asynchronous, Batch, Deployment
 from maskrcnn_sagemaker.logs import ENDPOINTS, TRANSFORM_JOBS
 from maskrcnn_sagemaker.places import Account, EcrImage
-from maskrcnn_server.store.addresses import Address
 
 ANY = "*"
 CONFIG = "endpoint-config"

@@ -21,9 +21,9 @@ from maskrcnn_handlers.answer.reply import Reply
 from maskrcnn_handlers.http.host import Host, response
 from maskrcnn_handlers.request.envelope import ATTRIBUTES, TARGET_MODEL, Envelope
 from maskrcnn_handlers.service import Service
+from maskrcnn_predict.addresses import Address, address
 from maskrcnn_sagemaker import event_stream
 from maskrcnn_server.errors import InvalidSetting, PayloadTooLarge
-from maskrcnn_server.store.addresses import Address, address
 
 PREFIX = "X-Amzn-SageMaker-"
 OUTPUT, FAILURES = "async-output", "async-failures"

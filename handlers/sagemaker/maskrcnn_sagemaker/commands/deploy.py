@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from maskrcnn_predict.addresses import address
 from maskrcnn_predict.options import Profile
 from maskrcnn_predict.progress import waiting
 from maskrcnn_sagemaker import batch, endpoints, gpu, places
@@ -36,7 +37,6 @@ from maskrcnn_sagemaker.places import EcrImage
 from maskrcnn_sagemaker.policy import Rights
 from maskrcnn_sagemaker.scaling import Scaling
 from maskrcnn_server.errors import InvalidSetting
-from maskrcnn_server.store.addresses import address
 
 PRICES = "https://aws.amazon.com/sagemaker/ai/pricing/"
 
