@@ -10,13 +10,6 @@ from typing import Annotated, TypeAlias
 
 from pydantic import BeforeValidator, ConfigDict, Field
 
-from maskrcnn_server.engine import AUTO
-
-
-def _renamed(engine: object) -> object:
-    """Name of the engine; `auto` was called `native`."""
-    return AUTO if engine == "native" else engine
-
 
 class Variables:
     """The environment variables of a setting: the documented one, then older containers' and
@@ -54,9 +47,6 @@ def printable(key: object) -> object:
 
 
 Listed: TypeAlias = Annotated[tuple[str, ...], BeforeValidator(_listed)]
-EngineName: TypeAlias = Annotated[
-    str, BeforeValidator(_renamed), Field(pattern=r"^[a-z0-9][a-z0-9_]*$")
-]
 Literals: TypeAlias = Annotated[Mapping[str, str], BeforeValidator(_flat)]
 Number: TypeAlias = Annotated[int, Field(gt=0)]
 Seconds: TypeAlias = Annotated[float, Field(gt=0, le=3600)]

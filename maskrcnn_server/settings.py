@@ -4,7 +4,7 @@ import difflib
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -21,7 +21,6 @@ from typing_extensions import Self
 from maskrcnn_server.backend import Isolation, ModelConfig, Precision
 from maskrcnn_server.declaring import (
     FROZEN,
-    EngineName,
     Listed,
     Literals,
     Number,
@@ -50,6 +49,16 @@ IGNORED = {
     "MODEL_SERVER_WORKERS": "one process serves all requests",
 }
 """Variables of the containers this server replaces that have no meaning any more, and why."""
+
+
+def _renamed(engine: object) -> object:
+    """Name of the engine; `auto` was called `native`."""
+    return AUTO if engine == "native" else engine
+
+
+EngineName: TypeAlias = Annotated[
+    str, BeforeValidator(_renamed), Field(pattern=r"^[a-z0-9][a-z0-9_]*$")
+]
 TRANSFORMS = 2
 """Default of `MASKRCNN_MAX_CONCURRENT_TRANSFORMS`."""
 MAX_PAYLOAD_MB = 1024
