@@ -24,6 +24,7 @@ from typing_extensions import Self
 from maskrcnn_server.backend import Isolation, ModelConfig, Precision
 from maskrcnn_server.engine import AUTO
 from maskrcnn_server.errors import InvalidSetting
+from maskrcnn_server.machine import gpus
 from maskrcnn_server.options import FORMAT, MASK_THRESHOLD, Options
 
 OVERRIDE_PREFIX = "CONFIG__"
@@ -120,9 +121,10 @@ class ModelDefaults(Options):
     )
     device: str = Field(
         AUTO,
-        pattern=r"^(auto|cpu|cuda(:\d{1,3})?)$",
-        description="Device that computes: `cpu`, `cuda`, or `cuda:1` for the second GPU. `auto`: a"
-        " GPU if one can be used, else the CPU.",
+        pattern=r"^(auto|cuda|(cpu|cuda:\d{1,3})(,(cpu|cuda:\d{1,3})){0,63})$",
+        description="Device that computes: `cpu`, `cuda:0`, or several with commas between them: "
+        "`cuda:0,cuda:1`, each with a process of its own. `cuda`: every GPU. `auto`: "
+        "every GPU if one can be used, else the CPU.",
     )
     precision: Precision = Field(
         "float32",
@@ -465,7 +467,7 @@ def model_config(settings: ModelSettings, folder: Path, backend: str) -> ModelCo
         options={**backend_options(backend), **settings.options},
         score_threshold=settings.score_threshold,
         engine=settings.engine,
-        device=settings.device,
+        device=settings.device.partition(",")[0],
         precision=settings.precision,
         threads=settings.threads,
         streams=settings.streams,
@@ -475,6 +477,12 @@ def model_config(settings: ModelSettings, folder: Path, backend: str) -> ModelCo
 def expects_gpu() -> bool:
     """Whether the container's image or its host says that there is an NVIDIA GPU."""
     return os.environ.get("NVIDIA_VISIBLE_DEVICES", "") not in ("", "none", "void")
+
+
+def visible_gpus() -> int:
+    """Number of NVIDIA GPUs that programs may find: the machine's, or fewer if somebody says so."""
+    there, visible = gpus(), os.environ.get("CUDA_VISIBLE_DEVICES")
+    return there if visible is None else min(there, len(visible.split(",")))
 
 
 def has_playground(settings: Settings) -> bool:
