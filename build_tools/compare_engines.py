@@ -83,18 +83,20 @@ def main() -> None:
     rows = json.loads(file.read_text())["rows"] if file.is_file() else []
     _make_models(options)
     sizes = dict(pair.split("=") for pair in options.images_mb.split(",") if pair)
-    for name, told in _engines(options).items():
+    engines = _engines(options)
+    for name, told in engines.items():
         if any(row["engine"] == name for row in rows):
             continue
         size = float(sizes[name]) if name in sizes else None
         rows.append(asdict(_row(name, told, options, size)))
         _keep(rows, file)
     for row in rows:
-        if "network_cpu_ms" not in row:
-            row.update(_network(_engines(options)[row["engine"]], options))
+        if "network_cpu_ms" not in row and row["engine"] in engines:
+            row.update(_network(engines[row["engine"]], options))
             _keep(rows, file)
-    sys.stdout.write(_table(rows))
-    _draw(rows, options.out / "engines.png")
+    finished = [row for row in rows if "network_cpu_ms" in row]
+    sys.stdout.write(_table(finished))
+    _draw(finished, options.out / "engines.png")
 
 
 def _keep(rows: Sequence[Mapping[str, Any]], file: Path) -> None:

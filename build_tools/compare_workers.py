@@ -31,8 +31,9 @@ def main() -> None:
     """Measure, and print the table."""
     options = _options()
     lines = [
-        "| engine | processes x threads | clients | images/s | to one process | p50 ms | MB |",
-        "| --- | --- |" + 5 * " ---: |",
+        "| engine | processes x threads | clients | images/s | to one process | p50 ms "
+        "| CPU ms each | MB |",
+        "| --- | --- |" + 6 * " ---: |",
     ]
     for engine in options.engines.split(","):
         for clients in (1, options.clients):
@@ -56,10 +57,12 @@ def _rows(engine: str, clients: int, options: argparse.Namespace) -> list[str]:
     for index, name in enumerate((f"1 x {count}", f"{count} x 1")):
         rate = statistics.median(pair[index].goodput_per_s for pair in levels)
         ratio = statistics.median(p[index].goodput_per_s / p[0].goodput_per_s for p in levels)
+        used = [pair[index].server for pair in levels]
+        busy = statistics.median((each and each.cpu_ms_per_answer) or 0.0 for each in used)
         waits = [pair[index].latency for pair in levels]
         p50_ms = statistics.median(wait.p50_ms for wait in waits if wait is not None)
-        cells = f"{clients} | {rate:.2f} | {ratio:.2f} | {p50_ms:.0f} | {memory[index]:.0f}"
-        rows.append(f"| {engine} | {name} | {cells} |")
+        cells = f"{rate:.2f} | {ratio:.2f} | {p50_ms:.0f} | {busy:.0f} | {memory[index]:.0f}"
+        rows.append(f"| {engine} | {name} | {clients} | {cells} |")
     return rows
 
 
@@ -76,9 +79,9 @@ def _served(
 
 def _level(server: Child, clients: int, options: argparse.Namespace) -> Level:
     kind = mimetypes.guess_type(options.image.name)[0] or "image/png"
-    target = Target(
-        address(server.url), [Question(options.image.read_bytes(), kind)], timeout_s=600
-    )
+    questions = [Question(options.image.read_bytes(), kind)]
+    watched = Watched(server.pid)
+    target = Target(address(server.url), questions, watched=watched, timeout_s=600)
     return asyncio.run(measure(target, Closed(clients), options.seconds))
 
 
