@@ -11,7 +11,8 @@ delays less. Of the demo model: average precision through HTTP. FOLDER keeps the
 `engines.json`, to which each engine adds its row when it is done: what is there is not measured
 again.
 
-`--original` is a checkout of TensorPack's examples/FasterRCNN, whose graph is then a row, too;
+`--original` is a checkout of TensorPack's examples/FasterRCNN, whose graph is then a row, too, and
+needs scipy<1.14;
 `--images-mb` are the sizes that `build_image.sh` printed.
 """
 
