@@ -12,8 +12,7 @@ delays less. Of the demo model: average precision through HTTP. FOLDER keeps the
 again.
 
 `--original` is a checkout of TensorPack's examples/FasterRCNN, whose graph is then a row, too, and
-needs scipy<1.14;
-`--images-mb` are the sizes that `build_image.sh` printed.
+needs `scipy<1.14`; `--images-mb` are the sizes that `build_image.sh` printed.
 """
 
 import argparse
