@@ -30,6 +30,7 @@ from maskrcnn_server.declaring import (
 )
 from maskrcnn_server.engine import AUTO
 from maskrcnn_server.errors import InvalidSetting
+from maskrcnn_server.machine import gpus
 from maskrcnn_server.options import FORMAT, MASK_THRESHOLD, Options
 
 OVERRIDE_PREFIX = "CONFIG__"
@@ -80,9 +81,12 @@ class ModelDefaults(Options):
     """Engine: `openvino`, `torch`, `tensorflow`, another that is installed, or `original`, the code
     of the framework that trained the model, from your checkout of it. `auto`: torch on a GPU, else
     openvino, tensorflow, torch on a CPU."""
-    device: str = Field(AUTO, pattern=r"^(auto|cpu|cuda(:\d{1,3})?)$")
-    """Device that computes: `cpu`, `cuda`, or `cuda:1` for the second GPU. `auto`: a GPU if one can
-    be used, else the CPU."""
+    device: str = Field(
+        AUTO, pattern=r"^(auto|cuda|(cpu|cuda:\d{1,3})(,(cpu|cuda:\d{1,3})){0,63})$"
+    )
+    """Device that computes: `cpu`, `cuda:0`, or several with commas between them: `cuda:0,cuda:1`,
+    each with a process of its own. `cuda`: every GPU. `auto`: every GPU if one can be used, else
+    the CPU."""
     precision: Precision = "float32"
     """`float32`, or a faster and slightly less exact one: `int8` (openvino, after `calibrate`),
     `bfloat16` (CPUs with AVX-512 BF16 or AMX, GPUs from Ampere on), `float16` and `tf32` (GPUs)."""
@@ -323,7 +327,7 @@ def model_config(settings: ModelSettings, folder: Path, backend: str) -> ModelCo
         options={**backend_options(backend), **settings.options},
         score_threshold=settings.score_threshold,
         engine=settings.engine,
-        device=settings.device,
+        device=settings.device.partition(",")[0],
         precision=settings.precision,
         threads=settings.threads,
         streams=settings.streams,
@@ -333,6 +337,12 @@ def model_config(settings: ModelSettings, folder: Path, backend: str) -> ModelCo
 def expects_gpu() -> bool:
     """Whether the container's image or its host says that there is an NVIDIA GPU."""
     return os.environ.get("NVIDIA_VISIBLE_DEVICES", "") not in ("", "none", "void")
+
+
+def visible_gpus() -> int:
+    """Number of NVIDIA GPUs that programs may find: the machine's, or fewer if somebody says so."""
+    there, visible = gpus(), os.environ.get("CUDA_VISIBLE_DEVICES")
+    return there if visible is None else min(there, len(visible.split(",")))
 
 
 def has_playground(settings: Settings) -> bool:

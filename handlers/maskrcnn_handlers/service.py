@@ -104,7 +104,8 @@ class Service:
         metadata = scheduler.metadata
         computed = {k: metadata.facts[k] for k in COMPUTED if k in metadata.facts}
         described = {"status": "ready", "model": name, "backend": metadata.backend}
-        return json_reply(200, described | computed)
+        workers = {"workers": scheduler.workers} if scheduler.workers else {}
+        return json_reply(200, described | computed | workers)
 
     def metrics(self) -> Reply:
         """Metrics for Prometheus. Quick, whatever the model does."""

@@ -115,7 +115,9 @@ class ModelManagement:
             return refusal(failed(error))
 
 
-def _described(hosted: Hosted) -> dict[str, str]:
+def _described(hosted: Hosted) -> dict[str, object]:
     state, reason = hosted.state()
     described = {"modelName": hosted.name, "modelUrl": redacted(hosted.url), "status": state}
-    return described | ({"reason": redacted(reason)} if reason else {})
+    workers = hosted.scheduler.workers if hosted.scheduler is not None else []
+    more: dict[str, object] = {"reason": redacted(reason)} if reason else {}
+    return described | more | ({"workers": workers} if workers else {})

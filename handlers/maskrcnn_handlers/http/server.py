@@ -29,7 +29,7 @@ from maskrcnn_server.hosting.located import choose_backend, locate
 from maskrcnn_server.hosting.models import Models
 from maskrcnn_server.hosting.models_file import read_models
 from maskrcnn_server.hosting.scheduler import Scheduler
-from maskrcnn_server.hosting.startup import isolated_model, load_model, log_progress
+from maskrcnn_server.hosting.startup import devices, isolated_model, load_model, log_progress
 from maskrcnn_server.hosting.turns import TURN_S, Turns
 from maskrcnn_server.machine import available_memory
 from maskrcnn_server.settings import has_playground
@@ -152,13 +152,15 @@ def _scheduler(
 ) -> tuple[Scheduler, Path]:
     """The scheduler of a model with settings of its `own`, and its folder. Raises StartupError.
 
-    An isolated model takes no turns with others: that it hangs costs them nothing.
+    A model with several devices is isolated. An isolated model takes no turns with others: that it
+    hangs costs them nothing.
     """
     located = locate(plugins, own, settings, log_progress)
     backend = choose_backend(plugins, located)
-    isolated = own.isolation == "process"
+    several = devices(backend, located)
+    isolated = own.isolation == "process" or len(several) > 1
     model = (
-        isolated_model(backend, located, name)
+        isolated_model(backend, located, name, several)
         if isolated
         else load_model(backend, located.config(backend.name))
     )
@@ -166,7 +168,7 @@ def _scheduler(
         model,
         max_waiting=own.max_waiting,
         max_batch=own.max_batch,
-        turns=None if isolated else turns,
+        turns=Turns(0) if isolated else turns,
         # That of the process ends it, and begins a little later.
         limit_s=own.predict_timeout_s + (GRACE_S if isolated else 0),
     )

@@ -123,6 +123,11 @@ class _Schedulers(Collector):
             "1 if the model answers requests, 0 while it restarts, hangs or is given up.",
             labels=["model"],
         )
+        workers = GaugeMetricFamily(
+            "maskrcnn_worker_up",
+            "1 if a worker of a model with several is up, else 0.",
+            labels=["model", "worker", "device"],
+        )
         restarts = CounterMetricFamily(
             "maskrcnn_model_restarts",
             "How often the process of an isolated model ended and another took its place.",
@@ -138,9 +143,12 @@ class _Schedulers(Collector):
             waiting.add_metric([name], scheduler.waiting)
             running.add_metric([name], scheduler.running)
             up.add_metric([name], _is_up(scheduler))
+            for index, worker in enumerate(scheduler.workers):
+                where = [name, str(index), worker["device"]]
+                workers.add_metric(where, worker["status"] == "ready")
             restarts.add_metric([name], scheduler.restarts)
             batches.add_metric([name], *_cumulated(dict(scheduler.calls)))
-        yield from (info, waiting, running, up, restarts, batches)
+        yield from (info, waiting, running, up, workers, restarts, batches)
 
 
 def _is_up(scheduler: Scheduler) -> bool:

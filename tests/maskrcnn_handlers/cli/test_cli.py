@@ -131,6 +131,13 @@ def test_doctor_finds_a_model_that_can_be_served() -> None:
     assert done.stderr == ""
 
 
+def test_doctor_looks_at_every_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MASKRCNN_DEVICE", "cpu,cpu")
+    assert "computed by openvino on cpu and cpu" in run("doctor", DEMO / "model").stdout
+    monkeypatch.setenv("MASKRCNN_DEVICE", "cpu,cuda:999")
+    assert "torch on cuda:999: there is no" in run("doctor", DEMO / "model").stderr
+
+
 def test_doctor_says_what_an_unknown_folder_holds(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("")
     done = run("doctor", tmp_path)

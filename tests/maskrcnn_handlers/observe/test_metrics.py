@@ -253,7 +253,34 @@ def test_two_services_share_nothing(settings: Settings, scheduler: Scheduler, pn
     assert not [family for family in REGISTRY.collect() if family.name.startswith("maskrcnn")]
 
 
-def test_every_metric_is_documented(service: Service, png: bytes) -> None:
+class Pair(FakeModel):
+    """Has two workers, of which one restarts."""
+
+    max_calls, capacity = 2, 1
+
+    def workers(self) -> list[dict[str, str]]:
+        states = zip(("cuda:0", "cuda:1"), ("ready", "restarting"), strict=True)
+        return [{"device": device, "status": status} for device, status in states]
+
+
+@pytest.fixture
+def with_workers(settings: Settings) -> Service:
+    pair = Scheduler(Pair(0.5), max_waiting=1)
+    return Service(Plugins().formats(), settings, Models.single(pair))
+
+
+def test_it_is_told_which_worker_is_up(with_workers: Service) -> None:
+    look = scraped(with_workers)
+    up = [
+        look("maskrcnn_worker_up", model="colours", worker=str(index), device=f"cuda:{index}")
+        for index in (0, 1)
+    ]
+    assert up == [1, 0]
+    assert json.loads(with_workers.ping().body)["workers"] == Pair(0.5).workers()
+
+
+def test_every_metric_is_documented(with_workers: Service, png: bytes) -> None:
+    service = with_workers
     service.invoke(Envelope.of(png, "image/png"))
     rows = set(re.findall(r"^(\| `maskrcnn_.*) \| .+\. \|$", PAGE.read_text(), re.MULTILINE))
     expected = set()

@@ -282,7 +282,7 @@ def test_a_model_that_hangs_makes_the_server_unhealthy(make: Make, tmp_path: Pat
     models.open(specs(tmp_path, TWO), of_spec)
     hanging = models.find("one").ready()
     hanging.limit_s = -1.0
-    hanging._batch = [Job(Caller(1.0), lambda _: None, threading.Condition())]
+    hanging._running = {(Job(Caller(1.0), lambda _: None, threading.Condition()),): 0.0}
     with pytest.raises(ModelFailed, match="one: the model has computed"):
         models.check()
 
