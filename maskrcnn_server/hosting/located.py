@@ -18,6 +18,7 @@ from maskrcnn_server.settings import model_config
 from maskrcnn_server.store.downloads import silent
 from maskrcnn_server.store.kinds import described
 from maskrcnn_server.store.model_store import ModelStore
+from maskrcnn_server.work import limited, meter
 
 if TYPE_CHECKING:
     from maskrcnn_server.backend import Backend, ModelConfig
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 MAX_DEPTH = 4
 """Number of folders that a model may be below the one that is named."""
+FOLDER_STEPS = 100
+"""Steps of work that looking into a folder takes."""
 
 T = TypeVar("T")
 
@@ -75,10 +78,11 @@ def locate(
     backends = [b for b in plugins.backends().values() if model.backend in (None, b.name)]
 
     def look(folder: Path) -> dict[str, Probe]:
+        meter(folder).spend(FOLDER_STEPS)
         seen = {b.name: _probe(b, model_config(model, folder, b.name)) for b in backends}
         return {name: probe for name, probe in seen.items() if probe is not None}
 
-    with remembering():
+    with remembering(), limited():
         folder, probes = nearest(folder, look)
     return Located(settings=model, folder=folder, probes=probes, asked=[b.name for b in backends])
 
