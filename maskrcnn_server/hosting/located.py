@@ -6,12 +6,13 @@ import logging
 import traceback
 from collections import deque
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from maskrcnn_server.backend import Probe
-from maskrcnn_server.errors import BackendNotSelected, InvalidModel
+from maskrcnn_server.errors import BackendNotSelected, InvalidModel, InvalidSetting
+from maskrcnn_server.keys import check_keys, undeclared
 from maskrcnn_server.plugins import select_backend
 from maskrcnn_server.remembering import remembering
 from maskrcnn_server.settings import model_config
@@ -154,7 +155,14 @@ def _folders(parent: Path) -> list[Path]:
 def _probe(backend: Backend, config: ModelConfig) -> Probe | None:
     """What the backend says of the model folder; that it failed, if it raised anything."""
     try:
-        return backend.probe(config)
+        found = backend.probe(config)
+        if found is not None:
+            found = replace(found, notes=[*found.notes, *undeclared(backend, config)])
+            if not found.problems:
+                check_keys(backend, config)
+        return found
+    except InvalidSetting as error:
+        return Probe(facts={}, problems=[error.message])
     except (Exception, SystemExit) as error:
         step = traceback.extract_tb(error.__traceback__)[-1]
         where = f"{step.filename}, line {step.lineno}"

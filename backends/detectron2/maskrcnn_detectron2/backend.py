@@ -31,6 +31,7 @@ class Detectron2Backend(Dialect[Detectron2Config]):
             score_threshold=SCORE_THRESHOLD,
             read=_read,
             rules=rules,
+            keys=Detectron2Config.declared((), {"datasets"}),
             files=FILES,
         )
 

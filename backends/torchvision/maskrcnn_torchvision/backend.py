@@ -30,6 +30,7 @@ class TorchvisionBackend(Dialect[TorchvisionConfig]):
             score_threshold=SCORE_THRESHOLD,
             read=_read,
             rules=rules,
+            keys=TorchvisionConfig.declared(()),
             files=FILES,
         )
 

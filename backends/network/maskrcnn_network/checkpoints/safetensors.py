@@ -52,8 +52,11 @@ class Safetensors:
         try:
             self._places = _places(path, meter(path))
         except (ValueError, RecursionError) as error:
-            reason = str(error)[:300]
-            raise unreadable(path, f"not a file in safetensors' format ({reason})") from None
+            reason = f"not a file in safetensors' format ({str(error)[:300]})"
+            with path.open("rb") as file:
+                is_one = file.read(9)[8:] == b"{"
+            found = InvalidModel(f"{path}: {reason}") if is_one else unreadable(path, reason)
+            raise found from None
         self.shapes = {name: place.shape for name, place in self._places.items()}
 
     def read(self, name: str) -> NDArray[np.float32]:
