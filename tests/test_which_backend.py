@@ -112,7 +112,7 @@ def pickled(*names: str) -> bytes:
 
 def arrays(*names: str) -> bytes:
     file = io.BytesIO()
-    np.savez(file, allow_pickle=False, **dict.fromkeys(names, np.zeros(1)))  # type: ignore[arg-type]
+    np.savez(file, allow_pickle=False, **dict.fromkeys(names, np.zeros(1)))
     return file.getvalue()
 
 

@@ -149,7 +149,7 @@ def _training_log(path: Path) -> tuple[dict[str, Any], str | None]:
         return {}, f"{path.name} breaks off inside its configuration: defaults are assumed"
     try:
         tree = ast.literal_eval(_NUMPY_SCALAR.sub(r"\1", logged[1]))
-    except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError) as error:
         raise InvalidModel(
             f"{path}: its configuration cannot be read ({error}); remove the file, and put the "
             f"settings that differ from the framework's defaults into {CONFIG_FILE}"

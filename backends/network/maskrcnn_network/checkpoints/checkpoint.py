@@ -71,8 +71,8 @@ class Files:
     def find(self, model_dir: Path) -> list[CheckpointFile]:
         """The checkpoints directly in `model_dir`, newest last: by step number, not by name.
 
-        Files whose names begin with a dot are none. Raises InvalidModel if the folder does not
-        exist.
+        Files whose names begin with a dot are none, nor are folders and pipes. Raises InvalidModel
+        if the folder does not exist.
         """
         if not model_dir.is_dir():
             raise InvalidModel(f"{model_dir}: no such folder")
@@ -80,6 +80,7 @@ class Files:
             CheckpointFile(path, self._step(stem), stem)
             for suffix in self.suffixes
             for path in model_dir.glob(f"[!.]*{suffix}")
+            if path.is_file()
             for stem in [path.name.removesuffix(suffix)]
         ]
         return sorted(found, key=lambda f: (f.stem == self.final, -1 if f.step is None else f.step))
