@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 PROJECT = "maskrcnn_server"
 """Name of the pluggy project and of the plugins' entry point group."""
 
-API_VERSION = "1.0"
+API_VERSION = "1.1"
 """Version of the plugin interface, `major.minor`. A plugin states the version it was written for as
 `api_version` next to its hooks; without it, 1.0 is assumed. docs/plugins.md says what may change in
 a version."""

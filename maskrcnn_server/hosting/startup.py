@@ -25,6 +25,7 @@ from maskrcnn_server.hosting.located import choose_backend, locate
 from maskrcnn_server.hosting.model_process import Limits
 from maskrcnn_server.hosting.worker import Worker
 from maskrcnn_server.hosting.workers import Workers
+from maskrcnn_server.keys import check_keys
 from maskrcnn_server.machine import available_cpus, give_back_memory
 from maskrcnn_server.plugins import installed, select_backend
 from maskrcnn_server.settings import expects_gpu, visible_gpus
@@ -64,6 +65,7 @@ def load_model(backend: Backend, config: ModelConfig) -> Model:
     InvalidSetting, InvalidModel also for whatever else `load` raised, and WarmUpFailed for what
     `predict` raised.
     """
+    check_keys(backend, config)
     if isinstance(backend, Computes) and config.engine != ORIGINAL:
         backend.choice(config)
     start = time.monotonic()

@@ -6,12 +6,26 @@ Nothing is parsed that could be hostile. Names of tensors and layers are text in
 import re
 import zipfile
 import zlib
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from maskrcnn_server.work import Meter, TooMuchWork, limited, meter, open_zip
+
 MAX_TEXT = 4 << 20
 """Maximum bytes at the beginning of a file that are searched for names."""
+MAX_WORDS = 512 << 10
+"""Maximum bytes of the different words in which names are looked for."""
+MAX_SHOWN = 100
+"""Maximum length of a name in a description."""
+WORD = re.compile(rb"[\w./]{6,200}")
+"""Pattern of words that may be names. Longer ones are read in pieces."""
+TENSOR = re.compile(rb"([\w.]+\.(?:weight|bias))[qh]?$")
+"""Pattern of a tensor's name at the end of a word; pickles have `q` or `h` behind it."""
+SAFETENSORS = (".safetensors", rb".{5}\0{3}\{\s*\"")
+"""Suffix of a format that is read, and how its files begin."""
+READ_STEPS = 50_000
+"""Steps of work that looking at the beginning of a file takes."""
 MAX_FILES = 20
 """Maximum number of files that are described."""
 MAX_DEPTH = 4
@@ -95,9 +109,15 @@ BY_SUFFIX = {
 
 def kind(path: Path) -> Kind | None:
     """The kind of this file. None if nothing shows it. Raises OSError if it cannot be read."""
+    counter = meter(path)
+    counter.spend(READ_STEPS)
     with path.open("rb") as file:
         text = file.read(MAX_TEXT)
-    return _by_first_bytes(text, path) or _by_names(text, path) or BY_SUFFIX.get(path.suffix)
+    return (
+        _by_first_bytes(text, path, counter)
+        or _by_names(text, path, counter)
+        or BY_SUFFIX.get(path.suffix)
+    )
 
 
 def described(folder: Path, installed: Collection[str]) -> list[str]:
@@ -105,10 +125,17 @@ def described(folder: Path, installed: Collection[str]) -> list[str]:
 
     `installed` names the backends that have been asked. Files that cannot be read are left out.
     """
-    lines = []
+    with limited():
+        return list(_described(folder, installed))
+
+
+def _described(folder: Path, installed: Collection[str]) -> Iterator[str]:
     for path in _files(folder):
         try:
             found = kind(path)
+        except TooMuchWork as error:
+            yield error.message
+            return
         except OSError:
             continue
         if found is None:
@@ -116,10 +143,9 @@ def described(folder: Path, installed: Collection[str]) -> list[str]:
         line = f"{path.relative_to(folder)} {found.description}"
         missing = [name for name in found.backends if name not in installed]
         if missing and len(missing) == len(found.backends):
-            lines.append(f"{line}: {_install(missing)}")
+            yield f"{line}: {_install(missing)}"
         elif not found.backends:
-            lines.append(line)
-    return lines
+            yield line
 
 
 def _install(backends: list[str]) -> str:
@@ -159,26 +185,23 @@ SIGNATURES = (
     (rb"\x00\x05\x16\x07", "is a file of macOS's own about another file: remove it"),
     (rb"\x1f\x8b", "is compressed by gzip: unpack it"),
     (rb".{257}ustar", "is a tar archive: unpack it"),
-    (
-        rb".{5}\0{3}\{\s*\"",
-        "is in safetensors' format, which is not read: load it with "
-        "safetensors.torch.load_file and save that with torch.save as model.pth",
-    ),
 )
 """Beginnings of files, and what such files are."""
 
 
-def _by_first_bytes(text: bytes, path: Path) -> Kind | None:
+def _by_first_bytes(text: bytes, path: Path, meter: Meter) -> Kind | None:
     start = text[:1024].removeprefix(b"\xef\xbb\xbf")
     for pattern, description in SIGNATURES:
         if re.match(pattern, start, re.IGNORECASE | re.DOTALL):
             return Kind(description)
-    return _zip(path) if text.startswith(b"PK\x03\x04") else None
+    if path.suffix != SAFETENSORS[0] and re.match(SAFETENSORS[1], start, re.DOTALL):
+        return Kind("is in safetensors' format: rename it to model.safetensors")
+    return _zip(path, meter) if text.startswith(b"PK\x03\x04") else None
 
 
-def _zip(path: Path) -> Kind | None:
+def _zip(path: Path, meter: Meter) -> Kind | None:
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_zip(path, meter) as archive:
             names = archive.namelist()
     except (zipfile.BadZipFile, ValueError):
         return Kind("is cut off: its end is missing; copy or download it again")
@@ -191,8 +214,8 @@ def _zip(path: Path) -> Kind | None:
     return None
 
 
-def _by_names(text: bytes, path: Path) -> Kind | None:
-    names = _listed(text, path)
+def _by_names(text: bytes, path: Path, meter: Meter) -> Kind | None:
+    names = _words(_listed(text, path, meter))
     for patterns, found in FAMILIES.items():
         if all(re.search(pattern, names) for pattern in patterns.encode().split(b" & ")):
             shown = ", ".join(_shown(names))
@@ -207,12 +230,12 @@ def _by_names(text: bytes, path: Path) -> Kind | None:
     return None
 
 
-def _listed(text: bytes, path: Path) -> bytes:
+def _listed(text: bytes, path: Path, meter: Meter) -> bytes:
     """The bytes with the names of tensors: the file's beginning, or a zip file's members."""
     if not text.startswith(b"PK\x03\x04"):
         return text
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_zip(path, meter) as archive:
             names = "\n".join(archive.namelist()).encode()
             for program in (i for i in archive.infolist() if i.filename.endswith("data.pkl")):
                 with archive.open(program) as file:
@@ -223,7 +246,20 @@ def _listed(text: bytes, path: Path) -> bytes:
         return text
 
 
+def _words(text: bytes) -> bytes:
+    """The different words of a text that may be names, one in each line."""
+    words = dict.fromkeys(WORD.findall(text))
+    return b"\n".join(words)[:MAX_WORDS]
+
+
 def _shown(names: bytes) -> list[str]:
     """The first and the last name of a tensor."""
-    found = re.findall(rb"[\w.]{1,100}\.(?:weight|bias)(?=\W|q|h|$)", names)
-    return [name.decode() for name in dict.fromkeys([*found[:1], *found[-1:]])]
+    lines = names.split(b"\n")
+    found = [next(filter(None, map(_tensor, order)), None) for order in (lines, lines[::-1])]
+    return [name.decode() for name in dict.fromkeys(found) if name]
+
+
+def _tensor(word: bytes) -> bytes | None:
+    """The name of a weight or bias in a word, without what the format writes behind it."""
+    found = TENSOR.search(word[-MAX_SHOWN:])
+    return found and found[1]

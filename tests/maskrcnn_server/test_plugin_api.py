@@ -14,7 +14,7 @@ from maskrcnn_server import API_VERSION
 
 MODULES = (
     "hookspecs backend engine extensions categories detections masks rle formats errors "
-    "agreement stopwatch"
+    "agreement stopwatch keys"
 ).split()
 PROMISED = Path(__file__).with_name("plugin_api.txt")
 PAGES = (Path(__file__).parents[2] / "docs/reference").glob("*.md")

@@ -1,5 +1,6 @@
 """A model folder: the checkpoint in it, how it is configured, and whether it can be served."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +12,12 @@ from numpy.typing import NDArray
 from maskrcnn_network import architecture as architectures
 from maskrcnn_network import sources
 from maskrcnn_network.architecture import Architecture
-from maskrcnn_network.checkpoints.checkpoint import TENSORFLOW, Checkpoint, Files
+from maskrcnn_network.checkpoints.checkpoint import (
+    MAX_NUMBERS,
+    TENSORFLOW,
+    Checkpoint,
+    Files,
+)
 from maskrcnn_network.checkpoints.differences import differences
 from maskrcnn_network.checkpoints.rows import ORIGIN, RowOrder, channels_last, observed
 from maskrcnn_network.config import NetworkConfig
@@ -22,6 +28,8 @@ from maskrcnn_server.errors import InvalidModel
 from maskrcnn_server.remembering import read_once, remembered
 
 CLASSES_FILE = "classes.txt"
+MAX_CLASSES_BYTES = 1 << 20
+"""Maximum size of a list of class names."""
 INT8_FILE = "int8.json"
 """File that `calibration` writes next to the weights."""
 BACKGROUND_NAMES = ("BG", "background", "__background__")
@@ -118,6 +126,9 @@ def read_folder(
     configured = configuration.network
     network = configured.settled(architecture)
     problems = differences(checkpoint.shapes, architecture)
+    numbers = sum(map(math.prod, architecture.variables().values()))
+    if numbers > MAX_NUMBERS:
+        problems.append(f"the weights are {numbers} numbers, more than {MAX_NUMBERS}")
     problems += configured.contradictions(architecture)
     if resnet_arch not in (None, architecture.name):
         problems.append(
@@ -222,8 +233,12 @@ def _categories(
 
 
 def _text(path: Path) -> str:
+    with path.open("rb") as file:
+        data = file.read(MAX_CLASSES_BYTES + 1)
+    if len(data) > MAX_CLASSES_BYTES:
+        raise InvalidModel(f"{path}: larger than {MAX_CLASSES_BYTES} bytes: list one name a line")
     try:
-        return path.read_text("utf-8-sig")
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InvalidModel(f"{path}: not UTF-8 ({error})") from None
 

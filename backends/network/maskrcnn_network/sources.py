@@ -12,6 +12,7 @@ from maskrcnn_server import yaml_file
 from maskrcnn_server.backend import ModelConfig
 from maskrcnn_server.errors import InvalidModel, InvalidSetting
 from maskrcnn_server.remembering import read_once
+from maskrcnn_server.work import STEP_BYTES, meter
 from maskrcnn_server.yaml_file import NotYaml
 
 CONFIG_FILE = "config.yaml"
@@ -26,11 +27,16 @@ SHOWN = "TEST.RESULT_SCORE_THRESH_VIS"
 """Key of a training log that is ignored: the server decides what to show."""
 MAX_LOG_BYTES = 64 << 20
 """Maximum bytes that are read of a training log."""
+MAX_LOGGED_BYTES = 256 << 10
+"""Maximum bytes of the configuration in a training log, with the lines of other processes."""
+MAX_LINE_BYTES = 4 << 10
+"""Maximum bytes of the line with which the configuration begins, before that beginning."""
 
+_BEGINNING = "Config: -----"
 _LOGGED = re.compile(r"Config: -+\n(\{.*?\})\s*(?:\n|$)", re.DOTALL)
 _RANK = re.compile(r"^(\[\d+,[^\]]{1,80}\])<std\w+>:", re.MULTILINE)
 """What mpirun writes before each line: `[1,0]<stdout>:`, on SageMaker `[1,mpirank:0,algo-1]`."""
-_NUMPY_SCALAR = re.compile(r"np\.\w+\(([^()]*)\)")
+_NUMPY_SCALAR = re.compile(r"np\.\w{1,20}\(([^()]{0,100})\)")
 
 
 C = TypeVar("C", bound=NetworkConfig)
@@ -129,9 +135,13 @@ def _training_log(path: Path) -> tuple[dict[str, Any], str | None]:
 
     It is a dictionary as Python prints it, which is parsed as a literal: nothing is evaluated.
     """
+    counter = meter(path)
     with path.open("rb") as file:
-        text = _decoded(file.read(MAX_LOG_BYTES))
-    start = text.rfind("Config: -----")
+        data = file.read(MAX_LOG_BYTES)
+    counter.spend(len(data) // STEP_BYTES)
+    text = _decoded(data)
+    counter.spend(len(text) // 2)
+    start = text.rfind(_BEGINNING)
     if start < 0:
         return {}, f"{path.name} holds no configuration: defaults are assumed"
     logged = _LOGGED.match(text, start)
@@ -139,7 +149,7 @@ def _training_log(path: Path) -> tuple[dict[str, Any], str | None]:
         return {}, f"{path.name} breaks off inside its configuration: defaults are assumed"
     try:
         tree = ast.literal_eval(_NUMPY_SCALAR.sub(r"\1", logged[1]))
-    except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError) as error:
         raise InvalidModel(
             f"{path}: its configuration cannot be read ({error}); remove the file, and put the "
             f"settings that differ from the framework's defaults into {CONFIG_FILE}"
@@ -148,18 +158,29 @@ def _training_log(path: Path) -> tuple[dict[str, Any], str | None]:
 
 
 def _decoded(data: bytes) -> str:
-    """The text of a log: UTF-8, or UTF-16 as PowerShell writes it, without what mpirun adds.
+    """The end of a log from the line with the last configuration on, as far as that may reach:
+    UTF-8, or UTF-16 as PowerShell writes it, without what mpirun adds.
 
     Of several processes in one log, the one that logged the last configuration counts.
     """
-    encoding = "utf-16" if data.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
-    text = data.decode(encoding, errors="replace").replace("\r\n", "\n")
-    ranks = _RANK.findall(text, 0, max(0, text.rfind("Config: -----")))
-    if not ranks:
+    encoding = "utf-8"
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        encoding = "utf-16-le" if data[0] == 0xFF else "utf-16-be"
+    start = data.rfind(_BEGINNING.encode(encoding))
+    if start < 0:
+        return ""
+    # A multiple of four bytes, so that both encodings stay in step.
+    before = data[max(0, start - MAX_LINE_BYTES) : start].decode(encoding, errors="replace")
+    after = data[start : start + MAX_LOGGED_BYTES].decode(encoding, errors="replace")
+    line = before.rpartition("\n")[2]
+    text = after.replace("\r\n", "\n")
+    rank = _RANK.match(line)
+    if rank is None:
         return text
-    own = re.compile(rf"^{re.escape(ranks[-1])}<std\w+>: ?", re.MULTILINE)
-    lines = (own.match(line) for line in text.split("\n"))
-    return "\n".join(line.string[line.end() :] for line in lines if line)
+    own = re.compile(rf"{re.escape(rank[1])}<std\w+>: ?")
+    first, *others = text.split("\n")
+    lines = (own.match(other) for other in others)
+    return "\n".join([first, *(found.string[found.end() :] for found in lines if found)])
 
 
 def _config_file(

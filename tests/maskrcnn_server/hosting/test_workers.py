@@ -18,8 +18,8 @@ from maskrcnn_server.backend import Batches, Image, ModelConfig, PredictOptions,
 from maskrcnn_server.engine import Choice, Engine
 from maskrcnn_server.errors import BackendCrashed, InvalidModel, InvalidSetting, ModelFailed
 from maskrcnn_server.hosting import isolated, startup
-from maskrcnn_server.hosting.caller import Caller
 from maskrcnn_server.hosting.isolated import IsolatedModel
+from maskrcnn_server.hosting.job import Caller
 from maskrcnn_server.hosting.located import Located
 from maskrcnn_server.hosting.scheduler import Parallel, Scheduler
 from maskrcnn_server.hosting.turns import Turns
