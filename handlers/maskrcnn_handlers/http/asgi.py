@@ -23,7 +23,7 @@ from maskrcnn_handlers.answer.reply import JSON, refusal
 from maskrcnn_handlers.http import openapi
 from maskrcnn_handlers.http.access import Access, guarded
 from maskrcnn_handlers.http.bodies import Bodies
-from maskrcnn_handlers.http.connections import MAX_HEADER_BYTES, headers_too_large
+from maskrcnn_handlers.http.connections import are_too_large, headers_too_large
 from maskrcnn_handlers.http.host import InferenceRoute, PublicRoute, response
 from maskrcnn_handlers.observe import request_ids
 from maskrcnn_handlers.request.envelope import ATTRIBUTES, TARGET_MODEL, Envelope
@@ -258,7 +258,7 @@ def _observed(app: ASGIApp, routes: Sequence[BaseRoute], tracing: Tracing | None
                         answered(message["status"])
                 await send(message)
 
-            if sum(len(name) + len(value) for name, value in headers.raw) > MAX_HEADER_BYTES:
+            if are_too_large(headers.raw):
                 await response(refusal(headers_too_large()))(scope, receive, told)
             else:
                 await app(scope, receive, told)

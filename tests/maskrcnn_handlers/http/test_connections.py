@@ -107,6 +107,19 @@ def assert_refused(reply: bytes, status: int, code: str) -> None:
     assert content["request_id"].encode() in head
 
 
+def test_many_headers_are_refused(listen: Listen) -> None:
+    """Thousands of small headers within 64 KiB take the server longer than large ones."""
+    with closing(connection(listen())) as client:
+        client.sendall(PING[:-2] + b"A:\r\n" * 15_000 + b"Connection: close\r\n\r\n")
+        assert_refused(received(client), 431, "headers_too_large")
+
+
+def test_as_many_headers_as_are_allowed_are_answered(listen: Listen) -> None:
+    with closing(connection(listen())) as client:
+        client.sendall(PING[:-2] + b"A:\r\n" * 254 + b"Connection: close\r\n\r\n")
+        assert received(client).startswith(b"HTTP/1.1 200 ")
+
+
 def is_open(client: socket.socket) -> bool:
     client.setblocking(False)
     try:
