@@ -36,6 +36,9 @@ MAX_HEADER_BYTES = 1 << 16
 """Size of a request's line and headers at most."""
 MAX_HEADERS = 256
 """Number of headers of a request at most. Each costs as much as hundreds of bytes of one."""
+MAX_PIPELINED = 32
+"""Number of requests of a connection that wait for the replies to earlier ones at most. More are
+parsed at once, while nothing else is answered."""
 LINGER_S = 2.0
 """Seconds in which a client that is refused may still send, so that it gets to read the reply."""
 CLOSE_S = 5.0
@@ -282,12 +285,17 @@ if HttpToolsProtocol is not None:
 
         _in_head = True
         _header_count = 0
+        _is_overfull = False
 
         @property
         def in_head(self) -> bool:
             return self._in_head
 
         def on_message_begin(self) -> None:
+            if len(self.pipeline) >= MAX_PIPELINED:
+                # The parser stops; those that wait are answered, and the connection is closed.
+                self._is_overfull = True
+                raise ValueError("too many pipelined requests")
             self._in_head = True
             self._header_count = 0
             super().on_message_begin()

@@ -21,6 +21,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from maskrcnn_handlers.http.asgi import App
 from maskrcnn_handlers.http.connections import (
     MAX_HEADER_BYTES,
+    MAX_PIPELINED,
     Bounded,
     BoundedH11,
     limits,
@@ -118,6 +119,20 @@ def test_as_many_headers_as_are_allowed_are_answered(listen: Listen) -> None:
     with closing(connection(listen())) as client:
         client.sendall(PING[:-2] + b"A:\r\n" * 254 + b"Connection: close\r\n\r\n")
         assert received(client).startswith(b"HTTP/1.1 200 ")
+
+
+def test_pipelined_requests_are_bounded(listen: Listen) -> None:
+    """Those that wait are answered; then the connection is closed."""
+    with closing(connection(listen())) as client:
+        client.sendall(PING * 5000)
+        count = received(client).count(b"HTTP/1.1 200 ")
+    assert 1 <= count <= MAX_PIPELINED + 2
+
+
+def test_twenty_pipelined_requests_are_answered(listen: Listen) -> None:
+    with closing(connection(listen())) as client:
+        client.sendall(PING * 19 + PING[:-2] + b"Connection: close\r\n\r\n")
+        assert received(client).count(b"HTTP/1.1 200 ") == 20
 
 
 def is_open(client: socket.socket) -> bool:
