@@ -154,10 +154,14 @@ terminate_under_load() {
     local asking said
     "$python" "$here/check_termination.py" "http://127.0.0.1:$port" >"$log.load" 2>&1 &
     asking=$!
+    until grep -q asking "$log.load"; do
+        kill -0 "$asking" || fail "$(cat "$log.load")"
+        sleep 0.1
+    done
     sleep "1.$((RANDOM % 10))"
     terminate
     wait "$asking" || fail "requests were lost: $(cat "$log.load")"
-    said=$(cat "$log.load")
+    said=$(tail -n 1 "$log.load")
     step "SIGTERM under load: $said"
 }
 

@@ -13,6 +13,7 @@ from maskrcnn_study.benchmark.client import Answer
 from maskrcnn_study.campaign.checked import Known, judge
 from maskrcnn_study.campaign.connections import CONNECTIONS
 from maskrcnn_study.campaign.ends import ENDS, FEW_FILES, UNREAD_LOG
+from maskrcnn_study.campaign.pinging import Pings
 from maskrcnn_study.campaign.requests import HOSTILE
 from maskrcnn_study.campaign.tally import Outcome, Tally, total
 from maskrcnn_study.campaign.workers import ILL, KILLED
@@ -138,12 +139,14 @@ def test_refusals_that_are_not_the_json_of_an_error_are_wrong() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ping_ms", "idle_ms", "found"), [(400, 0, False), (900, 10, True), (900, 600, False)]
+    ("waited_ms", "found"), [(0, True), (600, False)], ids=["server", "machine"]
 )
-def test_pings_that_the_machine_delays_are_not_the_servers(
-    ping_ms: float, idle_ms: float, found: bool
-) -> None:
-    tally = Tally("a", tried=1, ping_ms=ping_ms, idle_ping_ms=idle_ms)
+def test_pings_that_the_machine_delays_are_not_the_servers(waited_ms: float, found: bool) -> None:
+    pings = Pings()
+    pings.lines = [(0, 5.0, 900.0, 0.0), (0, 10.0, 900.0, waited_ms), (1, 11.0, 20.0, 0.0)]
+    tally = Tally("a", tried=1)
+    tally.ping_ms, tally.own_ping_ms = pings.longest(since=7)
+    assert tally.ping_ms == 900
     assert bool(tally.problems()) == found
 
 

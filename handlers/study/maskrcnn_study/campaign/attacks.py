@@ -106,5 +106,5 @@ async def measured(tally: Tally, watch: Watch, seconds: float) -> AsyncIterator[
     yield
     task.cancel()
     tally.memory_mb = [*sizes, watch.process.rss_mb()]
-    tally.ping_ms = watch.pings.longest_ms(started)
-    tally.idle_ping_ms = watch.pings.longest_ms(started, address=1)
+    tally.ping_ms, tally.own_ping_ms = watch.pings.longest(started)
+    tally.idle_ping_ms, _ = watch.pings.longest(started, server=1)

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from maskrcnn_handlers.http.child import running
+from maskrcnn_handlers.http.child import Child, running
 from maskrcnn_study.benchmark.process import Watched
 from maskrcnn_study.campaign import attacks, ends, workers
 from maskrcnn_study.campaign.attacks import Watch
@@ -44,29 +44,29 @@ class Campaign:
         shares = self._shares()
         with self.victims.idle() as idle:
             if "attacks" in shares:
-                yield from self._attacks(idle.url, shares["attacks"])
+                yield from self._attacks(idle, shares["attacks"])
             if "workers" in shares:
-                yield from self._workers(idle.url, shares["workers"])
+                yield from self._workers(idle, shares["workers"])
             if ends.ENDS in shares:
                 yield ends.terminations(self.victims, shares[ends.ENDS], self.seed, self.ends)
             if seconds := shares.get(ends.FEW_FILES):
                 with self.victims.few_files(ends.FILES) as child:
-                    yield asyncio.run(ends.few_files(child, idle.url, seconds, self.seed))
+                    yield asyncio.run(ends.few_files(child, idle, seconds, self.seed))
             if seconds := shares.get(ends.UNREAD_LOG):
                 with self.victims.unread_log() as child:
-                    yield asyncio.run(ends.unread_log(child, idle.url, seconds, self.seed))
+                    yield asyncio.run(ends.unread_log(child, idle, seconds, self.seed))
 
-    def _attacks(self, idle_url: str, seconds: float) -> list[Tally]:
+    def _attacks(self, idle: Child, seconds: float) -> list[Tally]:
         kinds = self._chosen(attacks.KINDS)
-        with self.victims.attacked() as child, pinging([child.url, idle_url]) as pings:
+        with self.victims.attacked() as child, pinging([child, idle]) as pings:
             watch = Watch(Watched(child.pid), pings)
             return asyncio.run(attacks.attacks(place(child), watch, kinds, seconds, self.seed))
 
-    def _workers(self, idle_url: str, seconds: float) -> list[Tally]:
+    def _workers(self, idle: Child, seconds: float) -> list[Tally]:
         kinds = self._chosen(workers.KINDS)
         command = self.victims.command(workers.models(self.victims), "workers")
         env = self.victims.environment(MASKRCNN_TIMEOUT="30")
-        with running(command, env=env) as child, pinging([child.url, idle_url]) as pings:
+        with running(command, env=env) as child, pinging([child, idle]) as pings:
             watch = Watch(Watched(child.pid), pings)
             work = workers.attacks(place(child), watch, kinds, seconds, self.seed, self.kills)
             return asyncio.run(work)

@@ -68,13 +68,13 @@ async def until_refused(where: Place, tally: Tally) -> None:
     await asyncio.gather(*map(ask, range(CLIENTS)))
 
 
-async def few_files(child: Child, idle_url: str, seconds: float, seed: int) -> Tally:
+async def few_files(child: Child, idle: Child, seconds: float, seed: int) -> Tally:
     """Hold more connections than there are files, and have good requests and pings answered."""
     tally = Tally(FEW_FILES)
     where = place(child)
     cases = await known(where)
     held = []
-    with pinging([child.url, idle_url]) as pings:
+    with pinging([child, idle]) as pings:
         async with measured(tally, Watch(Watched(child.pid), pings), seconds):
             for _ in range(HELD):
                 with contextlib.suppress(OSError):
@@ -86,12 +86,12 @@ async def few_files(child: Child, idle_url: str, seconds: float, seed: int) -> T
     return tally
 
 
-async def unread_log(child: Child, idle_url: str, seconds: float, seed: int) -> Tally:
+async def unread_log(child: Child, idle: Child, seconds: float, seed: int) -> Tally:
     """Ask a server that logs each request into a pipe that is full."""
     tally = Tally(UNREAD_LOG)
     where = place(child)
     cases = await known(where)
-    with pinging([child.url, idle_url]) as pings:
+    with pinging([child, idle]) as pings:
         watch = Watch(Watched(child.pid), pings)
         async with measured(tally, watch, seconds), checking(where, cases, seed, tally):
             await _fill(where, seconds)

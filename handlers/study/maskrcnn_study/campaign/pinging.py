@@ -1,7 +1,8 @@
 """Pings of servers, twenty a second, by a process of its own: a busy campaign delays none.
 
-Run as a program with addresses, it writes a line for each ping: which address, the time at which
-it was sent (seconds of `time.time`), and milliseconds.
+Run as a program with an address and a process id for each server, it writes a line for each ping:
+which server, the time at which it was sent (seconds of `time.time`), its milliseconds, and those in
+which the server's main thread could run, but other threads and processes had the CPUs.
 """
 
 import http.client
@@ -12,7 +13,10 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from urllib.parse import urlsplit
+
+from maskrcnn_handlers.http.child import Child
 
 INTERVAL_S = 0.05
 TIMEOUT_S = 30.0
@@ -22,26 +26,37 @@ class Pings:
     """The pings so far."""
 
     def __init__(self) -> None:
-        self.lines: list[tuple[int, float, float]] = []
-        """Address (its index), time of sending in seconds, and milliseconds of each."""
+        self.lines: list[tuple[int, float, float, float]] = []
+        """Server (its index), time of sending in seconds, milliseconds, and those of waiting for a
+        CPU, of each."""
 
-    def longest_ms(self, since: float, address: int = 0) -> float | None:
-        """The longest of the pings to an address that were sent since then. None: no ping."""
-        chosen = [ms for which, at, ms in self.lines if which == address and at >= since]
-        return max(chosen, default=None)
+    def longest(self, since: float, server: int = 0) -> tuple[float | None, float]:
+        """The longest ping to a server since then in milliseconds (None: no ping), and the longest
+        without what the server waited for a CPU."""
+        chosen = [
+            (ms, ms - wait) for which, at, ms, wait in self.lines if which == server and at >= since
+        ]
+        if not chosen:
+            return None, 0
+        return max(ms for ms, _ in chosen), max(own for _, own in chosen)
 
 
 @contextmanager
-def pinging(urls: Sequence[str]) -> Iterator[Pings]:
+def pinging(servers: Sequence[Child]) -> Iterator[Pings]:
     """Ping the servers meanwhile."""
     pings = Pings()
-    command = [sys.executable, "-m", "maskrcnn_study.campaign.pinging", *urls]
+    command = [
+        sys.executable,
+        "-m",
+        "maskrcnn_study.campaign.pinging",
+        *(word for each in servers for word in (each.url, str(each.pid))),
+    ]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
     def read() -> None:
         for line in process.stdout or ():
-            which, at, ms = line.split()
-            pings.lines.append((int(which), float(at), float(ms)))
+            which, at, ms, waited = line.split()
+            pings.lines.append((int(which), float(at), float(ms), float(waited)))
 
     thread = threading.Thread(target=read)
     thread.start()
@@ -53,10 +68,10 @@ def pinging(urls: Sequence[str]) -> Iterator[Pings]:
         thread.join()
 
 
-def _ping(which: int, url: str) -> None:
+def _ping(which: int, url: str, pid: str) -> None:
     while True:
         at = time.time()
-        start = time.monotonic()
+        start, waited = time.monotonic(), _waited_ms(pid)
         connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=TIMEOUT_S)
         try:
             connection.request("GET", "/ping")
@@ -68,10 +83,21 @@ def _ping(which: int, url: str) -> None:
         finally:
             connection.close()
         # One write: two threads share the line otherwise.
-        os.write(1, f"{which} {at:.3f} {ms:.1f}\n".encode())
+        os.write(1, f"{which} {at:.3f} {ms:.1f} {_waited_ms(pid) - waited:.1f}\n".encode())
         time.sleep(max(0.0, INTERVAL_S - (time.monotonic() - start)))
 
 
+def _waited_ms(pid: str) -> float:
+    """Milliseconds so far in which the main thread of a process waited for a CPU; 0 if unknown.
+
+    https://docs.kernel.org/scheduler/sched-stats.html
+    """
+    try:
+        return int(Path(f"/proc/{pid}/task/{pid}/schedstat").read_text().split()[1]) / 1e6
+    except (OSError, IndexError):
+        return 0
+
+
 if __name__ == "__main__":
-    for index, each in enumerate(sys.argv[1:]):
-        threading.Thread(target=_ping, args=(index, each)).start()
+    for index, (each, process_id) in enumerate(zip(sys.argv[1::2], sys.argv[2::2], strict=True)):
+        threading.Thread(target=_ping, args=(index, each, process_id)).start()

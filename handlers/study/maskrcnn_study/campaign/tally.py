@@ -9,14 +9,15 @@ from enum import Enum
 from maskrcnn_study.benchmark.client import Answer
 
 MAX_PING_MS = 500
-"""Longest ping that a server may have while it is attacked, in milliseconds."""
+"""Longest ping that a server may have while it is attacked, in milliseconds, without the time in
+which other processes had the CPUs."""
 MAX_GROWTH = 0.1
 """Share by which the memory of a server may grow from the start to the end of an attack."""
 ALLOWANCE_MB = 10
 """Growth of memory that says nothing in a short attack, in MB."""
 HEAD = (
     "| kind | tried | answered | refused | lost | wrong | status 500 "
-    "| longest ping, ms (idle server) "
+    "| longest ping, ms: own / with waiting for a CPU / of an idle server "
     "| MB at start / middle / end |"
 )
 LINE = f"| --- {'| ---: ' * 8}|"
@@ -49,6 +50,8 @@ class Tally:
     """Number of replies of status 500."""
     ping_ms: float | None = None
     """Longest ping meanwhile. None: the server was not pinged."""
+    own_ping_ms: float = 0
+    """Longest ping without the time in which the server could run, but had no CPU."""
     idle_ping_ms: float | None = None
     """Longest ping of a server without requests, meanwhile, on the same machine."""
     memory_mb: Sequence[float] = ()
@@ -99,14 +102,14 @@ class Tally:
     def row(self) -> str:
         """A line of the table."""
         refused = ", ".join(f"{n} `{code}`" for code, n in sorted(self.refused.items())) or "0"
-        pings = [f"{self.ping_ms:.0f}"] if self.ping_ms is not None else ["-"]
-        if self.idle_ping_ms is not None:
-            pings.append(f"({self.idle_ping_ms:.0f})")
+        pings = "-"
+        if self.ping_ms is not None:
+            pings = f"{self.own_ping_ms:.0f} / {self.ping_ms:.0f} / {self.idle_ping_ms or 0:.0f}"
         memory = " / ".join(f"{size:.0f}" for size in self.memory_mb) or "-"
         counts = f"{self.lost} | {self.wrong} | {self.failed}"
         return (
             f"| {self.kind} | {self.tried} | {self.answered} | {refused} | {counts} "
-            f"| {' '.join(pings)} | {memory} |"
+            f"| {pings} | {memory} |"
         )
 
     def problems(self) -> list[str]:
@@ -115,20 +118,13 @@ class Tally:
         found += [f"{self.wrong} wrong"] if self.wrong else []
         found += [f"{self.failed} of status 500"] if self.failed else []
         found += ["nothing was tried"] if not self.tried else []
-        if self._is_unresponsive():
-            found.append(f"a ping of {self.ping_ms:.0f} ms")
+        if self.own_ping_ms > MAX_PING_MS:
+            found.append(f"a ping of {self.own_ping_ms:.0f} ms")
         if self.memory_mb:
             start, end = self.memory_mb[0], self.memory_mb[-1]
             if end > start * (1 + MAX_GROWTH) + ALLOWANCE_MB:
                 found.append(f"memory grew from {start:.0f} to {end:.0f} MB")
         return [f"problem: {self.kind}: {each}" for each in found]
-
-    def _is_unresponsive(self) -> bool:
-        """Whether a ping took too long, and the machine, which the idle server shows, was not
-        the reason."""
-        if self.ping_ms is None or self.ping_ms <= MAX_PING_MS:
-            return False
-        return self.ping_ms - (self.idle_ping_ms or 0) > MAX_PING_MS
 
     def _note(self, text: str) -> None:
         if len(self.examples) < 5:
@@ -153,8 +149,8 @@ def total(tallies: Sequence[Tally]) -> Tally:
         whole.lost += one.lost
         whole.wrong += one.wrong
         whole.failed += one.failed
-    pinged = [(one.ping_ms, one.idle_ping_ms or 0) for one in tallies if one.ping_ms is not None]
-    if pinged:
-        whole.ping_ms, whole.idle_ping_ms = max(pinged)
+    whole.own_ping_ms = max(one.own_ping_ms for one in tallies)
+    whole.ping_ms = max((one.ping_ms or 0) for one in tallies)
+    whole.idle_ping_ms = max((one.idle_ping_ms or 0) for one in tallies)
     whole.refused = Counter({"all codes": whole.refused.total()})
     return whole

@@ -2,13 +2,13 @@
 
 import json
 import tempfile
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from maskrcnn_server.errors import InvalidSetting
+from maskrcnn_server.optional import required
 
 MINUTES = 1.0
 
@@ -46,10 +46,10 @@ def faults(
     the right ones; workers that are killed, hang or use too much memory; SIGTERM under load; few
     file descriptors; a log that nobody reads. The server is pinged twenty times a second, and so is
     one that nobody asks anything, to tell what the machine itself delays. The exit code is 1 if a
-    request got no reply, a wrong one or a status of 500, if a ping took more than 500 ms longer
-    than that of the other server, or if memory grew by more than 10 %.
+    request got no reply, a wrong one or a status of 500, if a ping took more than 500 ms, but
+    for the time in which other processes had the CPUs, or if memory grew by more than 10 %.
     """
-    # psutil comes with an extra.
+    required("psutil", "maskrcnn-study[faults]")
     from maskrcnn_study.campaign.campaign import KINDS, Campaign
     from maskrcnn_study.campaign.saboteur import FAULTS
     from maskrcnn_study.campaign.servers import Victims
@@ -72,7 +72,7 @@ def faults(
     examples = [f"  {tally.kind}: {each}" for tally in tallies for each in tally.examples]
     typer.echo("\n".join([tallies[-1].row(), "", *problems, *examples]))
     if json_file:
-        rows = [asdict(tally) for tally in tallies]
+        rows = [vars(tally) for tally in tallies]
         run = {"minutes": minutes, "seed": seed, "rows": rows, "problems": problems}
         json_file.write_text(json.dumps(run, indent=1) + "\n")
     if problems:
