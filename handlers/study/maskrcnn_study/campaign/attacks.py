@@ -44,7 +44,7 @@ async def attacks(
     cases = await known(place)
     for warm_up in (True, False):
         whole = seconds * (WARM_UP_SHARE if warm_up else 1 - WARM_UP_SHARE)
-        checked = Tally(CHECKED)
+        checked = Tally(CHECKED, is_whole=True)
         tallies = []
         async with measured(checked, watch, whole), checking(place, cases, seed, checked):
             for kind in kinds or [CHECKED]:

@@ -70,7 +70,7 @@ async def until_refused(where: Place, tally: Tally) -> None:
 
 async def few_files(child: Child, idle: Child, seconds: float, seed: int) -> Tally:
     """Hold more connections than there are files, and have good requests and pings answered."""
-    tally = Tally(FEW_FILES)
+    tally = Tally(FEW_FILES, is_whole=True)
     where = place(child)
     cases = await known(where)
     held = []
@@ -88,7 +88,7 @@ async def few_files(child: Child, idle: Child, seconds: float, seed: int) -> Tal
 
 async def unread_log(child: Child, idle: Child, seconds: float, seed: int) -> Tally:
     """Ask a server that logs each request into a pipe that is full."""
-    tally = Tally(UNREAD_LOG)
+    tally = Tally(UNREAD_LOG, is_whole=True)
     where = place(child)
     cases = await known(where)
     with pinging([child, idle]) as pings:

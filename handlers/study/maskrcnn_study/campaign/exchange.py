@@ -8,6 +8,8 @@ from maskrcnn_study.benchmark.client import Answer, read_answer
 
 REPLY_TIMEOUT_S = 60
 """Longest wait for a reply: more than any request may take in this server."""
+MAX_IDLE_S = 0.5
+"""Longest time from the opening of a connection to its request, below the server's time limit."""
 FAULTS = (OSError, asyncio.TimeoutError, EOFError, ValueError, asyncio.LimitOverrunError)
 """What a connection without a whole reply raises."""
 
@@ -28,7 +30,7 @@ async def exchange(
     The reply is read while the request is sent: a refusal may come before the end of a body.
     """
     try:
-        reader, writer = await asyncio.open_connection(place.host, place.port)
+        reader, writer = await _opened(place)
     except ConnectionRefusedError:
         raise
     except OSError:
@@ -41,6 +43,18 @@ async def exchange(
     finally:
         with contextlib.suppress(Exception):
             writer.transport.abort()
+
+
+async def _opened(place: Place) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A new connection. One that this process left idle for too long, while it was busy, is given
+    up: the server may be about to close it."""
+    loop = asyncio.get_running_loop()
+    while True:
+        start = loop.time()
+        reader, writer = await asyncio.open_connection(place.host, place.port)
+        if loop.time() - start < MAX_IDLE_S:
+            return reader, writer
+        writer.transport.abort()
 
 
 def post(path: str, content_type: str, body: bytes, *lines: str) -> bytes:

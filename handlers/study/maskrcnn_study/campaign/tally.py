@@ -56,6 +56,9 @@ class Tally:
     """Longest ping of a server without requests, meanwhile, on the same machine."""
     memory_mb: Sequence[float] = ()
     """Resident memory, in MB, at the start, in the middle and at the end."""
+    is_whole: bool = False
+    """Whether it lasts as long as the attacks on a server. Memory that is in use at the end of one
+    of them may be that of requests."""
     examples: list[str] = field(default_factory=list)
     """Some attacks that went wrong, and their replies."""
 
@@ -120,7 +123,7 @@ class Tally:
         found += ["nothing was tried"] if not self.tried else []
         if self.own_ping_ms > MAX_PING_MS:
             found.append(f"a ping of {self.own_ping_ms:.0f} ms")
-        if self.memory_mb:
+        if self.is_whole and self.memory_mb:
             start, end = self.memory_mb[0], self.memory_mb[-1]
             if end > start * (1 + MAX_GROWTH) + ALLOWANCE_MB:
                 found.append(f"memory grew from {start:.0f} to {end:.0f} MB")
