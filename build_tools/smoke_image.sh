@@ -135,7 +135,11 @@ terminate() {
     local code
     SECONDS=0
     if is_buildah; then
-        kill -TERM "$(server_process "$runner")"
+        # The last descendant may be a short-lived one of the server.
+        until kill -TERM "$(server_process "$runner")" 2>/dev/null; do
+            running || fail "the server ended before SIGTERM"
+            sleep 0.1
+        done
     else
         "$CONTAINER_TOOL" kill --signal TERM "$container" >/dev/null
     fi
