@@ -64,7 +64,7 @@ def test_each_kind_notices_lost_requests_and_failures(
 @pytest.mark.full
 @pytest.mark.parametrize("kind", [KILLED, *ILL.values(), ENDS, FEW_FILES, UNREAD_LOG])
 def test_each_end_and_fault_of_a_process_notices_lost_requests(tmp_path: Path, kind: str) -> None:
-    code, rows, _ = run(tmp_path, 0.05, "--sabotage", "lose", *only(kind))
+    code, rows, _ = run(tmp_path, 0.3, "--sabotage", "lose", *only(kind))
     assert code == 1
     assert next(row for name, row in rows.items() if name.endswith(kind))["lost"] > 0
 
