@@ -16,7 +16,7 @@ import sys
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
-from maskrcnn_handlers.http.child import Child, running, serve_command
+from maskrcnn_predict.child import Child, running, serve_command
 from maskrcnn_server import settings as environment
 from maskrcnn_study.benchmark.client import Question, address
 from maskrcnn_study.benchmark.load import Closed, Level, Target, measure

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
-from itertools import chain
 from typing import TYPE_CHECKING
 
 from anyio import CancelScope, CapacityLimiter, current_time, to_thread
@@ -21,7 +20,7 @@ from maskrcnn_handlers.answer.model_error import model_error
 from maskrcnn_handlers.answer.reply import refusal
 from maskrcnn_handlers.http.access import Access, shared
 from maskrcnn_handlers.http.bodies import Bodies
-from maskrcnn_handlers.http.connections import MAX_HEADER_BYTES, headers_too_large
+from maskrcnn_handlers.http.connections import are_too_large, headers_too_large
 from maskrcnn_handlers.http.host import InferenceRoute, PublicRoute, response
 from maskrcnn_handlers.observe import request_ids
 from maskrcnn_handlers.request.envelope import ATTRIBUTES, TARGET_MODEL, Envelope
@@ -116,7 +115,7 @@ class App:
                 await send(message)
 
             refused = self._access.refusal(scope["method"], headers, allowed)
-            if sum(map(len, chain.from_iterable(headers.raw))) > MAX_HEADER_BYTES:
+            if are_too_large(headers.raw):
                 refused = refusal(headers_too_large())
             if refused is not None:
                 await response(refused)(scope, receive, told)

@@ -80,7 +80,7 @@ def running(
         )
         try:
             url = f"http://127.0.0.1:{port}" if port else None
-            while url is None or not _is_ready(url + ping):
+            while url is None or not is_ready(url + ping):
                 said = _contents(log)
                 ended = process.poll() is not None
                 if ended or time.monotonic() > start + start_timeout_s:
@@ -105,7 +105,8 @@ def _contents(log: IO[bytes]) -> str:
     return os.pread(log.fileno(), size, 0).decode(errors="replace")
 
 
-def _is_ready(url: str) -> bool:
+def is_ready(url: str) -> bool:
+    """Whether a server answers a health check."""
     try:
         with urllib.request.urlopen(url, timeout=2):
             return True
