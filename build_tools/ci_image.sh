@@ -4,7 +4,7 @@
 # Build, smoke-test, push and pull an image without a Docker daemon or a registry outside: by
 # buildah, as root, on a base image of Debian's packages. Installs with apt what is missing. Where
 # that cannot work it prints SKIP and the reason, and exits with 0. BACKEND is by default tensorpack.
-#     --gpu     the image for GPUs: 3 GB are downloaded, 20 GB of disk are needed; it is not pushed
+#     --gpu     the image for GPUs: 4 GB are downloaded, 30 GB of disk are needed; it is not pushed
 # DEBIAN_SUITE (bookworm) and DEBIAN_MIRROR say which Debian; this machine's certificates and pip
 # configuration are lent to the build, and stay out of the image.
 set -euo pipefail

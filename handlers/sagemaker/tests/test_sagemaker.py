@@ -500,7 +500,7 @@ def test_the_policy_is_valid_and_allows_what_is_called(kind: str, calls: list[st
     [
         (DEPLOY, "name either --instance-type or"),
         ((*REAL_TIME, "--serverless-memory", "2048"), "name either --instance-type or"),
-        ((*REAL_TIME, "--max-count", "2"), "--invocations-per-instance go together"),
+        ((*REAL_TIME, "--max-count", "2"), "--max-count goes with --invocations-per-instance"),
         ((*SCALED, "--count", "9"), "not less than --count"),
         ((*SCALED, "--min-count", "0"), "--min-count 0: only asynchronous endpoints"),
         ((*REAL_TIME, "--backlog-per-instance", "5", "--max-count", "2"), "with --async-output"),

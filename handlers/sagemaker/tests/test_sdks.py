@@ -45,7 +45,7 @@ def python_with(version: int) -> Path:
     ready = folder / "ready"
     if not ready.exists() or ready.read_text() != REQUIREMENTS[version]:
         subprocess.run([ROOT / "build_tools/make_venv.sh", sys.executable, folder], check=True)
-        pip = [folder / "bin/python", "-m", "pip", "install", "--quiet"]
+        pip = [str(folder / "bin/python"), "-m", "pip", "install", "--quiet"]
         subprocess.run([*pip, REQUIREMENTS[version]], check=True)
         ready.write_text(REQUIREMENTS[version])
     return folder / "bin/python"
