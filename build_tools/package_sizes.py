@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Print what the installed Python packages weigh, largest first. Runs inside an image.
 
-`nvidia` is a folder of many packages. A package counts with the libraries that auditwheel puts beside it (NAME.libs) and with its
-bytecode, which is also summed up by itself.
+`nvidia` is a folder of packages. A package counts with the libraries that auditwheel puts beside
+it (NAME.libs) and with its bytecode, which is also summed up by itself.
 """
 
 import sys
