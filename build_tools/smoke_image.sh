@@ -179,7 +179,8 @@ remove() {
 # refuses_cpu: with MASKRCNN_DEVICE=cuda, the server ends with an error instead of using the CPU.
 refuses_cpu() {
     local outcome status=0
-    options=(--volume "$model:/opt/ml/model:ro" --env MASKRCNN_DEVICE=cuda)
+    options=(--volume "$model:/opt/ml/model:ro" --env MASKRCNN_DEVICE=cuda
+        --env "SAGEMAKER_BIND_TO_PORT=$port")
     if is_buildah; then
         container=$(buildah_container "$image") runner=''
         outcome=$(timeout 120 "$CONTAINER_TOOL" run "${options[@]}" "$container" -- \
@@ -191,7 +192,9 @@ refuses_cpu() {
     fi
     case $status-$outcome in
     0-* | 124-*) fail "MASKRCNN_DEVICE=cuda starts without a GPU: $outcome" ;;
-    *MASKRCNN_DEVICE=cuda*) step "MASKRCNN_DEVICE=cuda: exit code $status: $(tail -n 1 <<<"$outcome")" ;;
+    *MASKRCNN_DEVICE=cuda*)
+        step "exit code $status: $(grep --max-count 1 MASKRCNN_DEVICE=cuda <<<"$outcome")"
+        ;;
     *) fail "MASKRCNN_DEVICE=cuda: the error does not name it: $outcome" ;;
     esac
 }
