@@ -153,6 +153,19 @@ def test_what_accounts_require_is_in_the_calls() -> None:
         assert {"Key": "team", "Value": "vision"} in call["Tags"]
 
 
+def test_the_european_sovereign_cloud_has_arns_and_hosts_of_its_own() -> None:
+    image = "123456789012.dkr.ecr.eusc-de-east-1.amazonaws.eu/maskrcnn-server-tensorpack:0.1.0"
+    role = "arn:aws-eusc:iam::123456789012:role/mask-rcnn"
+    given = (*CPU, "--image", image, "--role", role)
+    assert planned(*given)["CreateModel"]["ExecutionRoleArn"] == role
+    rights = json.loads(run(*given, "--show-policy").stdout)["Deployer"]["Policy"]["Statement"]
+    places = [place for right in rights for place in [right["Resource"]] if place != "*"]
+    assert "arn:aws-eusc:" in json.dumps(places)
+    assert "arn:aws:" not in json.dumps(places)
+    with pytest.raises(InvalidSetting, match="eusc-de-east-1 is in aws-eusc"):
+        run(*CPU, "--image", image)
+
+
 def test_disks_of_the_instance_itself_take_no_key() -> None:
     assert "KmsKeyId" not in planned(*GPU, "--kms-key", "alias/mine")["CreateEndpointConfig"]
 
