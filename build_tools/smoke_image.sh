@@ -2,9 +2,11 @@
 # smoke_image.sh [--root] IMAGE [MODEL PICTURE]
 #
 # Start an image as SageMaker does, `IMAGE serve` with a model folder at /opt/ml/model, and check:
-# it does not run as root, unless --root says that it is to; /ping answers 200 within START_TIMEOUT seconds (120); its HEALTHCHECK
-# passes; its plugins load; a picture is answered right; SIGTERM ends it within 30 s with exit code
-# 0, and, by buildah, loses no request of TERMINATIONS (1) containers under load.
+# it does not run as root, unless --root says that it is to; /ping answers 200 within START_TIMEOUT
+# seconds (120); its HEALTHCHECK passes; its plugins load; a picture is answered right; SIGTERM ends
+# it within 30 s with exit code 0 and, by buildah, loses no request of TERMINATIONS (1) containers
+# under load. An image for GPUs has to say which device computes and, on a machine without one,
+# warn, and with MASKRCNN_DEVICE=cuda end with an error.
 # Without MODEL, the demo model is served (exported for an image with onnx), has to find what
 # TensorPack's own code found, and the tests of the contract pass; with one, it has to find what the
 # backend in this environment finds.
@@ -52,6 +54,7 @@ value = eval(sys.argv[2]); print(*value if isinstance(value, list) else [value],
         "$config" "$1"
 }
 
+cuda=$(of_config '(c.get("Labels") or {}).get("maskrcnn.cuda", "")')
 title=$(of_config '(c.get("Labels") or {}).get("org.opencontainers.image.title", "")')
 exported=''
 if [ $# = 1 ] && [[ $title = *' with onnx on '* ]]; then
@@ -195,6 +198,29 @@ remove() {
     container=''
 }
 
+# refuses_cpu: with MASKRCNN_DEVICE=cuda, the server ends with an error instead of using the CPU.
+refuses_cpu() {
+    local outcome status=0
+    options=(--volume "$model:/opt/ml/model:ro" --env MASKRCNN_DEVICE=cuda
+        --env "SAGEMAKER_BIND_TO_PORT=$port")
+    if is_buildah; then
+        container=$(buildah_container "$image") runner=''
+        outcome=$(timeout 120 "$CONTAINER_TOOL" run "${options[@]}" "$container" -- \
+            "${entrypoint[@]}" serve 2>&1) || status=$?
+        remove
+    else
+        outcome=$(timeout 120 "$CONTAINER_TOOL" run --rm "${options[@]}" "$image" serve 2>&1) ||
+            status=$?
+    fi
+    case $status-$outcome in
+    0-* | 124-*) fail "MASKRCNN_DEVICE=cuda starts without a GPU: $outcome" ;;
+    *MASKRCNN_DEVICE=cuda*)
+        step "exit code $status: $(grep --max-count 1 MASKRCNN_DEVICE=cuda <<<"$outcome")"
+        ;;
+    *) fail "MASKRCNN_DEVICE=cuda: the error does not name it: $outcome" ;;
+    esac
+}
+
 clean_up() {
     local status=$?
     trap - EXIT
@@ -232,6 +258,11 @@ if [ "$reference" != "$model" ]; then
 fi
 start /opt/ml/model
 step "/ping is 200 after $SECONDS s, on the port that SAGEMAKER_BIND_TO_PORT names"
+if [ -n "$cuda" ] && [ ! -e /dev/nvidiactl ]; then
+    warning=$(show_log | grep --max-count 1 'NO GPU IS USED') ||
+        fail "an image for GPUs computes on the CPU, and does not say so"
+    step "$warning"
+fi
 [ -n "$root_allowed" ] || [ "$(server_user)" != 0 ] || fail "the server runs as root"
 step "the server runs as user $(server_user)"
 inside "${health[@]}" >/dev/null || fail "HEALTHCHECK fails: ${health[*]}"
@@ -251,4 +282,8 @@ if is_buildah && [ "$reference" != "$model" ]; then
         start /opt/ml/model
         terminate_under_load
     done
+fi
+if [ -n "$cuda" ] && [ ! -e /dev/nvidiactl ]; then
+    remove
+    refuses_cpu
 fi

@@ -16,6 +16,12 @@ def etag(aws: Reader, place: Address) -> str | None:
     return tags.get(place.key)
 
 
+def etags(aws: Reader, place: Address) -> str:
+    """Keys and ETags of the first thousand objects below a prefix, as one text."""
+    listed = aws.find(Call("s3", "ListObjectsV2", {"Bucket": place.bucket, "Prefix": place.key}))
+    return "".join(f"{item['Key']} {item['ETag']}\n" for item in (listed or {}).get("Contents", []))
+
+
 def content(aws: Aws, place: Address) -> bytes | None:
     """Bytes of an object; None if it does not exist."""
     if etag(aws, place) is None:
