@@ -27,6 +27,7 @@ from maskrcnn_handlers.http.access import Access
 from maskrcnn_handlers.http.asgi import App
 from maskrcnn_handlers.http.model_management import ModelManagement
 from maskrcnn_handlers.service import Service
+from maskrcnn_playground.editing import Editing
 from maskrcnn_playground.playground import Playground
 from maskrcnn_playground.routes import mounted
 from maskrcnn_plugin_kit.testing.fake import FakeModel
@@ -149,7 +150,8 @@ def serve(tmp_path_factory: pytest.TempPathFactory, picture: bytes) -> Iterator[
         service = Service(plugins.formats(), settings, models)
         page = Playground(plugins.formats(), [demo], settings)
         access = Access(api_key=api_key)
-        app = App(service, ModelManagement(models), 4, mounted(page), access).asgi
+        routes = [*Editing(service, plugins.formats()).routes(), *mounted(page)]
+        app = App(service, ModelManagement(models), 4, routes, access).asgi
         site = Site("", service)
 
         async def recorded(scope: Any, receive: Any, send: Any) -> None:
@@ -487,12 +489,26 @@ def test_pictures_are_upright_as_the_server_sees_them(
     assert max(pixels_there[1:3]) < 60
 
 
-def test_a_picture_that_only_the_server_can_read_is_drawn_on_gray(
+def test_a_picture_that_only_the_server_can_read_is_shown(
     page: Page, encode: Callable[..., bytes]
 ) -> None:
-    give(page, encode(np.zeros((90, 120, 3), np.uint8), "TIFF"), "a.tif", "image/tiff")
+    green = np.full((90, 120, 3), (0, 200, 0), np.uint8)
+    give(page, encode(green, "TIFF"), "a.tif", "image/tiff")
     expect(page.locator("#count")).to_have_text("4 of 6")
-    expect(page.locator("#status")).to_contain_text("cannot show this picture")
+    for button in ("Masks", "Boxes", "Labels"):
+        page.get_by_role("button", name=button).click()
+    assert middle(page)[:3] == [0, 200, 0]
+
+
+def middle(page: Page) -> list[int]:
+    """Red, green, blue and opacity in the middle of the canvas."""
+    pixels(page)
+    return list(
+        page.evaluate(
+            "() => { const c = document.getElementById('canvas'); return [...c.getContext('2d')"
+            ".getImageData(c.width / 2, c.height / 2, 1, 1).data]; }"
+        )
+    )
 
 
 def test_a_broken_file_is_told_with_the_id_of_the_request(page: Page, picture: bytes) -> None:
