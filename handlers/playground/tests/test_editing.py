@@ -34,17 +34,16 @@ def page(service: Service, connect: Callable[[App], httpx.Client]) -> httpx.Clie
 
 
 def edited(page: httpx.Client, **changes: Any) -> dict[str, Any]:
-    """One instance in the upper left corner of an image of 4 x 6."""
+    """One instance in the upper left corner of an image of 60 x 80."""
     (first, *_) = page.get("/playground/model.json").json()["categories"]
     annotation = {
         "bbox": [0, 0, 2, 1],
         "category_id": first["id"],
         "category_name": first["name"],
         "score": 0.75,
-        "segmentation": {"counts": [0, 2, 22], "size": [4, 6]},
+        "segmentation": {"counts": [0, 2, 4798], "size": [60, 80]},
     }
-    whole = {"img_id": "a.png", "image_size": [4, 6], "annotations": [annotation | changes]}
-    return whole
+    return {"img_id": "a.png", "image_size": [60, 80], "annotations": [annotation | changes]}
 
 
 def export(page: httpx.Client, body: object, form: str = "coco") -> httpx.Response:
@@ -62,7 +61,7 @@ def test_edited_annotations_become_a_file(page: httpx.Client) -> None:
     (one,) = export(page, edited(page)).json()
     assert (one["bbox"], one["score"], one["area"]) == ([0, 0, 2, 1], 0.75, 2)
     again = export(page, edited(page), "sagemaker").json()
-    assert again["annotations"][0]["segmentation"]["counts"] == [0, 2, 22]
+    assert again["annotations"][0]["segmentation"]["counts"] == [0, 2, 4798]
 
 
 def test_nothing_that_is_left_is_a_file_too(page: httpx.Client) -> None:
@@ -78,11 +77,11 @@ def test_a_new_category_has_the_next_number(page: httpx.Client) -> None:
 
 def test_what_is_drawn_is_drawn_on_the_image(page: httpx.Client) -> None:
     file = BytesIO()
-    PIL.Image.fromarray(np.full((4, 6, 3), 77, np.uint8)).save(file, "PNG")
+    PIL.Image.fromarray(np.full((60, 80, 3), 77, np.uint8)).save(file, "PNG")
     whole = edited(page) | {"img_data": base64.b64encode(file.getvalue()).decode()}
     drawn = np.asarray(PIL.Image.open(BytesIO(export(page, whole, "overlay").content)))
-    assert tuple(drawn[3, 5]) == (77, 77, 77)
-    wrong = whole | {"image_size": [6, 4]}
+    assert tuple(drawn[59, 79]) == (77, 77, 77)
+    wrong = whole | {"image_size": [80, 60]}
     assert "image_size" in export(page, wrong, "overlay").json()["error"]["message"]
 
 
@@ -90,8 +89,8 @@ def test_what_is_drawn_is_drawn_on_the_image(page: httpx.Client) -> None:
     ("changes", "said"),
     [
         ({"category_name": "another"}, "in the model, not 'another'"),
-        ({"segmentation": {"counts": [0, 2], "size": [4, 6]}}, "24"),
-        ({"segmentation": {"counts": [0, 2, 22], "size": [6, 4]}}, "a mask of size"),
+        ({"segmentation": {"counts": [0, 2], "size": [60, 80]}}, "4800"),
+        ({"segmentation": {"counts": [0, 2, 4798], "size": [80, 60]}}, "a mask of size"),
         ({"bbox": [0, 0, "nan", 1]}, "bbox"),
         ({"score": 2}, "score"),
     ],

@@ -178,7 +178,8 @@ function draw() {
   const shown = instances().filter(isShown);
   const marked = shown.find(({ index }) => index === (state.hovered ?? state.selected));
   const { masks, boxes, labels, opacity } = choices;
-  editing.show(shown.find(({ index }) => index === state.selected));
+  const selected = shown.find(({ index }) => index === state.selected);
+  editing.show(selected);
   view.scene({
     instances: shown,
     marked: marked?.index ?? null,
@@ -188,8 +189,9 @@ function draw() {
     shaping: editing.shaping,
   });
   panel.mark(marked?.index ?? null, state.selected);
-  const isLow = Boolean(marked) && view.isLow(marked.box);
-  panel.describe(marked, pictures.current?.answer?.size, threshold(), isLow);
+  const described = selected ?? marked;
+  const isLow = Boolean(described) && view.isLow(described.box);
+  panel.describe(described, pictures.current?.answer?.size, threshold(), isLow);
 }
 
 function hover(index) {
