@@ -1,5 +1,6 @@
 // The page: which picture is shown, which part of what was found in it, and what people do.
 
+import { Choices } from "./choices.js";
 import { Classes } from "./classes.js";
 import { annotations, Editing } from "./editing.js";
 import * as elsewhere from "./elsewhere.js";
@@ -8,10 +9,11 @@ import { shortcuts } from "./keys.js";
 import { asking } from "./looking.js";
 import { RunMask } from "./masks.js";
 import { colour } from "./overlay.js";
-import { $, complain, element, tell } from "./page.js";
+import { describeModel, nameModel, showSamples } from "./models.js";
+import { colour } from "./overlay.js";
+import { $, complain, tell } from "./page.js";
 import * as panel from "./panel.js";
 import { MOST, Pictures } from "./pictures.js";
-import { remember, remembered } from "./remembered.js";
 import * as server from "./server.js";
 import { View } from "./view.js";
 
@@ -42,12 +44,12 @@ const state = {
   selected: null,
   moved: false,
 };
-const choices = remembered({
-  theme: "", masks: true, boxes: true, labels: true, colours: "instance", opacity: 0.4,
-  format: "", order: "name",
-});
 const pictures = new Pictures(look);
 const looking = asking(pictures, state);
+const choices = new Choices(() => {
+  list();
+  show();
+});
 const classes = new Classes(state.hidden, show);
 const editing = new Editing({
   picture: () => pictures.current,
@@ -125,7 +127,7 @@ const least = () => Math.fround(Number($("score").value));
 
 /** The instances of a picture, with their colours. */
 function instances(picture = pictures.current) {
-  const number = (one) => (choices.colours === "class" ? one.categoryId : one.index);
+  const number = (one) => (choices.values.colours === "class" ? one.categoryId : one.index);
   return (picture?.edits?.instances ?? []).map((one) => ({ ...one, colour: colour(number(one)) }));
 }
 
@@ -177,7 +179,7 @@ function edited({ answer, edits }) {
 function draw() {
   const shown = instances().filter(isShown);
   const marked = shown.find(({ index }) => index === (state.hovered ?? state.selected));
-  const { masks, boxes, labels, opacity } = choices;
+  const { masks, boxes, labels, opacity } = choices.values;
   const selected = shown.find(({ index }) => index === state.selected);
   editing.show(selected);
   view.scene({
@@ -211,32 +213,6 @@ function selectNext(index) {
   const shown = instances().filter(isShown);
   const at = shown.findIndex((one) => one.index === index);
   select((shown[at + 1] ?? shown[at - 1])?.index ?? null);
-}
-
-/** Choose how the page looks, from now on. */
-function choose(choice) {
-  Object.assign(choices, choice);
-  remember(choices);
-  showChoices();
-  list();
-  show();
-}
-
-/** Show the choices at their controls. */
-function showChoices() {
-  for (const button of $("show").children) {
-    button.setAttribute("aria-pressed", choices[button.value]);
-  }
-  Object.assign($("colours"), { value: choices.colours });
-  Object.assign($("opacity"), { value: choices.opacity });
-  Object.assign($("order"), { value: choices.order });
-  if (choices.theme) document.documentElement.dataset.theme = choices.theme;
-  $("theme").setAttribute("aria-pressed", isDark());
-}
-
-function isDark() {
-  const { theme } = document.documentElement.dataset;
-  return theme ? theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
 }
 
 // What hands do
@@ -277,17 +253,11 @@ function listen() {
   $("out").addEventListener("click", () => view.zoom(0.8));
   $("fit").addEventListener("click", () => view.fit());
   $("in").addEventListener("click", () => view.zoom(1.25));
-  $("show").addEventListener("click", ({ target }) => {
-    if (target.value) choose({ [target.value]: !choices[target.value] });
-  });
-  for (const id of ["colours", "order", "format"]) {
-    $(id).addEventListener("change", ({ target }) => choose({ [id]: target.value }));
-  }
-  $("opacity").addEventListener("input", ({ target }) => choose({ opacity: Number(target.value) }));
   $("models").addEventListener("change", ({ target }) => changeModel(target));
-  $("theme").addEventListener("click", () => choose({ theme: isDark() ? "light" : "dark" }));
   $("help").addEventListener("click", () => $("keys").showModal());
   $("close-others").addEventListener("click", () => {
+    const isLost = pictures.all.some((one) => one !== pictures.current && one.edits?.isEdited);
+    if (isLost && !confirm("Your edits of the other pictures are lost.")) return;
     pictures.closeOthers();
     show();
   });
@@ -302,7 +272,7 @@ function given(files) {
 }
 
 function keys() {
-  const toggled = (name) => () => choose({ [name]: !choices[name] });
+  const toggled = (name) => () => choices.toggle(name);
   const shaped = (act) => () => editing.shaping !== null && act();
   return {
     "+": () => view.zoom(1.25),
@@ -354,39 +324,22 @@ function moves() {
 // The start
 
 async function start() {
-  showChoices();
   listen();
   elsewhere.listen();
   show();
-  state.named = nameModel();
+  state.named = nameModel().then((name) => (state.model = name));
   try {
     state.server = await server.describe();
     $("mask").value = state.server.mask_threshold;
-    showSamples(state.server.samples, "samples");
-    elsewhere.offer(state.server, choices.format || state.server.format);
+    showSamples(state.server.samples, "samples", given);
+    elsewhere.offer(state.server, choices.values.format || state.server.format);
     show();
     await state.named;
-    await describeModel();
+    await describe();
     if (!pictures.current) tell("");
   } catch (error) {
     complain(error);
   }
-}
-
-/** Wait for the model. One has a name; of several one is chosen. */
-async function nameModel() {
-  const said = await server.ready((why) => tell(why, true));
-  if (said.model) {
-    $("model").textContent = `${said.model}, ${said.backend}`;
-    return;
-  }
-  const names = await server.models();
-  if (!names.length) {
-    throw new server.Refused("No model is loaded: POST one to /models, and load this page again.");
-  }
-  $("models").hidden = false;
-  $("models").querySelector("select").append(...names.map((name) => element("option", name)));
-  state.model = names[0];
 }
 
 async function changeModel(chosen) {
@@ -398,24 +351,11 @@ async function changeModel(chosen) {
   state.model = chosen.value;
   for (const picture of pictures.all) picture.forget();
   if (pictures.current) pictures.show(pictures.current);
-  await describeModel().catch(complain);
+  await describe().catch(complain);
 }
 
-/** Offer what the model knows: labels, and photographs if it is COCO's. */
-async function describeModel() {
-  const { categories, is_coco: isCoco } = await server.describeModel(state.model);
-  editing.offer(categories);
-  const { photographs, samples } = state.server;
-  if (isCoco) showSamples(photographs, "photographs");
-  else showSamples(samples, "samples");
-}
-
-function showSamples(names, kind) {
-  const routed = (name, i) => ({
-    name,
-    route: `playground/${kind}/${kind === "samples" ? i : encodeURIComponent(name)}`,
-  });
-  inputs.showSamples(names.map(routed), given);
+async function describe() {
+  editing.offer(await describeModel(state.model, state.server, given));
 }
 
 start();
