@@ -8,7 +8,6 @@ import * as inputs from "./inputs.js";
 import { shortcuts } from "./keys.js";
 import { asking } from "./looking.js";
 import { RunMask } from "./masks.js";
-import { colour } from "./overlay.js";
 import { describeModel, nameModel, showSamples } from "./models.js";
 import { colour } from "./overlay.js";
 import { $, complain, tell } from "./page.js";

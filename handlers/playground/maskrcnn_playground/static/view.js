@@ -13,6 +13,8 @@ const SLOW_MS = 24;
 const PAUSE_MS = 90;
 const LINE = 1.5;
 const FEW_PIXELS = 1e6;
+const REVEALED = 0.55;
+const ABOVE = 0.42;
 
 /**
  * A canvas that shows a picture. Calls `on.hover(index or null)` and `on.pick(index or null)` for
@@ -83,13 +85,13 @@ export class View {
     this._moved();
   }
 
-  /** Bring a box to the middle, as large as fits. */
+  /** Bring a box to the middle, as large as fits above what is said of it. */
   reveal([x1, y1, x2, y2]) {
     const { clientWidth: width, clientHeight: height } = this.canvas;
-    const wanted = Math.min(width / (x2 - x1 + 1), height / (y2 - y1 + 1)) * 0.6;
+    const wanted = Math.min(width / (x2 - x1 + 1), height / (y2 - y1 + 1)) * REVEALED;
     this._scale = Math.max(this._fit(), Math.min(MOST_SCALE / 2, wanted));
     this._left = width / 2 - ((x1 + x2) / 2) * this._scale;
-    this._top = height / 2 - ((y1 + y2) / 2) * this._scale;
+    this._top = height * ABOVE - ((y1 + y2) / 2) * this._scale;
     this._fitted = false;
     this._moved();
   }
