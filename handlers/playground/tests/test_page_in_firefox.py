@@ -41,11 +41,16 @@ def tab(site: Site, tmp_path: Path) -> Iterator[Tab]:
     pytest.importorskip("websockets")
     with firefox(tmp_path) as opened:
         opened.goto(site.url, 1200, 800)
-        opened.wait("document.querySelector('#welcome .samples button') !== null")
-        opened.run("document.querySelector('#welcome .samples button').click()")
-        opened.wait(f"{COUNT} === '4 of 6'")
+        look(opened)
         yield opened
         assert not opened.errors
+
+
+def look(tab: Tab) -> None:
+    """Choose the sample, and wait for what is found in it."""
+    tab.wait("document.querySelector('#welcome .samples button') !== null")
+    tab.run("document.querySelector('#welcome .samples button').click()")
+    tab.wait(f"{COUNT} === '4 of 6'")
 
 
 def test_it_works_in_firefox(tab: Tab) -> None:
@@ -76,8 +81,7 @@ def test_it_works_in_firefox(tab: Tab) -> None:
 def test_a_phone_shows_it_in_firefox(tab: Tab, site: Site) -> None:
     tab.goto(site.url, 390, 844)
     assert tab.run("document.documentElement.scrollWidth <= innerWidth")
-    tab.run("document.querySelector('#welcome .samples button').click()")
-    tab.wait(f"{COUNT} === '4 of 6'")
+    look(tab)
     tab.run(SELECT)
     assert tab.run("document.documentElement.scrollHeight <= innerHeight")
     assert tab.run("detail.getBoundingClientRect().bottom <= frame.getBoundingClientRect().bottom")

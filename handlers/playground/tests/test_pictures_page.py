@@ -63,6 +63,10 @@ def test_several_pictures_are_asked_one_after_the_other(
         assert archive.testzip() is None
         counts = {name: len(json.loads(archive.read(name))) for name in archive.namelist()}
     assert counts == {"a.coco.json": 4, "b.coco.json": 3, "a-2.coco.json": 4}
+    # A dialog that nobody answers is dismissed: the edits stay.
+    page.locator("#close-others").click()
+    expect(page.locator("#strip button")).to_have_count(3)
+    page.once("dialog", lambda dialog: dialog.accept())
     page.locator("#close-others").click()
     expect(page.locator("#pictures")).to_be_hidden()
 
