@@ -78,9 +78,11 @@ def test_bundled_model_is_in_the_plugins_wheel(contents: dict[str, list[str]]) -
 
 
 def test_the_playground_is_in_the_wheel(contents: dict[str, list[str]]) -> None:
-    home = ROOT / "handlers/playground/maskrcnn_playground/static"
-    expected = {f"maskrcnn_playground/static/{path.name}" for path in home.glob("*.*")}
+    home = ROOT / "handlers/playground"
+    files = home.glob("maskrcnn_playground/[ps]*/*.*")
+    expected = {str(path.relative_to(home)) for path in files}
     assert "maskrcnn_playground/static/index.html" in expected
+    assert "maskrcnn_playground/photographs/astronaut.jpg" in expected
     assert expected <= set(contents["handlers/playground"])
 
 
