@@ -92,7 +92,8 @@ FAMILIES = (
     ),
     Family(
         _names(r"mrcnn_(mask|bbox|class)|rpn_class_raw"),
-        "has the layers of Matterport's Mask_RCNN, which no backend serves",
+        "has the layers of Matterport's Mask_RCNN",
+        ("matterport",),
     ),
     Family(
         _names(r"(First|Second)StageBoxPredictor|FirstStageFeatureExtractor|detection_masks"),

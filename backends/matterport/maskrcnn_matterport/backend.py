@@ -1,0 +1,39 @@
+"""The Matterport backend."""
+
+import re
+
+from maskrcnn_matterport.config import MatterportConfig
+from maskrcnn_matterport.names import NAMING
+from maskrcnn_matterport.rules import rules
+from maskrcnn_matterport.texts import TEXTS
+from maskrcnn_network.checkpoints.checkpoint import Files
+from maskrcnn_network.dialect import Dialect
+from maskrcnn_network.folder import ModelFolder, read_folder
+from maskrcnn_server.backend import ModelConfig
+
+SCORE_THRESHOLD = 0.7
+"""Default score threshold: that of `DETECTION_MIN_CONFIDENCE`."""
+
+FILES = Files(
+    suffixes=(".npz", ".hdf5", ".h5"),
+    open=NAMING.open,
+    examples="mask_rcnn_balloon_0030.h5 or mask_rcnn_coco.h5",
+    step=re.compile(r"_(\d+)$"),
+)
+
+
+class MatterportBackend(Dialect[MatterportConfig]):
+    """Loads weights of Matterport's Mask_RCNN and of programs around its `mrcnn/model.py`."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            name="matterport",
+            score_threshold=SCORE_THRESHOLD,
+            read=_read,
+            rules=rules,
+            files=FILES,
+        )
+
+
+def _read(config: ModelConfig) -> ModelFolder[MatterportConfig]:
+    return read_folder(config, None, MatterportConfig, FILES, TEXTS)
