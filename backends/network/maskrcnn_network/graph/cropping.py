@@ -22,9 +22,10 @@ class CropsByRoiAlign(Operations):
     ) -> Regions:
         end = self.concat([self.extent(feature)[None] - 1.0 for feature in features], 0)
         end = end[0:1] if levels is None else self.gather(end, levels)
-        # Maxima change nothing; they keep engines from fusing a product and a sum.
+        # Rounded as the source does it: a region that ends on the border may lose its last samples.
+        # Maxima change nothing, and keep engines from fusing a product and a sum.
         low = self.maximum(boxes[..., 0:2] * end, 0.0)
-        step = (boxes[..., 2:4] - boxes[..., 0:2]) * end / (resolution - 1.0)
+        step = _quotient((boxes[..., 2:4] - boxes[..., 0:2]) * end, resolution - 1)
         index = self.constant(np.arange(resolution, dtype=np.float32)[:, None])
         places = low[:, None] + self.maximum(step[:, None] * index, 0.0)
         inside = self.where(end[:, None] >= places, places * 0.0 + 1.0, 0.0)
@@ -40,3 +41,16 @@ class CropsByRoiAlign(Operations):
 
         The weights are in the order of the boxes.
         """
+
+
+def _quotient(x: Tensor, divisor: int) -> Tensor:
+    """x / divisor, rounded once also by engines that multiply by the reciprocal.
+
+    The remainder is exact, since no difference is larger than half of what it is taken from.
+    """
+    quotient = x / float(divisor)
+    rest = x
+    for bit in reversed(range(divisor.bit_length())):
+        if divisor >> bit & 1:
+            rest = rest - quotient * float(1 << bit)
+    return quotient + rest / float(divisor)
