@@ -141,6 +141,8 @@ class MatterportConfig(NetworkConfig):
     """Settings of Matterport's networks besides their rules."""
 
     channels: Literal["RGB", "BGR"] = "RGB"
+    pixel_mean: tuple[float, float, float] = (123.7, 116.8, 103.9)
+    pixel_std: tuple[float, float, float] = (1.0, 1.0, 1.0)
     norm_epsilon: float = 1e-3
     stride_1x1: bool = True
     detection_nms_threshold: float = 0.3
