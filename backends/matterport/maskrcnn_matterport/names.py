@@ -21,7 +21,7 @@ def _block(found: re.Match[str]) -> str:
 
 def _foreground(layer: NDArray[Any]) -> NDArray[Any]:
     """The difference of both logits, whose sigmoid is the softmax of the foreground."""
-    return layer[..., 1::2] - layer[..., 0::2]
+    return np.asarray(layer[..., 1::2] - layer[..., 0::2])
 
 
 def _x_first(layer: NDArray[Any]) -> NDArray[Any]:

@@ -32,7 +32,7 @@ def displayed(path: Path) -> Said:
     start = text.rfind("Configurations:")
     if start < 0:
         return {}, f"{path.name} holds no configuration: defaults are assumed"
-    found = {}
+    found: dict[str, Any] = {}
     for line in text[start:].split("\n")[1:]:
         printed = _DISPLAYED.match(line)
         if printed is None:
@@ -101,7 +101,7 @@ def _assigned(node: ast.ClassDef) -> Iterator[tuple[str, Any]]:
             targets = [statement.target]
         for target in targets:
             if isinstance(target, ast.Name) and target.id.isupper():
-                yield target.id, _value(statement.value)  # type: ignore[union-attr, attr-defined]
+                yield target.id, _value(statement.value)  # type: ignore[attr-defined]
 
 
 def _inherited(
