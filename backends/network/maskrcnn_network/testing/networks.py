@@ -188,7 +188,7 @@ KINDS: Mapping[str, Kind] = {
     "aws_samples": Kind(1, rules=AWS_SAMPLES),
     "torchvision": Kind(0, rules=TORCHVISION, config=TorchvisionConfig),
     "detectron2": Kind(1, rules=DETECTRON2, config=Detectron2Config),
-    "matterport": Kind(1, BIASED, MATTERPORT, MatterportConfig),
+    "matterport": Kind(0, BIASED, MATTERPORT, MatterportConfig),
 }
 """Kinds of network by name. The boxes of `large` are large enough for every level."""
 
