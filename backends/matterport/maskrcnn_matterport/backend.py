@@ -6,6 +6,7 @@ from pathlib import Path
 from maskrcnn_matterport.config import MatterportConfig
 from maskrcnn_matterport.keras_file import KerasFile
 from maskrcnn_matterport.names import NAMING
+from maskrcnn_matterport.original import ORIGINAL
 from maskrcnn_matterport.rules import rules
 from maskrcnn_matterport.texts import TEXTS
 from maskrcnn_network.checkpoints.checkpoint import Files
@@ -51,6 +52,7 @@ class MatterportBackend(Dialect[MatterportConfig]):
             read=_read,
             rules=rules,
             files=FILES,
+            original=ORIGINAL,
         )
 
 
