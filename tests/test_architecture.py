@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-DIALECTS = ("tensorpack", "aws_samples", "detectron2", "torchvision")
+DIALECTS = ("tensorpack", "aws_samples", "detectron2", "torchvision", "matterport")
 ENGINES = ("openvino", "torch", "tensorflow")
 AROUND_THE_CORE = (
     "annotation_formats",
@@ -39,6 +39,7 @@ MAY_IMPORT = {
     "maskrcnn_handlers": {"maskrcnn_server"},
     "maskrcnn_client": set(),
     **{f"maskrcnn_{name}": CORE for name in AROUND_THE_CORE},
+    "maskrcnn_playground": {*CORE, "maskrcnn_annotation_formats"},
     "maskrcnn_predict": {*CORE, "maskrcnn_annotation_formats", "maskrcnn_client"},
     "maskrcnn_sagemaker": {*CORE, "maskrcnn_annotation_formats", "maskrcnn_predict"},
     "maskrcnn_study": {

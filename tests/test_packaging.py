@@ -32,6 +32,7 @@ DISTRIBUTIONS = {
     "backends/torch": ("maskrcnn_torch", {"maskrcnn_torch"}),
     "backends/aws_samples": ("maskrcnn_aws_samples", {"maskrcnn_aws_samples"}),
     "backends/detectron2": ("maskrcnn_detectron2", {"maskrcnn_detectron2"}),
+    "backends/matterport": ("maskrcnn_matterport", {"maskrcnn_matterport"}),
     "backends/onnx": ("maskrcnn_onnx", {"maskrcnn_onnx"}),
     "backends/torchvision": ("maskrcnn_torchvision", {"maskrcnn_torchvision"}),
     "backends/tensorpack": ("maskrcnn_tensorpack", {"maskrcnn_tensorpack"}),

@@ -145,10 +145,10 @@ FAMILIES: dict[str, tuple[str, bytes, str]] = {
         pickled("backbone.layer1.0.conv1.weight", "roi_head.mask_head.convs.0.conv.weight"),
         "MMDetection, which no backend serves",
     ),
-    "mask_rcnn_*.h5": (
+    "mask_rcnn_coco.h5": (
         "mask_rcnn_balloon_0030.h5",
         HDF5 + b"mrcnn_class_logits",
-        "Matterport's Mask_RCNN, which no backend serves",
+        "`pip install maskrcnn-matterport`",
     ),
     "saved_model.pb": (
         "frozen_inference_graph.pb",

@@ -79,7 +79,7 @@ FAMILIES = {
         "R-CNN: the checkpoint of the training is missing"
     ),
     r"mrcnn_(mask|bbox|class)|rpn_class_raw": Kind(
-        "has the layers of Matterport's Mask_RCNN, which no backend serves"
+        "has the layers of Matterport's Mask_RCNN", ("matterport",)
     ),
     r"(First|Second)StageBoxPredictor|FirstStageFeatureExtractor|detection_masks": Kind(
         "has the nodes of TensorFlow's Object Detection API, which no backend serves"

@@ -25,6 +25,7 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
 Length = Annotated[float, Field(ge=0)]
 Weights = tuple[float, float, float, float]
+Pads = tuple[int, int]
 
 
 def only(*computed: object) -> AfterValidator:
@@ -241,6 +242,16 @@ class NetworkConfig(BaseModel):
     def stride(self) -> int:
         """Divisor of padded heights and widths: a pyramid needs 32, C4 takes any size."""
         return 1 if self.mode_fpn is False else 32
+
+    @property
+    def pool_pads(self) -> Pads:
+        """Zeros on the top and left, and on the bottom and right, before the first pooling."""
+        return (0, 1) if self.tf_pad_mode else (1, 0)
+
+    @property
+    def height_ratios(self) -> tuple[float, ...]:
+        """Height by width of the anchors."""
+        return self.anchor_ratios
 
     @property
     def regression_weights(self) -> tuple[Weights, ...]:

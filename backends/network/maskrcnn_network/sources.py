@@ -2,10 +2,10 @@
 
 import ast
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from maskrcnn_network.config import NetworkConfig
 from maskrcnn_server import yaml_file
@@ -40,6 +40,10 @@ _NUMPY_SCALAR = re.compile(r"np\.\w{1,20}\(([^()]{0,100})\)")
 
 
 C = TypeVar("C", bound=NetworkConfig)
+Said: TypeAlias = tuple[dict[str, Any], str | None]
+"""Values of a text by key, and a note about what is missing."""
+Texts: TypeAlias = Mapping[str, Callable[[Path], Said]]
+"""Readers of texts by file name; of those that have the same key, the last counts."""
 
 
 @dataclass(frozen=True)
@@ -58,23 +62,26 @@ class Configuration(Generic[C]):
         return self.origins.get(key, DEFAULT)
 
 
-def read(config: ModelConfig, schema: type[C]) -> Configuration[C]:
-    """Read each key from the first of: environment, `config.yaml`, TensorPack's `log.log`, default.
+def read(config: ModelConfig, schema: type[C], texts: Texts | None = None) -> Configuration[C]:
+    """Read each key from the first of: environment, `config.yaml`, `texts`, default.
 
     Raises InvalidModel for an invalid file, InvalidSetting for an unknown key or an invalid value,
     naming its source. What has no effect though it might be meant to is in the notes: unknown keys
-    of the log, which may be of another version, and sections of other programs in the file.
+    of texts, which may be of another version, and sections of other programs in the file.
     """
     notes: list[str] = []
     layers: list[tuple[str, dict[str, Any]]] = []
-    log, file = config.model_dir / TRAINING_LOG, config_file(config.model_dir)
-    if log.is_file():
-        logged, note = read_once(_training_log, log)
+    file = config_file(config.model_dir)
+    for name, reader in (TEXTS if texts is None else texts).items():
+        text = config.model_dir / name
+        if not text.is_file():
+            continue
+        said, note = read_once(reader, text)
         notes += [note] if note else []
-        current = _renamed(logged, schema)
-        layers.append((TRAINING_LOG, {k: v for k, v in current.items() if _useful(k, schema)}))
+        current = _renamed(said, schema)
+        layers.append((name, {k: v for k, v in current.items() if _useful(k, schema)}))
         unknown = [k for k in current if k not in schema.keys() | {SHOWN}]
-        notes += _passed_over(TRAINING_LOG, unknown)
+        notes += _passed_over(name, unknown)
     if file is not None:
         values = _renamed(dict(_config_file(file, schema, notes)), schema)
         foreign = [key for key in values if schema.is_foreign(key)]
@@ -129,22 +136,16 @@ def _not_read(model_dir: Path, file: Path | None) -> list[str]:
     return [f"not read: {', '.join(others[:6])}{hint}"] if others else []
 
 
-def _training_log(path: Path) -> tuple[dict[str, Any], str | None]:
+def _training_log(path: Path) -> Said:
     """The configuration that TensorPack's `finalize_configs` logged last, as dotted keys; or a note
     why there is none.
 
     It is a dictionary as Python prints it, which is parsed as a literal: nothing is evaluated.
     """
-    counter = meter(path)
-    with path.open("rb") as file:
-        data = file.read(MAX_LOG_BYTES)
-    counter.spend(len(data) // STEP_BYTES)
-    text = _decoded(data)
-    counter.spend(len(text) // 2)
-    start = text.rfind(_BEGINNING)
-    if start < 0:
+    text = last_logged(path, _BEGINNING)
+    if text is None:
         return {}, f"{path.name} holds no configuration: defaults are assumed"
-    logged = _LOGGED.match(text, start)
+    logged = _LOGGED.match(text)
     if logged is None:
         return {}, f"{path.name} breaks off inside its configuration: defaults are assumed"
     try:
@@ -157,23 +158,32 @@ def _training_log(path: Path) -> tuple[dict[str, Any], str | None]:
     return dict(_flat(tree, "")), None
 
 
-def _decoded(data: bytes) -> str:
-    """The end of a log from the line with the last configuration on, as far as that may reach:
-    UTF-8, or UTF-16 as PowerShell writes it, without what mpirun adds.
+TEXTS: Texts = {TRAINING_LOG: _training_log}
+"""What TensorPack's training writes."""
+
+
+def last_logged(path: Path, beginning: str) -> str | None:
+    """The end of a log from where `beginning` stands last, as far as a configuration may reach:
+    UTF-8, or UTF-16 as PowerShell writes it, without what mpirun adds. None: it stands nowhere.
 
     Of several processes in one log, the one that logged the last configuration counts.
     """
+    counter = meter(path)
+    with path.open("rb") as file:
+        data = file.read(MAX_LOG_BYTES)
+    counter.spend(len(data) // STEP_BYTES)
     encoding = "utf-8"
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         encoding = "utf-16-le" if data[0] == 0xFF else "utf-16-be"
-    start = data.rfind(_BEGINNING.encode(encoding))
+    start = data.rfind(beginning.encode(encoding))
     if start < 0:
-        return ""
+        return None
     # A multiple of four bytes, so that both encodings stay in step.
     before = data[max(0, start - MAX_LINE_BYTES) : start].decode(encoding, errors="replace")
     after = data[start : start + MAX_LOGGED_BYTES].decode(encoding, errors="replace")
     line = before.rpartition("\n")[2]
     text = after.replace("\r\n", "\n")
+    counter.spend(len(text) // 2)
     rank = _RANK.match(line)
     if rank is None:
         return text

@@ -20,7 +20,7 @@ BOTH = {
 }
 """Files of every project."""
 OURS = set(
-    "annotation_formats aws_samples client detectron2 network onnx openvino playground "
+    "annotation_formats aws_samples client detectron2 matterport network onnx openvino playground "
     "plugin_kit predict sagemaker server study tensorflow tensorpack torch torchserve "
     "torchvision".split()
 )

@@ -14,7 +14,7 @@ import pytest
 
 from maskrcnn_server.store.kinds import described
 
-BACKENDS = ("aws_samples", "detectron2", "onnx", "tensorpack", "torchvision")
+BACKENDS = ("aws_samples", "detectron2", "matterport", "onnx", "tensorpack", "torchvision")
 
 
 def pickled(*names: str) -> bytes:
@@ -98,11 +98,6 @@ FILES: dict[str, tuple[str, bytes, str]] = {
         pickled("module.backbone.body.stem.conv1.weight", "backbone.body.layer1.0.conv1.weight"),
         "maskrcnn-benchmark",
     ),
-    "Matterport": (
-        "mask_rcnn_coco.h5",
-        b"\x89HDF\r\n\x1a\n" + bytes(100) + b"mrcnn_mask_conv1",
-        "Matterport's Mask_RCNN",
-    ),
     "Keras": ("weights.h5", b"\x89HDF\r\n\x1a\n" + bytes(99), "is a file of Keras"),
     "Object Detection API": (
         "frozen_inference_graph.pb",
@@ -139,6 +134,7 @@ def test_a_file_that_no_backend_serves_is_described(
 @pytest.mark.parametrize(
     ("name", "content", "backend"),
     [
+        ("mask_rcnn_coco.h5", b"\x89HDF\r\n\x1a\n" + bytes(9) + b"mrcnn_mask_conv1", "matterport"),
         ("model.pth", pickled("backbone.body.layer1.0.conv1.weight"), "torchvision"),
         ("model_final.pkl", pickled("backbone.bottom_up.res2.0.conv1.weight"), "detectron2"),
         ("model.npz", arrays("group0/block0/conv1/W", "fastrcnn/fc6/W"), "tensorpack"),

@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -43,21 +43,30 @@ class Naming:
     ignored: re.Pattern[str]
     """Pattern of tensors that only repeat the configuration."""
     changes: Mapping[str, Change]
-    """Changes besides transposing, by our name of the variable."""
+    """Changes besides `layout`, by our name of the variable."""
+    file: Callable[[Path], Checkpoint] = StateDict
+    """Reader of the framework's own files."""
+    separator: str = "."
+    """What separates a module from the names of its tensors."""
+    leaves: Mapping[str, str] = field(default_factory=lambda: LEAVES)
+    """Our names of a layer's tensors, by the framework's."""
+    norm_leaves: Mapping[str, str] = field(default_factory=lambda: NORM_LEAVES)
+    layout: Change = field(default_factory=lambda: from_pytorch)
+    """Change of every value to TensorFlow's layout."""
 
     def open(self, path: Path) -> "Renamed":
-        """Open a PyTorch file, or a file of another format with the same names.
+        """Open one of the framework's files, or a file of another format with the same names.
 
         Raises InvalidModel.
         """
         formats: dict[str, Callable[[Path], Checkpoint]] = {".npz": Npz, SUFFIX: Safetensors}
-        return Renamed(read_once(formats.get(path.suffix, StateDict), path), self)
+        return Renamed(read_once(formats.get(path.suffix, self.file), path), self)
 
     def variable(self, tensor: str, meter: Meter) -> str | None:
         """Our name of a tensor. None if such networks do not have it."""
         meter.spend(len(self.layers) + len(self.norms))
-        module, _, leaf = tensor.rpartition(".")
-        for kind, leaves in ((self.layers, LEAVES), (self.norms, NORM_LEAVES)):
+        module, _, leaf = tensor.rpartition(self.separator)
+        for kind, leaves in ((self.layers, self.leaves), (self.norms, self.norm_leaves)):
             for pattern, name in kind.items():
                 found = re.fullmatch(pattern, module)
                 if found is not None and leaf in leaves:
@@ -120,14 +129,17 @@ class Renamed:
         return self.source.read(self._prefix + self.tensors[name])
 
     def _changed(self, variable: str, value: NDArray[Any]) -> NDArray[Any]:
-        """The value in TensorFlow's layout: (out, in, height, width) becomes (height, width, in,
-        out), (in, out, ...) of a transposed convolution (..., out, in), (out, in) (in, out)."""
-        if value.ndim == 4:
-            value = value.transpose(2, 3, 1, 0)
-        elif value.ndim == 2:
-            value = value.T
+        value = self._naming.layout(value)
         change = self._naming.changes.get(variable)
         return value if change is None else change(value)
+
+
+def from_pytorch(value: NDArray[Any]) -> NDArray[Any]:
+    """A value in TensorFlow's layout: (out, in, height, width) becomes (height, width, in, out),
+    (in, out, ...) of a transposed convolution (..., out, in), (out, in) (in, out)."""
+    if value.ndim == 4:
+        return value.transpose(2, 3, 1, 0)
+    return value.T if value.ndim == 2 else value
 
 
 def _prefix(source: Checkpoint, naming: Naming, meter: Meter) -> str:
