@@ -1,8 +1,8 @@
 """What plugins add to the program and to the server: commands and routes."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 
 @dataclass(frozen=True)
@@ -30,3 +30,12 @@ class Routes(Protocol):
 
         Called once at start-up, before a model is loaded.
         """
+
+
+@runtime_checkable
+class HasAddresses(Protocol):
+    """Optional property of a set of routes: addresses that the server prints when it is ready."""
+
+    @property
+    def addresses(self) -> Mapping[str, str]:
+        """Paths, or whole addresses, by what they are for."""

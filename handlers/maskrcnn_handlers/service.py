@@ -29,7 +29,9 @@ from maskrcnn_server.stopwatch import listen, stage
 
 if TYPE_CHECKING:
     from maskrcnn_handlers.observe.tracing import Tracing
+    from maskrcnn_handlers.request.codec import Codec
     from maskrcnn_handlers.request.envelope import Envelope
+    from maskrcnn_handlers.request.requests import InferenceRequest
     from maskrcnn_server.formats import Format
     from maskrcnn_server.hosting.models import Models
     from maskrcnn_server.settings import Settings
@@ -111,15 +113,18 @@ class Service:
             },
         )
 
-    def invoke(self, envelope: Envelope, caller: Caller | None = None) -> Reply:
+    def invoke(
+        self, envelope: Envelope, caller: Caller | None = None, codec: Codec | None = None
+    ) -> Reply:
         """Answer one request. Never raises: every failure is a reply.
 
-        A `caller`, by default one that stays, is made by `caller()`.
+        A `caller`, by default one that stays, is made by `caller()`. `codec` None: the request is
+        one of this server's own, and chooses its format.
         """
         start = time.perf_counter()
         with request_ids.assigned(), listen() as stopwatch:
             try:
-                reply = self._answer(envelope, caller or self.caller())
+                reply = self._answer(envelope, caller or self.caller(), codec)
             except MaskRCNNError as error:
                 reply = refusal(error)
                 if self.settings.error_entries and isinstance(error, RequestError):
@@ -162,23 +167,26 @@ class Service:
         if length > limit * 2**20:
             raise PayloadTooLarge(f"the body is larger than {limit:g} MiB", max_payload_mb=limit)
 
-    def _answer(self, envelope: Envelope, caller: Caller) -> Reply:
+    def _answer(self, envelope: Envelope, caller: Caller, codec: Codec | None) -> Reply:
         hosted = self.models.find(envelope.model)
         scheduler = hosted.ready()
         defaults = self.settings.model if hosted.spec is None else hosted.spec.settings
         with Place(scheduler, caller) as place:
             with stage("decode"):
-                request = requests.parse(envelope)
-                form = negotiation.choose(
-                    self._formats,
-                    request.options.format,
-                    envelope.accept,
-                    defaults.format,
-                    negotiates=request.negotiates,
+                request = requests.parse(envelope) if codec is None else codec.parse(envelope)
+                form = (
+                    self._format(request, envelope.accept, defaults.format)
+                    if codec is None
+                    else codec.format
                 )
                 options = resolved(request.options, defaults, scheduler.metadata)
             inference = Inference(scheduler, options, form, self.settings.max_image_pixels)
             return inference.reply(request, place, caller)
+
+    def _format(self, request: InferenceRequest, accept: str, default: str) -> Format:
+        """The format that a request chooses. Raises NotAcceptable."""
+        asked, negotiates = request.options.format, request.negotiates
+        return negotiation.choose(self._formats, asked, accept, default, negotiates=negotiates)
 
     def _tell(
         self,

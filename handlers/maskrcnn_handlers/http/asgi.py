@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -36,8 +36,10 @@ from maskrcnn_server.errors import (
 )
 
 if TYPE_CHECKING:
+    from maskrcnn_handlers.answer.reply import Reply
     from maskrcnn_handlers.http.model_management import ModelManagement
     from maskrcnn_handlers.observe.tracing import Tracing
+    from maskrcnn_handlers.request.codec import Codec
     from maskrcnn_handlers.service import Service
     from maskrcnn_server.hosting.caller import Caller
 
@@ -60,7 +62,7 @@ class App:
         access: Access | None = None,
     ) -> None:
         self._service = service
-        self._management = management
+        self.management = management
         self._limiter = CapacityLimiter(threads)
         settings = service.settings
         self._body_timeout_s = settings.body_timeout_s
@@ -100,6 +102,7 @@ class App:
             exception_handlers={HTTPException: _no_such_route},
         )
         app.router.redirect_slashes = False
+        app.state.front_end = self
         inner = guarded(app, app.routes, access or Access())
         self.asgi = _observed(inner, app.routes, service.tracing)
 
@@ -117,11 +120,15 @@ class App:
         for scope in self._running:
             scope.cancel()
 
-    async def _ping(self, _: Request) -> Response:
+    def ping(self) -> Reply:
         """200 once the model answers requests, 503 until then and when the server ends."""
         if self._is_ending:
-            return response(refusal(NotReady("the server is shutting down")))
-        return response(self._service.ping())
+            return refusal(NotReady("the server is shutting down"))
+        return self._service.ping()
+
+    async def _ping(self, _: Request) -> Response:
+        """200 once the model answers requests, 503 until then and when the server ends."""
+        return response(self.ping())
 
     async def _metrics(self, _: Request) -> Response:
         """What Prometheus reads."""
@@ -133,27 +140,26 @@ class App:
 
     async def _models(self, request: Request) -> Response:
         """The models of a server that has several, and their states."""
-        return response(self._management.list(request.query_params.get("next_page_token", "")))
+        return response(self.management.list(request.query_params.get("next_page_token", "")))
 
     async def _model(self, request: Request) -> Response:
         """One of them: where it came from, and its state."""
-        return response(self._management.show(request.path_params["name"]))
+        return response(self.management.show(request.path_params["name"]))
 
     async def _load(self, request: Request) -> Response:
         """Load a model: `{"model_name": ..., "url": ...}`, a folder of this machine."""
-        with self._bodies.hold() as hold:
-            try:
-                body = await self._body(request, hold)
-            except ClientDisconnect:
-                return Response()
-            except MaskRCNNError as error:
-                return response(refusal(error))
-            return response(await to_thread.run_sync(self._management.load, body))
+        try:
+            async with self.body(request) as body:
+                return response(await to_thread.run_sync(self.management.load, body))
+        except ClientDisconnect:
+            return Response()
+        except MaskRCNNError as error:
+            return response(refusal(error))
 
     async def _unload(self, request: Request) -> Response:
         """Unload a model."""
         name = request.path_params["name"]
-        return response(await to_thread.run_sync(self._management.unload, name))
+        return response(await to_thread.run_sync(self.management.unload, name))
 
     async def _invoke(self, request: Request) -> Response:
         """Find the instances in an image with one of several models."""
@@ -170,23 +176,25 @@ class App:
 
     async def _answer(self, request: Request, model: str | None) -> Response:
         headers = request.headers
-        with self._bodies.hold() as hold:
-            try:
-                envelope = Envelope.of(
-                    b"",
-                    headers.get("content-type", ""),
-                    headers.get("accept", ""),
-                    headers.get(ATTRIBUTES, ""),
-                    model,
-                )
-                body = await self._body(request, hold)
-            except ClientDisconnect:
-                return Response()
-            except MaskRCNNError as error:
-                return response(self._service.refuse(error))
-            return await self._reply(request, replace(envelope, body=body))
+        try:
+            envelope = Envelope.of(
+                b"",
+                headers.get("content-type", ""),
+                headers.get("accept", ""),
+                headers.get(ATTRIBUTES, ""),
+                model,
+            )
+            async with self.body(request) as body:
+                return response(await self.reply(request, replace(envelope, body=body)))
+        except ClientDisconnect:
+            return Response()
+        except MaskRCNNError as error:
+            return response(self._service.refuse(error))
 
-    async def _reply(self, request: Request, envelope: Envelope) -> Response:
+    async def reply(
+        self, request: Request, envelope: Envelope, codec: Codec | None = None
+    ) -> Reply:
+        """The service's reply, unless the model hangs or the server ends before it."""
         caller = self._service.caller()
         with _cancellable(self._running) as scope:
             scope.deadline = current_time() + self._service.limit_s(envelope)
@@ -197,6 +205,7 @@ class App:
                     self._service.invoke,
                     envelope,
                     caller,
+                    codec,
                     limiter=self._limiter,
                     abandon_on_cancel=True,
                 )
@@ -205,10 +214,18 @@ class App:
         if scope.cancelled_caught:
             if scope.deadline <= current_time():
                 hangs = BackendTimedOut("the model does not finish this request")
-                return response(self._service.refuse(hangs))
-            late = NotReady("the server is shutting down; the request took too long")
-            return response(refusal(late))
-        return response(reply)
+                return self._service.refuse(hangs)
+            return refusal(NotReady("the server is shutting down; the request took too long"))
+        return reply
+
+    @asynccontextmanager
+    async def body(self, request: Request) -> AsyncIterator[bytes]:
+        """The request's body, which counts as in memory while the context lasts.
+
+        Raises ClientDisconnect, and the error to refuse the request with.
+        """
+        with self._bodies.hold() as hold:
+            yield await self._body(request, hold)
 
     async def _body(self, request: Request, hold: Callable[[int], None]) -> bytes:
         """The request's body; it is not read further, nor longer, than is allowed."""
