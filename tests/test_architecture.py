@@ -15,6 +15,7 @@ AROUND_THE_CORE = (
     "playground",
     "plugin_kit",
     "predict",
+    "protocols",
     "sagemaker",
     "study",
     "torchserve",
@@ -39,6 +40,10 @@ MAY_IMPORT = {
     **{f"maskrcnn_{name}": {"maskrcnn_server", "maskrcnn_handlers"} for name in AROUND_THE_CORE},
     "maskrcnn_predict": {"maskrcnn_server", "maskrcnn_handlers", "maskrcnn_client"},
     "maskrcnn_sagemaker": {"maskrcnn_server", "maskrcnn_handlers", "maskrcnn_predict"},
+    "maskrcnn_protocols": {
+        *("maskrcnn_server", "maskrcnn_handlers", "maskrcnn_annotation_formats"),
+        "maskrcnn_client",
+    },
     "maskrcnn_study": {
         *("maskrcnn_server", "maskrcnn_handlers", "maskrcnn_predict", "maskrcnn_plugin_kit"),
     },

@@ -62,7 +62,7 @@ class App:
         access: Access | None = None,
     ) -> None:
         self._service = service
-        self.management = management
+        self._management = management
         self._limiter = CapacityLimiter(threads)
         settings = service.settings
         self._body_timeout_s = settings.body_timeout_s
@@ -140,17 +140,17 @@ class App:
 
     async def _models(self, request: Request) -> Response:
         """The models of a server that has several, and their states."""
-        return response(self.management.list(request.query_params.get("next_page_token", "")))
+        return response(self._management.list(request.query_params.get("next_page_token", "")))
 
     async def _model(self, request: Request) -> Response:
         """One of them: where it came from, and its state."""
-        return response(self.management.show(request.path_params["name"]))
+        return response(self._management.show(request.path_params["name"]))
 
     async def _load(self, request: Request) -> Response:
         """Load a model: `{"model_name": ..., "url": ...}`, a folder of this machine."""
         try:
             async with self.body(request) as body:
-                return response(await to_thread.run_sync(self.management.load, body))
+                return response(await to_thread.run_sync(self._management.load, body))
         except ClientDisconnect:
             return Response()
         except MaskRCNNError as error:
@@ -159,7 +159,7 @@ class App:
     async def _unload(self, request: Request) -> Response:
         """Unload a model."""
         name = request.path_params["name"]
-        return response(await to_thread.run_sync(self.management.unload, name))
+        return response(await to_thread.run_sync(self._management.unload, name))
 
     async def _invoke(self, request: Request) -> Response:
         """Find the instances in an image with one of several models."""

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from maskrcnn_handlers.answer.reply import Reply
-    from maskrcnn_handlers.http.model_management import ModelManagement
     from maskrcnn_handlers.request.codec import Codec
     from maskrcnn_handlers.request.envelope import Envelope
     from maskrcnn_handlers.service import Service
@@ -38,8 +37,6 @@ class Host:
 
 class FrontEnd(Protocol):
     """What routes of plugins answer inference requests by, within the limits of all requests."""
-
-    management: ModelManagement
 
     def ping(self) -> Reply:
         """200 if requests are answered now, else 503."""

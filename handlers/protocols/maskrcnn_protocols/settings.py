@@ -1,0 +1,66 @@
+"""The settings of this distribution, from variables that begin with `PROTOCOLS_`."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Annotated
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from maskrcnn_server import settings as environment
+from maskrcnn_server.errors import InvalidSetting
+
+PREFIX = "PROTOCOLS"
+
+
+def _listed(text: object) -> object:
+    if not isinstance(text, str):
+        return text
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+Listed = Annotated[tuple[str, ...], BeforeValidator(_listed)]
+Path = Annotated[str, Field(pattern=r"^/[A-Za-z0-9_./-]*$", max_length=256)]
+
+
+class ProtocolSettings(BaseModel):
+    """What an operator chooses about protocols."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model_name: str | None = Field(
+        None,
+        min_length=1,
+        max_length=256,
+        description="Name by which other protocols know the only model. Unset: its own.",
+    )
+    grpc_port: int | None = Field(
+        None,
+        ge=0,
+        le=65535,
+        description="Port of the Open Inference Protocol over gRPC. 0: a free one. Unset: none.",
+    )
+
+
+def read() -> ProtocolSettings:
+    """The settings in the environment.
+
+    Raises InvalidSetting, naming the variable and its rule.
+    """
+    given = environment.backend_options(PREFIX)
+    for name in given.keys() - ProtocolSettings.model_fields.keys():
+        nearest = difflib.get_close_matches(name, ProtocolSettings.model_fields, n=1, cutoff=0)[0]
+        raise InvalidSetting(
+            f"{variable(name)}: no such setting; the nearest is {variable(nearest)}"
+        )
+    try:
+        return ProtocolSettings.model_validate(given)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        name = str(first["loc"][0])
+        raise InvalidSetting(f"{variable(name)}={given[name]}: {first['msg']}") from None
+
+
+def variable(name: str) -> str:
+    """The environment variable of a setting."""
+    return f"{PREFIX}_{name.upper()}"
