@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -70,6 +70,9 @@ class Service:
         self.models = models
         self.tracing = tracing
         """Where spans of requests go; None: nowhere."""
+        self.prepare: Callable[[Envelope], Envelope] = lambda envelope: envelope
+        """Function of a plugin that completes each request before it waits for the model, such as
+        by images at addresses. May raise RequestError."""
 
     def refuse_waiting(self) -> None:
         """Start no more requests; the one that runs goes on."""
@@ -124,7 +127,8 @@ class Service:
         start = time.perf_counter()
         with request_ids.assigned(), listen() as stopwatch:
             try:
-                reply = self._answer(envelope, caller or self.caller(), codec)
+                prepared = self.prepare(envelope) if codec is None else envelope
+                reply = self._answer(prepared, caller or self.caller(), codec)
             except MaskRCNNError as error:
                 reply = refusal(error)
                 if self.settings.error_entries and isinstance(error, RequestError):

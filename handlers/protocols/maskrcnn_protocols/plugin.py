@@ -10,7 +10,9 @@ api_version = "1.0"
 
 @hookimpl
 def register_routes(register: Callable[[Routes], None]) -> None:
-    """The Open Inference Protocol."""
+    """The protocols, each of which a plugin of your own could bring in the same way."""
+    from maskrcnn_protocols.img_url import ImageAddresses
     from maskrcnn_protocols.open_inference.rest import OpenInferenceRoutes
 
-    register(OpenInferenceRoutes())
+    for one in (OpenInferenceRoutes(), ImageAddresses()):
+        register(one)

@@ -20,7 +20,7 @@ def _listed(text: object) -> object:
 
 
 Listed = Annotated[tuple[str, ...], BeforeValidator(_listed)]
-Path = Annotated[str, Field(pattern=r"^/[A-Za-z0-9_./-]*$", max_length=256)]
+RoutePath = Annotated[str, Field(pattern=r"^/[A-Za-z0-9_./-]*$", max_length=256)]
 
 
 class ProtocolSettings(BaseModel):
@@ -39,6 +39,23 @@ class ProtocolSettings(BaseModel):
         ge=0,
         le=65535,
         description="Port of the Open Inference Protocol over gRPC. 0: a free one. Unset: none.",
+    )
+    image_addresses: Listed = Field(
+        (),
+        description="Addresses that images may be fetched from, with commas between them: each "
+        "begins with one of these, such as `https://images.example/street/` or `s3://bucket/`. "
+        "Unset: none, and `img_url` is off.",
+    )
+    private_addresses: bool = Field(
+        False,
+        description="Whether the names in image addresses may lead to private networks and to this "
+        "machine.",
+    )
+    fetch_timeout_s: float = Field(
+        10,
+        gt=0,
+        le=300,
+        description="Seconds in which an image must arrive from its address.",
     )
 
 
