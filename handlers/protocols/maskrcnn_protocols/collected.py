@@ -35,6 +35,10 @@ class Collected:
         self._by_image[prediction.image_id] = Found(prediction.detections, prediction.model)
         return b"{}"
 
+    def found(self, number: int) -> Found | None:
+        """The prediction of an image. None: there is none."""
+        return self._by_image.get(number)
+
     def predictions(self) -> list[Found]:
         """The predictions of the images, in the order of the request."""
         return [self._by_image[number] for number in range(len(self._by_image))]

@@ -114,7 +114,8 @@ class Fetcher:
             connection.sock = opened
             own = {"Accept": "image/*", "Accept-Encoding": "identity", "Connection": "close"}
             connection.request("GET", place.path, headers={**own, **headers})
-            yield connection.getresponse()
+            with connection.getresponse() as reply:
+                yield reply
         finally:
             clock.cancel()
             connection.close()
