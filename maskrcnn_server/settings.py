@@ -274,11 +274,13 @@ class Settings(BaseModel):
         "0.0.0.0",  # noqa: S104 (a container's server is reached from outside it)
         description="Address to listen on.",
     )
-    port: Annotated[int, Variables("MASKRCNN_PORT", "SAGEMAKER_BIND_TO_PORT")] = Field(
-        8080,
-        ge=0,
-        le=65535,
-        description="Port to listen on. 0: a free one, which the server prints.",
+    port: Annotated[int, Variables("MASKRCNN_PORT", "SAGEMAKER_BIND_TO_PORT", "AIP_HTTP_PORT")] = (
+        Field(
+            8080,
+            ge=0,
+            le=65535,
+            description="Port to listen on. 0: a free one, which the server prints.",
+        )
     )
     api_key: Annotated[SecretStr | None, BeforeValidator(_printable)] = Field(
         None,

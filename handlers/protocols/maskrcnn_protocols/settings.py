@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import difflib
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from maskrcnn_server import settings as environment
 from maskrcnn_server.errors import InvalidSetting
 
+S = TypeVar("S", bound=BaseModel)
 PREFIX = "PROTOCOLS"
 
 
@@ -20,7 +22,7 @@ def _listed(text: object) -> object:
 
 
 Listed = Annotated[tuple[str, ...], BeforeValidator(_listed)]
-RoutePath = Annotated[str, Field(pattern=r"^/[A-Za-z0-9_./-]*$", max_length=256)]
+RoutePath = Annotated[str, Field(pattern=r"^/[A-Za-z0-9_.:/-]*$", max_length=256)]
 
 
 class ProtocolSettings(BaseModel):
@@ -57,6 +59,36 @@ class ProtocolSettings(BaseModel):
         le=300,
         description="Seconds in which an image must arrive from its address.",
     )
+    health_routes: Annotated[tuple[RoutePath, ...], BeforeValidator(_listed)] = Field(
+        (),
+        description="Paths that answer as `/ping`, with commas between them, such as `/health`. "
+        "Vertex AI says one by `AIP_HEALTH_ROUTE`.",
+    )
+    predict_route: RoutePath | None = Field(
+        None,
+        description="Path that answers inference requests besides `/invocations`, such as `/score`."
+        " Vertex AI says one by `AIP_PREDICT_ROUTE`.",
+    )
+    predict_as: Literal[
+        "invocations", "instances", "huggingface-detection", "huggingface-segmentation"
+    ] = Field(
+        "invocations",
+        description="Requests that the predict route reads: `invocations`, this server's own; "
+        "`instances`, of TensorFlow Serving and Vertex AI; `huggingface-detection` or "
+        "`huggingface-segmentation`.",
+    )
+
+
+class Vertex(BaseModel):
+    """The variables of Vertex AI; those that this server has no use for are passed over."""
+
+    health_route: RoutePath | None = None
+    predict_route: RoutePath | None = None
+
+
+def vertex() -> Vertex:
+    """What Vertex AI says in the environment. Raises InvalidSetting."""
+    return _validated(Vertex, "AIP", environment.backend_options("AIP"))
 
 
 def read() -> ProtocolSettings:
@@ -70,14 +102,19 @@ def read() -> ProtocolSettings:
         raise InvalidSetting(
             f"{variable(name)}: no such setting; the nearest is {variable(nearest)}"
         )
-    try:
-        return ProtocolSettings.model_validate(given)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        name = str(first["loc"][0])
-        raise InvalidSetting(f"{variable(name)}={given[name]}: {first['msg']}") from None
+    return _validated(ProtocolSettings, PREFIX, given)
 
 
 def variable(name: str) -> str:
     """The environment variable of a setting."""
     return f"{PREFIX}_{name.upper()}"
+
+
+def _validated(schema: type[S], prefix: str, given: Mapping[str, str]) -> S:
+    try:
+        return schema.model_validate(given)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        name = str(first["loc"][0])
+        shown = f"{prefix}_{name.upper()}"
+        raise InvalidSetting(f"{shown}={given[name]}: {first['msg']}") from None
