@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 if TYPE_CHECKING:
-    from conftest import Contract, Served
+    from protocol_fixtures import Contract, Served
 
     from maskrcnn_handlers.service import Service
 

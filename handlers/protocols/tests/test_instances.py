@@ -16,7 +16,7 @@ from maskrcnn_server import settings as environment
 from maskrcnn_server.errors import InvalidSetting
 
 if TYPE_CHECKING:
-    from conftest import Contract, Served
+    from protocol_fixtures import Contract, Served
 
     from maskrcnn_handlers.service import Service
 

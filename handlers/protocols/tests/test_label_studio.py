@@ -22,7 +22,7 @@ from maskrcnn_server.hosting.scheduler import Scheduler
 from maskrcnn_server.plugins import Plugins
 
 if TYPE_CHECKING:
-    from conftest import Contract, Served
+    from protocol_fixtures import Contract, Served
 
 CONFIG = """
 <View>

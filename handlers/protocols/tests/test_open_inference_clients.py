@@ -10,8 +10,8 @@ import pytest
 from pycocotools import mask as coco_mask
 
 if TYPE_CHECKING:
-    from conftest import Contract, Served
     from numpy.typing import NDArray
+    from protocol_fixtures import Contract, Served
 
 http = pytest.importorskip("tritonclient.http")
 grpc = pytest.importorskip("tritonclient.grpc")

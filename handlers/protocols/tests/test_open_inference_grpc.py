@@ -20,7 +20,7 @@ from maskrcnn_server.hosting.scheduler import Scheduler
 from maskrcnn_server.plugins import Plugins
 
 if TYPE_CHECKING:
-    from conftest import Served
+    from protocol_fixtures import Served
 
 FOLDER = Path(str(files("maskrcnn_protocols.open_inference")))
 

@@ -25,7 +25,7 @@ from maskrcnn_server.hosting.scheduler import Scheduler
 from maskrcnn_server.plugins import Plugins
 
 if TYPE_CHECKING:
-    from conftest import Contract, Served
+    from protocol_fixtures import Contract, Served
 
 INFER = "/v2/models/colours/infer"
 LENGTH = "Inference-Header-Content-Length"
@@ -64,7 +64,7 @@ def test_pixels_may_be_json(served: Served, pixels: np.ndarray) -> None:
 def test_curl_needs_no_more_than_this(served: Served, picture: bytes) -> None:
     """Triton's raw form: JSON, then the element with its length."""
     raw = struct.pack("<I", len(picture)) + picture
-    described = {"name": "image", "shape": [1], "datatype": "BYTES"}
+    described: dict[str, object] = {"name": "image", "shape": [1], "datatype": "BYTES"}
     described["parameters"] = {"binary_data_size": len(raw)}
     text = json.dumps({"inputs": [described]}).encode()
     reply = httpx.post(served.url + INFER, content=text + raw, headers={LENGTH: str(len(text))})

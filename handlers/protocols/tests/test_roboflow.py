@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
 if TYPE_CHECKING:
-    from conftest import Contract, Served
+    from protocol_fixtures import Contract, Served
 
 sdk = pytest.importorskip("inference_sdk")
 
@@ -38,7 +38,8 @@ def boxes(found: dict[str, Any]) -> NDArray[np.float64]:
         [[one[k] for k in ("x", "y", "width", "height")] for one in found["predictions"]]
     )
     half = centres[:, 2:] / 2
-    return np.c_[centres[:, :2] - half, centres[:, :2] + half]
+    corners: NDArray[np.float64] = np.c_[centres[:, :2] - half, centres[:, :2] + half]
+    return corners
 
 
 def filled(points: list[dict[str, float]]) -> NDArray[np.bool_]:

@@ -103,6 +103,10 @@ class Catalogue:
             "output": _configured(SHAPES),
         }
 
+    def classes(self, name: str) -> list[str]:
+        """The names of a model's classes. Raises what `metadata` raises."""
+        return [one.name for one in self.find(name).ready().metadata.categories]
+
     def index(self, *, ready: bool = False) -> list[dict[str, str]]:
         """The models and their states; only those that are `ready`, if that is set."""
         entries = []

@@ -120,8 +120,11 @@ class Rest:
         return Response(status_code=200 if self._catalogue.is_ready(*_model(request)) else 503)
 
     async def _config(self, request: Request) -> Response:
-        """A model's configuration, as Triton has it."""
-        return JSONResponse(self._catalogue.config(*_model(request)))
+        """A model's configuration, as Triton has it; a parameter lists its classes."""
+        name, number = _model(request)
+        told = self._catalogue.config(name, number)
+        classes = json.dumps(self._catalogue.classes(name))
+        return JSONResponse({**told, "parameters": {"classes": {"string_value": classes}}})
 
     async def _stats(self, request: Request) -> Response:
         """Counts and durations of this protocol's requests to a model."""
