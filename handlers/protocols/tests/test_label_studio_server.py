@@ -105,7 +105,7 @@ def test_predictions_are_stored_with_the_notebooks_masks(
         PROTOCOLS_IMAGE_ADDRESSES=str(tool.base_url),
         PROTOCOLS_PRIVATE_ADDRESSES="true",
     )
-    made = tool.post("/api/projects", json={"title": "t", "label_config": CONFIG})
+    made = tool.post("/api/projects", json={"title": "Street", "label_config": CONFIG})
     project = made.raise_for_status().json()["id"]
     for name in ("a.png", "b.png"):
         files = {"file": (name, picture, "image/png")}
