@@ -112,7 +112,7 @@ class Fetcher:
             if isinstance(opened, ssl.SSLSocket):
                 opened.do_handshake()
             connection.sock = opened
-            own = {"Accept": "image/*", "Accept-Encoding": "identity", "Connection": "close"}
+            own = {"Accept": "*/*", "Accept-Encoding": "identity", "Connection": "close"}
             connection.request("GET", place.path, headers={**own, **headers})
             with connection.getresponse() as reply:
                 yield reply

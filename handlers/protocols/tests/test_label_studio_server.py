@@ -52,7 +52,7 @@ def tool(tmp_path: Path) -> Iterator[httpx.Client]:
         "HOME": str(tmp_path),
         "LABEL_STUDIO_BASE_DATA_DIR": str(tmp_path / "data"),
         "LABEL_STUDIO_HOST": url,
-        "ML_BLOCK_LOCAL_IP": "false",
+        "USE_DEFAULT_BANNED_SUBNETS": "false",
         "SENTRY_DSN": "",
         "COLLECT_ANALYTICS": "false",
         "LATEST_VERSION_CHECK": "false",
