@@ -43,7 +43,7 @@ def test_every_output_and_option_is_described() -> None:
 def test_what_serve_prints_is_answered(served: Served) -> None:
     sets: list[Routes] = []
     register_routes(sets.append)
-    printed = {}
+    printed: dict[str, str] = {}
     for one in sets:
         printed |= dict(one.addresses) if isinstance(one, HasAddresses) else {}
     assert len(printed) >= 5

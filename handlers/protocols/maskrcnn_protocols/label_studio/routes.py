@@ -84,6 +84,7 @@ class LabelStudioRoutes:
             PublicRoute(f"{prefix}{path}", backend.guarded(answer), methods=[method])
             for prefix in (PREFIX, f"{PREFIX}/models/{{model}}")
             for method, path, answer in (
+                ("GET", "", backend.health),
                 ("GET", "/", backend.health),
                 ("GET", "/health", backend.health),
                 ("GET", "/versions", backend.versions),
