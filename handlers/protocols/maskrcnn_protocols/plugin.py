@@ -3,10 +3,18 @@
 from collections.abc import Callable
 
 from maskrcnn_server import hookimpl
-from maskrcnn_server.extensions import Routes
+from maskrcnn_server.extensions import Command, Routes
 from maskrcnn_server.formats import Format
 
 api_version = "1.0"
+
+
+@hookimpl
+def register_commands(register: Callable[[Command], None]) -> None:
+    """`annotate`."""
+    from maskrcnn_protocols.annotate import annotate
+
+    register(Command("annotate", annotate, "Results"))
 
 
 @hookimpl

@@ -15,6 +15,10 @@ import httpx
 import numpy as np
 import pytest
 from label_studio_converter import brush
+from typer.testing import CliRunner
+
+from maskrcnn_handlers.cli.main import program
+from maskrcnn_server.plugins import Plugins
 
 if TYPE_CHECKING:
     from protocol_fixtures import Contract, Served
@@ -114,6 +118,17 @@ def test_predictions_are_stored_with_the_notebooks_masks(
     connected = tool.post("/api/ml", json=backend)
     assert connected.status_code == 201, connected.text
     everything = {"selectedItems": {"all": True, "excluded": []}}
+    command = ["annotate", "label-studio", "--project", str(project), "--token", TOKEN]
+    command += ["--url", str(tool.base_url).rstrip("/"), "--server", served.url]
+    for expected in (2, 0):
+        done = CliRunner().invoke(program(Plugins()), command)
+        assert done.exit_code == 0, done.output
+        assert f"{expected} tasks have a new prediction of colours; 0 failed" in done.output
+    for task in tool.get("/api/tasks", params={"project": project, "fields": "all"}).json()[
+        "tasks"
+    ]:
+        (prediction,) = task["predictions"]
+        tool.delete(f"/api/predictions/{prediction['id']}").raise_for_status()
     action = {"id": "retrieve_tasks_predictions", "project": project}
     reply = tool.post("/api/dm/actions", params=action, json=everything)
     assert reply.status_code == 200, reply.text
