@@ -21,6 +21,7 @@ from maskrcnn_handlers.http.host import Host
 from maskrcnn_handlers.http.model_management import ModelManagement
 from maskrcnn_handlers.observe import request_ids, tracing
 from maskrcnn_handlers.request import requests
+from maskrcnn_handlers.request.codec import Codec
 from maskrcnn_handlers.request.envelope import ATTRIBUTES, Envelope
 from maskrcnn_handlers.service import SERVER_TIMING, Service
 from maskrcnn_server.errors import (
@@ -30,6 +31,7 @@ from maskrcnn_server.errors import (
     ModelNotFound,
     NotReady,
     QueueFull,
+    RequestError,
     StartupError,
 )
 from maskrcnn_server.formats import Format
@@ -111,7 +113,10 @@ class Forwarding(Service):
         self,
         envelope: Envelope,
         caller: Caller,  # noqa: ARG002 (TorchServe is not told who leaves)
+        codec: Codec | None,
     ) -> Reply:
+        if codec is not None:
+            raise RequestError("this protocol needs the native server: maskrcnn-server serve")
         if self._ping is None:
             raise NotReady("the model is loading")
         if (model := envelope.model) is not None:
