@@ -1,8 +1,8 @@
 """Additions of plugins to the program and to the server: commands, routes and tracers."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 
 @dataclass(frozen=True)
@@ -44,3 +44,12 @@ class Tracer(Protocol):
 
         Called once at start-up. None: they want no spans.
         """
+
+
+@runtime_checkable
+class HasAddresses(Protocol):
+    """Optional property of a set of routes: addresses that the server prints when it is ready."""
+
+    @property
+    def addresses(self) -> Mapping[str, str]:
+        """Paths, or whole addresses, by what they are for."""

@@ -179,8 +179,8 @@ class Settings(BaseModel):
     """Address to download models of the zoo from. Unset: where they are published."""
     host: str = "0.0.0.0"  # noqa: S104 (a container's server is reached from outside it)
     """Address to listen on."""
-    port: Annotated[int, Variables("MASKRCNN_PORT", "SAGEMAKER_BIND_TO_PORT")] = Field(
-        8080, ge=0, le=65535
+    port: Annotated[int, Variables("MASKRCNN_PORT", "SAGEMAKER_BIND_TO_PORT", "AIP_HTTP_PORT")] = (
+        Field(8080, ge=0, le=65535)
     )
     """Port to listen on. 0: a free one, which the server prints."""
     api_key: Annotated[SecretStr | None, BeforeValidator(printable)] = None

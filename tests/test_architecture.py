@@ -16,6 +16,7 @@ AROUND_THE_CORE = (
     "playground",
     "plugin_kit",
     "predict",
+    "protocols",
     "sagemaker",
     "study",
     "torchserve",
@@ -41,6 +42,7 @@ MAY_IMPORT = {
     **{f"maskrcnn_{name}": CORE for name in AROUND_THE_CORE},
     "maskrcnn_playground": {*CORE, "maskrcnn_annotation_formats"},
     "maskrcnn_predict": {*CORE, "maskrcnn_annotation_formats", "maskrcnn_client"},
+    "maskrcnn_protocols": {*CORE, "maskrcnn_annotation_formats", "maskrcnn_client"},
     "maskrcnn_sagemaker": {*CORE, "maskrcnn_annotation_formats", "maskrcnn_predict"},
     "maskrcnn_study": {
         *(*CORE, "maskrcnn_annotation_formats", "maskrcnn_predict", "maskrcnn_plugin_kit"),

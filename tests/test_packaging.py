@@ -23,6 +23,7 @@ DISTRIBUTIONS = {
     "handlers/playground": ("maskrcnn_playground", {"maskrcnn_playground"}),
     "handlers/plugin_kit": ("maskrcnn_plugin_kit", {"maskrcnn_plugin_kit"}),
     "handlers/predict": ("maskrcnn_predict", {"maskrcnn_predict"}),
+    "handlers/protocols": ("maskrcnn_protocols", {"maskrcnn_protocols"}),
     "handlers/sagemaker": ("maskrcnn_sagemaker", {"maskrcnn_sagemaker"}),
     "handlers/study": ("maskrcnn_study", {"maskrcnn_study"}),
     "handlers/torchserve": ("maskrcnn_torchserve", {"maskrcnn_torchserve"}),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -29,7 +29,9 @@ from maskrcnn_server.stopwatch import listen, stage
 
 if TYPE_CHECKING:
     from maskrcnn_handlers.observe.tracing import Tracing
+    from maskrcnn_handlers.request.codec import Codec
     from maskrcnn_handlers.request.envelope import Envelope
+    from maskrcnn_handlers.request.requests import InferenceRequest
     from maskrcnn_server.formats import Format
     from maskrcnn_server.hosting.models import Models
     from maskrcnn_server.settings import Settings
@@ -53,6 +55,8 @@ class Call:
     """The model that is asked, or why there is none."""
     limit_s: float
     """Seconds after which the request is answered, even if the model never ends."""
+    codec: Codec | None = None
+    """The wire format. None: one of this server's own, as the request chooses."""
 
 
 class Service:
@@ -79,6 +83,9 @@ class Service:
         self.models = models
         self.tracing = tracing
         """Sender of spans. None: no spans are sent."""
+        self.prepare: Callable[[Envelope], Envelope] = lambda envelope: envelope
+        """Function of a plugin that completes each request before it waits for the model, such as
+        by images at addresses. May raise RequestError."""
 
     def refuse_waiting(self) -> None:
         """Start no more requests; the one that runs goes on."""
@@ -123,24 +130,29 @@ class Service:
             },
         )
 
-    def call(self, envelope: Envelope, caller: Caller | None = None) -> Call:
+    def call(
+        self, envelope: Envelope, caller: Caller | None = None, codec: Codec | None = None
+    ) -> Call:
         """The call that a request makes; it waits as long as the settings say. Never raises."""
         timeout_s = self.settings.timeout_s
         caller = caller or Caller(timeout_s)
         try:
             model = self.models.find(envelope.model)
         except MaskRCNNError as error:
-            return Call(envelope, caller, error, timeout_s + ENCODE_S)
+            return Call(envelope, caller, error, timeout_s + ENCODE_S, codec)
         scheduler = model.scheduler
         limit_s = timeout_s + ENCODE_S + (0 if scheduler is None else scheduler.limit_s)
-        return Call(envelope, caller, model, limit_s)
+        return Call(envelope, caller, model, limit_s, codec)
 
-    def invoke(self, envelope: Envelope, caller: Caller | None = None) -> Reply:
+    def invoke(
+        self, envelope: Envelope, caller: Caller | None = None, codec: Codec | None = None
+    ) -> Reply:
         """The reply to one request. Never raises: every failure is a reply.
 
-        `caller` is the client, by default one that stays.
+        `caller` is the client, by default one that stays. `codec` None: the request is one of this
+        server's own, and chooses its format.
         """
-        return self.answer(self.call(envelope, caller))
+        return self.answer(self.call(envelope, caller, codec))
 
     def answer(self, call: Call) -> Reply:
         """The reply to a call. Never raises: every failure is a reply."""
@@ -190,18 +202,20 @@ class Service:
 
     def _answer(self, call: Call) -> Reply:
         """The reply to a call. Raises what `answer` turns into a reply."""
-        model, envelope = call.model, call.envelope
+        model, codec, envelope = call.model, call.codec, call.envelope
+        if codec is None:
+            envelope = self.prepare(envelope)
         if isinstance(model, MaskRCNNError):
             raise model
         scheduler = model.ready()
         defaults = self.settings.model if model.spec is None else model.spec.settings
         with scheduler.job(call.caller) as job:
             with stage("decode"):
-                request = requests.parse(envelope)
-                asked, negotiates = request.options.format, request.negotiates
-                form = negotiation.choose(
-                    self._formats, asked, envelope.accept, defaults.format, negotiates=negotiates
-                )
+                if codec is None:
+                    request = requests.parse(envelope)
+                    form = self._format(request, envelope.accept, defaults.format)
+                else:
+                    request, form = codec.parse(envelope), codec.format
                 options = resolved(request.options, defaults, scheduler.metadata)
                 check_format(form, options.rle, request.layout)
             inference = Inference(scheduler, options, form, self.settings.max_image_pixels)
@@ -210,6 +224,11 @@ class Service:
         if request.layout == "single":
             return inference.written(prediction)
         return inference.several(request, call.caller)
+
+    def _format(self, request: InferenceRequest, accept: str, default: str) -> Format:
+        """The format that a request chooses. Raises NotAcceptable."""
+        asked, negotiates = request.options.format, request.negotiates
+        return negotiation.choose(self._formats, asked, accept, default, negotiates=negotiates)
 
     def _tell(self, exchange: Exchange) -> None:
         """Tell the log, the metrics and the trace of a request that is answered."""

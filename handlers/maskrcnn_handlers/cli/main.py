@@ -20,6 +20,7 @@ DISTRIBUTIONS = {
     "maskrcnn-predict": ("demo", "predict"),
     "maskrcnn-annotation-formats": ("convert-results",),
     "maskrcnn-plugin-kit": ("new-backend", "check-backend", "new-engine"),
+    "maskrcnn-protocols": ("annotate",),
     "maskrcnn-sagemaker": ("pack", "deploy", "status", "invoke", "delete"),
     "maskrcnn-study": (
         *("convert", "calibrate", "export", "verify", "evaluate", "compare", "bench", "faults"),

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -27,7 +27,9 @@ from maskrcnn_handlers.request.envelope import ATTRIBUTES, TARGET_MODEL, Envelop
 from maskrcnn_server.errors import BackendTimedOut, MaskRCNNError, NotReady, RequestError
 
 if TYPE_CHECKING:
+    from maskrcnn_handlers.answer.reply import Reply
     from maskrcnn_handlers.http.model_management import ModelManagement
+    from maskrcnn_handlers.request.codec import Codec
     from maskrcnn_handlers.service import Service
     from maskrcnn_server.hosting.job import Caller
 
@@ -130,11 +132,49 @@ class App:
                 sent = Response(reply.body, error.status_code, error.headers, reply.content_type)
                 await sent(scope, receive, told)
 
-    async def _ping(self, _: Request) -> Response:
+    def ping(self) -> Reply:
         """200 once the model answers requests, 503 until then and when the server ends."""
         if self._is_ending:
-            return response(refusal(NotReady("the server is shutting down")))
-        return response(self._service.ping())
+            return refusal(NotReady("the server is shutting down"))
+        return self._service.ping()
+
+    @asynccontextmanager
+    async def body(self, request: Request) -> AsyncIterator[bytes]:
+        """A request's body, which counts as in memory while the context lasts.
+
+        Raises ClientDisconnect, and the error to refuse the request with.
+        """
+        body = await self._bodies.read(request)
+        try:
+            yield body
+        finally:
+            self._bodies.release(body)
+
+    async def reply(
+        self, request: Request, envelope: Envelope, codec: Codec | None = None
+    ) -> Reply:
+        """The service's reply, unless the model hangs or the server ends before it."""
+        call = self._service.call(envelope, codec=codec)
+        # anyio's task group would cost eight times as much.
+        leaving = asyncio.create_task(_leaves(request, call.caller))
+        scope = CancelScope(deadline=current_time() + call.limit_s)
+        self._running.add(scope)
+        try:
+            with scope:
+                return await to_thread.run_sync(
+                    self._service.answer, call, limiter=self._limiter, abandon_on_cancel=True
+                )
+            if scope.deadline <= current_time():
+                hangs = BackendTimedOut("the model does not finish this request")
+                return self._service.refuse(hangs)
+            return refusal(NotReady("the server is shutting down; the request took too long"))
+        finally:
+            leaving.cancel()
+            self._running.discard(scope)
+
+    async def _ping(self, _: Request) -> Response:
+        """200 once the model answers requests, 503 until then and when the server ends."""
+        return response(self.ping())
 
     async def _metrics(self, _: Request) -> Response:
         """Metrics for Prometheus."""
@@ -155,15 +195,12 @@ class App:
     async def _load(self, request: Request) -> Response:
         """Load a model: `{"model_name": ..., "url": ...}`, a folder of this machine."""
         try:
-            body = await self._bodies.read(request)
+            async with self.body(request) as body:
+                return response(await to_thread.run_sync(self._management.load, body))
         except ClientDisconnect:
             return Response()
         except MaskRCNNError as error:
             return response(refusal(error))
-        try:
-            return response(await to_thread.run_sync(self._management.load, body))
-        finally:
-            self._bodies.release(body)
 
     async def _unload(self, request: Request) -> Response:
         """Unload a model."""
@@ -186,31 +223,12 @@ class App:
                 headers.get(ATTRIBUTES, ""),
                 request.path_params.get("name", headers.get(TARGET_MODEL)),
             )
-            body = await self._bodies.read(request)
+            async with self.body(request) as body:
+                return response(await self.reply(request, replace(envelope, body=body)))
         except ClientDisconnect:
             return Response()
         except MaskRCNNError as error:
             return response(self._service.refuse(error))
-        call = self._service.call(replace(envelope, body=body))
-        # anyio's task group would cost eight times as much.
-        leaving = asyncio.create_task(_leaves(request, call.caller))
-        scope = CancelScope(deadline=current_time() + call.limit_s)
-        self._running.add(scope)
-        try:
-            with scope:
-                reply = await to_thread.run_sync(
-                    self._service.answer, call, limiter=self._limiter, abandon_on_cancel=True
-                )
-                return response(reply)
-            if scope.deadline <= current_time():
-                hangs = BackendTimedOut("the model does not finish this request")
-                return response(self._service.refuse(hangs))
-            late = NotReady("the server is shutting down; the request took too long")
-            return response(refusal(late))
-        finally:
-            leaving.cancel()
-            self._running.discard(scope)
-            self._bodies.release(body)
 
 
 async def _leaves(request: Request, caller: Caller) -> None:

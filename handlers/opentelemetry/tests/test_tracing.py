@@ -231,4 +231,4 @@ def test_a_collector_that_is_not_there_harms_nothing(
     assert reply.status_code == 200
     code, seconds = server.end()
     assert code == 0, server.log.read_text()
-    assert seconds < 6
+    assert seconds < 25

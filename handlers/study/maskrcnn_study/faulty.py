@@ -17,6 +17,7 @@ from maskrcnn_server import hookimpl
 from maskrcnn_server.backend import Backend, Image, Model, ModelConfig, PredictOptions
 from maskrcnn_server.detections import Detections
 from maskrcnn_server.errors import BackendTimedOut, InvalidImage
+from maskrcnn_server.keys import Keys
 from maskrcnn_server.masks import BitMasks, RoiMasks
 from maskrcnn_server.rle import Size
 
@@ -70,6 +71,7 @@ class FaultyBackend(FakeBackend):
     """Loads any folder, and leaves its process' id there."""
 
     name = "faulty"
+    keys = Keys(options={"at_load", "seconds"})
 
     def load(self, config: ModelConfig, /) -> Model:
         (config.model_dir / PID).write_text(str(os.getpid()))

@@ -30,6 +30,7 @@ from maskrcnn_server.errors import (
     ModelNotFound,
     NotReady,
     QueueFull,
+    RequestError,
     StartupError,
 )
 from maskrcnn_server.formats import Format
@@ -108,6 +109,8 @@ class Forwarding(Service):
         return self._ping or super().ping()
 
     def _answer(self, call: Call) -> Reply:
+        if call.codec is not None:
+            raise RequestError("this protocol needs the native server: maskrcnn-server serve")
         envelope = call.envelope
         if self._ping is None:
             raise NotReady("the model is loading")
