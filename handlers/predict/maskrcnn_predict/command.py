@@ -15,6 +15,7 @@ from maskrcnn_handlers.cli.options import BackendName, ModelOption
 from maskrcnn_predict import targets
 from maskrcnn_predict.drawings import Drawings
 from maskrcnn_predict.journal import Journal
+from maskrcnn_predict.local import ModelSpec
 from maskrcnn_predict.options import (
     Concurrency,
     Endpoint,
@@ -28,7 +29,6 @@ from maskrcnn_predict.options import (
 from maskrcnn_predict.predictors import ImageResult, Predictor
 from maskrcnn_predict.run import each, predictor_in_process, predictor_of
 from maskrcnn_predict.sources import Source, check, problem, sources
-from maskrcnn_server import settings as environment
 from maskrcnn_server.errors import InvalidImage, InvalidSetting, MaskRCNNError
 from maskrcnn_server.options import Options
 
@@ -64,12 +64,13 @@ def predict(
     for note in check(places):
         console.print(f"[yellow]{escape(note)}[/]")
     target = targets.named(url, endpoint, model)
-    settings = environment.read(model=model, backend=backend)
+    spec = ModelSpec(address=model, backend=backend)
+    settings = spec.settings()
     asked: dict[str, object] = {"target": str(target), "score_threshold": score_threshold}
     opening = partial(predictor_of, console, target, backend, region, profile)
     if target.kind == "model":
         asked["mask_threshold"] = settings.model.mask_threshold
-        opening = partial(predictor_in_process, console, settings, concurrency)
+        opening = partial(predictor_in_process, console, spec, concurrency)
     needs_masks = out is not None or json_file is not None
 
     def predicted(predictor: Predictor, item: Item) -> ImageResult:
