@@ -8,6 +8,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from typing_extensions import Self
+
 from maskrcnn_handlers.formats.coco_results import CocoResult
 from maskrcnn_predict.sources import Source
 from maskrcnn_server.errors import InvalidSetting, MaskRCNNError
@@ -43,7 +45,7 @@ class Journal:
             self._file.close()
             raise
 
-    def __enter__(self) -> "Journal":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
