@@ -4,6 +4,7 @@ import difflib
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
 from pydantic import (
@@ -247,7 +248,12 @@ class Settings(BaseModel):
 S = TypeVar("S", bound=BaseModel)
 
 
-def read(**given: object) -> Settings:
+def read(
+    *,
+    config: Mapping[str, str] = MappingProxyType({}),
+    options: Mapping[str, str] = MappingProxyType({}),
+    **given: object,
+) -> Settings:
     """Settings from the environment, with those `given` by name on top (None: not given).
 
     Empty variables count as unset. Raises InvalidSetting, naming the first bad variable and its
@@ -262,7 +268,7 @@ def read(**given: object) -> Settings:
             found[setting] = variables[0], given[setting]
         elif values:
             found[setting] = next(iter(values.items()))
-    model = _validated(ModelSettings, found, config=overrides())
+    model = _validated(ModelSettings, found, config={**overrides(), **config}, options=options)
     return _validated(Settings, found, model=model)
 
 

@@ -60,6 +60,10 @@ class Meter:
         if work.steps >> 12 != before >> 12 and time.monotonic() > work.end:
             raise TooMuchWork(f"{self._path}: takes too long to read")
 
+    def spend_bytes(self, count: int) -> None:
+        """Count the steps of reading bytes. Raises TooMuchWork."""
+        self.spend(count // STEP_BYTES)
+
 
 _current: ContextVar[Work | None] = ContextVar("work", default=None)
 

@@ -1,9 +1,12 @@
 """A tar that is read once from beginning to end, and whose headers are of bounded size."""
 
-import tarfile
-from typing import IO, Protocol
+from __future__ import annotations
 
-from maskrcnn_server.work import STEP_BYTES, Meter
+import tarfile
+from typing import IO, TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from maskrcnn_server.work import Meter
 
 MAX_HEADER_BYTES = 16 << 10
 """Maximum bytes of a member's attributes, such as a long name."""
@@ -63,7 +66,7 @@ class TarStream:
             if not skipped:
                 return b""
             self._read += len(skipped)
-            self._meter.spend(len(skipped) // STEP_BYTES)
+            self._meter.spend_bytes(len(skipped))
         data = self._file.read(size)
         self._read += len(data)
         self._at = self._read

@@ -11,7 +11,7 @@ Restart = Annotated[
     bool, typer.Option("--restart", help="Start over: ignore the results of an earlier run.")
 ]
 Images = Annotated[
-    list[str], typer.Argument(metavar="IMAGE...", help="Files, folders, s3:// prefixes.")
+    list[str], typer.Argument(metavar="IMAGE...", help="Files, folders, s3:// prefixes, @LIST.")
 ]
 ScoreThreshold = Annotated[
     float | None, typer.Option(min=0, max=1, help="Minimum score (default: the model's).")

@@ -11,37 +11,28 @@ import PIL.Image
 from maskrcnn_annotation_formats.drawing import overlay
 from maskrcnn_handlers.formats.coco_results import CocoResult, coco_results
 from maskrcnn_handlers.request import images
-from maskrcnn_handlers.request.options import resolved
 from maskrcnn_predict.child import running, serve_command
+from maskrcnn_predict.local import DEFAULTS, TIMEOUT_S, LocalModel, ModelSpec
 from maskrcnn_predict.targets import Target
 from maskrcnn_server import settings as environment
 from maskrcnn_server.categories import Category
 from maskrcnn_server.detections import Detections
 from maskrcnn_server.errors import InvalidSetting, MaskRCNNError, NoAnswer, RequestError
-from maskrcnn_server.formats import Prediction
-from maskrcnn_server.hosting.job import Caller
 from maskrcnn_server.hosting.located import choose_backend, locate
 from maskrcnn_server.hosting.model_process import ERROR_CLASSES
-from maskrcnn_server.hosting.scheduler import Scheduler
-from maskrcnn_server.hosting.startup import open_model
 from maskrcnn_server.masks import RunLengthMasks
 from maskrcnn_server.options import Options
 from maskrcnn_server.plugins import Plugins
 from maskrcnn_server.rle import from_compressed
-from maskrcnn_server.settings import Settings
 from maskrcnn_server.store.downloads import Progress
 
 if TYPE_CHECKING:
     import maskrcnn_client
 
 START_TIMEOUT_S = 600
-TIMEOUT_S = 600
-"""Limit of one prediction; a server with a queue takes its time."""
 RETRY_S = 300
 """Time for a busy server, or an endpoint that gets more instances."""
 MAX_PAYLOAD_MB = 1024
-DEFAULTS = Options()
-"""Options of a prediction that asks for nothing in particular."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,16 +76,10 @@ class Predictor(Protocol):
 
 
 @contextmanager
-def in_process(
-    plugins: Plugins, settings: Settings, progress: Progress, concurrency: int
-) -> Iterator[Predictor]:
-    """A predictor with the settings' model in this process. Raises StartupError."""
-    model = open_model(plugins, settings, progress)
-    scheduler = Scheduler(model, max_waiting=concurrency, max_batch=settings.model.max_batch)
-    try:
-        yield _InProcess(scheduler, settings)
-    finally:
-        scheduler.close(timeout_s=1)
+def in_process(spec: ModelSpec, progress: Progress, concurrency: int) -> Iterator[Predictor]:
+    """A predictor with a model in this process. Raises StartupError."""
+    with spec.open(concurrency, progress) as model:
+        yield _InProcess(model)
 
 
 @contextmanager
@@ -148,18 +133,14 @@ def _client(
 
 
 class _InProcess:
-    def __init__(self, scheduler: Scheduler, settings: Settings) -> None:
-        self._scheduler = scheduler
-        self._settings = settings
+    def __init__(self, model: LocalModel) -> None:
+        self._model = model
 
     def predict(self, image: bytes, asked: Options = DEFAULTS) -> ImageResult:
-        model = self._scheduler.metadata
-        options = resolved(asked, self._settings.model, model).predict
-        with self._scheduler.job(Caller(TIMEOUT_S)) as job:
-            pixels = images.decode(image, self._settings.max_image_pixels)
-            (found,) = job.predict([pixels], options)
-        prediction = Prediction(image_id="", image=pixels, detections=found, model=model)
-        return ImageResult(found, model.categories, coco_results(prediction), image)
+        found = self._model.prediction(image, asked)
+        return ImageResult(
+            found.detections, self._model.metadata.categories, coco_results(found), image
+        )
 
 
 class _ByClient:

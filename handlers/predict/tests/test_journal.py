@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from maskrcnn_handlers.formats.coco_results import CocoResult
+from maskrcnn_predict.joining import join
 from maskrcnn_predict.journal import Journal
 from maskrcnn_predict.sources import Source
 from maskrcnn_server.errors import InvalidImage, InvalidSetting
@@ -115,5 +116,6 @@ def test_joined_results_are_a_list(path: Path, count: int) -> None:
     with Journal(path, ASKED) as journal:
         for i in range(count):
             journal.add(source(f"{i}\udcff\n"), [result("x"), result("y")])
-        journal.join(path.with_suffix(".json"))
+        joined = join(journal.lines, path.with_suffix(".json"))
     assert len(json.loads(path.with_suffix(".json").read_text())) == 2 * count
+    assert (joined.images, joined.results) == (count, 2 * count)

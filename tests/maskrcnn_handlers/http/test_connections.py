@@ -53,7 +53,7 @@ def listen(scheduler: Scheduler, protocol: Any) -> Iterator[Listen]:
     """Starts a server with these settings in a thread; `bare`: with uvicorn's own protocol."""
     running: list[tuple[uvicorn.Server, threading.Thread]] = []
 
-    def started(*, bare: bool = False, routes: Any = (), **given: object) -> tuple[str, int]:
+    def started(*, bare: bool = False, routes: Any = (), **given: Any) -> tuple[str, int]:
         settings = environment.read(**given)
         service = Service(Plugins().formats(), settings, Models.single(scheduler))
         app = App(service, ModelManagement(service.models), 8, routes)
