@@ -152,7 +152,7 @@ def load_name(level: Level) -> str:
 def price_line(runs: Sequence[Run], price_per_hour: float) -> str:
     """Sentences about the lowest cost of 1,000 images, and what very many take."""
     chosen = best(runs)
-    cost = chosen and cost_per_1000(price_per_hour, chosen.level.goodput_per_s)
+    cost = None if chosen is None else cost_per_1000(price_per_hour, chosen.level.goodput_per_s)
     if chosen is None or cost is None:
         return "no load was answered with less than 1 % of errors: there is no price"
     batch = "" if chosen.max_batch is None else f", batches of {chosen.max_batch} at most"
