@@ -142,8 +142,11 @@ def isolated_model(
         return IsolatedModel(load, name=name, limits=limits)
     threads = config.threads or max(1, available_cpus() // len(devices))
     configs = [replace(config, device=device, threads=threads) for device in devices]
-    loads = [partial(load_installed, backend.name, each) for each in configs]
-    return Workers(loads, name=name, limits=limits)
+    starts = []
+    for index, each in enumerate(configs):
+        load = partial(load_installed, backend.name, each)
+        starts.append(partial(IsolatedModel, load, name=f"{name}/{index}", limits=limits))
+    return Workers(starts)
 
 
 def devices(backend: Backend, model: Located) -> list[str]:

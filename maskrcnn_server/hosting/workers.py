@@ -10,30 +10,24 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from maskrcnn_server.errors import ModelFailed, redacted
-from maskrcnn_server.hosting.isolated import IsolatedModel
 
 if TYPE_CHECKING:
-    from maskrcnn_server.backend import Image, Model, ModelMetadata, PredictOptions
+    from maskrcnn_server.backend import Image, ModelMetadata, PredictOptions
     from maskrcnn_server.detections import Detections
-    from maskrcnn_server.hosting.model_process import Limits
+    from maskrcnn_server.hosting.isolated import IsolatedModel
     from maskrcnn_server.rle import Size
 
 
 class Workers:
-    """A model that each of `loads` makes in a process of its own.
+    """A model in several processes, each of which one of `starts` begins.
 
     Each process restarts by itself when it ends, while the others compute.
     """
 
-    def __init__(
-        self, loads: Sequence[Callable[[], Model]], *, name: str, limits: Limits | None = None
-    ) -> None:
+    def __init__(self, starts: Sequence[Callable[[], IsolatedModel]]) -> None:
         """Raises what `IsolatedModel` raises, for the first process that does not load it."""
-        with ThreadPoolExecutor(len(loads)) as pool:
-            started = [
-                pool.submit(IsolatedModel, load, name=f"{name}/{index}", limits=limits)
-                for index, load in enumerate(loads)
-            ]
+        with ThreadPoolExecutor(len(starts)) as pool:
+            started = [pool.submit(start) for start in starts]
         if any(each.exception() for each in started):
             for each in started:
                 if each.exception() is None:

@@ -370,6 +370,8 @@ def test_bench_starts_a_server_for_each_batch_size(
     assert all(times["count"] == 2 for times in content["stages"]["times"].values())
     assert content["price"]["best"]["max_batch"] in (1, 2)
     assert "1,000 images cost" in done.stdout
+    assert "1,000,000 images: " in done.stdout
+    assert " on 64" in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from maskrcnn_server import machine
-from maskrcnn_server.backend import Batches, Image, ModelConfig, PredictOptions, Restarts
+from maskrcnn_server.backend import Batches, Image, Model, ModelConfig, PredictOptions, Restarts
 from maskrcnn_server.engine import Choice, Engine
 from maskrcnn_server.errors import BackendCrashed, InvalidModel, InvalidSetting, ModelFailed
 from maskrcnn_server.hosting import isolated, startup
@@ -37,6 +37,11 @@ DEVICES = ("cuda:0", "cuda:1")
 Start: TypeAlias = Callable[..., Workers]
 
 
+def starts(loads: Sequence[Callable[[], Model]]) -> list[Callable[[], IsolatedModel]]:
+    """Functions that load a model in a process of its own."""
+    return [partial(IsolatedModel, load, name=f"pair/{i}") for i, load in enumerate(loads)]
+
+
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
     """Starts two workers with a faulty model, whose calls take `seconds`."""
@@ -44,7 +49,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
     def made(seconds: float = CALL_S) -> Workers:
         loads = [partial(load, tmp_path, "", seconds, device) for device in DEVICES]
-        started.append(Workers(loads, name="pair"))
+        started.append(Workers(starts(loads)))
         return started[-1]
 
     yield made
@@ -164,7 +169,7 @@ def test_only_if_all_fail_nobody_should_wait(start: Start, monkeypatch: pytest.M
 def test_one_that_does_not_load_ends_the_others(tmp_path: Path) -> None:
     loads = [partial(load, tmp_path), partial(load, tmp_path, "raise")]
     with pytest.raises(InvalidModel, match="RuntimeError: on purpose"):
-        Workers(loads, name="pair")
+        Workers(starts(loads))
     pid = int((tmp_path / "pid").read_text())
     until(lambda: not Path(f"/proc/{pid}").exists())
 
