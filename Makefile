@@ -9,7 +9,7 @@ HANDLERS := $(patsubst %/setup.cfg,%,$(wildcard handlers/*/setup.cfg))
 PARTS := $(HANDLERS) $(BACKENDS)
 TESTS := $(BIN)/python -m pytest --cov --cov-report=term --durations=10
 DEMO := .venv-demo
-DEMO_PARTS := $(addprefix handlers/,playground annotation_formats) \
+DEMO_PARTS := $(addprefix handlers/,annotation_formats playground predict) \
 	$(addprefix backends/,network openvino tensorpack)
 
 .PHONY: demo test test-full test-all check docs bench clean
@@ -68,4 +68,4 @@ $(READY): setup.cfg $(addsuffix /setup.cfg,$(PARTS)) Makefile build_tools/make_v
 	touch $(READY)
 
 clean:
-	rm -rf $(VENV) $(DEMO) build/site .mypy_cache .ruff_cache .pytest_cache .coverage*
+	rm -rf $(VENV) $(DEMO) .venv-sagemaker-2 .venv-sagemaker-3 build/site .mypy_cache .ruff_cache .pytest_cache .coverage*

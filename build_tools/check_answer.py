@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 
-from maskrcnn_handlers.formats.reading import annotations, prediction
+from maskrcnn_annotation_formats.reading import annotations, prediction
 from maskrcnn_server.agreement import compare
 from maskrcnn_server.backend import Image, PredictOptions
 from maskrcnn_server.detections import Detections

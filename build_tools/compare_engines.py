@@ -4,18 +4,21 @@
 compare_engines.py --out FOLDER [--original CHECKOUT] [--only ENGINE,...] [--rounds 5]
                 [--seconds 20] [--picture FILE] [--calibrate FOLDER] [--images-mb ENGINE=MB,...]
 
-Of the seeded resnet50 of the tests: what the network takes alone, a request to the server, images
-a second for 1, 4 and 8 clients, resident memory, time from the process's start to ready. Of the
-demo model: average precision through HTTP. FOLDER keeps the models and `engines.json`, to which
-each engine adds its row when it is done: what is there is not measured again.
+Of the seeded resnet50 of the tests: a request to the server, images a second for 1, 4 and 8
+clients, resident memory, time from the process's start to ready; at the end, engine after engine,
+what the network takes alone, by the clock and of the processor, which other work on the machine
+delays less. Of the demo model: average precision through HTTP. FOLDER keeps the models and
+`engines.json`, to which each engine adds its row when it is done: what is there is not measured
+again.
 
-`--original` is a checkout of TensorPack's examples/FasterRCNN, whose graph is then a row, too;
-`--images-mb` are the sizes that `build_image.sh` printed.
+`--original` is a checkout of TensorPack's examples/FasterRCNN, whose graph is then a row, too, and
+needs `scipy<1.14`; `--images-mb` are the sizes that `build_image.sh` printed.
 """
 
 import argparse
 import asyncio
 import json
+import os
 import shutil
 import statistics
 import subprocess
@@ -32,8 +35,8 @@ from matplotlib.figure import Figure
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from maskrcnn_handlers.http.child import Child, running, serve_command
 from maskrcnn_handlers.request import images
+from maskrcnn_predict.child import Child, running, serve_command
 from maskrcnn_server import settings as environment
 from maskrcnn_server import stopwatch
 from maskrcnn_server.backend import PredictOptions
@@ -58,7 +61,6 @@ class Row:
     """One engine. Times are medians."""
 
     engine: str
-    network_ms: float
     request_ms: float
     per_s: dict[str, float]
     """Images a second, by number of clients."""
@@ -74,21 +76,31 @@ def main() -> None:
     """Measure what is missing; print the table of all that is there, and draw it."""
     options = _options()
     if options.network:
-        sys.stdout.write(f"{_network_ms(options)}\n")
+        sys.stdout.write(f"{json.dumps(_network_alone(options))}\n")
         return
     options.out.mkdir(parents=True, exist_ok=True)
     file = options.out / "engines.json"
     rows = json.loads(file.read_text())["rows"] if file.is_file() else []
     _make_models(options)
     sizes = dict(pair.split("=") for pair in options.images_mb.split(",") if pair)
-    for name, told in _engines(options).items():
+    engines = _engines(options)
+    for name, told in engines.items():
         if any(row["engine"] == name for row in rows):
             continue
         size = float(sizes[name]) if name in sizes else None
         rows.append(asdict(_row(name, told, options, size)))
-        file.write_text(json.dumps({"machine": machine(), "rows": rows}, indent=1) + "\n")
-    sys.stdout.write(_table(rows))
-    _draw(rows, options.out / "engines.png")
+        _keep(rows, file)
+    for row in rows:
+        if "network_cpu_ms" not in row and row["engine"] in engines:
+            row.update(_network(engines[row["engine"]], options))
+            _keep(rows, file)
+    finished = [row for row in rows if "network_cpu_ms" in row]
+    sys.stdout.write(_table(finished))
+    _draw(finished, options.out / "engines.png")
+
+
+def _keep(rows: Sequence[Mapping[str, Any]], file: Path) -> None:
+    file.write_text(json.dumps({"machine": machine(), "rows": rows}, indent=1) + "\n")
 
 
 def _engines(options: argparse.Namespace) -> dict[str, Mapping[str, str]]:
@@ -130,10 +142,9 @@ def _make_models(options: argparse.Namespace) -> None:
         subprocess.run([*command, *arguments], check=True, env=environment.without_settings())
 
 
-def _row(
-    name: str, told: Mapping[str, str], options: argparse.Namespace, size: float | None
-) -> Row:
-    network = subprocess.run(
+def _network(told: Mapping[str, str], options: argparse.Namespace) -> dict[str, float]:
+    """What a process of its own finds out."""
+    done = subprocess.run(
         [
             sys.executable,
             __file__,
@@ -149,6 +160,13 @@ def _row(
         stdout=subprocess.PIPE,
         env=environment.without_settings() | dict(told),
     )
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def _row(
+    name: str, told: Mapping[str, str], options: argparse.Namespace, size: float | None
+) -> Row:
     per_s = {}
     request_ms = float("nan")
     with _served(options.out / "seeded", told) as server:
@@ -165,7 +183,6 @@ def _row(
         box_ap, mask_ap = _average_precision(demo.url)
     return Row(
         engine=name,
-        network_ms=float(network.stdout.splitlines()[-1]),
         request_ms=request_ms,
         per_s=per_s,
         ready_s=server.ready_s,
@@ -176,20 +193,26 @@ def _row(
     )
 
 
-def _network_ms(options: argparse.Namespace) -> float:
-    """In this process, alone: the stage of the stopwatch, or all that the model does."""
+def _network_alone(options: argparse.Namespace) -> dict[str, float]:
+    """In this process and its children: the stage of the stopwatch, or all that the model does."""
     folder = options.out / "seeded"
     settings = environment.read(model=str(folder), backend=BACKEND, log_level="error")
     model = open_model(Plugins(), settings)
     image = images.decode(options.picture.read_bytes(), settings.max_image_pixels)
     asked = PredictOptions(score_threshold=0.05)
-    spent = []
+    spent, busy = [], []
+    processes = Watched(os.getpid())
     for _ in range(options.rounds + 1):
+        begin = processes.cpu_s()
         with stopwatch.listen() as watch, stopwatch.stage("model"):
             model.predict([image], asked)
+        busy.append(1000 * (processes.cpu_s() - begin))
         spent.append(1000 * watch.seconds.get("network", watch.seconds["model"]))
     model.close()
-    return statistics.median(spent[1:])
+    return {
+        "network_ms": statistics.median(spent[1:]),
+        "network_cpu_ms": statistics.median(busy[1:]),
+    }
 
 
 def _served(folder: Path, told: Mapping[str, str]) -> AbstractContextManager[Child]:
@@ -229,15 +252,16 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> str:
     lines = [
         f"{here['processor']}, {here['cores']} cores, Python {here['python']}",
         "",
-        f"| engine | network ms | request ms | {clients} | ready s | memory MB | image MB | box AP "
-        "| mask AP |",
-        "| --- " + "| ---: " * (7 + len(CLIENTS)) + "|",
+        f"| engine | network ms | CPU ms | request ms | {clients} | ready s | memory MB | image MB "
+        "| box AP | mask AP |",
+        "| --- " + "| ---: " * (8 + len(CLIENTS)) + "|",
     ]
     for row in rows:
         rates = " | ".join(f"{row['per_s'][str(count)]:.2f}" for count in CLIENTS)
         size = f"{row['image_mb']:.0f}" if row["image_mb"] else ""
         lines.append(
-            f"| {row['engine']} | {row['network_ms']:.0f} | {row['request_ms']:.0f} | {rates} "
+            f"| {row['engine']} | {row['network_ms']:.0f} | {row['network_cpu_ms']:.0f} "
+            f"| {row['request_ms']:.0f} | {rates} "
             f"| {row['ready_s']:.1f} | {row['rss_mb']:.0f} | {size} | {row['box_ap']:.4f} "
             f"| {row['mask_ap']:.4f} |"
         )

@@ -32,10 +32,10 @@ import numpy as np
 import PIL.Image
 import psutil
 
-from maskrcnn_handlers.http.child import running, serve_command
 from maskrcnn_handlers.request.envelope import Envelope
 from maskrcnn_handlers.service import Service
 from maskrcnn_plugin_kit.testing import FakeBackend
+from maskrcnn_predict.child import running, serve_command
 from maskrcnn_server import settings as environment
 from maskrcnn_server.backend import ModelConfig
 from maskrcnn_server.hosting.models import Models

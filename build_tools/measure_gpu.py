@@ -318,7 +318,7 @@ class Step:
         """From a JPEG's bytes to run lengths: in this process, then over HTTP."""
         from maskrcnn_handlers.request.images import decode
         from maskrcnn_server.backend import PredictOptions
-        from maskrcnn_server.hosting.caller import Caller
+        from maskrcnn_server.hosting.job import Caller
         from maskrcnn_server.hosting.scheduler import Scheduler
 
         model = self.load("demo" if self.cpu else "tensorpack", precision)

@@ -25,6 +25,7 @@ import tempfile
 import threading
 import venv
 import zipfile
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from graphlib import TopologicalSorter
@@ -300,13 +301,16 @@ class _Calls:
         self._counts = False
         if status != 200:
             sys.exit(f"the request is answered {status}")
-        return {"calls": len(self._calls), "files": len(set(self._calls))}
+        files = {call.partition(":")[0] for call in self._calls}
+        functions = dict(Counter(self._calls).most_common())
+        return {"calls": len(self._calls), "files": len(files), "functions": functions}
 
     def _called(self, frame: Any, event: str, _: object) -> None:
         if self._counts and event == "call":
             file = frame.f_code.co_filename
             if file.startswith(self._homes):
-                self._calls.append(file)
+                name = getattr(frame.f_code, "co_qualname", frame.f_code.co_name)
+                self._calls.append(f"{file}:{name}")
 
 
 class _Opens:

@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 
-from maskrcnn_handlers.http.child import running, serve_command
+from maskrcnn_predict.child import running, serve_command
 from maskrcnn_study.benchmark.client import Address, Connection, Question, address, posted
 from maskrcnn_study.benchmark.process import Watched
 from maskrcnn_study.benchmark.report import machine

@@ -16,7 +16,7 @@ from typing import Any
 import PIL.Image
 from playwright.sync_api import Browser, expect, sync_playwright
 
-from maskrcnn_handlers.http.child import served
+from maskrcnn_predict.child import served
 from maskrcnn_server.plugins import Plugins
 
 DOCS = Path(__file__).parents[1] / "docs/screenshots"
@@ -29,6 +29,7 @@ PHONE = MappingProxyType(
         "has_touch": True,
     }
 )
+TABLET = MappingProxyType({"viewport": {"width": 820, "height": 1180}, "has_touch": True})
 SAMPLE = 2
 WAIT_MS = 30_000
 SETTLE_MS = 400
@@ -48,25 +49,25 @@ def main() -> None:
         browser = driver.chromium.launch(executable_path=program)
         take(browser, url, out / "playground-desktop.png", SCREEN, None)
         take(browser, url, out / "playground-dark.png", SCREEN | {"color_scheme": "dark"}, 1)
-        take(browser, url, out / "playground-phone.png", PHONE, None)
+        take(browser, url, out / "playground-tablet.png", TABLET, 1)
+        take(browser, url, out / "playground-phone.png", PHONE, 1)
         browser.close()
 
 
 def take(
-    browser: Browser, url: str, out: Path, screen: Mapping[str, Any], pointed_at: int | None
+    browser: Browser, url: str, out: Path, screen: Mapping[str, Any], selected: int | None
 ) -> None:
-    """Look at a sample twice, point at an instance perhaps, and take a picture."""
+    """Look at a sample, select an instance perhaps, show its points if dark, and take a picture."""
     page = browser.new_context(**screen).new_page()
     page.goto(url)
-    # The first answer of a new server is slower than those after it.
-    for place in ("#welcome", "#tools"):
-        page.locator(f"{place} .samples button").nth(SAMPLE).click()
-        expect(page.locator("#found")).to_be_visible(timeout=WAIT_MS)
-        page.wait_for_timeout(SETTLE_MS)
-    if pointed_at is None:
-        page.mouse.move(0, 0)
-    else:
-        page.locator("#list li").nth(pointed_at).hover()
+    page.locator("#welcome .samples button").nth(SAMPLE).click()
+    expect(page.locator("#found")).to_be_visible(timeout=WAIT_MS)
+    page.wait_for_timeout(SETTLE_MS)
+    if selected is not None:
+        page.locator("#list li").nth(selected).click()
+    if "color_scheme" in screen:
+        page.locator("#outline").click()
+    page.mouse.move(0, 0)
     page.wait_for_timeout(SETTLE_MS)
     picture = PIL.Image.open(BytesIO(page.screenshot())).convert("RGB")
     picture.save(out, optimize=True)

@@ -2,9 +2,11 @@
 # smoke_image.sh [--root] IMAGE [MODEL PICTURE]
 #
 # Start an image as SageMaker does, `IMAGE serve` with a model folder at /opt/ml/model, and check:
-# it does not run as root, unless --root says that it is to; /ping answers 200 within START_TIMEOUT seconds (120); its HEALTHCHECK
-# passes; its plugins load; a picture is answered right; SIGTERM ends it within
-# 30 s with exit code 0.
+# it does not run as root, unless --root says that it is to; /ping answers 200 within START_TIMEOUT
+# seconds (120); its HEALTHCHECK passes; its plugins load; a picture is answered right; SIGTERM ends
+# it within 30 s with exit code 0 and, by buildah, loses no request of TERMINATIONS (1) containers
+# under load. An image for GPUs has to say which device computes and, on a machine without one,
+# warn, and with MASKRCNN_DEVICE=cuda end with an error.
 # Without MODEL, the demo model is served (exported for an image with onnx), has to find what
 # TensorPack's own code found, and the tests of the contract pass; with one, it has to find what the
 # backend in this environment finds.
@@ -52,6 +54,7 @@ value = eval(sys.argv[2]); print(*value if isinstance(value, list) else [value],
         "$config" "$1"
 }
 
+cuda=$(of_config '(c.get("Labels") or {}).get("maskrcnn.cuda", "")')
 title=$(of_config '(c.get("Labels") or {}).get("org.opencontainers.image.title", "")')
 exported=''
 if [ $# = 1 ] && [[ $title = *' with onnx on '* ]]; then
@@ -135,7 +138,11 @@ terminate() {
     local code
     SECONDS=0
     if is_buildah; then
-        kill -TERM "$(server_process "$runner")"
+        # The last descendant may be a short-lived one of the server.
+        until kill -TERM "$(server_process "$runner")" 2>/dev/null; do
+            running || fail "the server ended before SIGTERM"
+            sleep 0.1
+        done
     else
         "$CONTAINER_TOOL" kill --signal TERM "$container" >/dev/null
     fi
@@ -146,6 +153,23 @@ terminate() {
     code=$(exit_code)
     [ "$code" = 0 ] || fail "exit code $code after SIGTERM"
     step "SIGTERM ended it within $((SECONDS + 1)) s with exit code 0"
+}
+
+# terminate_under_load: no request is lost meanwhile. Not by docker or podman: their proxy of a
+# published port accepts connections for a server that is gone.
+terminate_under_load() {
+    local asking said
+    "$python" "$here/check_termination.py" "http://127.0.0.1:$port" >"$log.load" 2>&1 &
+    asking=$!
+    until grep -q asking "$log.load"; do
+        kill -0 "$asking" || fail "$(cat "$log.load")"
+        sleep 0.1
+    done
+    sleep "1.$((RANDOM % 10))"
+    terminate
+    wait "$asking" || fail "requests were lost: $(cat "$log.load")"
+    said=$(tail -n 1 "$log.load")
+    step "SIGTERM under load: $said"
 }
 
 exit_code() {
@@ -174,12 +198,35 @@ remove() {
     container=''
 }
 
+# refuses_cpu: with MASKRCNN_DEVICE=cuda, the server ends with an error instead of using the CPU.
+refuses_cpu() {
+    local outcome status=0
+    options=(--volume "$model:/opt/ml/model:ro" --env MASKRCNN_DEVICE=cuda
+        --env "SAGEMAKER_BIND_TO_PORT=$port")
+    if is_buildah; then
+        container=$(buildah_container "$image") runner=''
+        outcome=$(timeout 120 "$CONTAINER_TOOL" run "${options[@]}" "$container" -- \
+            "${entrypoint[@]}" serve 2>&1) || status=$?
+        remove
+    else
+        outcome=$(timeout 120 "$CONTAINER_TOOL" run --rm "${options[@]}" "$image" serve 2>&1) ||
+            status=$?
+    fi
+    case $status-$outcome in
+    0-* | 124-*) fail "MASKRCNN_DEVICE=cuda starts without a GPU: $outcome" ;;
+    *MASKRCNN_DEVICE=cuda*)
+        step "exit code $status: $(grep --max-count 1 MASKRCNN_DEVICE=cuda <<<"$outcome")"
+        ;;
+    *) fail "MASKRCNN_DEVICE=cuda: the error does not name it: $outcome" ;;
+    esac
+}
+
 clean_up() {
     local status=$?
     trap - EXIT
     [ "$status" = 0 ] || [ -z "$container" ] || show_log >&2
     remove
-    rm -f "$log"
+    rm -f "$log" "$log.load"
     [ -z "$exported" ] || rm -rf "$exported"
     exit "$status"
 }
@@ -211,6 +258,11 @@ if [ "$reference" != "$model" ]; then
 fi
 start /opt/ml/model
 step "/ping is 200 after $SECONDS s, on the port that SAGEMAKER_BIND_TO_PORT names"
+if [ -n "$cuda" ] && [ ! -e /dev/nvidiactl ]; then
+    warning=$(show_log | grep --max-count 1 'NO GPU IS USED') ||
+        fail "an image for GPUs computes on the CPU, and does not say so"
+    step "$warning"
+fi
 [ -n "$root_allowed" ] || [ "$(server_user)" != 0 ] || fail "the server runs as root"
 step "the server runs as user $(server_user)"
 inside "${health[@]}" >/dev/null || fail "HEALTHCHECK fails: ${health[*]}"
@@ -224,3 +276,14 @@ answer=$("$python" "$here/check_answer.py" "http://127.0.0.1:$port" "$picture" "
 step "$answer"
 [ "$reference" = "$model" ] || contract test_contract.py
 terminate
+if is_buildah && [ "$reference" != "$model" ]; then
+    for _ in $(seq "${TERMINATIONS:-1}"); do
+        remove
+        start /opt/ml/model
+        terminate_under_load
+    done
+fi
+if [ -n "$cuda" ] && [ ! -e /dev/nvidiactl ]; then
+    remove
+    refuses_cpu
+fi

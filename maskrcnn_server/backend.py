@@ -23,7 +23,7 @@ Image: TypeAlias = NDArray[np.uint8]
 
 @dataclass(frozen=True, kw_only=True)
 class PredictOptions:
-    """What a request asks of a prediction, complete: defaults are filled in before."""
+    """Options of a prediction, complete: defaults are filled in before."""
 
     score_threshold: float = 0.5
     """Least score (0 to 1) of the detections that are kept."""
@@ -55,7 +55,7 @@ class ModelMetadata:
 
 
 Isolation: TypeAlias = Literal["none", "process"]
-"""Where a model computes: in the server's process, or in a process of its own."""
+"""Place where a model computes: the server's process, or a process of its own."""
 
 
 Precision: TypeAlias = Literal["float32", "tf32", "float16", "bfloat16", "int8"]
@@ -64,7 +64,7 @@ Precision: TypeAlias = Literal["float32", "tf32", "float16", "bfloat16", "int8"]
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """What to load, and how."""
+    """A model to load, and how to load it."""
 
     model_dir: Path
     resnet_arch: str | None = None

@@ -1,8 +1,8 @@
-"""What plugins add to the program and to the server: commands and routes."""
+"""Additions of plugins to the program and to the server: commands, routes and tracers."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 
 @dataclass(frozen=True)
@@ -30,3 +30,26 @@ class Routes(Protocol):
 
         Called once at start-up, before a model is loaded.
         """
+
+
+class Tracer(Protocol):
+    """A way to send spans of requests."""
+
+    @property
+    def name(self) -> str:
+        """Lower-case letters, digits, - and _."""
+
+    def open(self, settings: Any, /) -> Any:
+        """Tracing (`maskrcnn_handlers.observe.tracing.Tracing`) of a server with these settings.
+
+        Called once at start-up. None: they want no spans.
+        """
+
+
+@runtime_checkable
+class HasAddresses(Protocol):
+    """Optional property of a set of routes: addresses that the server prints when it is ready."""
+
+    @property
+    def addresses(self) -> Mapping[str, str]:
+        """Paths, or whole addresses, by what they are for."""

@@ -10,13 +10,13 @@ from pluggy import HookimplMarker, HookspecMarker
 if TYPE_CHECKING:
     from maskrcnn_server.backend import Backend, Demo, ZooModel
     from maskrcnn_server.engine import Engine
-    from maskrcnn_server.extensions import Command, Routes
+    from maskrcnn_server.extensions import Command, Routes, Tracer
     from maskrcnn_server.formats import Format
 
 PROJECT = "maskrcnn_server"
 """Name of the pluggy project and of the plugins' entry point group."""
 
-API_VERSION = "1.0"
+API_VERSION = "1.1"
 """Version of the plugin interface, `major.minor`. A plugin states the version it was written for as
 `api_version` next to its hooks; without it, 1.0 is assumed. docs/plugins.md says what may change in
 a version."""
@@ -48,6 +48,11 @@ def register_commands(register: Callable[[Command], None]) -> None:
 @hookspec
 def register_routes(register: Callable[[Routes], None]) -> None:
     """Called once when an HTTP server starts: call `register` with each set of routes."""
+
+
+@hookspec
+def register_tracers(register: Callable[[Tracer], None]) -> None:
+    """Called once when an HTTP server starts: call `register` with each tracer."""
 
 
 @hookspec

@@ -12,6 +12,8 @@ CGROUP = Path("/sys/fs/cgroup")
 """Folder of Linux control groups (version 1 or 2), which limit containers."""
 
 
+GPUS = Path("/proc/driver/nvidia/gpus")
+"""Folder in which NVIDIA's driver for Linux has a folder for each GPU."""
 CPUINFO = Path("/proc/cpuinfo")
 CPU_FLAGS = {"bfloat16": "avx512_bf16"}
 """CPU flags in /proc/cpuinfo by precision. Without the instructions, the CPU emulates the
@@ -44,6 +46,14 @@ def available_cpus() -> int:
     if len(share) == 2 and min(share) > 0:
         return min(there, math.ceil(share[0] / share[1]))
     return there
+
+
+def gpus() -> int:
+    """Number of NVIDIA GPUs; 0 if the driver does not say."""
+    try:
+        return len(list(GPUS.iterdir()))
+    except OSError:
+        return 0
 
 
 def _numbers(file: str) -> list[int]:

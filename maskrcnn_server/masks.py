@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
@@ -133,21 +133,12 @@ class RoiMasks:
         first_line, line_weights = _interpolation(*along, lines, m)
         first, weights = _interpolation(*across, length, m)
         half = mask @ weights.T
-        pieces = [
-            edges(
-                line_weights[rows] @ half >= self.threshold,
-                (first_line + rows.start, first),
-                length,
-            )
-            for rows in _strips(len(line_weights), len(weights))
-        ]
+        pieces = []
+        step = max(1, STRIP_PIXELS // max(1, len(weights)))
+        for start in range(0, len(line_weights), step):
+            inside = line_weights[start : start + step] @ half >= self.threshold
+            pieces.append(edges(inside, (first_line + start, first), length))
         return from_edges(pieces, self.size, order)
-
-
-def _strips(lines: int, length: int) -> Iterator[slice]:
-    step = max(1, STRIP_PIXELS // max(1, length))
-    for start in range(0, lines, step):
-        yield slice(start, min(start + step, lines))
 
 
 def _interpolation(low: float, high: float, pixels: int, m: int) -> tuple[int, NDArray[np.float32]]:

@@ -16,7 +16,7 @@ def _listed(value: object) -> object:
 
 
 class Options(BaseModel):
-    """What a client may ask for besides the image: JSON fields, custom attributes, form fields."""
+    """Options of a request: JSON fields, custom attributes, form fields."""
 
     model_config = ConfigDict(extra="forbid")
 

@@ -18,7 +18,7 @@ from maskrcnn_server.errors import BackendNotSelected, PluginError
 if TYPE_CHECKING:
     from maskrcnn_server.backend import Backend, Demo, ZooModel
     from maskrcnn_server.engine import Engine
-    from maskrcnn_server.extensions import Command, Routes
+    from maskrcnn_server.extensions import Command, Routes, Tracer
     from maskrcnn_server.formats import Format
 
 FIRST_API_VERSION = "1.0"
@@ -101,6 +101,10 @@ class Plugins:
     def routes(self) -> dict[str, Routes]:
         """Every registered set of routes by name."""
         return self._registered("register_routes")
+
+    def tracers(self) -> dict[str, Tracer]:
+        """Every registered tracer by name."""
+        return self._registered("register_tracers")
 
     def zoo(self) -> dict[str, ZooModel]:
         """Every published model by name."""

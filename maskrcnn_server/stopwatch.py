@@ -1,4 +1,4 @@
-"""Where the time of one call goes: stages mark themselves, whoever wants to know listens."""
+"""Times of the stages of one call: stages mark themselves, whoever wants to know listens."""
 
 import time
 from collections.abc import Iterator

@@ -6,6 +6,14 @@ from typing import Any
 
 import yaml
 
+from maskrcnn_server.work import Meter, TooMuchWork, meter
+
+TOKEN_STEPS = 30
+"""Steps of work that a token takes, until it is a value."""
+MAX_DEPTH = 64
+"""Maximum number of lists and mappings in one another."""
+MAX_NUMBER = 64
+"""Maximum number of characters of a number."""
 MAX_BYTES = 1 << 20
 MAX_NODES = 100_000
 """Number of values in a document at most, each counted as often as aliases repeat it."""
@@ -24,19 +32,60 @@ def read(path: Path) -> Any:
         text = file.read(MAX_BYTES + 1)
     if len(text) > MAX_BYTES:
         raise NotYaml(f"larger than {MAX_BYTES >> 20} MiB")
-    return parse(text)
+    return _parsed(text, meter(path))
 
 
 def parse(text: str | bytes) -> Any:
     """The content of a YAML document. Raises NotYaml."""
+    return _parsed(text, meter(Path("YAML")))
+
+
+def _parsed(text: str | bytes, meter: Meter) -> Any:
     try:
-        return yaml.load(text, _Loader)  # noqa: S506 (it is a SafeLoader)
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        loader = _Loader(text, meter)
+        try:
+            return loader.get_single_data()
+        finally:
+            loader.dispose()
+    except TooMuchWork:
+        raise NotYaml("it takes more work to read than a configuration does") from None
+    except (yaml.YAMLError, RecursionError, ValueError, ArithmeticError) as error:
         raise NotYaml(" ".join(str(error).split())[:500]) from None
 
 
 class _Loader(yaml.SafeLoader):
     """Refuses keys that come twice, and aliases by which a few lines stand for a billion."""
+
+    possible_simple_keys: dict[int, Any]
+
+    def __init__(self, text: str | bytes, meter: Meter) -> None:
+        # Every character is looked at.
+        meter.spend(len(text) // 2)
+        self._meter = meter
+        self._depth = 0
+        super().__init__(text)
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """Compose a value, not too deep in others."""
+        self._depth += 1
+        if self._depth > MAX_DEPTH:
+            raise yaml.YAMLError(f"more than {MAX_DEPTH} lists and mappings in one another")
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
+
+    def fetch_more_tokens(self) -> None:
+        """Count a token, and the beginnings of keys that it may end."""
+        self._meter.spend(TOKEN_STEPS + len(self.possible_simple_keys) // 8)
+        super().fetch_more_tokens()
+
+    def construct_number(self, node: yaml.ScalarNode) -> Any:
+        """A number, unless it is so long that reading it takes long."""
+        if len(node.value) > MAX_NUMBER:
+            problem = f"a number of more than {MAX_NUMBER} characters"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
+        is_whole = node.tag == "tag:yaml.org,2002:int"
+        return self.construct_yaml_int(node) if is_whole else self.construct_yaml_float(node)
 
     def get_single_node(self) -> yaml.Node | None:
         node = super().get_single_node()
@@ -45,6 +94,11 @@ class _Loader(yaml.SafeLoader):
         return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise yaml.MarkedYAMLError(
+                    problem="a key is a list or a mapping", problem_mark=key.start_mark
+                )
         keys = Counter(str(key.value) for key, _ in node.value)
         twice = next((key for key, _ in node.value if keys[str(key.value)] > 1), None)
         if twice is not None:
@@ -69,3 +123,7 @@ def _count(node: yaml.Node, known: dict[yaml.Node, int]) -> int:
         problem = f"more than {MAX_NODES} values, with what aliases repeat"
         raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
     return known[node]
+
+
+for _kind in ("int", "float"):
+    _Loader.add_constructor(f"tag:yaml.org,2002:{_kind}", _Loader.construct_number)

@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 from project import Project, assert_formatted
 
-from maskrcnn_handlers.http.child import running
 from maskrcnn_plugin_kit.commands.new_backend import check_name
+from maskrcnn_predict.child import running
 from maskrcnn_server import API_VERSION
 from maskrcnn_server.errors import InvalidSetting
 
 pytestmark = pytest.mark.full
 
 ROOT = Path(__file__).parents[1]
-INSTALLED = (".", "handlers/plugin_kit", "handlers/predict")
+INSTALLED = (".", "handlers/plugin_kit", "handlers/annotation_formats", "handlers/predict")
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +69,7 @@ def test_its_model_is_examined_and_a_damaged_one_refused(project: Project, tmp_p
     assert "[red, green, blue] from 0 to 255 is expected" in done.stdout
 
 
-def test_it_serves_a_picture(project: Project) -> None:
+def test_it_serves_an_image(project: Project) -> None:
     command = [str(project.environment / "bin/maskrcnn-server"), "serve", "--host", "127.0.0.1"]
     picture = (project.folder / "example/picture.png").read_bytes()
     body = json.dumps({"img_id": "p.png", "img_data": base64.b64encode(picture).decode()}).encode()

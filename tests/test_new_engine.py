@@ -13,7 +13,7 @@ from maskrcnn_tensorpack.plugin import DEMO
 pytestmark = pytest.mark.full
 
 INSTALLED = (
-    *(".", "handlers/plugin_kit", "handlers/predict"),
+    *(".", "handlers/plugin_kit", "handlers/annotation_formats", "handlers/predict"),
     *("backends/network", "backends/tensorpack"),
 )
 PICTURE = DEMO / "images/shapes-1.png"

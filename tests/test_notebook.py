@@ -9,7 +9,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from maskrcnn_handlers.http.child import served
+from maskrcnn_predict.child import served
 
 pytestmark = pytest.mark.full
 

@@ -19,11 +19,14 @@ DISTRIBUTIONS = {
         {"maskrcnn_annotation_formats"},
     ),
     "handlers/client": ("maskrcnn_client", {"maskrcnn_client"}),
+    "handlers/opentelemetry": ("maskrcnn_opentelemetry", {"maskrcnn_opentelemetry"}),
     "handlers/playground": ("maskrcnn_playground", {"maskrcnn_playground"}),
     "handlers/plugin_kit": ("maskrcnn_plugin_kit", {"maskrcnn_plugin_kit"}),
     "handlers/predict": ("maskrcnn_predict", {"maskrcnn_predict"}),
+    "handlers/protocols": ("maskrcnn_protocols", {"maskrcnn_protocols"}),
     "handlers/sagemaker": ("maskrcnn_sagemaker", {"maskrcnn_sagemaker"}),
     "handlers/study": ("maskrcnn_study", {"maskrcnn_study"}),
+    "handlers/tiles": ("maskrcnn_tiles", {"maskrcnn_tiles"}),
     "handlers/torchserve": ("maskrcnn_torchserve", {"maskrcnn_torchserve"}),
     "backends/network": ("maskrcnn_network", {"maskrcnn_network"}),
     "backends/openvino": ("maskrcnn_openvino", {"maskrcnn_openvino"}),
@@ -31,6 +34,7 @@ DISTRIBUTIONS = {
     "backends/torch": ("maskrcnn_torch", {"maskrcnn_torch"}),
     "backends/aws_samples": ("maskrcnn_aws_samples", {"maskrcnn_aws_samples"}),
     "backends/detectron2": ("maskrcnn_detectron2", {"maskrcnn_detectron2"}),
+    "backends/matterport": ("maskrcnn_matterport", {"maskrcnn_matterport"}),
     "backends/onnx": ("maskrcnn_onnx", {"maskrcnn_onnx"}),
     "backends/torchvision": ("maskrcnn_torchvision", {"maskrcnn_torchvision"}),
     "backends/tensorpack": ("maskrcnn_tensorpack", {"maskrcnn_tensorpack"}),
@@ -77,9 +81,11 @@ def test_bundled_model_is_in_the_plugins_wheel(contents: dict[str, list[str]]) -
 
 
 def test_the_playground_is_in_the_wheel(contents: dict[str, list[str]]) -> None:
-    home = ROOT / "handlers/playground/maskrcnn_playground/static"
-    expected = {f"maskrcnn_playground/static/{path.name}" for path in home.glob("*.*")}
+    home = ROOT / "handlers/playground"
+    files = home.glob("maskrcnn_playground/[ps]*/*.*")
+    expected = {str(path.relative_to(home)) for path in files}
     assert "maskrcnn_playground/static/index.html" in expected
+    assert "maskrcnn_playground/photographs/astronaut.jpg" in expected
     assert expected <= set(contents["handlers/playground"])
 
 

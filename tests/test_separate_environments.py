@@ -26,6 +26,7 @@ def environment(
     def make(*backends: str) -> Run:
         folders = (
             ".",
+            "handlers/annotation_formats",
             "handlers/predict",
             *(f"backends/{b}" for b in ("network", "openvino", *backends)),
         )

@@ -1,5 +1,7 @@
 """What the page *Which backend do I have?* says that people see, they see."""
 
+import io
+import pickle
 import re
 import shutil
 from collections.abc import Callable
@@ -12,8 +14,9 @@ from numpy.typing import NDArray
 from maskrcnn_network.checkpoints.checkpoint import Npz
 from maskrcnn_server import settings as environment
 from maskrcnn_server.backend import ModelConfig
+from maskrcnn_server.errors import BackendNotSelected
 from maskrcnn_server.hosting.located import choose_backend, locate
-from maskrcnn_server.plugins import installed
+from maskrcnn_server.plugins import Plugins, installed
 
 ROOT = Path(__file__).parents[1]
 DEMO = ROOT / "backends/tensorpack/maskrcnn_tensorpack/demo/model"
@@ -101,3 +104,73 @@ def test_a_backbone_above_the_training_folder_is_passed_over(below: str, tmp_pat
     located = locate(installed(), settings.model, settings)
     assert located.folder == tmp_path / below
     assert choose_backend(installed(), located).name == "tensorpack"
+
+
+def pickled(*names: str) -> bytes:
+    return pickle.dumps({"model": {name: np.zeros(1, np.float32) for name in names}})
+
+
+def arrays(*names: str) -> bytes:
+    file = io.BytesIO()
+    np.savez(file, allow_pickle=False, **dict.fromkeys(names, np.zeros(1)))
+    return file.getvalue()
+
+
+TENSORPACK = "group0/block0/conv1/W", "maskrcnn/fcn0/W"
+HDF5 = b"\x89HDF\r\n\x1a\n" + bytes(100)
+FAMILIES: dict[str, tuple[str, bytes, str]] = {
+    "model-90000.index": (
+        "model-90000.index",
+        b"\0\x0bgroup0/block0/conv1/W\0maskrcnn/fcn0/W",
+        "TensorPack's and AWS Samples' networks: `pip install maskrcnn-tensorpack` or "
+        "`pip install maskrcnn-aws-samples`",
+    ),
+    "COCO-MaskRCNN-R50FPN2x.npz": (
+        "COCO-MaskRCNN-R50FPN2x.npz",
+        arrays(*TENSORPACK),
+        "`pip install maskrcnn-tensorpack`",
+    ),
+    "model_final.pth": (
+        "model_final.pth",
+        pickled("backbone.bottom_up.res2.0.conv1.weight"),
+        "`pip install maskrcnn-detectron2`",
+    ),
+    "model.pth": (
+        "maskrcnn_resnet50_fpn_coco-bf2d0c1e.pth",
+        pickled("backbone.body.layer1.0.conv1.weight"),
+        "`pip install maskrcnn-torchvision`",
+    ),
+    "epoch_12.pth": (
+        "epoch_12.pth",
+        pickled("backbone.layer1.0.conv1.weight", "roi_head.mask_head.convs.0.conv.weight"),
+        "MMDetection, which no backend serves",
+    ),
+    "mask_rcnn_coco.h5": (
+        "mask_rcnn_balloon_0030.h5",
+        HDF5 + b"mrcnn_class_logits",
+        "`pip install maskrcnn-matterport`",
+    ),
+    "saved_model.pb": (
+        "frozen_inference_graph.pb",
+        b"\n\x20SecondStageBoxPredictor/ClassPredictor/weights",
+        "TensorFlow's Object Detection API, which no backend serves",
+    ),
+}
+"""By a file of the page's first table: a small one of the kind, and what is said of it."""
+
+
+@pytest.mark.parametrize("file", FAMILIES)
+def test_every_family_on_the_page_is_known_without_its_backend(file: str, tmp_path: Path) -> None:
+    name, content, said = FAMILIES[file]
+    (tmp_path / name).write_bytes(content)
+    plugins = Plugins(found=[])
+    settings = environment.read(model=str(tmp_path))
+    with pytest.raises(BackendNotSelected) as caught:
+        choose_backend(plugins, locate(plugins, settings.model, settings))
+    assert said in caught.value.message
+
+
+def test_every_row_of_the_page_has_a_file() -> None:
+    table = PAGE.partition("## By its files")[2].partition("##")[0]
+    rows = re.findall(r"^\| `(.*?)`", table, re.MULTILINE)
+    assert rows == list(FAMILIES)

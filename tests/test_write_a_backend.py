@@ -9,7 +9,7 @@ from reader import Reader
 pytestmark = pytest.mark.full
 
 PAGE = Path(__file__).parents[1] / "docs/write_a_backend.md"
-INSTALLED = (".", "handlers/plugin_kit", "handlers/predict")
+INSTALLED = (".", "handlers/plugin_kit", "handlers/annotation_formats", "handlers/predict")
 
 
 def test_the_page_does_what_it_says(

@@ -10,7 +10,7 @@ pytestmark = pytest.mark.full
 
 PAGE = Path(__file__).parents[1] / "docs/write_an_engine.md"
 INSTALLED = (
-    *(".", "handlers/plugin_kit", "handlers/predict"),
+    *(".", "handlers/plugin_kit", "handlers/annotation_formats", "handlers/predict"),
     *("backends/network", "backends/tensorpack"),
 )
 

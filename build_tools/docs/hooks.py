@@ -1,7 +1,7 @@
 """What the site has besides `docs`: other pages, linked files, and the commands' options.
 
-Links are written for the repository, where they lead from file to file. In the site, README.md is
-the first page, the files of `docs` are at the top, and any other file keeps its path.
+Links are written for the repository, where they lead from file to file. In the site, the files of
+`docs` are at the top, README.md is `overview.md`, and any other file keeps its path.
 """
 
 import os
@@ -19,7 +19,7 @@ from maskrcnn_server.plugins import Plugins
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-HOME = ROOT / "README.md"
+README = ROOT / "README.md"
 PAGES = [*ROOT.glob("*.md"), *ROOT.glob("backends/*/README.md"), *ROOT.glob("handlers/*/README.md")]
 """Pages outside `docs`."""
 LINK = re.compile(r"(?<=\]\()[^)#\s]+")
@@ -62,8 +62,8 @@ def on_page_content(html: str, page: Page, **_: object) -> str:
 
 def _place(path: Path) -> str:
     """Place in the site of a file of the repository."""
-    if path == HOME:
-        return "index.md"
+    if path == README:
+        return "overview.md"
     return path.relative_to(DOCS if path.is_relative_to(DOCS) else ROOT).as_posix()
 
 

@@ -14,47 +14,35 @@ if TYPE_CHECKING:
 api_version = "1.0"
 
 EXAMPLES = {
-    "demo": (
-        "maskrcnn-server demo --image photo.jpg --out drawn.png",
-        "maskrcnn-server demo --open",
-    ),
     "serve": (
         "maskrcnn-server serve model.tar.gz",
         "maskrcnn-server serve tensorpack:R50FPN2x --port 9000",
         "MASKRCNN_PRECISION=int8 maskrcnn-server serve model",
     ),
-    "doctor": (
-        "maskrcnn-server doctor model.tar.gz",
-        "maskrcnn-server doctor models.yaml",
-    ),
+    "doctor": ("maskrcnn-server doctor model.tar.gz", "maskrcnn-server doctor models.yaml"),
 }
 """Command lines that `--help` shows, by command."""
 
 
 @hookimpl
 def register_formats(register: Callable[[Format], None]) -> None:
-    """The notebooks' format, COCO's, the playground's, and images to look at."""
+    """The notebooks' format, and COCO's."""
     from maskrcnn_handlers.formats.coco_results import CocoResults
-    from maskrcnn_handlers.formats.instance_map import InstanceMap
-    from maskrcnn_handlers.formats.overlay import Overlay, OverlayJpeg
     from maskrcnn_handlers.formats.sagemaker import SageMaker
-    from maskrcnn_handlers.formats.soft import Soft
 
-    for form in (SageMaker(), CocoResults(), Overlay(), OverlayJpeg(), InstanceMap(), Soft()):
-        register(form)
+    register(SageMaker())
+    register(CocoResults())
 
 
 @hookimpl
 def register_commands(register: Callable[[Command], None]) -> None:
     """Serving, and looking at models and plugins."""
     from maskrcnn_handlers.cli.backends import backends
-    from maskrcnn_handlers.cli.demo import demo
     from maskrcnn_handlers.cli.doctor import doctor
     from maskrcnn_handlers.cli.models import models
     from maskrcnn_handlers.cli.serve import serve
 
     for command in (
-        Command("demo", demo, "Serve", EXAMPLES["demo"]),
         Command("serve", serve, "Serve", EXAMPLES["serve"]),
         Command("doctor", doctor, "Models", EXAMPLES["doctor"]),
         Command("models", models, "Models"),

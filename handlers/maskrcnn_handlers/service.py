@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from types import MappingProxyType
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from maskrcnn_handlers.answer import negotiation
-from maskrcnn_handlers.answer.answering import Inference, Place
+from maskrcnn_handlers.answer.answering import Inference, check_format
 from maskrcnn_handlers.answer.reply import Reply, failed, json_reply, refusal
 from maskrcnn_handlers.observe import request_ids
 from maskrcnn_handlers.observe.exchange import Exchange
@@ -24,16 +23,18 @@ from maskrcnn_server.errors import (
     RequestError,
     UnavailableError,
 )
-from maskrcnn_server.hosting.caller import Caller
+from maskrcnn_server.hosting.job import Caller
+from maskrcnn_server.hosting.models import Hosted
 from maskrcnn_server.stopwatch import listen, stage
 
 if TYPE_CHECKING:
     from maskrcnn_handlers.observe.tracing import Tracing
+    from maskrcnn_handlers.request.codec import Codec
     from maskrcnn_handlers.request.envelope import Envelope
+    from maskrcnn_handlers.request.requests import InferenceRequest
     from maskrcnn_server.formats import Format
     from maskrcnn_server.hosting.models import Models
     from maskrcnn_server.settings import Settings
-    from maskrcnn_server.stopwatch import Lap
 
 ENCODE_S = 10
 """Seconds in which an answer is surely written."""
@@ -42,6 +43,20 @@ COMPUTED = ("engine", "device", "GPU", "driver")
 """Facts about a model that /ping tells."""
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Call:
+    """A request to a model, which has been looked up."""
+
+    envelope: Envelope
+    caller: Caller
+    model: Hosted | MaskRCNNError
+    """The model that is asked, or why there is none."""
+    limit_s: float
+    """Seconds after which the request is answered, even if the model never ends."""
+    codec: Codec | None = None
+    """The wire format. None: one of this server's own, as the request chooses."""
 
 
 class Service:
@@ -67,7 +82,10 @@ class Service:
         self._metrics = Metrics(lambda: self.ping().status == 200, models.schedulers)
         self.models = models
         self.tracing = tracing
-        """Where spans of requests go; None: nowhere."""
+        """Sender of spans. None: no spans are sent."""
+        self.prepare: Callable[[Envelope], Envelope] = lambda envelope: envelope
+        """Function of a plugin that completes each request before it waits for the model, such as
+        by images at addresses. May raise RequestError."""
 
     def refuse_waiting(self) -> None:
         """Start no more requests; the one that runs goes on."""
@@ -93,14 +111,15 @@ class Service:
         metadata = scheduler.metadata
         computed = {k: metadata.facts[k] for k in COMPUTED if k in metadata.facts}
         described = {"status": "ready", "model": name, "backend": metadata.backend}
-        return json_reply(200, described | computed)
+        workers = {"workers": scheduler.workers} if scheduler.workers else {}
+        return json_reply(200, described | computed | workers)
 
     def metrics(self) -> Reply:
-        """What Prometheus reads. Quick, whatever the model does."""
+        """Metrics for Prometheus. Quick, whatever the model does."""
         return Reply(200, self._metrics.text(), CONTENT_TYPE)
 
     def execution_parameters(self) -> Reply:
-        """What batch transform asks before it starts: how to send its files."""
+        """Parameters that batch transform asks for before it starts: how to send its files."""
         settings = self.settings
         return json_reply(
             200,
@@ -111,50 +130,69 @@ class Service:
             },
         )
 
-    def invoke(self, envelope: Envelope, caller: Caller | None = None) -> Reply:
-        """Answer one request. Never raises: every failure is a reply.
+    def call(
+        self, envelope: Envelope, caller: Caller | None = None, codec: Codec | None = None
+    ) -> Call:
+        """The call that a request makes; it waits as long as the settings say. Never raises."""
+        timeout_s = self.settings.timeout_s
+        caller = caller or Caller(timeout_s)
+        try:
+            model = self.models.find(envelope.model)
+        except MaskRCNNError as error:
+            return Call(envelope, caller, error, timeout_s + ENCODE_S, codec)
+        scheduler = model.scheduler
+        limit_s = timeout_s + ENCODE_S + (0 if scheduler is None else scheduler.limit_s)
+        return Call(envelope, caller, model, limit_s, codec)
 
-        A `caller`, by default one that stays, is made by `caller()`.
+    def invoke(
+        self, envelope: Envelope, caller: Caller | None = None, codec: Codec | None = None
+    ) -> Reply:
+        """The reply to one request. Never raises: every failure is a reply.
+
+        `caller` is the client, by default one that stays. `codec` None: the request is one of this
+        server's own, and chooses its format.
         """
+        return self.answer(self.call(envelope, caller, codec))
+
+    def answer(self, call: Call) -> Reply:
+        """The reply to a call. Never raises: every failure is a reply."""
         start = time.perf_counter()
-        with request_ids.assigned(), listen() as stopwatch:
+        with request_ids.assigned() as request_id, listen() as stopwatch:
             try:
-                reply = self._answer(envelope, caller or self.caller())
+                reply = self._answer(call)
             except MaskRCNNError as error:
                 reply = refusal(error)
                 if self.settings.error_entries and isinstance(error, RequestError):
                     reply = replace(reply, status=200)
             except Exception as error:
                 reply = refusal(failed(error))
-            seconds, stages = time.perf_counter() - start, stopwatch.seconds
-            model = self.models.peek(envelope.model)
-            self._tell(
-                reply,
-                model="" if model is None else model.name,
-                seconds=seconds,
-                stages=stages,
+            exchange = Exchange(
+                request_id=request_id,
+                model=call.model.name if isinstance(call.model, Hosted) else "",
+                status=reply.status,
+                code=reply.code,
+                seconds=time.perf_counter() - start,
+                stages=stopwatch.seconds,
                 laps=stopwatch.laps,
-                bytes_in=len(envelope.body),
+                bytes_in=len(call.envelope.body),
+                bytes_out=len(reply.body),
             )
-        timing = {SERVER_TIMING: _server_timing(stages, seconds)}
-        return replace(reply, headers={**timing, **reply.headers})
+            self._tell(exchange)
+        return replace(reply, headers={SERVER_TIMING: exchange.server_timing(), **reply.headers})
 
     def refuse(self, error: MaskRCNNError) -> Reply:
-        """The answer to a request that is refused before there is a body to `invoke` with."""
-        with request_ids.assigned():
+        """The reply to a request that is refused before there is a body to `invoke` with."""
+        with request_ids.assigned() as request_id:
             reply = refusal(error)
-            self._tell(reply)
+            self._tell(
+                Exchange(
+                    request_id=request_id,
+                    status=reply.status,
+                    code=reply.code,
+                    bytes_out=len(reply.body),
+                )
+            )
         return reply
-
-    def caller(self) -> Caller:
-        """Who asks from now on, and waits as long as the settings say."""
-        return Caller(self.settings.timeout_s)
-
-    def limit_s(self, envelope: Envelope) -> float:
-        """Seconds after which a request is answered, even if the model never ends."""
-        model = self.models.peek(envelope.model)
-        scheduler = None if model is None else model.scheduler
-        return self.settings.timeout_s + ENCODE_S + (0 if scheduler is None else scheduler.limit_s)
 
     def check_length(self, length: int) -> None:
         """Raise PayloadTooLarge if a front end does not read a body of so many bytes."""
@@ -162,46 +200,38 @@ class Service:
         if length > limit * 2**20:
             raise PayloadTooLarge(f"the body is larger than {limit:g} MiB", max_payload_mb=limit)
 
-    def _answer(self, envelope: Envelope, caller: Caller) -> Reply:
-        hosted = self.models.find(envelope.model)
-        scheduler = hosted.ready()
-        defaults = self.settings.model if hosted.spec is None else hosted.spec.settings
-        with Place(scheduler, caller) as place:
+    def _answer(self, call: Call) -> Reply:
+        """The reply to a call. Raises what `answer` turns into a reply."""
+        model, codec, envelope = call.model, call.codec, call.envelope
+        if codec is None:
+            envelope = self.prepare(envelope)
+        if isinstance(model, MaskRCNNError):
+            raise model
+        scheduler = model.ready()
+        defaults = self.settings.model if model.spec is None else model.spec.settings
+        with scheduler.job(call.caller) as job:
             with stage("decode"):
-                request = requests.parse(envelope)
-                form = negotiation.choose(
-                    self._formats,
-                    request.options.format,
-                    envelope.accept,
-                    defaults.format,
-                    negotiates=request.negotiates,
-                )
+                if codec is None:
+                    request = requests.parse(envelope)
+                    form = self._format(request, envelope.accept, defaults.format)
+                else:
+                    request, form = codec.parse(envelope), codec.format
                 options = resolved(request.options, defaults, scheduler.metadata)
+                check_format(form, options.rle, request.layout)
             inference = Inference(scheduler, options, form, self.settings.max_image_pixels)
-            return inference.reply(request, place, caller)
+            if request.layout == "single":
+                prediction = inference.predict(request.images[0], job)
+        if request.layout == "single":
+            return inference.written(prediction)
+        return inference.several(request, call.caller)
 
-    def _tell(
-        self,
-        reply: Reply,
-        *,
-        model: str = "",
-        seconds: float = 0.0,
-        stages: Mapping[str, float] = MappingProxyType({}),
-        laps: Sequence[Lap] = (),
-        bytes_in: int = 0,
-    ) -> None:
+    def _format(self, request: InferenceRequest, accept: str, default: str) -> Format:
+        """The format that a request chooses. Raises NotAcceptable."""
+        asked, negotiates = request.options.format, request.negotiates
+        return negotiation.choose(self._formats, asked, accept, default, negotiates=negotiates)
+
+    def _tell(self, exchange: Exchange) -> None:
         """Tell the log, the metrics and the trace of a request that is answered."""
-        exchange = Exchange(
-            request_id=request_ids.current(),
-            model=model,
-            status=reply.status,
-            code=reply.code,
-            seconds=seconds,
-            stages=stages,
-            laps=laps,
-            bytes_in=bytes_in,
-            bytes_out=len(reply.body),
-        )
         self._metrics.count(exchange)
         if self.tracing is not None:
             self.tracing.add(exchange)
@@ -209,14 +239,8 @@ class Service:
             "request %s: %d in %.0f ms, %d bytes in, %d out",
             exchange.request_id,
             exchange.status,
-            1000 * seconds,
-            bytes_in,
+            1000 * exchange.seconds,
+            exchange.bytes_in,
             exchange.bytes_out,
             extra={"exchange": exchange},
         )
-
-
-def _server_timing(stages: Mapping[str, float], total: float) -> str:
-    """Milliseconds of each stage, and of all (https://www.w3.org/TR/server-timing/)."""
-    parts = {**stages, "total": total}
-    return ", ".join([f"{name};dur={1000 * s:.3f}" for name, s in parts.items()])

@@ -1,8 +1,9 @@
-"""What a scheduler schedules."""
+"""Jobs of a scheduler: the work on a request, and the client who waits for it."""
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -12,8 +13,23 @@ from maskrcnn_server.errors import BackendFailed
 if TYPE_CHECKING:
     from maskrcnn_server.backend import Image, PredictOptions
     from maskrcnn_server.detections import Detections
-    from maskrcnn_server.hosting.caller import Caller
     from maskrcnn_server.rle import Size
+
+
+class Caller:
+    """The client of a request, as the front end knows it and the scheduler needs it."""
+
+    def __init__(self, timeout_s: float) -> None:
+        self.timeout_s = timeout_s
+        self.deadline = time.monotonic() + timeout_s
+        self.is_gone = False
+        self.wake: Callable[[], None] = lambda: None
+        """Function that wakes the threads that wait on behalf of this caller."""
+
+    def leave(self) -> None:
+        """Note that nobody waits for the reply any more. May be called from any thread."""
+        self.is_gone = True
+        self.wake()
 
 
 @dataclass(eq=False)

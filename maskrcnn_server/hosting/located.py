@@ -6,18 +6,20 @@ import logging
 import traceback
 from collections import deque
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from maskrcnn_server.backend import Probe
-from maskrcnn_server.errors import BackendNotSelected, InvalidModel
+from maskrcnn_server.errors import BackendNotSelected, InvalidModel, InvalidSetting
+from maskrcnn_server.keys import check_keys, undeclared
 from maskrcnn_server.plugins import select_backend
 from maskrcnn_server.remembering import remembering
 from maskrcnn_server.settings import model_config
 from maskrcnn_server.store.downloads import silent
 from maskrcnn_server.store.kinds import described
 from maskrcnn_server.store.model_store import ModelStore
+from maskrcnn_server.work import limited, meter
 
 if TYPE_CHECKING:
     from maskrcnn_server.backend import Backend, ModelConfig
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 
 MAX_DEPTH = 4
 """Number of folders that a model may be below the one that is named."""
+FOLDER_STEPS = 100
+"""Steps of work that looking into a folder takes."""
 
 T = TypeVar("T")
 
@@ -75,10 +79,11 @@ def locate(
     backends = [b for b in plugins.backends().values() if model.backend in (None, b.name)]
 
     def look(folder: Path) -> dict[str, Probe]:
+        meter(folder).spend(FOLDER_STEPS)
         seen = {b.name: _probe(b, model_config(model, folder, b.name)) for b in backends}
         return {name: probe for name, probe in seen.items() if probe is not None}
 
-    with remembering():
+    with remembering(), limited():
         folder, probes = nearest(folder, look)
     return Located(settings=model, folder=folder, probes=probes, asked=[b.name for b in backends])
 
@@ -148,9 +153,16 @@ def _folders(parent: Path) -> list[Path]:
 
 
 def _probe(backend: Backend, config: ModelConfig) -> Probe | None:
-    """What the backend says of the model folder; that it failed, if it raised anything."""
+    """The backend's findings in the model folder, or the problem that it raised an error."""
     try:
-        return backend.probe(config)
+        found = backend.probe(config)
+        if found is not None:
+            found = replace(found, notes=[*found.notes, *undeclared(backend, config)])
+            if not found.problems:
+                check_keys(backend, config)
+        return found
+    except InvalidSetting as error:
+        return Probe(facts={}, problems=[error.message])
     except (Exception, SystemExit) as error:
         step = traceback.extract_tb(error.__traceback__)[-1]
         where = f"{step.filename}, line {step.lineno}"

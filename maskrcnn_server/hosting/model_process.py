@@ -14,12 +14,7 @@ from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any
 
 from maskrcnn_server import errors
-from maskrcnn_server.backend import (
-    Batches,
-    ModelLost,
-    ModelMetadata,
-    PredictOptions,
-)
+from maskrcnn_server.backend import Batches, ModelLost, ModelMetadata, PredictOptions
 from maskrcnn_server.categories import Category
 from maskrcnn_server.errors import (
     BackendCrashed,
@@ -33,10 +28,7 @@ from maskrcnn_server.hosting.transfer import MAX_MESSAGE, Pixels, pack, read_ima
 from maskrcnn_server.hosting.worker import Worker
 
 if TYPE_CHECKING:
-    from maskrcnn_server.backend import (
-        Image,
-        Model,
-    )
+    from maskrcnn_server.backend import Image, Model
     from maskrcnn_server.detections import Detections
     from maskrcnn_server.rle import Size
 

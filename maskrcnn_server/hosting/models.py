@@ -22,11 +22,11 @@ from maskrcnn_server.hosting.models_file import Spec
 from maskrcnn_server.hosting.scheduler import Scheduler
 
 COPIES = 3
-"""Of its weights that a model holds in memory while it is loaded: as read, folded, in the graph."""
+"""Number of copies of the weights in memory while a model loads: as read, folded, in the graph."""
 ACTIVATIONS = 256 << 20
-"""Bytes, about, that a model takes besides its weights."""
+"""Approximate number of bytes that a model takes besides its weights."""
 PATIENCE_S = 600.0
-"""For a model that another is loaded after, and a request that a model is unloaded after."""
+"""Time limit, in seconds, for another model that loads first, and for requests before an unload."""
 
 OpenSpec: TypeAlias = Callable[[Spec], tuple[Scheduler, Path]]
 State: TypeAlias = Literal["loading", "ready", "restarting", "failed"]
@@ -40,7 +40,7 @@ class Hosted:
 
     name: str
     url: str
-    """Where it is loaded from."""
+    """Address that it is loaded from."""
     scheduler: Scheduler | None = None
     memory: int = 0
     """Bytes that it is estimated to take."""
@@ -60,7 +60,7 @@ class Hosted:
         )
 
     def state(self) -> tuple[State, str]:
-        """What it does, and why it fails if it does."""
+        """Its state, and the reason if it has failed."""
         if self.scheduler is None:
             return "failed" if self.reason else "loading", self.reason
         try:
@@ -195,15 +195,6 @@ class Models:
             self._hosted[name] = hosted
             return hosted
 
-    def peek(self, asked: str | None) -> Hosted | None:
-        """The model that answers requests for this one, which does not count as using it. None if
-        no model does."""
-        with self._table:
-            try:
-                return self._hosted.get(self._default() if asked is None else asked)
-            except ModelNotFound:
-                return None
-
     def check(self) -> None:
         """Raise NotReady while models are being loaded for the first time, ModelFailed if a
         required one or every one fails, or one hangs."""
@@ -224,7 +215,7 @@ class Models:
             raise ModelFailed("; ".join(f"{one.name}: {why}" for one, why in grave or failed))
 
     def hosted(self) -> list[Hosted]:
-        """What is loaded or to be, least recently used first."""
+        """Every model that is loaded or to be, least recently used first."""
         with self._table:
             return list(self._hosted.values())
 

@@ -9,8 +9,9 @@ from typing import Annotated
 from pydantic import BaseModel, Field, ValidationError
 
 from maskrcnn_server import yaml_file
+from maskrcnn_server.declaring import FROZEN
 from maskrcnn_server.errors import InvalidSetting
-from maskrcnn_server.settings import FROZEN, ModelDefaults, ModelSettings
+from maskrcnn_server.settings import ModelDefaults, ModelSettings
 from maskrcnn_server.yaml_file import NotYaml
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}"
@@ -22,17 +23,12 @@ ELSEWHERE = re.compile(r"[a-z0-9]+://|[a-z0-9][a-z0-9_-]*:[A-Za-z0-9_.-]+$")
 class Entry(ModelSettings):
     """One model."""
 
-    address: str = Field(
-        alias="model",
-        min_length=1,
-        description="Where it is, as in `MASKRCNN_MODEL`. A path is relative to the file's folder.",
-    )
-    required: bool = Field(
-        False, description="Whether the server ends if this model cannot be loaded."
-    )
-    default: bool = Field(
-        False, description="Whether requests that name no model are for this one."
-    )
+    address: str = Field(alias="model", min_length=1)
+    """Address of the model, as in `MASKRCNN_MODEL`. A path is relative to the file's folder."""
+    required: bool = False
+    """Whether the server ends if this model cannot be loaded."""
+    default: bool = False
+    """Whether requests that name no model are for this one."""
 
 
 class _File(BaseModel):
@@ -97,7 +93,7 @@ def _settled(settings: ModelSettings, folder: Path) -> ModelSettings:
 
 
 def _problem(where: tuple[int | str, ...], kind: str, message: str) -> str:
-    """What is wrong with one key."""
+    """The problem with one key, in words."""
     parts = [str(part) for part in where if part != "[key]"]
     key = ".".join(parts)[:200] or "the file"
     if kind == "extra_forbidden":

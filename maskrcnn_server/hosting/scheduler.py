@@ -9,13 +9,10 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
-from typing import TYPE_CHECKING
+from operator import attrgetter
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from maskrcnn_server.backend import (
-    Batches,
-    ModelLost,
-    Restarts,
-)
+from maskrcnn_server.backend import Batches, ModelLost, Restarts
 from maskrcnn_server.errors import (
     BackendFailed,
     CallerGone,
@@ -31,21 +28,34 @@ from maskrcnn_server.hosting.turns import Turns
 from maskrcnn_server.stopwatch import stage
 
 if TYPE_CHECKING:
-    from maskrcnn_server.backend import (
-        Image,
-        Model,
-        ModelMetadata,
-        PredictOptions,
-    )
+    from maskrcnn_server.backend import Image, Model, PredictOptions
     from maskrcnn_server.detections import Detections
-    from maskrcnn_server.hosting.caller import Caller
+    from maskrcnn_server.hosting.job import Caller
 
+SIZE = attrgetter("size")
 SMOOTHING = 0.2
 """Weight of the latest call in the average time of an image."""
 
 
+@runtime_checkable
+class Parallel(Protocol):
+    """Ability of a model: to compute several calls at the same time."""
+
+    @property
+    def max_calls(self) -> int:
+        """Number of calls at the same time at most."""
+
+    @property
+    def capacity(self) -> int:
+        """Number of calls at the same time now. A model that `Restarts` tells of changes."""
+
+    def workers(self) -> list[dict[str, str]]:
+        """Description of everything that computes a call: device, status, reason of a failure."""
+
+
 class Scheduler:
-    """Runs a model for requests from many threads: one call at a time, first come first served.
+    """Runs a model for requests from many threads: one call at a time, or as many as a `Parallel`
+    model computes; first come first served.
 
     Images of waiting requests are computed in one call where that changes no answer: their options
     are equal, and so are their sizes in the network (see `Batches`). Schedulers with the same
@@ -65,24 +75,28 @@ class Scheduler:
         """`max_waiting` requests may wait while one call runs, of `max_batch` images at most. A
         call that takes longer than `limit_s` hangs."""
         self._model = model
+        self.metadata = model.metadata
+        """The model's description of itself."""
         self._restarts = model if isinstance(model, Restarts) else None
         self._batches = model if isinstance(model, Batches) and model.batch_pixels else None
+        self._parallel = model if isinstance(model, Parallel) else None
         self.limit_s = limit_s
         self.max_batch = max_batch if self._batches else 1
         """Number of images in one call at most."""
         self._max_waiting = max_waiting
-        self.max_admitted = self.max_batch + min(self.max_batch, max_waiting)
-        """Number of requests that have images in memory at most: those of one call, and as many
-        that are decoded meanwhile."""
+        self._max_calls = 1 if self._parallel is None else self._parallel.max_calls
+        self._max_running = self._max_calls * self.max_batch
+        self.max_admitted = self._max_running + min(self._max_running, max_waiting)
+        """Number of requests that have images in memory at most: those that run, and as many that
+        are decoded meanwhile."""
         self._turns = turns or Turns()
         self._lock = self._turns.lock
         self._idle = threading.Condition(self._lock)
         """Condition that is notified when a call ends."""
         self._jobs: list[Job] = []
         """Jobs of all requests, in the order of their arrival, until their images are let go."""
-        self._batch: Sequence[Job] = ()
-        """Jobs of the call that runs."""
-        self._began = 0.0
+        self._running: dict[tuple[Job, ...], float] = {}
+        """Jobs of each call that runs, and its begin (`time.monotonic`)."""
         self._refusing = False
         self._why = ""
         self.calls: Counter[int] = Counter()
@@ -93,11 +107,6 @@ class Scheduler:
             self._turns.queues.append(self)
         if self._restarts is not None:
             self._restarts.tell(self._wake)
-
-    @property
-    def metadata(self) -> ModelMetadata:
-        """What the model says of itself."""
-        return self._model.metadata
 
     @property
     def waiting(self) -> int:
@@ -111,22 +120,28 @@ class Scheduler:
 
     @property
     def running(self) -> int:
-        """Number of requests in the call that runs."""
-        return len(self._batch)
+        """Number of requests in the calls that run."""
+        return sum(map(len, list(self._running)))
 
     @property
     def hangs(self) -> bool:
-        """Whether the call that runs takes too long."""
-        return self.running > 0 and time.monotonic() - self._began > self.limit_s
+        """Whether a call that runs takes too long."""
+        began = min(list(self._running.values()), default=math.inf)
+        return time.monotonic() - began > self.limit_s
 
     @property
     def restarts(self) -> int:
         """How often what the model runs in was lost."""
         return 0 if self._restarts is None else self._restarts.restarts
 
+    @property
+    def workers(self) -> list[dict[str, str]]:
+        """Description of all that compute calls. Empty: there is one call at a time."""
+        return [] if self._parallel is None else self._parallel.workers()
+
     def is_up(self) -> bool:
         """Whether the model can compute now. Raises ModelFailed if nobody should wait for that."""
-        if self._batch and self.hangs:
+        if self.hangs:
             raise ModelFailed(f"the model has computed one call for more than {self.limit_s:g} s")
         return self._restarts is None or self._restarts.is_up()
 
@@ -138,9 +153,10 @@ class Scheduler:
         """
         job = Job(caller, self.compute, threading.Condition(self._lock))
         with self._lock:
-            if len(self._jobs) >= self._max_waiting + self.max_batch:
+            if len(self._jobs) >= self._max_waiting + self._max_running:
                 # By then, about half of those that wait are answered.
-                retry_after_s = max(1, math.ceil(self._image_s * len(self._jobs) / 2))
+                wait_s = self._image_s * len(self._jobs) / self._max_calls
+                retry_after_s = max(1, math.ceil(wait_s / 2))
                 raise QueueFull(
                     f"{self._max_waiting} requests are waiting already; "
                     f"try again in {retry_after_s} s",
@@ -150,7 +166,7 @@ class Scheduler:
             self._jobs.append(job)
         caller.wake = self._wake
         try:
-            with self._lock:
+            with stage("wait"), self._lock:
                 while (wait_s := self._wait_s(job)) > 0:
                     job.changed.wait(wait_s)
             yield job
@@ -169,7 +185,7 @@ class Scheduler:
             job.shape = self._batches.network_shape((height, width))
             fitting = self._batches.batch_pixels // math.prod(job.shape)
             job.max_batch = max(1, min(self.max_batch, fitting))
-        with self._lock:
+        with stage("wait"), self._lock:
             job.is_ready = True
             while job.outcome is None:
                 if (wait_s := self._wait_s(job)) > 0:
@@ -178,7 +194,9 @@ class Scheduler:
                     self._run(self._batch_of(job))
 
     def next_job(self) -> Job | None:
-        """The first job whose images wait for a call."""
+        """The first job whose images wait for a call, if one can begin."""
+        if len(self._running) >= (1 if self._parallel is None else self._parallel.capacity):
+            return None
         for job in self._jobs[: self.max_admitted]:
             if job.is_ready:
                 return job
@@ -192,13 +210,13 @@ class Scheduler:
     def close(
         self, timeout_s: float | None = None, why: str = "the server is shutting down"
     ) -> bool:
-        """Start no more requests, and close the model after the call that runs.
+        """Start no more requests, and close the model after the calls that run.
 
         False if that took longer than `timeout_s`; the model then stays as it is.
         """
         self.refuse_waiting(why)
         with self._lock:
-            if not self._idle.wait_for(lambda: not self._batch, timeout_s):
+            if not self._idle.wait_for(lambda: not self._running, timeout_s):
                 return False
             if self in self._turns.queues:
                 self._turns.queues.remove(self)
@@ -255,12 +273,14 @@ class Scheduler:
         """Give each job its outcome. Holds the lock before and after, not while computing."""
         for job in batch:
             job.is_ready = False
-        self._batch, self._began = batch, time.monotonic()
+        call, began = tuple(batch), time.monotonic()
+        self._running[call] = began
         self._turns.begin(self)
+        self._wake_next()
         self._lock.release()
         outcomes = self._outcomes(batch)
         self._lock.acquire()
-        image_s = (time.monotonic() - self._began) / len(batch)
+        image_s = (time.monotonic() - began) / len(batch)
         self._image_s += SMOOTHING * (image_s - self._image_s) if self._image_s else image_s
         for job, outcome in zip(batch, outcomes, strict=True):
             if isinstance(outcome, ModelLost) and not job.was_lost:
@@ -268,7 +288,7 @@ class Scheduler:
             else:
                 job.outcome = outcome
             job.changed.notify()
-        self._batch = ()
+        del self._running[call]
         self._turns.end(self)
         self._idle.notify_all()
         self._wake_next()
@@ -277,6 +297,8 @@ class Scheduler:
         """Outcome of each job, by one call; if that fails, by a call for each, so that only those
         that are at fault fail. Raises nothing."""
         try:
+            if len(batch) == 1:
+                return [self._call(batch[0].images, batch[0].options)]
             found = iter(self._call([i for job in batch for i in job.images], batch[0].options))
             return [list(islice(found, len(job.images))) for job in batch]
         except BaseException as error:
@@ -285,11 +307,12 @@ class Scheduler:
             return [outcome for job in batch for outcome in self._outcomes([job])]
 
     def _call(self, images: Sequence[Image], options: PredictOptions) -> list[Detections]:
-        self.calls[len(images)] += 1
+        with self._lock:
+            self.calls[len(images)] += 1
         try:
             with stage("model"):
                 found = self._model.predict(images, options)
-            sizes = [detections.size for detections in found]
+            sizes = list(map(SIZE, found))
         except MaskRCNNError:
             raise
         except MemoryError as error:
@@ -299,9 +322,9 @@ class Scheduler:
         # SystemExit would end the server.
         except (Exception, SystemExit) as error:
             raise BackendFailed("the backend failed on this request") from error
-        expected = [image.shape[:2] for image in images]
-        if len(sizes) != len(expected):
-            raise BackendFailed(f"the backend gave {len(sizes)} answers for {len(expected)} images")
-        if sizes != expected:
-            raise BackendFailed(f"the backend gave sizes {sizes} for images of {expected}")
+        if len(sizes) != len(images):
+            raise BackendFailed(f"the backend gave {len(sizes)} answers for {len(images)} images")
+        for size, image in zip(sizes, images, strict=True):
+            if size != image.shape[:2]:
+                raise BackendFailed(f"the backend gave size {size} for an image of {image.shape}")
         return found

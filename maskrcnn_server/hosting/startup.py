@@ -13,16 +13,28 @@ import numpy as np
 
 from maskrcnn_server.backend import Batches, PredictOptions
 from maskrcnn_server.engine import AUTO, ORIGINAL, Computes
-from maskrcnn_server.errors import InvalidModel, PluginError, StartupError, WarmUpFailed
+from maskrcnn_server.errors import (
+    InvalidModel,
+    InvalidSetting,
+    PluginError,
+    StartupError,
+    WarmUpFailed,
+)
 from maskrcnn_server.hosting.isolated import IsolatedModel
 from maskrcnn_server.hosting.located import choose_backend, locate
 from maskrcnn_server.hosting.model_process import Limits
-from maskrcnn_server.machine import give_back_memory
+from maskrcnn_server.hosting.worker import Worker
+from maskrcnn_server.hosting.workers import Workers
+from maskrcnn_server.keys import check_keys
+from maskrcnn_server.machine import available_cpus, give_back_memory
 from maskrcnn_server.plugins import installed, select_backend
-from maskrcnn_server.settings import expects_gpu
+from maskrcnn_server.settings import expects_gpu, visible_gpus
 from maskrcnn_server.store.downloads import silent
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from multiprocessing.connection import Connection
+
     from maskrcnn_server.backend import Backend, Model, ModelConfig
     from maskrcnn_server.hosting.located import Located
     from maskrcnn_server.plugins import Plugins
@@ -53,6 +65,7 @@ def load_model(backend: Backend, config: ModelConfig) -> Model:
     InvalidSetting, InvalidModel also for whatever else `load` raised, and WarmUpFailed for what
     `predict` raised.
     """
+    check_keys(backend, config)
     if isinstance(backend, Computes) and config.engine != ORIGINAL:
         backend.choice(config)
     start = time.monotonic()
@@ -111,8 +124,11 @@ def warn_of_idle_gpu(model: Model, config: ModelConfig) -> None:
         )
 
 
-def isolated_model(backend: Backend, model: Located, name: str) -> IsolatedModel:
-    """Load the model and run it once in a process of its own. Raises as `load_model` does."""
+def isolated_model(
+    backend: Backend, model: Located, name: str, devices: Sequence[str]
+) -> IsolatedModel | Workers:
+    """Load the model and run it once in a process of its own for each of the devices, which share
+    the CPUs. Raises as `load_model` does."""
     settings = model.settings
     limit = settings.memory_limit_mb
     limits = Limits(
@@ -120,8 +136,62 @@ def isolated_model(backend: Backend, model: Located, name: str) -> IsolatedModel
         predict_s=settings.predict_timeout_s,
         memory=None if limit is None else limit << 20,
     )
-    load = partial(load_installed, backend.name, model.config(backend.name))
-    return IsolatedModel(load, name=name, limits=limits)
+    config = model.config(backend.name)
+    if len(devices) == 1:
+        load = partial(load_installed, backend.name, config)
+        return IsolatedModel(load, name=name, limits=limits)
+    threads = config.threads or max(1, available_cpus() // len(devices))
+    configs = [replace(config, device=device, threads=threads) for device in devices]
+    starts = []
+    for index, each in enumerate(configs):
+        load = partial(load_installed, backend.name, each)
+        starts.append(partial(IsolatedModel, load, name=f"{name}/{index}", limits=limits))
+    return Workers(starts)
+
+
+def devices(backend: Backend, model: Located) -> list[str]:
+    """The devices that a model is to have, each with a process of its own if there are several.
+
+    Whether an engine uses several GPUs is found out in a process, which ends and leaves none of
+    their memory taken.
+    """
+    named, count = model.settings.device, visible_gpus()
+    if named not in (AUTO, "cuda") or count < 2 or model.settings.engine == ORIGINAL:
+        return named.split(",")
+    worker = Worker("devices", _tell_devices, backend.name, model.config(backend.name), count)
+    try:
+        if worker.connection.poll(model.settings.load_timeout_s):
+            return str(worker.connection.recv_bytes(), "ascii").split(",")
+    except (EOFError, OSError):
+        logger.warning("which GPUs there are is unknown: the process %s", worker.obituary())
+    finally:
+        worker.close()
+    return [named]
+
+
+def usable_devices(backend: Backend, config: ModelConfig, count: int) -> list[str]:
+    """The first `count` GPUs, of them those that the engine of a model computes on if it computes
+    on the first; otherwise what is configured."""
+    if not isinstance(backend, Computes):
+        return [config.device]
+    try:
+        choice = backend.choice(config)
+    except InvalidSetting:  # loading says so
+        return [config.device]
+    if choice.device != "cuda:0":
+        return [config.device]
+    others = [f"cuda:{index}" for index in range(1, count)]
+    lacks = {device: choice.engine.lacks(device, config.precision) for device in others}
+    for device, lack in lacks.items():
+        if lack is not None:
+            logger.warning("%s is not used: %s", device, lack)
+    return [choice.device, *(device for device, lack in lacks.items() if lack is None)]
+
+
+def _tell_devices(connection: Connection, backend: str, config: ModelConfig, count: int) -> None:
+    """Entry point of the process that finds out which GPUs are used."""
+    chosen = select_backend(installed().backends(), backend, lambda _: False)
+    connection.send_bytes(",".join(usable_devices(chosen, config, count)).encode())
 
 
 def load_installed(backend: str, config: ModelConfig) -> Model:
@@ -153,7 +223,7 @@ def warm_up(model: Model) -> None:
 
 
 def _told(error: BaseException) -> str:
-    """What was raised and where; the traceback goes to the log, if that is to be long."""
+    """The error in words, and its place; the traceback goes to the log, if that is to be long."""
     logger.info("traceback of the backend's error", exc_info=error)
     steps = traceback.extract_tb(error.__traceback__)
     where = f" ({steps[-1].filename}, line {steps[-1].lineno})" if len(steps) > 1 else ""

@@ -18,14 +18,14 @@ class Queue(Protocol):
     """The jobs of one model."""
 
     def next_job(self) -> Job | None:
-        """The first job whose images wait for a call."""
+        """The first job whose images wait for a call, if one can begin."""
 
 
 class Turns:
     """Which of several queues has the next call: one call at a time, each queue in its turn.
 
-    A call that takes longer than `limit_s` no longer keeps the others waiting. Its users hold the
-    lock.
+    A call that takes longer than `limit_s` no longer keeps the others waiting; with 0, none does.
+    Its users hold the lock.
     """
 
     def __init__(self, limit_s: float = TURN_S) -> None:
@@ -47,7 +47,7 @@ class Turns:
         if self._turn_ends and self.left_s() < math.inf:
             return None
         for queue in self.queues:
-            if queue not in self._turn_ends and (job := queue.next_job()) is not None:
+            if (job := queue.next_job()) is not None:
                 return job
         return None
 
@@ -59,4 +59,4 @@ class Turns:
 
     def end(self, queue: Queue) -> None:
         """End the turn of a queue, which may be over already."""
-        del self._turn_ends[queue]
+        self._turn_ends.pop(queue, None)

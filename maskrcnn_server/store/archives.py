@@ -1,31 +1,45 @@
 """Unpacking archives that nobody has vouched for."""
 
+import bz2
+import gzip
+import lzma
 import stat
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import IO, NamedTuple
+from typing import IO, NamedTuple, cast
 
 from maskrcnn_server.errors import InvalidModel
 from maskrcnn_server.machine import STORAGE_FAULTS
-from maskrcnn_server.store.kinds import kind
+from maskrcnn_server.store.tar_stream import Readable, TarStream
+from maskrcnn_server.work import meter, open_zip
 
 MAX_FILES = 10_000
 MAX_BYTES = 8 << 30
+MAX_GROWTH = 20
+"""Maximum size of what is unpacked by that of the archive. Weights hardly shrink; text does."""
+MIN_BYTES = 256 << 20
+"""Size up to which an archive may grow more than that."""
 SUFFIXES = (".tar.gz", ".tgz", ".tar", ".zip")
 CHUNK = 1 << 20
 GZIP = b"\x1f\x8b"
 ZIP = b"PK"
+PACKED: dict[bytes, Callable[[Path], object]] = {
+    GZIP: gzip.open,
+    b"BZh": bz2.open,
+    b"\xfd7zXZ": lzma.open,
+}
+"""Openers of compressed files by their first bytes."""
 
 
 class _Member(NamedTuple):
     name: str
     is_folder: bool
     is_file: bool
-    content: IO[bytes] | None
+    content: Readable | None
 
 
 def is_archive(name: str) -> bool:
@@ -45,6 +59,7 @@ def unpack(
     What macOS adds to archives is left out.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    max_bytes = min(max_bytes, max(MIN_BYTES, MAX_GROWTH * archive.stat().st_size))
     budget = max_bytes
     try:
         with _members(archive) as members:
@@ -67,9 +82,12 @@ def unpack(
         OSError,
         ValueError,
         RuntimeError,
+        lzma.LZMAError,
     ) as error:
         if getattr(error, "errno", None) in STORAGE_FAULTS:
             raise
+        from maskrcnn_server.store.kinds import kind
+
         found = None if _starts_with(archive, GZIP) else kind(archive)
         reason = f"({error})" if found is None else f"(it {found.description})"
         raise InvalidModel(f"{archive}: cannot be unpacked {reason}") from error
@@ -81,11 +99,20 @@ def unpack(
 def _members(archive: Path) -> Iterator[Iterator[_Member]]:
     # Not `is_zipfile`: it finds the end of a zip file that is stored inside a tar.
     if _starts_with(archive, ZIP):
-        with zipfile.ZipFile(archive) as opened:
+        with open_zip(archive, meter(archive)) as opened:
             yield _zip_members(opened)
-    else:
-        with tarfile.open(archive, "r:*") as opened_tar:
-            yield _tar_members(opened_tar)
+        return
+    opener = next(
+        (opened for start, opened in PACKED.items() if _starts_with(archive, start)), None
+    )
+    with cast("IO[bytes]", (opener or _plain)(archive)) as file:
+        stream = TarStream(file, meter(archive))
+        with tarfile.open(fileobj=cast("IO[bytes]", stream), mode="r:") as opened_tar:
+            yield _tar_members(opened_tar, stream)
+
+
+def _plain(archive: Path) -> IO[bytes]:
+    return archive.open("rb")
 
 
 def _starts_with(archive: Path, signature: bytes) -> bool:
@@ -105,10 +132,11 @@ def _zip_members(archive: zipfile.ZipFile) -> Iterator[_Member]:
             yield _Member(info.filename, info.is_dir(), False, None)
 
 
-def _tar_members(archive: tarfile.TarFile) -> Iterator[_Member]:
+def _tar_members(archive: tarfile.TarFile, stream: TarStream) -> Iterator[_Member]:
     for info in archive:
-        content = archive.extractfile(info) if info.isreg() else None
-        yield _Member(info.name, info.isdir(), info.isreg(), content)
+        is_file = info.isreg() and not info.issparse()
+        content = stream.content(info.offset_data, info.size) if is_file else None
+        yield _Member(info.name, info.isdir(), is_file, content)
 
 
 def _below(member: _Member, archive: Path) -> PurePosixPath:

@@ -51,7 +51,7 @@ class Source(Protocol):
     """A place that one file can be read from."""
 
     def look(self) -> Remote:
-        """What is there. Raises DownloadFailed."""
+        """The file as it is now. Raises DownloadFailed."""
 
     def read(self, start: int, version: str) -> Iterator[bytes]:
         """The bytes from `start` on; of this version, or DownloadFailed."""

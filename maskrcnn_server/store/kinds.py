@@ -1,4 +1,4 @@
-"""What a file is that no backend takes: by its first bytes, and by the names in it.
+"""Kinds of files that no backend takes: by their first bytes, and by the names in them.
 
 Nothing is parsed that could be hostile. Names of tensors and layers are text in all formats.
 """
@@ -6,12 +6,26 @@ Nothing is parsed that could be hostile. Names of tensors and layers are text in
 import re
 import zipfile
 import zlib
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from maskrcnn_server.work import Meter, TooMuchWork, limited, meter, open_zip
+
 MAX_TEXT = 4 << 20
 """Maximum bytes at the beginning of a file that are searched for names."""
+MAX_WORDS = 512 << 10
+"""Maximum bytes of the different words in which names are looked for."""
+MAX_SHOWN = 100
+"""Maximum length of a name in a description."""
+WORD = re.compile(rb"[\w./]{6,200}")
+"""Pattern of words that may be names. Longer ones are read in pieces."""
+TENSOR = re.compile(rb"([\w.]+\.(?:weight|bias))[qh]?$")
+"""Pattern of a tensor's name at the end of a word; pickles have `q` or `h` behind it."""
+SAFETENSORS = (".safetensors", rb".{5}\0{3}\{\s*\"")
+"""Suffix of a format that is read, and how its files begin."""
+READ_STEPS = 50_000
+"""Steps of work that looking at the beginning of a file takes."""
 MAX_FILES = 20
 """Maximum number of files that are described."""
 MAX_DEPTH = 4
@@ -28,92 +42,60 @@ class Kind:
     """A kind of file."""
 
     description: str
-    """What the file is and what to do, after its name: `is empty: copy it again`."""
+    """Predicate of a sentence about the file, and advice: `is empty: copy it again`."""
     backends: tuple[str, ...] = ()
     """Names of the official backends that may serve it."""
 
 
-@dataclass(frozen=True)
-class Family:
-    """The models of a framework, by the names of their tensors, variables or layers."""
-
-    patterns: tuple[re.Pattern[bytes], ...]
-    """Patterns that all occur among the names."""
-    description: str
-    backends: tuple[str, ...] = ()
-
-
-def _names(*patterns: str) -> tuple[re.Pattern[bytes], ...]:
-    return tuple(re.compile(pattern.encode()) for pattern in patterns)
-
-
 ONLY_RESNET_FPN = "only a ResNet with a feature pyramid (FPN) is served"
-FAMILIES = (
-    Family(
-        _names(r"roi_heads\.(box|mask)\.feature_extractor|backbone\.body\.stem\.conv1"),
-        "has the tensors of maskrcnn-benchmark, which no backend serves",
+FAMILIES = {
+    r"roi_heads\.(box|mask)\.feature_extractor|backbone\.body\.stem\.conv1": Kind(
+        "has the tensors of maskrcnn-benchmark, which no backend serves"
     ),
-    Family(
-        _names(r"backbone\.bottom_up\.res2\."),
-        "has the tensors of Detectron2's networks with a ResNet and FPN",
-        ("detectron2",),
+    r"backbone\.bottom_up\.res2\.": Kind(
+        "has the tensors of Detectron2's networks with a ResNet and FPN", ("detectron2",)
     ),
-    Family(
-        _names(r"backbone\.bottom_up\."),
-        f"has the tensors of a Detectron2 network with another backbone; {ONLY_RESNET_FPN}",
+    r"backbone\.bottom_up\.": Kind(
+        f"has the tensors of a Detectron2 network with another backbone; {ONLY_RESNET_FPN}"
     ),
-    Family(
-        _names(r"backbone\.(stem|res2)\."),
-        f"has the tensors of Detectron2's C4 or DC5 networks; {ONLY_RESNET_FPN}",
+    r"backbone\.(stem|res2)\.": Kind(
+        f"has the tensors of Detectron2's C4 or DC5 networks; {ONLY_RESNET_FPN}"
     ),
-    Family(
-        _names(r"roi_head\.(mask|bbox)_head\.|rpn_head\.rpn_(cls|conv)|bbox_head\.\w+\.weight"),
-        "has the tensors of MMDetection, which no backend serves",
+    r"roi_head\.(mask|bbox)_head\.|rpn_head\.rpn_(cls|conv)|bbox_head\.\w+\.weight": Kind(
+        "has the tensors of MMDetection, which no backend serves"
     ),
-    Family(
-        _names(r"backbone\.body\.layer1\."),
-        "has the tensors of torchvision's networks with a ResNet and FPN",
-        ("torchvision",),
+    r"backbone\.body\.layer1\.": Kind(
+        "has the tensors of torchvision's networks with a ResNet and FPN", ("torchvision",)
     ),
-    Family(
-        _names(r"backbone\.(body\.)?(features\.)?\d+\.\w", r"roi_heads|rpn\.head"),
+    r"backbone\.(body\.)?(features\.)?\d+\.\w & roi_heads|rpn\.head": Kind(
         f"has the tensors of a torchvision network with MobileNet or another backbone; "
-        f"{ONLY_RESNET_FPN}",
+        f"{ONLY_RESNET_FPN}"
     ),
-    Family(
-        _names(r"group0/block0/conv1", r"(rpn|fastrcnn|maskrcnn|fpn)/"),
-        "has the variables of TensorPack's and AWS Samples' networks",
-        ("tensorpack", "aws_samples"),
+    r"group0/block0/conv1 & (rpn|fastrcnn|maskrcnn|fpn)/": Kind(
+        "has the variables of TensorPack's and AWS Samples' networks", ("tensorpack", "aws_samples")
     ),
-    Family(
-        _names(r"group0/block0/conv1"),
+    r"group0/block0/conv1": Kind(
         "has the variables of an ImageNet backbone of TensorPack, without the heads of a Mask "
-        "R-CNN: the checkpoint of the training is missing",
+        "R-CNN: the checkpoint of the training is missing"
     ),
-    Family(
-        _names(r"mrcnn_(mask|bbox|class)|rpn_class_raw"),
-        "has the layers of Matterport's Mask_RCNN, which no backend serves",
+    r"mrcnn_(mask|bbox|class)|rpn_class_raw": Kind(
+        "has the layers of Matterport's Mask_RCNN", ("matterport",)
     ),
-    Family(
-        _names(r"(First|Second)StageBoxPredictor|FirstStageFeatureExtractor|detection_masks"),
-        "has the nodes of TensorFlow's Object Detection API, which no backend serves",
+    r"(First|Second)StageBoxPredictor|FirstStageFeatureExtractor|detection_masks": Kind(
+        "has the nodes of TensorFlow's Object Detection API, which no backend serves"
     ),
-    Family(
-        _names(r"res2_0_branch2a_w", r"rpn_cls_logits|mask_fcn|cls_score"),
-        "has the blobs of Caffe2's Detectron; only checkpoints of Detectron2 are served",
+    r"res2_0_branch2a_w & rpn_cls_logits|mask_fcn|cls_score": Kind(
+        "has the blobs of Caffe2's Detectron; only checkpoints of Detectron2 are served"
     ),
-    Family(
-        _names(r"res2_0_branch2a_w|\bres2\.0\.conv1\.|(?<!\.)layer1\.0\.conv1\.weight"),
+    r"res2_0_branch2a_w|\bres2\.0\.conv1\.|(?<!\.)layer1\.0\.conv1\.weight": Kind(
         "has the tensors of a ResNet alone, without the heads of a Mask R-CNN: the checkpoint of "
-        "the training is missing",
+        "the training is missing"
     ),
-    Family(
-        _names("ultralytics|model\\.\\d+\\.cv2\\."),
-        "is a YOLO model of Ultralytics, not a Mask R-CNN",
-    ),
-    Family(_names(r"class_embed|transformer\.(en|de)coder"), "is a transformer, not a Mask R-CNN"),
-)
-"""Families, the most particular first."""
+    r"ultralytics|model\.\d+\.cv2\.": Kind("is a YOLO model of Ultralytics, not a Mask R-CNN"),
+    r"class_embed|transformer\.(en|de)coder": Kind("is a transformer, not a Mask R-CNN"),
+}
+"""Frameworks by patterns, with `&` between them, that all occur among the names of a file's
+tensors, variables or layers. The most particular family comes first."""
 
 BY_SUFFIX = {
     ".onnx": Kind("is a model in ONNX", ("onnx",)),
@@ -126,10 +108,16 @@ BY_SUFFIX = {
 
 
 def kind(path: Path) -> Kind | None:
-    """What kind of file this is. None if nothing shows it. Raises OSError if it cannot be read."""
+    """The kind of this file. None if nothing shows it. Raises OSError if it cannot be read."""
+    counter = meter(path)
+    counter.spend(READ_STEPS)
     with path.open("rb") as file:
         text = file.read(MAX_TEXT)
-    return _by_first_bytes(text, path) or _by_names(text, path) or BY_SUFFIX.get(path.suffix)
+    return (
+        _by_first_bytes(text, path, counter)
+        or _by_names(text, path, counter)
+        or BY_SUFFIX.get(path.suffix)
+    )
 
 
 def described(folder: Path, installed: Collection[str]) -> list[str]:
@@ -137,10 +125,17 @@ def described(folder: Path, installed: Collection[str]) -> list[str]:
 
     `installed` names the backends that have been asked. Files that cannot be read are left out.
     """
-    lines = []
+    with limited():
+        return list(_described(folder, installed))
+
+
+def _described(folder: Path, installed: Collection[str]) -> Iterator[str]:
     for path in _files(folder):
         try:
             found = kind(path)
+        except TooMuchWork as error:
+            yield error.message
+            return
         except OSError:
             continue
         if found is None:
@@ -148,10 +143,9 @@ def described(folder: Path, installed: Collection[str]) -> list[str]:
         line = f"{path.relative_to(folder)} {found.description}"
         missing = [name for name in found.backends if name not in installed]
         if missing and len(missing) == len(found.backends):
-            lines.append(f"{line}: {_install(missing)}")
+            yield f"{line}: {_install(missing)}"
         elif not found.backends:
-            lines.append(line)
-    return lines
+            yield line
 
 
 def _install(backends: list[str]) -> str:
@@ -191,26 +185,23 @@ SIGNATURES = (
     (rb"\x00\x05\x16\x07", "is a file of macOS's own about another file: remove it"),
     (rb"\x1f\x8b", "is compressed by gzip: unpack it"),
     (rb".{257}ustar", "is a tar archive: unpack it"),
-    (
-        rb".{5}\0{3}\{\s*\"",
-        "is in safetensors' format, which is not read: load it with "
-        "safetensors.torch.load_file and save that with torch.save as model.pth",
-    ),
 )
 """Beginnings of files, and what such files are."""
 
 
-def _by_first_bytes(text: bytes, path: Path) -> Kind | None:
+def _by_first_bytes(text: bytes, path: Path, meter: Meter) -> Kind | None:
     start = text[:1024].removeprefix(b"\xef\xbb\xbf")
     for pattern, description in SIGNATURES:
         if re.match(pattern, start, re.IGNORECASE | re.DOTALL):
             return Kind(description)
-    return _zip(path) if text.startswith(b"PK\x03\x04") else None
+    if path.suffix != SAFETENSORS[0] and re.match(SAFETENSORS[1], start, re.DOTALL):
+        return Kind("is in safetensors' format: rename it to model.safetensors")
+    return _zip(path, meter) if text.startswith(b"PK\x03\x04") else None
 
 
-def _zip(path: Path) -> Kind | None:
+def _zip(path: Path, meter: Meter) -> Kind | None:
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_zip(path, meter) as archive:
             names = archive.namelist()
     except (zipfile.BadZipFile, ValueError):
         return Kind("is cut off: its end is missing; copy or download it again")
@@ -223,13 +214,13 @@ def _zip(path: Path) -> Kind | None:
     return None
 
 
-def _by_names(text: bytes, path: Path) -> Kind | None:
-    names = _listed(text, path)
-    for family in FAMILIES:
-        if all(pattern.search(names) for pattern in family.patterns):
+def _by_names(text: bytes, path: Path, meter: Meter) -> Kind | None:
+    names = _words(_listed(text, path, meter))
+    for patterns, found in FAMILIES.items():
+        if all(re.search(pattern, names) for pattern in patterns.encode().split(b" & ")):
             shown = ", ".join(_shown(names))
             some = f" ({shown})" if shown else ""
-            return Kind(f"{family.description}{some}", family.backends)
+            return Kind(f"{found.description}{some}", found.backends)
     if text.startswith(b"\x89HDF\r\n"):
         return Kind("is a file of Keras (HDF5), which no backend serves")
     if path.suffix == ".pb":
@@ -239,12 +230,12 @@ def _by_names(text: bytes, path: Path) -> Kind | None:
     return None
 
 
-def _listed(text: bytes, path: Path) -> bytes:
-    """Where names of tensors are: the file's beginning, or what a zip file says of its members."""
+def _listed(text: bytes, path: Path, meter: Meter) -> bytes:
+    """The bytes with the names of tensors: the file's beginning, or a zip file's members."""
     if not text.startswith(b"PK\x03\x04"):
         return text
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_zip(path, meter) as archive:
             names = "\n".join(archive.namelist()).encode()
             for program in (i for i in archive.infolist() if i.filename.endswith("data.pkl")):
                 with archive.open(program) as file:
@@ -255,7 +246,20 @@ def _listed(text: bytes, path: Path) -> bytes:
         return text
 
 
+def _words(text: bytes) -> bytes:
+    """The different words of a text that may be names, one in each line."""
+    words = dict.fromkeys(WORD.findall(text))
+    return b"\n".join(words)[:MAX_WORDS]
+
+
 def _shown(names: bytes) -> list[str]:
     """The first and the last name of a tensor."""
-    found = re.findall(rb"[\w.]{1,100}\.(?:weight|bias)(?=\W|q|h|$)", names)
-    return [name.decode() for name in dict.fromkeys([*found[:1], *found[-1:]])]
+    lines = names.split(b"\n")
+    found = [next(filter(None, map(_tensor, order)), None) for order in (lines, lines[::-1])]
+    return [name.decode() for name in dict.fromkeys(found) if name]
+
+
+def _tensor(word: bytes) -> bytes | None:
+    """The name of a weight or bias in a word, without what the format writes behind it."""
+    found = TENSOR.search(word[-MAX_SHOWN:])
+    return found and found[1]

@@ -30,10 +30,7 @@ from maskrcnn_server.store.downloads import (
 
 if TYPE_CHECKING:
     from maskrcnn_server.backend import ZooModel
-    from maskrcnn_server.store.downloads import (
-        Progress,
-        Source,
-    )
+    from maskrcnn_server.store.downloads import Progress, Source
 
 CHECKPOINTS = (".ckpt", ".npz", ".onnx", ".pkl", ".pt", ".pth", ".pth.tar")
 """Endings of the names of models that are one file."""
@@ -100,7 +97,7 @@ class ModelStore:
         return path
 
     def entries(self) -> list[tuple[str, Path]]:
-        """What the cache holds: where each model came from, and its folder."""
+        """The models in the cache: where each came from, and its folder."""
         cards = sorted(self.cache.glob(f"*/{CARD}"))
         return [(json.loads(card.read_text())["where"], card.parent / "model") for card in cards]
 
@@ -136,11 +133,7 @@ class ModelStore:
             return place / "model"
 
     def _cached(
-        self,
-        where: str,
-        name: str,
-        source: Source,
-        card: Callable[[str], str] | None = None,
+        self, where: str, name: str, source: Source, card: Callable[[str], str] | None = None
     ) -> Path:
         """One file, unpacked if it is an archive; `card` makes its model card of its SHA-256."""
         with self._place(where, name) as (place, fresh):

@@ -1,4 +1,4 @@
-"""Stand-ins for `docker` and `aws`, which write down how they were called."""
+"""Stand-ins for `docker` and `aws`, which write down how they were called, and servers."""
 
 import json
 import os
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from server_fixtures import encode, install, pixels, png, pool, start  # noqa: F401
 
 ROOT = Path(__file__).parents[2]
 STAND_IN = """#!{python}

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from maskrcnn_handlers.http.child import served
+from maskrcnn_predict.child import served
 
 GOLDEN = Path(__file__).parents[1] / "demo/golden"
 DEMO = Path(__file__).parents[2] / "backends/tensorpack/maskrcnn_tensorpack/demo/model"

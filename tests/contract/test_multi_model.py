@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from maskrcnn_handlers.http.child import served
+from maskrcnn_predict.child import served
 
 DEMO = Path(__file__).parents[2] / "backends/tensorpack/maskrcnn_tensorpack/demo/model"
 FOLDER = os.environ.get("CONTRACT_MODEL_DIR", str(DEMO))

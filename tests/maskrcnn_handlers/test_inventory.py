@@ -18,13 +18,14 @@ if TYPE_CHECKING:
     from server_fixtures import Server
 
 COMMANDS = """
-    backends bench calibrate check-backend compare convert convert-results delete demo deploy
-    doctor evaluate export faults invoke models new-backend new-engine pack predict serve status
-    torchserve verify
+    annotate backends bench calibrate check-backend compare convert convert-results delete demo
+    deploy doctor evaluate export faults invoke models new-backend new-engine pack predict serve
+    status torchserve verify
 """.split()
 FORMATS = """
-    coco cvat geojson instance-map labelme labelstudio-brush labelstudio-polygons overlay
-    overlay-jpeg polygons sagemaker soft yolo-seg
+    coco cvat geojson huggingface-detection huggingface-segmentation instance-map labelme
+    labelstudio-brush labelstudio-polygons overlay overlay-jpeg polygons roboflow sagemaker soft
+    yolo-seg
 """.split()
 ROUTES = """
     GET /ping
@@ -47,11 +48,25 @@ ROUTES = """
     GET /playground/page.js
     GET /playground/playground.css
     GET /playground/icon.svg
+    GET /v2
+    GET /v2/health/live
+    GET /v2/health/ready
+    POST /v2/repository/index
+    GET /v1/models
+    POST /v1/models/fake:predict
+    POST /hugging-face/image-segmentation
+    POST /hugging-face/object-detection
+    POST /infer/instance_segmentation
+    GET /model/registry
+    GET /label-studio/health
+    POST /label-studio/setup
+    POST /label-studio/predict
+    POST /label-studio/webhook
 """.strip().splitlines()
 VARIABLES = """
-    BACKEND MASKRCNN_BACKEND MASKRCNN_CACHE MASKRCNN_DEVICE MASKRCNN_DRAIN_TIMEOUT MASKRCNN_ENGINE
-    MASKRCNN_FORMAT MASKRCNN_HOST MASKRCNN_ISOLATION MASKRCNN_LOAD_TIMEOUT MASKRCNN_LOG_FORMAT
-    MASKRCNN_LOG_LEVEL MASKRCNN_MASK_THRESHOLD MASKRCNN_MAX_BATCH
+    AIP_HTTP_PORT BACKEND MASKRCNN_BACKEND MASKRCNN_CACHE MASKRCNN_DEVICE MASKRCNN_DRAIN_TIMEOUT
+    MASKRCNN_ENGINE MASKRCNN_FORMAT MASKRCNN_HOST MASKRCNN_ISOLATION MASKRCNN_LOAD_TIMEOUT
+    MASKRCNN_LOG_FORMAT MASKRCNN_LOG_LEVEL MASKRCNN_MASK_THRESHOLD MASKRCNN_MAX_BATCH
     MASKRCNN_MAX_CONCURRENT_TRANSFORMS MASKRCNN_MAX_IMAGE_PIXELS MASKRCNN_MAX_PAYLOAD_MB
     MASKRCNN_MAX_WAITING MASKRCNN_MEMORY_LIMIT_MB MASKRCNN_MODEL MASKRCNN_MODELS
     MASKRCNN_MODELS_DIR MASKRCNN_MODELS_EVICT MASKRCNN_MODELS_MEMORY_MB MASKRCNN_MULTI_MODEL

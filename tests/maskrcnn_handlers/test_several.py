@@ -18,7 +18,7 @@ from maskrcnn_plugin_kit.testing import FakeBackend
 from maskrcnn_server import settings as environment
 from maskrcnn_server.backend import Image, ModelConfig, PredictOptions
 from maskrcnn_server.detections import Detections
-from maskrcnn_server.hosting.caller import Caller
+from maskrcnn_server.hosting.job import Caller
 from maskrcnn_server.hosting.models import Models
 from maskrcnn_server.hosting.scheduler import Scheduler
 from maskrcnn_server.plugins import Plugins

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from maskrcnn_handlers.http.child import running
+from maskrcnn_predict.child import running
 
 pytestmark = pytest.mark.full
 

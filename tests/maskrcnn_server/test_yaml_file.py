@@ -43,9 +43,13 @@ def test_aliases_that_stand_for_many_values_are_refused() -> None:
         ("a: !!python/object/apply:os.system [ls]", "could not determine a constructor"),
         ("a: 2001-99-99", "month"),
         ("a: \0", "special characters"),
-        ("{" * 5000, "recursion"),
-        ("[" * 5000 + "]" * 5000, "recursion"),
+        ("{" * 5000, "more than 64 lists and mappings in one another"),
+        ("[" * 5000 + "]" * 5000, "more than 64 lists"),
         ("a: [", "line 1"),
+        ("a: 1" + ":1" * 100, "a number of more than 64 characters"),
+        ("a: 1" + ":1" * 100 + ".5", "a number of more than 64 characters"),
+        ("a: 9" + "9" * 5000, "a number of more than 64 characters"),
+        ("? [1, 2]\n: 3", "a key is a list or a mapping"),
     ],
 )
 def test_what_is_not_read_is_said(text: str, reason: str) -> None:

@@ -43,6 +43,7 @@ class AwsSamplesBackend(Dialect[AwsSamplesConfig]):
             score_threshold=SCORE_THRESHOLD,
             read=_read,
             rules=rules,
+            keys=AwsSamplesConfig.declared(Options.model_fields),
             original=ORIGINAL,
         )
 
@@ -62,7 +63,7 @@ def _configured(config: ModelConfig, options: Options) -> ModelConfig:
 
 def _options(config: ModelConfig) -> Options:
     try:
-        return Options.model_validate(config.options)
+        return Options.model_validate(dict(config.options))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         name = f"AWS_SAMPLES_{str(first['loc'][0]).upper()}"

@@ -14,7 +14,7 @@ SCORE_THRESHOLD = 0.5
 """Default score threshold, as in `demo.py` and the tutorials of Detectron2."""
 
 FILES = Files(
-    suffixes=(".ckpt", ".npz", ".pkl", ".pt", ".pth", ".pth.tar"),
+    suffixes=(".ckpt", ".npz", ".pkl", ".pt", ".pth", ".pth.tar", ".safetensors"),
     open=NAMING.open,
     examples="model_final.pth or model_0089999.pth",
     step=re.compile(r"model_(\d{7})$"),
@@ -31,6 +31,7 @@ class Detectron2Backend(Dialect[Detectron2Config]):
             score_threshold=SCORE_THRESHOLD,
             read=_read,
             rules=rules,
+            keys=Detectron2Config.declared((), {"datasets"}),
             files=FILES,
         )
 

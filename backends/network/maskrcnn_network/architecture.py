@@ -66,6 +66,10 @@ class Architecture:
     mask_convs: Convs
     mask: int
     """Channels of the mask head's last layer."""
+    fc_norm: Norm = "none"
+    """Normalisation after each fully connected layer."""
+    biased: bool = False
+    """Whether layers with batch normalisation have a bias, too."""
 
     @property
     def name(self) -> str:
@@ -108,21 +112,21 @@ class Architecture:
         else:
             features = self.pyramid
             yield from self._fpn(self.pyramid)
-        yield from _convs("rpn", "conv", features, self.rpn)
+        yield from self._convs("rpn", "conv", features, self.rpn)
         yield from _biased("rpn/class", (1, 1, self.rpn.width, self.anchors))
         yield from _biased("rpn/box", (1, 1, self.rpn.width, 4 * self.anchors))
         regions = self.widths[3][1] if self.pyramid is None else self.pyramid
         for head, outputs in self.heads:
             yield from self._box_head(head, outputs, regions)
         if self.has_masks:
-            yield from _convs("maskrcnn", "fcn", regions, self.mask_convs)
+            yield from self._convs("maskrcnn", "fcn", regions, self.mask_convs)
             last = self.mask_convs.width if self.mask_convs.count else regions
             yield "maskrcnn/deconv/W", (2, 2, self.mask, last)
             yield "maskrcnn/deconv/b", (self.mask,)
             yield from _biased("maskrcnn/conv", (1, 1, self.mask, self.classes))
 
     def _backbone(self) -> Iterator[tuple[str, Shape]]:
-        norm = _group_norm if self.group_norm else _batch_norm
+        norm = _group_norm if self.group_norm else self._batch_norm
         yield from norm("conv0", (7, 7, 3, self.stem))
         previous = self.stem
         for group, ((inner, outer), count) in enumerate(zip(self.widths, self.blocks, strict=True)):
@@ -137,7 +141,7 @@ class Architecture:
 
     def _fpn(self, channels: int) -> Iterator[tuple[str, Shape]]:
         for level, (_, outer) in enumerate(self.widths, start=2):
-            layer = _batch_norm if self.pyramid_norm == "batch" else _biased
+            layer = self._batch_norm if self.pyramid_norm == "batch" else _biased
             yield from layer(f"fpn/lateral_1x1_c{level}", (1, 1, outer, channels))
             yield from layer(f"fpn/posthoc_3x3_p{level}", (3, 3, channels, channels))
             if self.pyramid_norm == "group":
@@ -145,15 +149,32 @@ class Architecture:
                 yield from _scaled(f"fpn/gn_p{level}", channels)
 
     def _box_head(self, head: str, outputs: str, regions: int) -> Iterator[tuple[str, Shape]]:
-        yield from _convs(head, "conv", regions, self.box_convs)
+        yield from self._convs(head, "conv", regions, self.box_convs)
         previous = (self.box_convs.width if self.box_convs.count else regions) * GRID**2
+        layer = self._batch_norm if self.fc_norm == "batch" else _biased
         for name, units in self.fc:
-            yield from _biased(f"{head}/{name}", (previous, units))
+            yield from layer(f"{head}/{name}", (previous, units))
             previous = units
         previous = previous if self.fc else regions
         boxes = 1 if self.cascade else self.classes + 1
         yield from _biased(f"{outputs}/class", (previous, self.classes + 1))
         yield from _biased(f"{outputs}/box", (previous, 4 * boxes))
+
+    def _convs(
+        self, scope: str, kind: str, channels: int, convs: Convs
+    ) -> Iterator[tuple[str, Shape]]:
+        for i in range(convs.count):
+            layer = self._batch_norm if convs.norm == "batch" else _biased
+            yield from layer(f"{scope}/{kind}{i}", (3, 3, channels, convs.width))
+            if convs.norm == "group":
+                yield from _scaled(f"{scope}/gn{i}", convs.width)
+            channels = convs.width
+
+    def _batch_norm(self, name: str, kernel: Shape) -> Iterator[tuple[str, Shape]]:
+        yield from _biased(name, kernel) if self.biased else iter([(f"{name}/W", kernel)])
+        yield from _scaled(f"{name}/bn", kernel[-1])
+        for leaf in ("mean/EMA", "variance/EMA"):
+            yield f"{name}/bn/{leaf}", (kernel[-1],)
 
 
 def in_network(variable: str) -> bool:
@@ -205,6 +226,8 @@ def read_off(shapes: Shapes) -> Architecture:
         has_masks=any(name.startswith("maskrcnn/") for name in shapes),
         mask_convs=convs("maskrcnn", "fcn"),
         mask=out("maskrcnn/deconv/b", 256),
+        fc_norm=_norm(shapes, f"{head}/gn", f"{head}/fc6"),
+        biased="conv0/b" in shapes,
     )
 
 
@@ -213,13 +236,6 @@ def _norm(shapes: Shapes, group: str, layer: str) -> Norm:
     if f"{group}/gamma" in shapes:
         return "group"
     return "batch" if f"{layer}/bn/gamma" in shapes else "none"
-
-
-def _batch_norm(name: str, kernel: Shape) -> Iterator[tuple[str, Shape]]:
-    yield f"{name}/W", kernel
-    yield from _scaled(f"{name}/bn", kernel[-1])
-    for leaf in ("mean/EMA", "variance/EMA"):
-        yield f"{name}/bn/{leaf}", (kernel[-1],)
 
 
 def _group_norm(name: str, kernel: Shape) -> Iterator[tuple[str, Shape]]:
@@ -235,15 +251,6 @@ def _scaled(name: str, channels: int) -> Iterator[tuple[str, Shape]]:
 def _biased(name: str, kernel: Shape) -> Iterator[tuple[str, Shape]]:
     yield f"{name}/W", kernel
     yield f"{name}/b", (kernel[-1],)
-
-
-def _convs(scope: str, kind: str, channels: int, convs: Convs) -> Iterator[tuple[str, Shape]]:
-    for i in range(convs.count):
-        layer = _batch_norm if convs.norm == "batch" else _biased
-        yield from layer(f"{scope}/{kind}{i}", (3, 3, channels, convs.width))
-        if convs.norm == "group":
-            yield from _scaled(f"{scope}/gn{i}", convs.width)
-        channels = convs.width
 
 
 def _count(shapes: Shapes, name: str) -> int:

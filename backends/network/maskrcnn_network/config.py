@@ -2,7 +2,7 @@
 
 import difflib
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
@@ -19,11 +19,13 @@ from maskrcnn_network.architecture import Architecture
 from maskrcnn_network.preparation import Paste, Preparation, Triple
 from maskrcnn_server.categories import Category, coco
 from maskrcnn_server.errors import InvalidSetting
+from maskrcnn_server.keys import Keys, meant, near, unknown
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
 Length = Annotated[float, Field(ge=0)]
 Weights = tuple[float, float, float, float]
+Pads = tuple[int, int]
 
 
 def only(*computed: object) -> AfterValidator:
@@ -157,6 +159,19 @@ class NetworkConfig(BaseModel):
         return cls.without_effect | cls.fields_by_key.keys()
 
     @classmethod
+    def declared(
+        cls, options: Collection[str], options_without_effect: Collection[str] = ()
+    ) -> Keys:
+        """The keys of the framework, with the options of its backend."""
+        return Keys(
+            config=cls.fields_by_key.keys() | cls.former_keys.keys(),
+            without_effect=cls.without_effect,
+            sections_without_effect=cls.sections_without_effect,
+            options=options,
+            options_without_effect=options_without_effect,
+        )
+
+    @classmethod
     def is_foreign(cls, key: str) -> bool:
         """Whether a key is one of a project's own, such as `MY_PROJECT.LR`.
 
@@ -180,12 +195,7 @@ class NetworkConfig(BaseModel):
     @classmethod
     def nearest(cls, key: str) -> str | None:
         """The framework's key that a key in lower case or without its sections may stand for."""
-        known_keys = cls.keys()
-        leaves = {known.rpartition(".")[2].lower(): known for known in known_keys}
-        names = {leaf: known for leaf, known in leaves.items() if "_" in leaf}
-        names |= {known.lower(): known for known in [*known_keys, "class_names"]}
-        near = difflib.get_close_matches(key.lower(), names, n=1, cutoff=0.8)
-        return names[near[0]] if near else None
+        return meant(key, {*cls.keys(), "class_names"})
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any], source: str) -> Self:
@@ -196,10 +206,7 @@ class NetworkConfig(BaseModel):
         known = cls.keys()
         for key in values:
             if key not in known and not key.startswith(cls.sections_without_effect):
-                nearest = (
-                    cls.nearest(key) or difflib.get_close_matches(key, known, n=1, cutoff=0)[0]
-                )
-                raise InvalidSetting(f"{source}: no such key: {key}; the nearest is {nearest}")
+                raise unknown(source, f"key: {key}", near(key, known))
         fields = {cls.fields_by_key[k]: v for k, v in values.items() if k in cls.fields_by_key}
         # Names that were not there yet when the configuration was written.
         if fields.get("class_names") in ([], ()):
@@ -235,6 +242,16 @@ class NetworkConfig(BaseModel):
     def stride(self) -> int:
         """Divisor of padded heights and widths: a pyramid needs 32, C4 takes any size."""
         return 1 if self.mode_fpn is False else 32
+
+    @property
+    def pool_pads(self) -> Pads:
+        """Zeros on the top and left, and on the bottom and right, before the first pooling."""
+        return (0, 1) if self.tf_pad_mode else (1, 0)
+
+    @property
+    def height_ratios(self) -> tuple[float, ...]:
+        """Height by width of the anchors."""
+        return self.anchor_ratios
 
     @property
     def regression_weights(self) -> tuple[Weights, ...]:

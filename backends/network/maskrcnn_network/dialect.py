@@ -37,6 +37,7 @@ from maskrcnn_server.backend import (
 )
 from maskrcnn_server.engine import ORIGINAL, Choice, Setup, choose
 from maskrcnn_server.errors import InvalidModel, InvalidSetting
+from maskrcnn_server.keys import Keys
 from maskrcnn_server.machine import available_cpus
 from maskrcnn_server.plugins import installed
 
@@ -70,6 +71,8 @@ class Dialect(Generic[C]):
     """Reader of a model folder. Raises InvalidModel or InvalidSetting."""
     rules: Callable[[C], Rules]
     """The framework's rules for a configuration."""
+    keys: Keys
+    """The keys of the framework's configuration and of the backend's options."""
     files: Files = TENSORFLOW
     original: Original[C] | None = None
     """The framework's own code; None if it is not supported as an engine."""
@@ -78,11 +81,20 @@ class Dialect(Generic[C]):
         if not config.model_dir.is_dir() or not self.files.find(config.model_dir):
             return None
         try:
-            return self.read(config).probe
+            probe = self.read(config).probe
+            return replace(probe, notes=[*probe.notes, *self._idle_option(config)])
         except (Foreign, Unreadable):
             return None
         except (InvalidModel, InvalidSetting) as error:
             return Probe(facts={}, problems=[error.message])
+
+    def _idle_option(self, config: ModelConfig) -> list[str]:
+        """A note about the folder of the framework's own code, if that does not compute."""
+        given = self.original and config.options.get(self.original.option)
+        if not given or self.original is None or config.engine == ORIGINAL:
+            return []
+        variable = self.original.variable
+        return [f"{variable} has no effect without MASKRCNN_ENGINE={ORIGINAL}"]
 
     def choice(self, config: ModelConfig, /) -> Choice:
         """The engine that `load` would use. Raises InvalidSetting if there is none."""

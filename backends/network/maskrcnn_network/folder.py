@@ -1,5 +1,6 @@
 """A model folder: the checkpoint in it, how it is configured, and whether it can be served."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,24 +12,31 @@ from numpy.typing import NDArray
 from maskrcnn_network import architecture as architectures
 from maskrcnn_network import sources
 from maskrcnn_network.architecture import Architecture
-from maskrcnn_network.checkpoints.checkpoint import TENSORFLOW, Checkpoint, Files
+from maskrcnn_network.checkpoints.checkpoint import (
+    MAX_NUMBERS,
+    TENSORFLOW,
+    Checkpoint,
+    Files,
+)
 from maskrcnn_network.checkpoints.differences import differences
 from maskrcnn_network.checkpoints.rows import ORIGIN, RowOrder, channels_last, observed
-from maskrcnn_network.config import NetworkConfig
-from maskrcnn_network.sources import C, Configuration
+from maskrcnn_network.sources import TEXTS, C, Configuration, Texts
 from maskrcnn_server.backend import ModelConfig, ModelMetadata, Probe
 from maskrcnn_server.categories import Category, named, numbered
 from maskrcnn_server.errors import InvalidModel
 from maskrcnn_server.remembering import read_once, remembered
 
 CLASSES_FILE = "classes.txt"
+MAX_CLASSES_BYTES = 1 << 20
+"""Maximum size of a list of class names."""
 INT8_FILE = "int8.json"
 """File that `calibration` writes next to the weights."""
 BACKGROUND_NAMES = ("BG", "background", "__background__")
 NOT_IN_WEIGHTS = frozenset(
     "short_edge max_size proposal_mode proposals proposal_nms_threshold detections tf_pad_mode "
     "anchor_sizes anchor_ratios "
-    "detection_nms_threshold stride_1x1 pixel_mean pixel_std channels norm_epsilon".split()
+    "detection_nms_threshold stride_1x1 pixel_mean pixel_std channels norm_epsilon "
+    "resize_mode min_scale width_ratios proposal_candidates proposal_std box_std".split()
 )
 """Fields of the configuration that affect results but do not show in the weights."""
 
@@ -41,13 +49,15 @@ class ModelFolder(Generic[C]):
     architecture: Architecture
     config: C
     categories: tuple[Category, ...]
-    rows: RowOrder
-    """Order in which the backend reads the rows of fc6."""
+    rows: RowOrder | None
+    """Order in which the backend reads the rows of fc6. None: y, x, channel, as their file says."""
     configured: Mapping[str, Any]
     """Configured values by the framework's keys."""
     facts: Mapping[str, str]
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    texts: Texts = field(default_factory=lambda: TEXTS)
+    """Further files of the configuration."""
 
     @property
     def probe(self) -> Probe:
@@ -59,7 +69,7 @@ class ModelFolder(Generic[C]):
     def _files(self) -> list[Path]:
         path = self.checkpoint.path
         data = path.parent.glob(f"{path.stem}.data-*") if path.suffix == ".index" else ()
-        names = (CLASSES_FILE, *sources.CONFIG_FILES, sources.TRAINING_LOG, INT8_FILE)
+        names = (CLASSES_FILE, *sources.CONFIG_FILES, *self.texts, INT8_FILE)
         others = (path.with_name(name) for name in names)
         return [path, *sorted(data), *(file for file in others if file.is_file())]
 
@@ -102,11 +112,16 @@ class ModelFolder(Generic[C]):
 
 
 def read_folder(
-    config: ModelConfig, rows: RowOrder, schema: type[C], files: Files = TENSORFLOW
+    config: ModelConfig,
+    rows: RowOrder | None,
+    schema: type[C],
+    files: Files = TENSORFLOW,
+    texts: Texts = TEXTS,
 ) -> ModelFolder[C]:
     """Read the model folder without TensorFlow, and only the weights needed to check it.
 
-    `rows` is the order in which the backend reads the rows of fc6.
+    `rows` is the order in which the backend reads the rows of fc6, or None if the file says it;
+    `texts` are read for the configuration.
 
     Raises InvalidModel without a usable checkpoint, InvalidSetting for an invalid override.
     """
@@ -114,10 +129,13 @@ def read_folder(
     found, passed_over = files.newest(model_dir)
     checkpoint = files.open(found.path)
     architecture = architectures.read_off(checkpoint.shapes)
-    configuration = sources.read(config, schema)
+    configuration = sources.read(config, schema, texts)
     configured = configuration.network
     network = configured.settled(architecture)
     problems = differences(checkpoint.shapes, architecture)
+    numbers = sum(map(math.prod, architecture.variables().values()))
+    if numbers > MAX_NUMBERS:
+        problems.append(f"the weights are {numbers} numbers, more than {MAX_NUMBERS}")
     problems += configured.contradictions(architecture)
     if resnet_arch not in (None, architecture.name):
         problems.append(
@@ -125,7 +143,7 @@ def read_folder(
             "unset RESNET_ARCH, or use the checkpoint you meant"
         )
     categories, origin = _categories(model_dir, architecture.classes, configuration, problems)
-    found_rows = _row_order(checkpoint, architecture, problems)
+    found_rows = _row_order(checkpoint, architecture, problems) if rows else None
     if found_rows not in (None, rows):
         problems.append(
             f"the rows of {architecture.flattening[0]} are {found_rows}, as written by "
@@ -141,10 +159,8 @@ def read_folder(
         "heads": "boxes and masks" if architecture.has_masks else "boxes only",
         "classes": f"{architecture.classes}: {_abridged([c.name for c in categories])}",
         "class names": origin,
-        "fc6 rows": "order not visible in the weights"
-        if found_rows is None
-        else f"{found_rows}: {ORIGIN[found_rows]}",
-        "resize": _resize(network),
+        **({"fc6 rows": _rows_fact(found_rows)} if rows else {}),
+        "resize": network.preparation.description,
         **_configuration_facts(configuration),
     }
     notes = list(configuration.notes)
@@ -162,7 +178,12 @@ def read_folder(
         facts=facts,
         problems=[f"{found.path.name}: {problem}" for problem in problems],
         notes=notes,
+        texts=texts,
     )
+
+
+def _rows_fact(found: RowOrder | None) -> str:
+    return "order not visible in the weights" if found is None else f"{found}: {ORIGIN[found]}"
 
 
 def _row_order(
@@ -173,12 +194,6 @@ def _row_order(
         return None
     name = architecture.flattening[0]
     return remembered(lambda: observed(checkpoint.read(name)), checkpoint, name)
-
-
-def _resize(network: NetworkConfig) -> str:
-    if network.short_edge is None:
-        return "none"
-    return f"short edge {network.short_edge}, long edge at most {network.long_edge} pixels"
 
 
 def _configuration_facts(configuration: Configuration[C]) -> dict[str, str]:
@@ -222,8 +237,12 @@ def _categories(
 
 
 def _text(path: Path) -> str:
+    with path.open("rb") as file:
+        data = file.read(MAX_CLASSES_BYTES + 1)
+    if len(data) > MAX_CLASSES_BYTES:
+        raise InvalidModel(f"{path}: larger than {MAX_CLASSES_BYTES} bytes: list one name a line")
     try:
-        return path.read_text("utf-8-sig")
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InvalidModel(f"{path}: not UTF-8 ({error})") from None
 

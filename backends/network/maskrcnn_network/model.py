@@ -14,7 +14,7 @@ from maskrcnn_network.engine import (
     ShowsStages,
     TimesParts,
 )
-from maskrcnn_network.preparation import Floats, Paste, Preparation, clipped, mask_boxes
+from maskrcnn_network.preparation import Floats, Paste, Preparation, mask_boxes
 from maskrcnn_server.backend import Image, ModelMetadata, PredictOptions
 from maskrcnn_server.detections import Detections, Proposals
 from maskrcnn_server.errors import InvalidSetting
@@ -93,15 +93,15 @@ class NetworkModel:
         assert output.proposals is not None  # noqa: S101 (`stages` always has them)
 
         def mask(boxes: Floats, labels: Integers) -> Floats:
-            return session.masks_of(features, boxes, labels)
+            return session.masks_of(features, self._rule.network_boxes(boxes, size), labels)
 
         (detections,) = self._detections([image], [size], output, options)
         return Trace(
             resized=np.rint(self._rule.resized(image, size)).astype(np.uint8),
             features=features,
-            proposals=output.proposals.boxes,
+            proposals=self._rule.resized_boxes(output.proposals.boxes, size),
             class_scores=output.proposals.class_scores,
-            boxes=output.boxes,
+            boxes=self._rule.resized_boxes(output.boxes, size),
             scores=output.scores,
             labels=output.labels,
             soft_masks=output.masks,
@@ -131,9 +131,10 @@ class NetworkModel:
         """The detections of each image, in its own pixels."""
         results = []
         for i, (image, resized) in enumerate(zip(images, sizes, strict=True)):
-            size, own = _size(image), output.images == i
-            scale = self._rule.box_scale(size, resized)
-            boxes = clipped(output.boxes[own] / scale, size)
+            size, own = _size(image), np.flatnonzero(output.images == i)
+            boxes = self._rule.image_boxes(output.boxes[own], size, resized)
+            shown = self._rule.shown(boxes)
+            own, boxes = own[shown], boxes[shown]
             masks = None
             if options.masks and output.masks is not None:
                 where = mask_boxes(boxes, output.masks.shape[-1], self.reading.paste)
@@ -145,10 +146,23 @@ class NetworkModel:
                     scores=output.scores[own],
                     category_ids=output.labels[own],
                     masks=masks,
-                    proposals=_proposals(output, i, scale, size) if options.proposals else None,
+                    proposals=self._proposals(output, i, size, resized)
+                    if options.proposals
+                    else None,
                 )
             )
         return results
+
+    def _proposals(self, output: Output, image: int, size: Size, resized: Size) -> Proposals | None:
+        seen = output.proposals
+        if seen is None:
+            return None
+        own = seen.images == image
+        return Proposals(
+            boxes=self._rule.image_boxes(seen.boxes[own], size, resized),
+            scores=seen.scores[own],
+            class_scores=seen.class_scores[own],
+        )
 
     def _groups(self, shapes: list[Size]) -> list[list[int]]:
         """Indices of equal shapes in groups, no larger than the session takes."""
@@ -161,18 +175,6 @@ class NetworkModel:
             for indices in by_shape.values()
             for start in range(0, len(indices), most)
         ]
-
-
-def _proposals(output: Output, image: int, scale: Floats, size: Size) -> Proposals | None:
-    seen = output.proposals
-    if seen is None:
-        return None
-    own = seen.images == image
-    return Proposals(
-        boxes=clipped(seen.boxes[own] / scale, size),
-        scores=seen.scores[own],
-        class_scores=seen.class_scores[own],
-    )
 
 
 def _size(image: Image) -> Size:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import ClassVar, Literal, TypeAlias
 
 import numpy as np
 import PIL.Image
@@ -48,6 +48,15 @@ class Preparation:
     """Minimum padded height and width."""
     one_scale: bool = True
     """Whether boxes are scaled back by the mean of both axes' scales. If not, by each axis' own."""
+    on_host: ClassVar[bool] = False
+    """Whether only `batch` prepares images so, and no device."""
+
+    @property
+    def description(self) -> str:
+        """How images are resized, in words."""
+        if self.short_edge is None:
+            return "none"
+        return f"short edge {self.short_edge}, long edge at most {self.long_edge} pixels"
 
     def resized_size(self, size: Size) -> Size:
         """Height and width of a resized image; no side gets shorter than one pixel.
@@ -56,12 +65,7 @@ class Preparation:
         """
         height, width = size
         if self.short_edge is None:
-            if height * width > MAX_UNRESIZED_PIXELS:
-                raise ImageTooLarge(
-                    f"the image has {width} x {height} pixels; this model does not resize images, "
-                    f"and takes at most {MAX_UNRESIZED_PIXELS} pixels: send a smaller one",
-                    max_pixels=MAX_UNRESIZED_PIXELS,
-                )
+            check_pixels(size, "this model does not resize images")
             return size
         edge, scale = self.short_edge, self.short_edge / min(height, width)
         edges = (edge, scale * width) if height < width else (scale * height, edge)
@@ -109,6 +113,33 @@ class Preparation:
         if self.one_scale:
             x = y = math.sqrt(x * y)
         return np.array([x, y, x, y], np.float32)
+
+    def image_boxes(self, boxes: Floats, size: Size, resized: Size) -> Floats:
+        """Boxes (N, 4) in an image of `size`, from those that the network found."""
+        return clipped(boxes / self.box_scale(size, resized), size)
+
+    def resized_boxes(self, boxes: Floats, resized: Size) -> Floats:  # noqa: ARG002
+        """Boxes (N, 4) in pixels of the resized image, from those that the network found."""
+        return boxes
+
+    def network_boxes(self, boxes: Floats, resized: Size) -> Floats:  # noqa: ARG002
+        """What `resized_boxes` changes back."""
+        return boxes
+
+    def shown(self, boxes: Floats) -> NDArray[np.bool_]:
+        """Which of the detections in `image_boxes` (N, 4) are shown, as (N,)."""
+        return np.ones(len(boxes), np.bool_)
+
+
+def check_pixels(size: Size, reason: str) -> None:
+    """Raise ImageTooLarge if the network would see an image with too many pixels."""
+    height, width = size
+    if height * width > MAX_UNRESIZED_PIXELS:
+        raise ImageTooLarge(
+            f"the image has {width} x {height} pixels; {reason}, and takes at most "
+            f"{MAX_UNRESIZED_PIXELS} pixels: send a smaller one",
+            max_pixels=MAX_UNRESIZED_PIXELS,
+        )
 
 
 def clipped(boxes: Floats, size: Size) -> Floats:

@@ -57,6 +57,42 @@ def fixed_point(image: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
     return result.reshape(height, width, 3)
 
 
+def faded(image: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
+    """Resize bytes like scikit-image's `resize` with order 1 and a black surrounding, truncated.
+
+    Pixels at the border of an image that grows fade to black, but for the clipping at the smallest
+    and the largest value of the image. Truncation makes the order of the float64 products count.
+    Source: scikit-image, transform/_warps.py; SciPy, ndimage/src/ni_interpolation.c.
+    """
+    height, width = size
+    low, high = image.min(), image.max()
+    above, to_above, to_below = _faded_neighbours(image.shape[0], height)
+    left, to_left, to_right = _faded_neighbours(image.shape[1], width)
+    lines = np.pad(image, ((1, 1), (1, 1), (0, 0))).reshape(image.shape[0] + 2, -1)
+    columns = [_channel_indices(left + shift) for shift in (1, 2)]
+    shares = [np.repeat(share, 3) for share in (to_left, to_right)]
+    result = np.empty((height, 3 * width), np.uint8)
+    for y, target in enumerate(result):
+        total = np.zeros(3 * width)
+        for row, weight in ((above[y] + 1, to_above[y]), (above[y] + 2, to_below[y])):
+            line = lines[row] * weight
+            for column, share in zip(columns, shares, strict=True):
+                total += np.take(line, column) * share
+        target[:] = np.clip(total, low, high)
+    return result.reshape(height, width, 3)
+
+
+def _faded_neighbours(
+    old: int, new: int
+) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+    """The pixel at or before each place of a resized line, -1 to `old` - 1, its share, and that of
+    the next pixel."""
+    at = (np.arange(new) + 0.5) * (old / new) - 0.5
+    before = np.floor(at)
+    share = at - before
+    return before.astype(np.int64), 1 - share, share
+
+
 def floating(image: NDArray[np.float32], size: Size) -> NDArray[np.float32]:
     """Resize in float32, without rounding."""
     columns, to_columns = _places(image.shape[1], size[1])

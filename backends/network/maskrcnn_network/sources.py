@@ -2,16 +2,17 @@
 
 import ast
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from maskrcnn_network.config import NetworkConfig
 from maskrcnn_server import yaml_file
 from maskrcnn_server.backend import ModelConfig
 from maskrcnn_server.errors import InvalidModel, InvalidSetting
 from maskrcnn_server.remembering import read_once
+from maskrcnn_server.work import STEP_BYTES, meter
 from maskrcnn_server.yaml_file import NotYaml
 
 CONFIG_FILE = "config.yaml"
@@ -26,14 +27,23 @@ SHOWN = "TEST.RESULT_SCORE_THRESH_VIS"
 """Key of a training log that is ignored: the server decides what to show."""
 MAX_LOG_BYTES = 64 << 20
 """Maximum bytes that are read of a training log."""
+MAX_LOGGED_BYTES = 256 << 10
+"""Maximum bytes of the configuration in a training log, with the lines of other processes."""
+MAX_LINE_BYTES = 4 << 10
+"""Maximum bytes of the line with which the configuration begins, before that beginning."""
 
+_BEGINNING = "Config: -----"
 _LOGGED = re.compile(r"Config: -+\n(\{.*?\})\s*(?:\n|$)", re.DOTALL)
 _RANK = re.compile(r"^(\[\d+,[^\]]{1,80}\])<std\w+>:", re.MULTILINE)
 """What mpirun writes before each line: `[1,0]<stdout>:`, on SageMaker `[1,mpirank:0,algo-1]`."""
-_NUMPY_SCALAR = re.compile(r"np\.\w+\(([^()]*)\)")
+_NUMPY_SCALAR = re.compile(r"np\.\w{1,20}\(([^()]{0,100})\)")
 
 
 C = TypeVar("C", bound=NetworkConfig)
+Said: TypeAlias = tuple[dict[str, Any], str | None]
+"""Values of a text by key, and a note about what is missing."""
+Texts: TypeAlias = Mapping[str, Callable[[Path], Said]]
+"""Readers of texts by file name; of those that have the same key, the last counts."""
 
 
 @dataclass(frozen=True)
@@ -52,23 +62,26 @@ class Configuration(Generic[C]):
         return self.origins.get(key, DEFAULT)
 
 
-def read(config: ModelConfig, schema: type[C]) -> Configuration[C]:
-    """Read each key from the first of: environment, `config.yaml`, TensorPack's `log.log`, default.
+def read(config: ModelConfig, schema: type[C], texts: Texts | None = None) -> Configuration[C]:
+    """Read each key from the first of: environment, `config.yaml`, `texts`, default.
 
     Raises InvalidModel for an invalid file, InvalidSetting for an unknown key or an invalid value,
     naming its source. What has no effect though it might be meant to is in the notes: unknown keys
-    of the log, which may be of another version, and sections of other programs in the file.
+    of texts, which may be of another version, and sections of other programs in the file.
     """
     notes: list[str] = []
     layers: list[tuple[str, dict[str, Any]]] = []
-    log, file = config.model_dir / TRAINING_LOG, config_file(config.model_dir)
-    if log.is_file():
-        logged, note = read_once(_training_log, log)
+    file = config_file(config.model_dir)
+    for name, reader in (TEXTS if texts is None else texts).items():
+        text = config.model_dir / name
+        if not text.is_file():
+            continue
+        said, note = read_once(reader, text)
         notes += [note] if note else []
-        current = _renamed(logged, schema)
-        layers.append((TRAINING_LOG, {k: v for k, v in current.items() if _useful(k, schema)}))
+        current = _renamed(said, schema)
+        layers.append((name, {k: v for k, v in current.items() if _useful(k, schema)}))
         unknown = [k for k in current if k not in schema.keys() | {SHOWN}]
-        notes += _passed_over(TRAINING_LOG, unknown)
+        notes += _passed_over(name, unknown)
     if file is not None:
         values = _renamed(dict(_config_file(file, schema, notes)), schema)
         foreign = [key for key in values if schema.is_foreign(key)]
@@ -123,23 +136,21 @@ def _not_read(model_dir: Path, file: Path | None) -> list[str]:
     return [f"not read: {', '.join(others[:6])}{hint}"] if others else []
 
 
-def _training_log(path: Path) -> tuple[dict[str, Any], str | None]:
+def _training_log(path: Path) -> Said:
     """The configuration that TensorPack's `finalize_configs` logged last, as dotted keys; or a note
     why there is none.
 
     It is a dictionary as Python prints it, which is parsed as a literal: nothing is evaluated.
     """
-    with path.open("rb") as file:
-        text = _decoded(file.read(MAX_LOG_BYTES))
-    start = text.rfind("Config: -----")
-    if start < 0:
+    text = last_logged(path, _BEGINNING)
+    if text is None:
         return {}, f"{path.name} holds no configuration: defaults are assumed"
-    logged = _LOGGED.match(text, start)
+    logged = _LOGGED.match(text)
     if logged is None:
         return {}, f"{path.name} breaks off inside its configuration: defaults are assumed"
     try:
         tree = ast.literal_eval(_NUMPY_SCALAR.sub(r"\1", logged[1]))
-    except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError) as error:
         raise InvalidModel(
             f"{path}: its configuration cannot be read ({error}); remove the file, and put the "
             f"settings that differ from the framework's defaults into {CONFIG_FILE}"
@@ -147,19 +158,39 @@ def _training_log(path: Path) -> tuple[dict[str, Any], str | None]:
     return dict(_flat(tree, "")), None
 
 
-def _decoded(data: bytes) -> str:
-    """The text of a log: UTF-8, or UTF-16 as PowerShell writes it, without what mpirun adds.
+TEXTS: Texts = {TRAINING_LOG: _training_log}
+"""What TensorPack's training writes."""
+
+
+def last_logged(path: Path, beginning: str) -> str | None:
+    """The end of a log from where `beginning` stands last, as far as a configuration may reach:
+    UTF-8, or UTF-16 as PowerShell writes it, without what mpirun adds. None: it stands nowhere.
 
     Of several processes in one log, the one that logged the last configuration counts.
     """
-    encoding = "utf-16" if data.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
-    text = data.decode(encoding, errors="replace").replace("\r\n", "\n")
-    ranks = _RANK.findall(text, 0, max(0, text.rfind("Config: -----")))
-    if not ranks:
+    counter = meter(path)
+    with path.open("rb") as file:
+        data = file.read(MAX_LOG_BYTES)
+    counter.spend(len(data) // STEP_BYTES)
+    encoding = "utf-8"
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        encoding = "utf-16-le" if data[0] == 0xFF else "utf-16-be"
+    start = data.rfind(beginning.encode(encoding))
+    if start < 0:
+        return None
+    # A multiple of four bytes, so that both encodings stay in step.
+    before = data[max(0, start - MAX_LINE_BYTES) : start].decode(encoding, errors="replace")
+    after = data[start : start + MAX_LOGGED_BYTES].decode(encoding, errors="replace")
+    line = before.rpartition("\n")[2]
+    text = after.replace("\r\n", "\n")
+    counter.spend(len(text) // 2)
+    rank = _RANK.match(line)
+    if rank is None:
         return text
-    own = re.compile(rf"^{re.escape(ranks[-1])}<std\w+>: ?", re.MULTILINE)
-    lines = (own.match(line) for line in text.split("\n"))
-    return "\n".join(line.string[line.end() :] for line in lines if line)
+    own = re.compile(rf"{re.escape(rank[1])}<std\w+>: ?")
+    first, *others = text.split("\n")
+    lines = (own.match(other) for other in others)
+    return "\n".join([first, *(found.string[found.end() :] for found in lines if found)])
 
 
 def _config_file(

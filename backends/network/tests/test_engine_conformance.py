@@ -207,7 +207,7 @@ class Wavers(GoodSession):
 
 
 class Reuses(GoodSession):
-    """Its memory, for the boxes of every output."""
+    """Its memory, for the boxes of every output of one image."""
 
     def __init__(self, kind: str, setup: Setup) -> None:
         super().__init__(kind, setup)
@@ -215,6 +215,8 @@ class Reuses(GoodSession):
 
     def run(self, images: Sequence[Image], sizes: Sequence[Size], options: RunOptions, /) -> Output:
         found = super().run(images, sizes, options)
+        if len(images) > 1:
+            return found
         self._memory[: len(found.boxes)] = found.boxes
         return found._replace(boxes=self._memory[: len(found.boxes)])
 

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from maskrcnn_network.graph import boxes
 from maskrcnn_network.graph.folding import Folded, Scales, Weights
+from maskrcnn_network.graph.frames import PixelFrame
 from maskrcnn_network.graph.operations import DROPPED, Regions
 from maskrcnn_network.graph.rules import Sampling
 from maskrcnn_network.testing.numpy_operations import Array, NumPyOperations
@@ -127,5 +127,5 @@ def test_a_compacted_list_spreads_back() -> None:
 def test_deltas_move_and_stretch_anchors() -> None:
     deltas = floats([0, 0, 0, 0], [0.5, 0, math.log(2), 9])
     anchors = floats([10, 20, 20, 40], [10, 20, 20, 40])
-    decoded = boxes.decode(operations(), deltas, anchors, math.log(4))
+    decoded = PixelFrame().decode(operations(), deltas, anchors, math.log(4))
     assert decoded == pytest.approx(floats([10, 20, 20, 40], [10, -10, 30, 70]))

@@ -9,6 +9,8 @@ from maskrcnn_aws_samples.config import AwsSamplesConfig
 from maskrcnn_aws_samples.rules import rules as aws_samples_rules
 from maskrcnn_detectron2.config import Detectron2Config
 from maskrcnn_detectron2.rules import rules as detectron2_rules
+from maskrcnn_matterport.config import MatterportConfig
+from maskrcnn_matterport.rules import rules as matterport_rules
 from maskrcnn_network.architecture import read_off
 from maskrcnn_network.graph.rules import Rules
 from maskrcnn_network.tensorpack_config import TensorPackConfig
@@ -39,8 +41,9 @@ class Margins(NumPyOperations):
         self.margins[decision] = min(self.margins[decision], least)
 
     def floor(self, x: Array) -> Array:
-        self.octaves |= set(np.clip(np.floor(x), 2, 5).astype(int).tolist())
-        self.note("octave", (x - np.round(x))[(x > 2) & (x < 6)])
+        if x.ndim == 1:  # levels of boxes
+            self.octaves |= set(np.clip(np.floor(x), 2, 5).astype(int).tolist())
+            self.note("octave", (x - np.round(x))[(x > 2) & (x < 6)])
         return super().floor(x)
 
     def least(self, x: Array) -> Array:
@@ -95,7 +98,8 @@ def test_no_decision_is_a_near_tie(kind: str) -> None:
 def test_several_classes_are_found_with_moderate_scores(kind: str) -> None:
     for index in range(len(IMAGES)):
         found = expected(kind, index)
-        assert len(found.scores) == EVERYTHING.limit
+        best_class_only = small_network(kind).network.rules.best_class_only
+        assert len(found.scores) >= EVERYTHING.limit * (0.6 if best_class_only else 1)
         assert len(set(found.labels.tolist())) >= 3
         assert found.scores.max() < 0.999
 
@@ -128,8 +132,9 @@ def test_variables_are_those_of_the_architecture(kind: str) -> None:
         (networks.AWS_SAMPLES, aws_samples_rules(AwsSamplesConfig(min_size=4))),
         (networks.TORCHVISION, torchvision_rules(TorchvisionConfig())),
         (networks.DETECTRON2, detectron2_rules(Detectron2Config())),
+        (networks.MATTERPORT, matterport_rules(MatterportConfig())),
     ],
-    ids=["tensorpack", "joint", "aws_samples", "torchvision", "detectron2"],
+    ids=["tensorpack", "joint", "aws_samples", "torchvision", "detectron2", "matterport"],
 )
 def test_rules_are_those_of_the_dialects(ours: Rules, theirs: Rules) -> None:
     """But for the numbers of proposals, and decimals of the clip."""

@@ -94,7 +94,7 @@ def test_one_name_for_two_tensors_is_refused(tmp_path: Path) -> None:
 def test_a_dictionary_within_itself_is_searched_no_longer_than_a_checkpoint(tmp_path: Path) -> None:
     itself: dict[str, object] = {}
     itself |= {str(i): itself for i in range(20)}
-    with pytest.raises(InvalidModel, match="more than 100000 objects"):
+    with pytest.raises(InvalidModel, match="takes more work to read"):
         StateDict(hostile(tmp_path, itself))
 
 
@@ -160,7 +160,7 @@ def test_a_pickle_cannot_change_what_the_next_one_meets(tmp_path: Path) -> None:
 def test_broken_files_are_refused(data: bytes, tmp_path: Path) -> None:
     path = tmp_path / "model.pth"
     path.write_bytes(data)
-    with pytest.raises(InvalidModel, match=r"not a state dict|is empty"):
+    with pytest.raises(InvalidModel, match=r"not a state dict|is empty|takes more work"):
         StateDict(path)
 
 

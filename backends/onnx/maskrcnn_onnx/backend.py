@@ -8,6 +8,7 @@ from maskrcnn_onnx.folder import find, read_folder
 from maskrcnn_onnx.layouts import NATIVE
 from maskrcnn_server.backend import Image, LayerChange, ModelConfig, Probe
 from maskrcnn_server.errors import InvalidModel, InvalidSetting
+from maskrcnn_server.keys import Keys
 from maskrcnn_server.machine import available_cpus
 from maskrcnn_server.optional import required
 
@@ -20,6 +21,7 @@ class OnnxBackend:
     """Loads Mask R-CNN in ONNX, from `export --format onnx` or from other programs."""
 
     name = "onnx"
+    keys = Keys(options_without_effect={"ml", "namespace"})
 
     def probe(self, config: ModelConfig, /) -> Probe | None:
         if not config.model_dir.is_dir() or not find(config.model_dir):

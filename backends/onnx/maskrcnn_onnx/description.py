@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 from typing_extensions import Self
 
+from maskrcnn_network.centred import CentredPreparation
 from maskrcnn_network.model import Reading
 from maskrcnn_network.preparation import Preparation
 from maskrcnn_server import yaml_file
@@ -33,7 +34,7 @@ class Part(BaseModel):
 class Preprocessing(Part):
     """From an image to the network's input."""
 
-    short_edge: Positive | None = None
+    short_edge: Annotated[int, Field(ge=0)] | None = None
     """Short edge of the resized image in pixels. None: images are not resized."""
     long_edge: Positive | None = None
     """Maximum long edge of the resized image in pixels. None: no limit."""
@@ -51,6 +52,13 @@ class Preprocessing(Part):
     """Divisor of pixels after the subtraction. For pixels from 0 to 1: 255, and no mean."""
     multiple_of: Positive = 1
     """Divisor of heights and widths, reached by adding zeros on the right and bottom."""
+    centred: bool = False
+    """Whether images lie in the middle of a black canvas and are resized like Matterport's, and
+    boxes are shares of the canvas."""
+    min_scale: Annotated[float, Field(gt=0)] = 1.0
+    """Minimum scale of resized images that are `centred`."""
+    min_padded: Positive = 1
+    """Minimum padded height and width."""
 
     @model_validator(mode="after")
     def _has_a_short_edge(self) -> Self:
@@ -124,17 +132,19 @@ class Description(Part):
     @property
     def reading(self) -> Reading:
         """How images become the network's input, and its output detections."""
-        given = self.preprocessing.model_dump(exclude={"long_edge"})
-        long_edge = self.preprocessing.long_edge
         return Reading(
-            preparation=Preparation(
-                **given,
-                long_edge=math.inf if long_edge is None else long_edge,
-                one_scale=self.one_scale,
-            ),
+            preparation=self._preparation(),
             paste=self.paste,
             detections=self.detections,
         )
+
+    def _preparation(self) -> Preparation:
+        said = self.preprocessing
+        given = said.model_dump(exclude={"long_edge", "centred", "min_scale"})
+        given["long_edge"] = math.inf if said.long_edge is None else said.long_edge
+        if said.centred:
+            return CentredPreparation(**given, min_scale=said.min_scale)
+        return Preparation(**given, one_scale=self.one_scale)
 
     @property
     def categories(self) -> tuple[Category, ...] | None:

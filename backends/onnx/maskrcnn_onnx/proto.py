@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from maskrcnn_server.errors import InvalidModel
+from maskrcnn_server.work import STEP_BYTES, Meter, meter
 
 MAX_DEPTH = 16
 """Maximum depth of nested graphs."""
@@ -61,11 +62,13 @@ class _Message:
     data: mmap.mmap
     start: int
     end: int
+    meter: Meter
 
     def __iter__(self) -> Iterator[tuple[int, "int | _Message"]]:
         """Field numbers, with their numbers or messages."""
         at = self.start
         while at < self.end:
+            self.meter.spend()
             tag, at = self._varint(at)
             field, kind = tag >> 3, tag & 7
             if kind == 0:
@@ -75,7 +78,7 @@ class _Message:
                 length, at = self._varint(at)
                 if at + length > self.end:
                     raise ValueError("it is truncated")
-                yield field, _Message(self.data, at, at + length)
+                yield field, _Message(self.data, at, at + length, self.meter)
                 at += length
             elif kind in (1, 5):
                 at += 8 if kind == 1 else 4
@@ -95,7 +98,10 @@ class _Message:
     def text(self, field: int) -> str:
         """The text in a field; empty without it."""
         found = next(self.messages(field), None)
-        return "" if found is None else self.data[found.start : found.end].decode()
+        if found is None:
+            return ""
+        self.meter.spend((found.end - found.start) // STEP_BYTES)
+        return self.data[found.start : found.end].decode()
 
     def _varint(self, at: int) -> tuple[int, int]:
         value = shift = 0
@@ -110,7 +116,7 @@ class _Message:
 
 
 def _header(data: mmap.mmap, path: Path) -> Header:
-    model = _Message(data, 0, len(data))
+    model = _Message(data, 0, len(data), meter(path))
     graphs = list(model.messages(7))
     if not graphs or not model.number(1):
         raise ValueError("it contains no graph")

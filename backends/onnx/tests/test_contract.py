@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from maskrcnn_handlers.http.child import served
+from maskrcnn_predict.child import served
 
 pytestmark = pytest.mark.full
 

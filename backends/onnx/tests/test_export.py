@@ -88,7 +88,7 @@ def test_metadata_is_that_of_the_other_backend(onnx_model: Model, demo_dir: Path
     assert ours.has_masks
 
 
-def test_pictures_of_one_padded_size_are_computed_together(
+def test_images_of_one_padded_size_are_computed_together(
     onnx_model: Model, photograph: Callable[[str], Image]
 ) -> None:
     """Of the same padded size, and not of the same size."""

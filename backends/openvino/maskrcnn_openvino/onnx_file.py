@@ -1,6 +1,7 @@
 """Writing a network as one ONNX file that contains everything a server needs to know."""
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,11 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from maskrcnn_network.calibration import digest
+from maskrcnn_network.centred import CentredPreparation
 from maskrcnn_network.graph.folding import Folded
 from maskrcnn_network.graph.network import Network, Variables
 from maskrcnn_network.graph.symbolic import Symbol, SymbolicOperations, ints
+from maskrcnn_network.preparation import Preparation
 from maskrcnn_server.backend import ModelMetadata
 
 OPSET = 17
@@ -144,6 +147,13 @@ class OnnxOperations(SymbolicOperations):
         return unused
 
 
+def _centred(rule: Preparation) -> dict[str, Any]:
+    """What files say only of images in the middle of a canvas."""
+    if not isinstance(rule, CentredPreparation):
+        return {}
+    return {"centred": True, "min_scale": rule.min_scale, "min_padded": rule.min_padded}
+
+
 def description(network: Network, variables: Variables, metadata: ModelMetadata) -> dict[str, Any]:
     """What a server needs to know about the model, and facts for its operator."""
     config, rule = network.config, network.config.preparation
@@ -160,12 +170,13 @@ def description(network: Network, variables: Variables, metadata: ModelMetadata)
         "paste": config.paste,
         "preprocessing": {
             "short_edge": rule.short_edge,
-            "long_edge": config.long_edge if resized else None,
+            "long_edge": rule.long_edge if resized and math.isfinite(rule.long_edge) else None,
             "rounding": rule.rounding,
             "resampling": rule.resampling,
             "channels": rule.channels,
             "mean": list(rule.mean),
             "multiple_of": rule.multiple_of,
+            **_centred(rule),
         },
         "source": {
             "backend": metadata.backend,

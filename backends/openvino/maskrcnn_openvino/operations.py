@@ -79,10 +79,16 @@ class OpenVinoOperations(SymbolicOperations):
         before = op.concat([op.slice(values, zero, one, one, one), values], 1)
         before = op.slice(before, zero, _node(np.array([-1])), one, one)
         run = op.cum_sum(op.convert(op.not_equal(values, before), "i64"), _node(np.array(1)))
-        length = op.gather(op.shape_of(scores.handle), one, _node(np.array(0)))
-        key = op.convert(op.negative(op.add(op.multiply(run, length), at)), "i32")
         size = op.gather(op.shape_of(values), _node(np.array(1)), _node(np.array(0)))
-        order = op.topk(key, size, 1, "max", "value", index_element_type="i64").output(1)
+
+        def ascending(keys: Node) -> Node:
+            """Indices (batch, size) that sort keys."""
+            negative = op.convert(op.negative(keys), "i32")
+            return op.topk(negative, size, 1, "max", "value", index_element_type="i64").output(1)
+
+        # Ranks of places instead of places, whose products would not fit in 32 bits.
+        rank = ascending(ascending(at))
+        order = ascending(op.add(op.multiply(run, size), rank))
         ordered = op.gather_elements(at, order, 1)
         return best, Symbol(self, ordered.output(0))
 

@@ -1,7 +1,7 @@
 """The network's operations in TensorFlow."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -18,7 +18,7 @@ from maskrcnn_network.graph.operations import (
     Slots,
     Tensor,
 )
-from maskrcnn_network.graph.rules import Sampling
+from maskrcnn_network.graph.sampling import Sampling
 
 MAX_SAMPLES = 1 << 16
 """Upper bound of the samples of a bin in one direction."""
@@ -107,6 +107,9 @@ class TensorFlowOperations(Operations):
     def cells(self, x: Map, numbers: int) -> Tensor:
         return tf.reshape(tf.cast(x, tf.float32), [tf.shape(x)[0], -1, numbers])
 
+    def extent(self, x: Map) -> Tensor:
+        return tf.cast(tf.reverse(tf.shape(x)[1:3], axis=[0]), tf.float32)
+
     def places(self, x: Map, stride: int | None, images: Map) -> tuple[Tensor, Tensor]:
         counts, sides = tf.shape(x), tf.shape(images)
         columns, rows = (
@@ -125,28 +128,26 @@ class TensorFlowOperations(Operations):
         resolution: int,
         sampling: Sampling,
     ) -> Regions:
-        """Map by map, with the boxes of its level.
+        def pool(level: int, own_boxes: Tensor, own_images: Tensor) -> Tensor:
+            own_boxes = own_boxes / strides[level]
+            return _roi_align(features[level], own_boxes, own_images, resolution, sampling)
 
-        Without boxes there is one region, not in `order`: convolutions of empty maps in oneDNN
-        return as many channels as they take.
-        """
-        count = tf.shape(boxes)[0]
-        missing = [[0, tf.maximum(1 - count, 0)]]
-        boxes = tf.pad(boxes, [*missing, [0, 0]])
-        images = tf.pad(tf.cast(images, tf.int32), missing)
-        if levels is None:
-            (feature,), (stride,) = features, strides
-            crops = _roi_align(feature, boxes / stride, images, resolution, sampling)
-            return Regions(crops, tf.range(count))
-        levels = tf.pad(levels, missing)
-        members = [tf.where(levels == i)[:, 0] for i in range(len(features))]
-        crops = [
-            _roi_align(
-                feature, tf.gather(boxes, m) / stride, tf.gather(images, m), resolution, sampling
-            )
-            for feature, stride, m in zip(features, strides, members, strict=True)
-        ]
-        return Regions(tf.concat(crops, axis=0), tf.concat(members, axis=0)[:count])
+        return _by_level(pool, len(features), boxes, images, levels)
+
+    def crop_and_resize(
+        self,
+        features: Sequence[Map],
+        boxes: Tensor,
+        images: Tensor,
+        levels: Tensor | None,
+        resolution: int,
+    ) -> Regions:
+        def crop(level: int, own_boxes: Tensor, own_images: Tensor) -> Tensor:
+            corners = tf.gather(own_boxes, [1, 0, 3, 2], axis=1)
+            feature = tf.cast(features[level], tf.float32)
+            return tf.image.crop_and_resize(feature, corners, own_images, [resolution] * 2)
+
+        return _by_level(crop, len(features), boxes, images, levels)
 
     def in_order(self, regions: Regions, x: Tensor) -> Tensor:
         return tf.gather(x, tf.math.invert_permutation(regions.order))
@@ -258,6 +259,31 @@ def _suppress(boxes: tf.Tensor, scores: tf.Tensor, keep: int | tf.Tensor, iou: f
     return tf.tensor_scatter_nd_update(
         tf.fill(tf.shape(scores), DROPPED), tf.gather(candidates, kept), tf.gather(there, kept)
     )
+
+
+def _by_level(
+    pool: Callable[[int, tf.Tensor, tf.Tensor], tf.Tensor],
+    count: int,
+    boxes: tf.Tensor,
+    images: tf.Tensor,
+    levels: tf.Tensor | None,
+) -> Regions:
+    """Regions of `count` maps, map by map, with the boxes of its level.
+
+    `pool` makes them from a map's index, its boxes and their images. Without boxes there is one
+    region, not in `order`: convolutions of empty maps in oneDNN return as many channels as they
+    take.
+    """
+    there = tf.shape(boxes)[0]
+    missing = [[0, tf.maximum(1 - there, 0)]]
+    boxes = tf.pad(boxes, [*missing, [0, 0]])
+    images = tf.pad(tf.cast(images, tf.int32), missing)
+    if levels is None:
+        return Regions(pool(0, boxes, images), tf.range(there))
+    levels = tf.pad(levels, missing)
+    members = [tf.where(levels == i)[:, 0] for i in range(count)]
+    crops = [pool(i, tf.gather(boxes, m), tf.gather(images, m)) for i, m in enumerate(members)]
+    return Regions(tf.concat(crops, axis=0), tf.concat(members, axis=0)[:there])
 
 
 def _roi_align(

@@ -5,9 +5,11 @@ from pathlib import Path
 import tensorflow as tf
 
 from maskrcnn_network.graph import boxes
+from maskrcnn_network.graph.frames import PixelFrame
 from maskrcnn_network.graph.network import Network, Variables
 from maskrcnn_network.preparation import Preparation
 from maskrcnn_server.backend import ModelMetadata
+from maskrcnn_server.errors import InvalidSetting
 from maskrcnn_tensorflow.operations import TensorFlowOperations
 
 
@@ -19,12 +21,18 @@ def write(network: Network, variables: Variables, metadata: ModelMetadata, targe
     `scores` float32 (D,), `labels` int32 (D,) from 1, and, if the network has them, `masks` float32
     (D, m, m): probabilities in the box. `batch` also gives `image` int32 (D,): index of the image.
 
+    Raises InvalidSetting for images that are prepared in a way that TensorFlow does not have.
+
     TensorFlow resizes images, and its arithmetic differs from OpenCV's and Pillow's in the last bit
     of a pixel. Everything else is as in the server.
     """
-    ops = TensorFlowOperations(network.folded(variables, channels_last=True))
     config = network.config
     rule = config.preparation
+    if rule.on_host:
+        raise InvalidSetting(
+            "a SavedModel cannot prepare images as this model does: export it to onnx"
+        )
+    ops = TensorFlowOperations(network.folded(variables, channels_last=True))
 
     def detect(images: tf.Tensor) -> dict[str, tf.Tensor]:
         original = tf.cast(tf.shape(images)[1:3], tf.float32)
@@ -43,7 +51,9 @@ def write(network: Network, variables: Variables, metadata: ModelMetadata, targe
             scale = tf.repeat(tf.sqrt(tf.reduce_prod(scale)), 2)
         found_boxes = found.boxes / tf.gather(scale, [1, 0, 1, 0])
         answer = {
-            "boxes": boxes.clip_to(ops, found_boxes, original[None]),
+            "boxes": boxes.clip_to(
+                ops, found_boxes, PixelFrame().proposal_limits(ops, original[None])
+            ),
             "scores": found.scores,
             "labels": tf.cast(found.labels, tf.int32),
             "image": tf.cast(found.images, tf.int32),

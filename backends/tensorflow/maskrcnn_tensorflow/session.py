@@ -10,8 +10,8 @@ import numpy as np
 import tensorflow as tf
 
 from maskrcnn_network.engine import Integers, Intermediate, Output, RankedBoxes, RunOptions
-from maskrcnn_network.graph.heads import Detected
 from maskrcnn_network.graph.network import Network, Stages, Variables
+from maskrcnn_network.graph.selection import Detected
 from maskrcnn_network.preparation import Floats
 from maskrcnn_server.backend import Image
 from maskrcnn_server.engine import Setup

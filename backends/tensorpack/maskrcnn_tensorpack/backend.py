@@ -14,6 +14,9 @@ SCORE_THRESHOLD = 0.5
 ROWS: RowOrder = "channel first"
 """Order of the rows of fc6, because TensorPack computes in NCHW."""
 
+FRAMEWORK_VARIABLES = frozenset({"dataset", "pipedir", "serialize", "train_api"})
+"""TensorPack's own variables, such as `TENSORPACK_DATASET`, which only training reads."""
+
 
 class TensorPackBackend(Dialect[TensorPackConfig]):
     """Loads checkpoints of TensorPack's examples/FasterRCNN."""
@@ -24,6 +27,7 @@ class TensorPackBackend(Dialect[TensorPackConfig]):
             score_threshold=SCORE_THRESHOLD,
             read=_read,
             rules=rules,
+            keys=TensorPackConfig.declared({ORIGINAL.option}, FRAMEWORK_VARIABLES),
             original=ORIGINAL,
         )
 

@@ -1,4 +1,4 @@
-"""What this distribution brings to the server."""
+"""Additions of this distribution to the server."""
 
 from collections.abc import Callable
 from pathlib import Path

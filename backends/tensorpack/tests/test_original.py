@@ -93,7 +93,7 @@ def test_its_stages_differ_from_ours_where_it_does(model: Model, demo_model: Mod
     assert difference.stage == "features"
 
 
-def test_a_picture_that_it_fails_on_costs_no_other(model: Model) -> None:
+def test_an_image_that_it_fails_on_costs_no_other(model: Model) -> None:
     with pytest.raises(BackendFailed, match="failed: ValueError: this picture is broken"):
         model.predict([np.zeros((7, 9, 3), np.uint8)], PredictOptions())
     assert len(model.predict([BLUE], PredictOptions())[0]) == 1

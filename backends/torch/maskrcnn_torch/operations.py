@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from maskrcnn_network.graph.cropping import CropsByRoiAlign
 from maskrcnn_network.graph.folding import EPSILON, GROUPS, Folded, Scales, Weights
-from maskrcnn_network.graph.operations import DROPPED, LOWEST, Operations, Pads, Regions, Slots
-from maskrcnn_network.graph.rules import Sampling
+from maskrcnn_network.graph.operations import DROPPED, LOWEST, Pads, Regions, Slots
+from maskrcnn_network.graph.sampling import Sampling
 from maskrcnn_torch import suppression
 from maskrcnn_torch.devices import is_lost, is_out_of_memory
 from maskrcnn_torch.roi_align import Pooling, pool_on
@@ -28,7 +29,7 @@ CHANNEL_MULTIPLE = 8
 DECONV = "maskrcnn/deconv"
 
 
-class TorchOperations(Operations):
+class TorchOperations(CropsByRoiAlign):
     """Layers are computed in `dtype`, everything else in float32. Feature maps are NCHW in
     channels_last memory.
 
@@ -208,6 +209,14 @@ class TorchOperations(Operations):
     def cells(self, x: Tensor, numbers: int) -> Tensor:
         return x.permute(0, 2, 3, 1).float().reshape(len(x), -1, numbers)
 
+    def extent(self, x: Tensor) -> Tensor:
+        return torch.stack(
+            [
+                torch.full((), x.shape[axis], dtype=torch.float32, device=self.device)
+                for axis in (3, 2)
+            ]
+        )
+
     def places(self, x: Tensor, stride: int | None, images: Tensor) -> tuple[Tensor, Tensor]:
         columns, rows = (
             torch.arange(x.shape[axis], dtype=torch.float32, device=self.device)
@@ -230,6 +239,10 @@ class TorchOperations(Operations):
         scales = [1 / stride for stride in strides]
         pooling = Pooling(list(features), scales, boxes, images, levels, resolution, sampling)
         return Regions(self._pool(pooling))
+
+    def weighted(self, regions: Regions, weights: Tensor) -> Regions:
+        maps, (columns, rows) = regions.maps, weights.to(regions.maps.dtype).unbind(-1)
+        return Regions(maps * rows[:, None, :, None] * columns[:, None, None])
 
     # Tensors.
 

@@ -1,4 +1,4 @@
-"""What this distribution brings to the server."""
+"""Additions of this distribution to the server."""
 
 import ctypes
 from collections.abc import Callable

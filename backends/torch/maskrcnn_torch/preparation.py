@@ -25,10 +25,14 @@ def prepared(
 ) -> Tensor:
     """The batch that `Preparation.batch` makes of images, (batch, 3, height, width) channels_last.
 
-    Bytes are sent to the device and resized there, unless Pillow does it. Nothing waits for the
-    device: an image is copied into pinned memory while the device works on the previous ones.
+    Bytes are sent to the device and resized there, unless only the host can do it. Nothing waits
+    for the device: an image is copied into pinned memory while the device works on the previous
+    ones.
     """
     shape = rule.padded_size(sizes[0])
+    if rule.on_host:
+        made = sent(rule.batch(images, sizes, shape), device)
+        return made.to(dtype).permute(0, 3, 1, 2)
     batch = torch.zeros((len(images), *shape, 3), dtype=dtype, device=device)
     mean, std = (sent(np.array(v, np.float32), device) for v in (rule.mean, rule.std))
     for target, image, (height, width) in zip(batch, images, sizes, strict=True):

@@ -14,7 +14,7 @@ SCORE_THRESHOLD = 0.5
 """Default score threshold. torchvision itself keeps all detections above 0.05."""
 
 FILES = Files(
-    suffixes=(".ckpt", ".npz", ".pt", ".pth", ".pth.tar"),
+    suffixes=(".ckpt", ".npz", ".pt", ".pth", ".pth.tar", ".safetensors"),
     open=NAMING.open,
     examples="model.pth",
     step=re.compile(r"(?:[_=-]|epoch|step|ckpt)(\d+)$"),
@@ -30,6 +30,7 @@ class TorchvisionBackend(Dialect[TorchvisionConfig]):
             score_threshold=SCORE_THRESHOLD,
             read=_read,
             rules=rules,
+            keys=TorchvisionConfig.declared(()),
             files=FILES,
         )
 

@@ -11,9 +11,9 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from maskrcnn_annotation_formats import reading
+from maskrcnn_annotation_formats.reading import file_name
 from maskrcnn_handlers.answer.answering import is_json
-from maskrcnn_handlers.formats import reading
-from maskrcnn_handlers.formats.writing import file_name
 from maskrcnn_handlers.request import images
 from maskrcnn_server import settings as environment
 from maskrcnn_server.backend import Image

@@ -35,7 +35,7 @@ class LabelStudioBrush:
     media_type = "application/json"
 
     def render(self, prediction: Prediction, /) -> bytes:
-        return _task(prediction, _brushes)
+        return _task(prediction, brushes)
 
 
 class LabelStudioPolygons:
@@ -45,7 +45,7 @@ class LabelStudioPolygons:
     media_type = "application/json"
 
     def render(self, prediction: Prediction, /) -> bytes:
-        return _task(prediction, _polygons)
+        return _task(prediction, polygons)
 
 
 def brush(mask: RLE) -> list[int]:
@@ -71,7 +71,7 @@ def _task(prediction: Prediction, regions: Callable[[RLE], Iterable[Region]]) ->
     size = height, width = prediction.detections.size
     result = []
     for number, instance in enumerate(instances(prediction), start=1):
-        boxes = [_rectangle(instance.box, size)]
+        boxes = [rectangle(instance.box, size)]
         found = boxes if instance.mask is None else regions(instance.mask)
         for part, (kind, value) in enumerate(found, start=1):
             result.append(
@@ -96,17 +96,20 @@ def _task(prediction: Prediction, regions: Callable[[RLE], Iterable[Region]]) ->
     return as_json({"data": {TO: str(prediction.image_id)}, "predictions": [predicted]})
 
 
-def _brushes(mask: RLE) -> Iterable[Region]:
+def brushes(mask: RLE) -> Iterable[Region]:
+    """The one brush of a mask."""
     yield "brushlabels", {"format": "rle", "rle": brush(mask)}
 
 
-def _polygons(mask: RLE) -> Iterable[Region]:
+def polygons(mask: RLE) -> Iterable[Region]:
+    """A polygon for each part of a mask."""
     for part in parts(mask):
         points = _percent(without_holes(part), mask.size)
         yield "polygonlabels", {"points": points, "closed": True}
 
 
-def _rectangle(box: NDArray[np.float32], size: Size) -> Region:
+def rectangle(box: NDArray[np.float32], size: Size) -> Region:
+    """The rectangle of a box."""
     (x1, y1), (x2, y2) = _percent(box.reshape(2, 2).astype(np.float64), size)
     place = {"x": x1, "y": y1, "width": x2 - x1, "height": y2 - y1}
     return "rectanglelabels", {**place, "rotation": 0}

@@ -1,7 +1,8 @@
 """labelme's annotation files."""
 
 from maskrcnn_annotation_formats.outlines import parts, without_holes
-from maskrcnn_handlers.formats.writing import Instance, as_json, file_name, instances
+from maskrcnn_annotation_formats.reading import file_name
+from maskrcnn_handlers.formats.writing import Instance, as_json, instances
 from maskrcnn_server.formats import Prediction
 
 VERSION = "5.5.0"

@@ -1,4 +1,4 @@
-"""The formats of annotation tools, and the command that converts stored results to them."""
+"""Images to look at, formats of annotation tools, and the command that converts stored results."""
 
 from collections.abc import Callable
 
@@ -11,15 +11,19 @@ api_version = "1.0"
 
 @hookimpl
 def register_formats(register: Callable[[Format], None]) -> None:
-    """Polygons, GeoJSON, and the formats of labelme, YOLO, CVAT and Label Studio."""
+    """Images to look at, polygons, GeoJSON, and the formats of labelme, YOLO, CVAT and Label
+    Studio."""
     from maskrcnn_annotation_formats.cvat import Cvat
     from maskrcnn_annotation_formats.geojson import GeoJSON
+    from maskrcnn_annotation_formats.instance_map import InstanceMap
     from maskrcnn_annotation_formats.label_studio import LabelStudioBrush, LabelStudioPolygons
     from maskrcnn_annotation_formats.labelme import Labelme
+    from maskrcnn_annotation_formats.overlay import Overlay, OverlayJpeg
     from maskrcnn_annotation_formats.polygons import Polygons
     from maskrcnn_annotation_formats.yolo_seg import YoloSeg
 
     for form in (
+        *(Overlay(), OverlayJpeg(), InstanceMap()),
         *(Polygons(), GeoJSON(), Labelme(), YoloSeg(), Cvat()),
         *(LabelStudioBrush(), LabelStudioPolygons()),
     ):

@@ -13,8 +13,8 @@ import pytest
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
+from maskrcnn_annotation_formats import reading
 from maskrcnn_annotation_formats.convert_results import convert_results
-from maskrcnn_handlers.formats import reading
 from maskrcnn_server.errors import InvalidSetting, RequestError
 from maskrcnn_server.plugins import Plugins
 
@@ -166,7 +166,7 @@ def test_a_broken_answer_is_told_and_the_others_are_written(
     assert len(said) < 1000
 
 
-def test_boxes_outside_the_picture_are_cut(keep: Callable[..., Path]) -> None:
+def test_boxes_outside_the_image_are_cut(keep: Callable[..., Path]) -> None:
     wild = answer("a", annotation(bbox=[-5, -5, 1e30, 3]), annotation(bbox=[3, 3, -7, 1]))
     (entry,) = reading.stored([keep(wild)])
     assert isinstance(entry.content, reading.Annotations)
@@ -190,7 +190,7 @@ def test_names_that_are_not_cocos_keep_their_numbers(
     assert json.loads((tmp_path / "out.json").read_text())[0]["category_id"] == 12
 
 
-def test_pictures_in_which_nothing_was_found_are_left_out(
+def test_images_in_which_nothing_was_found_are_left_out(
     keep: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     empty = {"img_id": "b", "annotations": []}
@@ -198,7 +198,7 @@ def test_pictures_in_which_nothing_was_found_are_left_out(
     assert "1 more are empty" in capsys.readouterr().out
 
 
-def test_with_the_pictures_there_are_files_of_nothing(
+def test_with_the_images_there_are_files_of_nothing(
     keep: Callable[..., Path], tmp_path: Path
 ) -> None:
     PIL.Image.new("RGB", (10, 8)).save(tmp_path / "b.png")
@@ -209,7 +209,7 @@ def test_with_the_pictures_there_are_files_of_nothing(
 
 
 @pytest.mark.parametrize("name", ["absent.png", "../b.png", "", "..", "/etc/hostname"])
-def test_a_picture_that_is_not_in_the_folder_is_told(
+def test_an_image_that_is_not_in_the_folder_is_told(
     keep: Callable[..., Path], tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     PIL.Image.new("RGB", (10, 8)).save(tmp_path / "b.png")
@@ -219,7 +219,7 @@ def test_a_picture_that_is_not_in_the_folder_is_told(
     assert "there is no image" in capsys.readouterr().out
 
 
-def test_masks_of_another_picture_are_told(
+def test_masks_of_another_image_are_told(
     keep: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     PIL.Image.new("RGB", (11, 8)).save(tmp_path / "a.png")
@@ -249,7 +249,7 @@ def test_files_stay_in_their_folder(
     assert [path.name for path in (tmp_path / "out").iterdir()] == [expected]
 
 
-def test_pictures_of_one_name_get_numbers(keep: Callable[..., Path], tmp_path: Path) -> None:
+def test_images_of_one_name_get_numbers(keep: Callable[..., Path], tmp_path: Path) -> None:
     kept = keep([answer("a/1.png"), answer("b/1.png"), answer("1.jpg")])
     convert_results([kept], "yolo-seg", tmp_path / "out")
     names = sorted(path.name for path in (tmp_path / "out").iterdir())

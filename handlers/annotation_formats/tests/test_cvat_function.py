@@ -19,6 +19,7 @@ import yaml
 from maskrcnn_handlers.request.envelope import Envelope
 from maskrcnn_handlers.service import Service
 from maskrcnn_plugin_kit.testing import FakeBackend
+from maskrcnn_predict import local
 from maskrcnn_server import settings as environment
 from maskrcnn_server.backend import ModelConfig
 from maskrcnn_server.categories import coco
@@ -56,9 +57,9 @@ def url(tmp_path: Path) -> Iterator[str]:
         thread.join()
 
 
-@pytest.fixture
-def function() -> Any:
-    specification = importlib.util.spec_from_file_location("main", FOLDER / "main.py")
+def loaded(name: str) -> Any:
+    """A module of the folder."""
+    specification = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
     assert specification is not None
     assert specification.loader is not None
     module = importlib.util.module_from_spec(specification)
@@ -67,14 +68,24 @@ def function() -> Any:
 
 
 @pytest.fixture
-def context(function: Any, url: str, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """What nuclio hands over."""
-    monkeypatch.setenv("MASKRCNN_URL", url + "/")
-    made = SimpleNamespace(
+def function() -> Any:
+    return loaded("main")
+
+
+def handed_over() -> Any:
+    """A context of nuclio's."""
+    return SimpleNamespace(
         user_data=SimpleNamespace(),
         logger=SimpleNamespace(info=lambda _: None),
         Response=SimpleNamespace,
     )
+
+
+@pytest.fixture
+def context(function: Any, url: str, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """What nuclio hands over."""
+    monkeypatch.setenv("MASKRCNN_URL", url + "/")
+    made = handed_over()
     function.init_context(made)
     return made
 
@@ -121,6 +132,22 @@ def test_a_refusal_is_handed_on(function: Any, context: Any) -> None:
     reply = function.handler(context, event(b"no picture"))
     assert reply.status_code == 422
     assert json.loads(reply.body)["error"]["code"] == "invalid_image"
+
+
+def test_a_function_with_a_model_of_its_own_annotates_the_same(
+    function: Any, context: Any, frame: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plugins = Plugins()
+    monkeypatch.setattr(plugins, "backends", lambda: {"fake": FakeBackend()})
+    monkeypatch.setattr(local, "installed", lambda: plugins)
+    monkeypatch.delenv("MASKRCNN_URL")
+    monkeypatch.setenv("MASKRCNN_MODEL", str(tmp_path))
+    own, made = loaded("with_model"), handed_over()
+    own.init_context(made)
+    reply = own.handler(made, event(frame, threshold=0.5))
+    assert reply.status_code == 200
+    assert reply.body == function.handler(context, event(frame, threshold=0.5)).body
+    assert own.handler(made, event(b"no picture")).status_code == 422
 
 
 def test_the_configuration_is_what_cvat_and_nuclio_read() -> None:

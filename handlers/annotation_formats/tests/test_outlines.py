@@ -126,7 +126,7 @@ def test_a_hole_belongs_to_the_part_around_it() -> None:
     assert [part.holes[0].min(0).tolist() for part in found] == [[1, 1], [5, 1]]
 
 
-def test_coordinates_are_those_of_the_picture() -> None:
+def test_coordinates_are_those_of_the_image() -> None:
     bitmap = np.zeros((20, 30), np.bool_)
     bitmap[5:9, 10:30] = True
     (part,) = parts(encode(bitmap, "rows"))

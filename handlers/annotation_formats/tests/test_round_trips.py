@@ -349,7 +349,7 @@ def test_an_instance_map_without_masks_is_refused(formats: Mapping[str, Format])
 
 
 @pytest.mark.parametrize(("name", "form"), [("overlay", "PNG"), ("overlay-jpeg", "JPEG")])
-def test_an_overlay_is_a_picture_of_the_same_size(
+def test_an_overlay_is_an_image_of_the_same_size(
     formats: Mapping[str, Format], name: str, form: str
 ) -> None:
     with PIL.Image.open(io.BytesIO(formats[name].render(prediction()))) as picture:

@@ -98,9 +98,7 @@ def assert_is_the_red_box(found: Prediction) -> None:
     assert found.masks().sum() == 18
 
 
-def test_a_picture_may_be_anything(
-    url: str, png: bytes, pixels: np.ndarray, tmp_path: Path
-) -> None:
+def test_an_image_may_be_anything(url: str, png: bytes, pixels: np.ndarray, tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(png)
     with Client(url) as asking:
@@ -141,7 +139,7 @@ def test_gray_pixels_are_sent(url: str) -> None:
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "P", "CMYK", "L", "1"])
-def test_pillows_pictures_of_any_mode_are_sent(url: str, pixels: np.ndarray, mode: str) -> None:
+def test_pillows_images_of_any_mode_are_sent(url: str, pixels: np.ndarray, mode: str) -> None:
     picture = PIL.Image.fromarray(pixels).convert(mode)
     with Client(url) as asking:
         assert asking.predict(picture).size == (8, 10)
@@ -157,7 +155,7 @@ def test_pillows_pictures_of_any_mode_are_sent(url: str, pixels: np.ndarray, mod
     ],
     ids=["floats", "four channels", "no pixels", "mode F"],
 )
-def test_what_is_no_picture_is_refused_before_it_is_sent(picture: Any) -> None:
+def test_what_is_no_image_is_refused_before_it_is_sent(picture: Any) -> None:
     script = Script()
     with pytest.raises(ImageRefused):
         Client(script).predict(picture)
@@ -166,7 +164,7 @@ def test_what_is_no_picture_is_refused_before_it_is_sent(picture: Any) -> None:
 
 @pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP", "TIFF"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_a_picture_is_as_upright_as_the_server_has_it(
+def test_an_image_is_as_upright_as_the_server_has_it(
     pixels: np.ndarray, encode: Encode, form: str, orientation: int
 ) -> None:
     exif = PIL.Image.Exif()
@@ -177,9 +175,7 @@ def test_a_picture_is_as_upright_as_the_server_has_it(
     np.testing.assert_array_equal(np.asarray(images.upright(data)), seen)
 
 
-def test_boxes_are_those_of_the_upright_picture(
-    url: str, pixels: np.ndarray, encode: Encode
-) -> None:
+def test_boxes_are_those_of_the_upright_image(url: str, pixels: np.ndarray, encode: Encode) -> None:
     turned = PIL.Image.fromarray(np.rot90(pixels).copy())
     exif = turned.getexif()
     exif[0x0112] = 6
@@ -376,7 +372,7 @@ def test_any_json_is_an_answer_or_said_to_be_none(png: bytes, answer: object) ->
         assert len(found) == len(found.names) == len(found.to_coco(1))
 
 
-def test_a_picture_that_is_refused_as_too_large_is_sent_smaller(
+def test_an_image_that_is_refused_as_too_large_is_sent_smaller(
     url: str, large: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Nobody told the client of the server's limit: it learns from the refusal."""

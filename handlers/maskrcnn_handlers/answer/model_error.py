@@ -20,7 +20,7 @@ class Refused(Protocol):
 
     @property
     def body(self) -> bytes | memoryview:
-        """What the container says."""
+        """Body of the reply."""
 
 
 def model_error(reply: Refused) -> Reply:

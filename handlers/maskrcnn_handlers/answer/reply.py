@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Reply:
-    """What a front end sends."""
+    """A reply, before a front end sends it."""
 
     status: int
     body: bytes

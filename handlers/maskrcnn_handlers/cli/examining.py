@@ -1,5 +1,7 @@
 """Whether a model would be served, and by what."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -40,18 +42,20 @@ def examine_model(model: ModelSettings, settings: Settings, console: Console) ->
         raise InvalidModel(f"{located} would not be served by {chosen.name}")
     if isinstance(chosen, ChecksWeights):
         chosen.check_weights(located.config(chosen.name))
-    engine = _engine(chosen, located.config(chosen.name))
+    config = located.config(chosen.name)
+    engine = _engine(chosen, [replace(config, device=each) for each in model.device.split(",")])
     folder = escape(str(located.folder))
     console.print(f"[green]{folder} would be served[/] by {chosen.name}{engine}")
     return located.folder, fitting[chosen.name]
 
 
-def _engine(backend: Backend, config: ModelConfig) -> str:
-    """Which engine would compute, and why. Raises InvalidSetting if none does."""
-    if config.engine == ORIGINAL or not isinstance(backend, Computes):
+def _engine(backend: Backend, configs: Sequence[ModelConfig]) -> str:
+    """Which engine would compute on each device, and why. Raises InvalidSetting if none does."""
+    if configs[0].engine == ORIGINAL or not isinstance(backend, Computes):
         return ""
-    choice = backend.choice(config)
-    return escape(f", computed by {choice.engine.name} on {choice.device} ({choice.reason})")
+    choices = [backend.choice(config) for config in configs]
+    devices = " and ".join(choice.device for choice in choices)
+    return escape(f", computed by {choices[0].engine.name} on {devices} ({choices[0].reason})")
 
 
 def _show(console: Console, name: str, found: Probe) -> None:

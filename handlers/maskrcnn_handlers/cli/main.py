@@ -17,9 +17,10 @@ from maskrcnn_server.plugins import Plugins, installed
 
 DEBUG = "--debug"
 DISTRIBUTIONS = {
-    "maskrcnn-predict": ("predict",),
+    "maskrcnn-predict": ("demo", "predict"),
     "maskrcnn-annotation-formats": ("convert-results",),
     "maskrcnn-plugin-kit": ("new-backend", "check-backend", "new-engine"),
+    "maskrcnn-protocols": ("annotate",),
     "maskrcnn-sagemaker": ("pack", "deploy", "status", "invoke", "delete"),
     "maskrcnn-study": (
         *("convert", "calibrate", "export", "verify", "evaluate", "compare", "bench", "faults"),
@@ -59,10 +60,7 @@ def program(plugins: Plugins) -> typer.Typer:
             return command
 
     app = typer.Typer(
-        cls=Group,
-        name="maskrcnn-server",
-        no_args_is_help=True,
-        pretty_exceptions_enable=False,
+        cls=Group, name="maskrcnn-server", no_args_is_help=True, pretty_exceptions_enable=False
     )
     app.callback(epilog=_epilog(EXAMPLES, f"{DEBUG}, anywhere, shows the traceback of an error."))(
         _options
@@ -111,8 +109,7 @@ def _version(asked: bool) -> None:
 
 def _options(
     version: Annotated[
-        bool,
-        typer.Option("--version", callback=_version, is_eager=True, help="Show the version."),
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
     """Serve Mask R-CNN models: boxes, classes, scores and masks of the objects in an image."""

@@ -16,7 +16,7 @@ def truncated_bbox(box: NDArray[np.float32]) -> list[int]:
     """x, y, width, height truncated to integers, as the containers before this server computed
     them."""
     x1, y1, x2, y2 = box.tolist()
-    return [int(v) for v in (x1, y1, x2 - x1, y2 - y1)]
+    return [int(x1), int(y1), int(x2 - x1), int(y2 - y1)]
 
 
 def image_id(name: str | int) -> str | int:

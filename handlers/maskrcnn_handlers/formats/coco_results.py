@@ -8,17 +8,10 @@ from typing import TYPE_CHECKING, TypedDict
 from typing_extensions import NotRequired
 
 from maskrcnn_handlers.formats import coco
-from maskrcnn_handlers.formats.writing import (
-    as_json,
-    instances,
-    order_of,
-    segmentation,
-)
+from maskrcnn_handlers.formats.writing import ORDERS, as_json, instances, segmentation
 
 if TYPE_CHECKING:
-    from maskrcnn_handlers.formats.writing import (
-        Segmentation,
-    )
+    from maskrcnn_handlers.formats.writing import Segmentation
     from maskrcnn_server.formats import Encoding, Prediction
 
 
@@ -59,7 +52,7 @@ def coco_results(prediction: Prediction) -> list[CocoResult]:
     encoding = prediction.rle or CocoResults.encodings[0]
     image_id = coco.image_id(prediction.image_id)
     results = []
-    for box, category, score, mask in instances(prediction, order_of(encoding)):
+    for box, category, score, mask in instances(prediction, ORDERS[encoding]):
         bbox = coco.bbox(box)
         result: CocoResult = {
             "image_id": image_id,

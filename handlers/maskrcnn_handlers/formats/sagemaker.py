@@ -8,18 +8,10 @@ from typing import TYPE_CHECKING, TypedDict
 from typing_extensions import NotRequired
 
 from maskrcnn_handlers.formats.coco import truncated_bbox
-from maskrcnn_handlers.formats.writing import (
-    as_json,
-    instances,
-    order_of,
-    segmentation,
-)
+from maskrcnn_handlers.formats.writing import ORDERS, as_json, instances, segmentation
 
 if TYPE_CHECKING:
-    from maskrcnn_handlers.formats.writing import (
-        Instance,
-        Segmentation,
-    )
+    from maskrcnn_handlers.formats.writing import Segmentation
     from maskrcnn_server.detections import Proposals
     from maskrcnn_server.formats import Encoding, Prediction
 
@@ -46,24 +38,21 @@ class SageMaker:
 
     def render(self, prediction: Prediction, /) -> bytes:
         encoding = prediction.rle or self.encodings[0]
-        found = instances(prediction, order_of(encoding))
-        annotations = [_annotation(instance, encoding) for instance in found]
+        annotations = []
+        for box, category, score, mask in instances(prediction, ORDERS[encoding]):
+            annotation: Annotation = {
+                "bbox": truncated_bbox(box),
+                "category_id": category.id,
+                "category_name": category.name,
+                "score": score,
+            }
+            if mask is not None:
+                annotation["segmentation"] = segmentation(mask, encoding)
+            annotations.append(annotation)
         answer: dict[str, object] = {"img_id": prediction.image_id, "annotations": annotations}
         if prediction.detections.proposals is not None:
             answer |= _proposals(prediction.detections.proposals)
         return as_json(answer)
-
-
-def _annotation(instance: Instance, encoding: Encoding) -> Annotation:
-    annotation: Annotation = {
-        "bbox": truncated_bbox(instance.box),
-        "category_id": instance.category.id,
-        "category_name": instance.category.name,
-        "score": instance.score,
-    }
-    if instance.mask is not None:
-        annotation["segmentation"] = segmentation(instance.mask, encoding)
-    return annotation
 
 
 def _proposals(proposals: Proposals) -> dict[str, object]:

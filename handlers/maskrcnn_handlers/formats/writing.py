@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from pathlib import PurePosixPath
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple, TypedDict
 
 import numpy as np
@@ -14,6 +13,10 @@ if TYPE_CHECKING:
     from maskrcnn_server.categories import Category
     from maskrcnn_server.formats import Encoding, Prediction
     from maskrcnn_server.rle import RLE, Order
+
+
+ORDERS: Mapping[Encoding, Order] = {"rows": "rows", "columns": "columns", "compressed": "columns"}
+"""Pixel order of each encoding."""
 
 
 class Segmentation(TypedDict):
@@ -49,11 +52,6 @@ def instances(prediction: Prediction, order: Order = "rows") -> list[Instance]:
     ]
 
 
-def order_of(encoding: Encoding) -> Order:
-    """Pixel order of an encoding."""
-    return "rows" if encoding == "rows" else "columns"
-
-
 def segmentation(mask: RLE, encoding: Encoding) -> Segmentation:
     """A mask, whose order is the encoding's, as the formats with run lengths write it."""
     counts = mask.compressed() if encoding == "compressed" else mask.counts.tolist()
@@ -63,8 +61,3 @@ def segmentation(mask: RLE, encoding: Encoding) -> Segmentation:
 def as_json(content: object) -> bytes:
     """JSON without spaces."""
     return json.dumps(content, separators=(",", ":")).encode()
-
-
-def file_name(image_id: str | int) -> str:
-    """Last part of the name of the image."""
-    return PurePosixPath(str(image_id)).name

@@ -12,16 +12,17 @@ from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
-from starlette.routing import BaseRoute, Match
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 from maskrcnn_handlers.answer.reply import refusal
-from maskrcnn_handlers.http.host import InferenceRoute, PublicRoute, response
+from maskrcnn_handlers.http.host import InferenceRoute, PublicRoute
 from maskrcnn_handlers.observe import request_ids
 from maskrcnn_handlers.request.envelope import ATTRIBUTES, TARGET_MODEL
 from maskrcnn_server.errors import OriginRefused, Unauthorized
 
 if TYPE_CHECKING:
+    from starlette.routing import BaseRoute
+    from starlette.types import ASGIApp
+
     from maskrcnn_handlers.answer.reply import Reply
     from maskrcnn_server.settings import Settings
 
@@ -57,7 +58,20 @@ class Access:
             hosts=settings.allowed_hosts or (),
         )
 
-    def check_key(self, headers: Headers) -> None:
+    def refusal(self, method: str, headers: Headers, route: BaseRoute | None) -> Reply | None:
+        """The reply to a request that is not allowed. None: it is."""
+        try:
+            if not isinstance(route, PublicRoute):
+                self._check_key(headers)
+            if method not in SAFE_METHODS and not isinstance(route, InferenceRoute):
+                self._check_origin(headers)
+        except Unauthorized as error:
+            return replace(refusal(error), headers=CHALLENGE)
+        except OriginRefused as error:
+            return refusal(error)
+        return None
+
+    def _check_key(self, headers: Headers) -> None:
         """Raise Unauthorized if there is a key, and the request does not have it."""
         if not self.api_key:
             return
@@ -66,7 +80,7 @@ class Access:
         if scheme.lower() != "bearer" or not is_equal:
             raise Unauthorized("this server needs its API key: Authorization: Bearer <key>")
 
-    def check_origin(self, headers: Headers) -> None:
+    def _check_origin(self, headers: Headers) -> None:
         """Raise OriginRefused if the request comes from a page of another site.
 
         Browsers alone say where a request comes from. A page of another site may have the name of
@@ -101,34 +115,14 @@ class Access:
         return True
 
 
-def guarded(app: ASGIApp, routes: Sequence[BaseRoute], access: Access) -> ASGIApp:
-    """The application for those who may ask, and refusals for the others."""
-
-    async def guard(scope: Scope, receive: Receive, send: Send) -> None:
-        refused = _refused(scope, routes, access) if scope["type"] == "http" else None
-        await (app if refused is None else response(refused))(scope, receive, send)
-
+def shared(app: ASGIApp, access: Access) -> ASGIApp:
+    """The application, with the headers that pages of the allowed origins need."""
     if not access.origins:
-        return guard
+        return app
     return CORSMiddleware(
-        guard,
+        app,
         allow_origins=access.origins,
         allow_methods=("GET", "POST", "DELETE"),
         allow_headers=SENT,
         expose_headers=SHOWN,
     )
-
-
-def _refused(scope: Scope, routes: Sequence[BaseRoute], access: Access) -> Reply | None:
-    route = next((each for each in routes if each.matches(scope)[0] is Match.FULL), None)
-    headers = Headers(scope=scope)
-    try:
-        if not isinstance(route, PublicRoute):
-            access.check_key(headers)
-        if scope["method"] not in SAFE_METHODS and not isinstance(route, InferenceRoute):
-            access.check_origin(headers)
-    except Unauthorized as error:
-        return replace(refusal(error), headers=CHALLENGE)
-    except OriginRefused as error:
-        return refusal(error)
-    return None

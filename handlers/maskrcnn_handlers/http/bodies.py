@@ -1,39 +1,73 @@
-"""The bodies of requests that are in memory."""
+"""The bodies of requests, as they come and while they are in memory."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
-from maskrcnn_server.errors import Overloaded
+from anyio import CancelScope, current_time
+from starlette.requests import Request
+
+from maskrcnn_server.errors import NotReady, Overloaded, RequestTooSlow
+
+MAX_DIGITS = 18
+"""Number of digits of a Content-Length that is looked at before the body is read."""
 
 
 class Bodies:
-    """The bytes of the bodies of all requests together: `max_bytes` at most."""
+    """Reads bodies in `timeout_s` at most; together they take `max_bytes` at most.
 
-    def __init__(self, max_bytes: int) -> None:
+    `check_length` raises PayloadTooLarge for a number of bytes that is not read.
+    """
+
+    def __init__(
+        self, max_bytes: int, timeout_s: float, check_length: Callable[[int], None]
+    ) -> None:
         self._max_bytes = max_bytes
+        self._timeout_s = timeout_s
+        self._check_length = check_length
+        self._reading: set[CancelScope] = set()
         self.held = 0
         """Number of bytes in memory."""
 
-    @contextmanager
-    def hold(self) -> Iterator[Callable[[int], None]]:
-        """A function that counts bytes of one body, which are held as long as the context lasts.
+    async def read(self, request: Request) -> bytes:
+        """The body of a request, which counts until it is released.
 
-        It raises Overloaded if there is no room for them.
+        Raises PayloadTooLarge, Overloaded if there is no room for it, RequestTooSlow, NotReady if
+        the server ends meanwhile, and ClientDisconnect.
         """
-        mine = 0
-
-        def add(length: int) -> None:
-            nonlocal mine
-            if self.held + length > self._max_bytes:
-                raise Overloaded(
-                    f"the bodies of requests take {self._max_bytes >> 20} MiB already; "
-                    "try again in a second",
-                    retry_after_s=1,
-                )
-            mine += length
-            self.held += length
-
+        declared = request.headers.get("content-length", "")
+        if declared.isascii() and declared.isdigit() and len(declared) <= MAX_DIGITS:
+            self._check_length(int(declared))
+        chunks: list[bytes] = []
+        length = 0
+        scope = CancelScope(deadline=current_time() + self._timeout_s)
+        self._reading.add(scope)
         try:
-            yield add
+            with scope:
+                async for chunk in request.stream():
+                    if self.held + len(chunk) > self._max_bytes:
+                        raise Overloaded(
+                            f"the bodies of requests take {self._max_bytes >> 20} MiB already; "
+                            "try again in a second",
+                            retry_after_s=1,
+                        )
+                    length += len(chunk)
+                    self.held += len(chunk)
+                    self._check_length(length)
+                    chunks.append(chunk)
+                return b"".join(chunks)
+            if scope.deadline <= current_time():
+                raise RequestTooSlow(f"the body took longer than {self._timeout_s:g} s")
+            raise NotReady("the server is shutting down; the body came too late")
+        except BaseException:
+            self.held -= length
+            raise
         finally:
-            self.held -= mine
+            self._reading.discard(scope)
+
+    def release(self, body: bytes) -> None:
+        """Count a body no more."""
+        self.held -= len(body)
+
+    def stop(self) -> None:
+        """Wait no longer for bodies that are on their way."""
+        for scope in self._reading:
+            scope.cancel()

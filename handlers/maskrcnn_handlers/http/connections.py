@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import resource
+from collections.abc import Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -16,15 +17,15 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from maskrcnn_handlers.answer.reply import refusal
 from maskrcnn_handlers.http.host import response
 from maskrcnn_handlers.observe import request_ids
-from maskrcnn_server.errors import (
-    HeadersTooLarge,
-    Overloaded,
-    RequestError,
-    RequestTooSlow,
-)
+from maskrcnn_server.errors import HeadersTooLarge, Overloaded, RequestError, RequestTooSlow
 
 if TYPE_CHECKING:
+    from maskrcnn_server.errors import MaskRCNNError
     from maskrcnn_server.settings import Settings
+
+    _Base = H11Protocol
+else:
+    _Base = object
 
 try:
     from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -33,6 +34,11 @@ except ImportError:
 
 MAX_HEADER_BYTES = 1 << 16
 """Size of a request's line and headers at most."""
+MAX_HEADERS = 256
+"""Number of headers of a request at most. Each costs as much as hundreds of bytes of one."""
+MAX_PIPELINED = 32
+"""Number of requests of a connection that wait for the replies to earlier ones at most. More are
+parsed at once, while nothing else is answered."""
 LINGER_S = 2.0
 """Seconds in which a client that is refused may still send, so that it gets to read the reply."""
 CLOSE_S = 5.0
@@ -82,18 +88,11 @@ def limits(settings: Settings) -> Limits:
     )
 
 
-if TYPE_CHECKING:
-    from maskrcnn_server.errors import (
-        MaskRCNNError,
-    )
-
-    _Base = H11Protocol
-else:
-    _Base = object
-
-
 class _Bounded(_Base):
     """Limits that both of uvicorn's protocols lack."""
+
+    in_head: bool
+    """Whether no more than a part of the next request's headers has been read."""
 
     def __init__(self, limits: Limits, **given: Any) -> None:
         super().__init__(**given)
@@ -104,11 +103,6 @@ class _Bounded(_Base):
         self._writing: asyncio.TimerHandle | None = None
         self.idle_since = self.loop.time()
         """Time at which the last reply was complete, or the connection was made."""
-
-    @property
-    def in_head(self) -> bool:
-        """Whether headers, or nothing, of the next request has been read."""
-        raise NotImplementedError
 
     @property
     def is_idle(self) -> bool:
@@ -146,7 +140,11 @@ class _Bounded(_Base):
             self._await_headers()
 
     def send_400_response(self, msg: str) -> None:
-        self.refuse(RequestError(f"not HTTP/1.1: {msg}"))
+        self.refuse(self._fault(msg))
+
+    def _fault(self, message: str) -> MaskRCNNError:
+        """The error of a request that could not be parsed."""
+        return RequestError(f"not HTTP/1.1: {message}")
 
     def refuse(self, error: MaskRCNNError) -> None:
         """Reply with an error, and close the connection."""
@@ -264,7 +262,7 @@ class BoundedH11(_Bounded, H11Protocol):
     """The protocol in Python alone."""
 
     @property
-    def in_head(self) -> bool:
+    def in_head(self) -> bool:  # type: ignore[override]
         return self.conn.their_state is h11.IDLE
 
 
@@ -273,22 +271,37 @@ if HttpToolsProtocol is not None:
     class BoundedHttpTools(_Bounded, HttpToolsProtocol):  # type: ignore[misc]
         """The fast protocol."""
 
-        _in_head = True
-
-        @property
-        def in_head(self) -> bool:
-            return self._in_head
+        in_head = True
+        _header_count = 0
+        _is_overfull = False
 
         def on_message_begin(self) -> None:
-            self._in_head = True
+            if len(self.pipeline) >= MAX_PIPELINED:
+                # The parser stops; those that wait are answered, and the connection is closed.
+                self._is_overfull = True
+                raise ValueError("too many pipelined requests")
+            self.in_head = True
+            self._header_count = 0
             super().on_message_begin()
 
+        def on_header(self, name: bytes, value: bytes) -> None:
+            self._header_count += 1
+            if self._header_count > MAX_HEADERS:
+                # The parser stops, and asks for the reply of a request that cannot be parsed.
+                raise ValueError("too many headers")
+            super().on_header(name, value)
+
+        def _fault(self, message: str) -> MaskRCNNError:
+            if self._header_count > MAX_HEADERS:
+                return headers_too_large()
+            return super()._fault(message)
+
         def on_headers_complete(self) -> None:
-            self._in_head = False
+            self.in_head = False
             super().on_headers_complete()
 
         def on_message_complete(self) -> None:
-            self._in_head = True
+            self.in_head = True
             super().on_message_complete()
 
     Bounded: type[_Bounded] = BoundedHttpTools
@@ -297,9 +310,18 @@ else:
 """The protocol of this installation."""
 
 
+def are_too_large(headers: Sequence[tuple[bytes, bytes]]) -> bool:
+    """Whether these names and values of headers are more than a request may have."""
+    if len(headers) > MAX_HEADERS:
+        return True
+    return sum(len(name) + len(value) for name, value in headers) > MAX_HEADER_BYTES
+
+
 def headers_too_large() -> HeadersTooLarge:
-    """The error of a request whose headers are too large."""
-    return HeadersTooLarge(f"the headers are larger than {MAX_HEADER_BYTES >> 10} KiB")
+    """The error of a request whose headers are too large, or too many."""
+    return HeadersTooLarge(
+        f"the headers are larger than {MAX_HEADER_BYTES >> 10} KiB, or more than {MAX_HEADERS}"
+    )
 
 
 def _pings_only(app: ASGIApp) -> ASGIApp:

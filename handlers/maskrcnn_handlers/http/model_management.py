@@ -31,13 +31,13 @@ MODEL_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,254}$"
 
 
 class LoadRequest(BaseModel):
-    """What SageMaker sends to have a model loaded."""
+    """SageMaker's request to load a model."""
 
     model_config = ConfigDict(protected_namespaces=())
 
     model_name: str = Field(pattern=MODEL_NAME)
     url: str | None = Field(None, min_length=1, max_length=4096)
-    """The folder that it was put into. None: what the `models.yaml` says."""
+    """Folder of the model. None: as the `models.yaml` says."""
 
 
 class ModelManagement:
@@ -78,7 +78,7 @@ class ModelManagement:
         return self._answered(answer, changing=True)
 
     def show(self, name: str) -> Reply:
-        """Where a model came from, and its state: 200, 404 if it is not loaded."""
+        """The address and the state of a model: 200, 404 if it is not loaded."""
 
         def answer(models: Models) -> Reply:
             found = next((h for h in models.hosted() if h.name == name), None)
@@ -89,7 +89,7 @@ class ModelManagement:
         return self._answered(answer)
 
     def list(self, token: str) -> Reply:
-        """What is loaded, a hundred at a time: `token` is the first answer's `nextPageToken`."""
+        """The models, a hundred at a time: `token` is the first answer's `nextPageToken`."""
 
         def answer(models: Models) -> Reply:
             if not (token == "" or (token.isascii() and token.isdigit() and len(token) <= 9)):
@@ -115,7 +115,9 @@ class ModelManagement:
             return refusal(failed(error))
 
 
-def _described(hosted: Hosted) -> dict[str, str]:
+def _described(hosted: Hosted) -> dict[str, object]:
     state, reason = hosted.state()
     described = {"modelName": hosted.name, "modelUrl": redacted(hosted.url), "status": state}
-    return described | ({"reason": redacted(reason)} if reason else {})
+    workers = hosted.scheduler.workers if hosted.scheduler is not None else []
+    more: dict[str, object] = {"reason": redacted(reason)} if reason else {}
+    return described | more | ({"workers": workers} if workers else {})

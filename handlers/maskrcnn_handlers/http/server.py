@@ -9,10 +9,11 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urljoin
 
 import uvicorn
 
@@ -25,11 +26,12 @@ from maskrcnn_handlers.http.model_management import ModelManagement
 from maskrcnn_handlers.observe import tracing
 from maskrcnn_handlers.service import Service
 from maskrcnn_server.errors import StartupError
+from maskrcnn_server.extensions import HasAddresses
 from maskrcnn_server.hosting.located import choose_backend, locate
 from maskrcnn_server.hosting.models import Models
 from maskrcnn_server.hosting.models_file import read_models
 from maskrcnn_server.hosting.scheduler import Scheduler
-from maskrcnn_server.hosting.startup import isolated_model, load_model, log_progress
+from maskrcnn_server.hosting.startup import devices, isolated_model, load_model, log_progress
 from maskrcnn_server.hosting.turns import TURN_S, Turns
 from maskrcnn_server.machine import available_memory
 from maskrcnn_server.settings import has_playground
@@ -68,7 +70,7 @@ def serve(plugins: Plugins, settings: Settings) -> None:
     turns = Turns(min(TURN_S, settings.timeout_s / 4))
     several = specs or settings.multi_model
     models = _models(plugins, settings, turns) if several else Models.single()
-    service = Service(formats, settings, models, tracing.opened(settings))
+    service = Service(formats, settings, models, tracing.opened(plugins, settings))
 
     def open_spec(spec: Spec) -> tuple[Scheduler, Path]:
         return _scheduler(plugins, spec.settings, settings, turns, spec.name)
@@ -107,9 +109,10 @@ def listen(
     """
     start = time.monotonic()
     service, settings = host.service, host.settings
-    routes = [route for each in host.plugins.routes().values() for route in each.routes(host)]
+    sets = list(host.plugins.routes().values())
+    routes = [route for each in sets for route in each.routes(host)]
     app = App(service, management, at_once + SPARE_THREADS, routes, Access.of(settings))
-    server = _Server(service, app, settings)
+    server = _Server(service, app, settings, host.at_end)
     failures: list[Exception] = []
 
     def ready() -> None:
@@ -117,6 +120,9 @@ def listen(
         if server.should_exit:
             return
         logger.info("ready after %.1f s", time.monotonic() - start)
+        for each in sets:
+            for title, path in each.addresses.items() if isinstance(each, HasAddresses) else ():
+                logger.info("%s: %s", title, urljoin(server.address(), path))
         page = "playground" in host.plugins.routes() and has_playground(settings)
         logger.info("%s: %s", "playground" if page else "address", server.address())
 
@@ -152,13 +158,15 @@ def _scheduler(
 ) -> tuple[Scheduler, Path]:
     """The scheduler of a model with settings of its `own`, and its folder. Raises StartupError.
 
-    An isolated model takes no turns with others: that it hangs costs them nothing.
+    A model with several devices is isolated. An isolated model takes no turns with others: that it
+    hangs costs them nothing.
     """
     located = locate(plugins, own, settings, log_progress)
     backend = choose_backend(plugins, located)
-    isolated = own.isolation == "process"
+    several = devices(backend, located)
+    isolated = own.isolation == "process" or len(several) > 1
     model = (
-        isolated_model(backend, located, name)
+        isolated_model(backend, located, name, several)
         if isolated
         else load_model(backend, located.config(backend.name))
     )
@@ -166,7 +174,7 @@ def _scheduler(
         model,
         max_waiting=own.max_waiting,
         max_batch=own.max_batch,
-        turns=None if isolated else turns,
+        turns=Turns(0) if isolated else turns,
         # That of the process ends it, and begins a little later.
         limit_s=own.predict_timeout_s + (GRACE_S if isolated else 0),
     )
@@ -193,9 +201,16 @@ class _Server(uvicorn.Server):
     requests.
     """
 
-    def __init__(self, service: Service, app: App, settings: Settings) -> None:
+    def __init__(
+        self,
+        service: Service,
+        app: App,
+        settings: Settings,
+        at_end: Sequence[Callable[[], None]] = (),
+    ) -> None:
         self._service = service
         self._app = app
+        self._at_end = at_end
         self._drain_timeout_s = settings.drain_timeout_s
         self.listens = threading.Event()
         """Set when the port is open."""
@@ -236,6 +251,8 @@ class _Server(uvicorn.Server):
             loop.call_later(self._drain_timeout_s, self._end_waiting),
             loop.call_later(self._drain_timeout_s + GRACE_S, self._app.abandon),
         ]
+        for call in self._at_end:
+            call()
         listening = [each for server in self.servers for each in server.sockets]
         await refuse_new(listening)
         for server in self.servers:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -12,24 +12,31 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Exchange:
-    """What is known of a request when it is answered."""
+    """Facts about a request that is answered."""
 
     request_id: str
-    model: str
+    model: str = ""
     """Name of the model that was asked; empty if there is none of that name."""
     status: int
     code: str
     """Code of the error; empty if there was none."""
-    seconds: float
-    stages: Mapping[str, float]
+    seconds: float = 0.0
+    stages: Mapping[str, float] = field(default_factory=dict)
     """Seconds by stage; a stage inside another counts for itself alone."""
-    laps: Sequence[Lap]
+    laps: Sequence[Lap] = ()
     """Passages through the stages."""
-    bytes_in: int
+    bytes_in: int = 0
     bytes_out: int
 
+    def server_timing(self) -> str:
+        """Milliseconds of each stage, and of all (https://www.w3.org/TR/server-timing/)."""
+        header = ""
+        for name, seconds in self.stages.items():
+            header += f"{name};dur={1000 * seconds:.3f}, "
+        return f"{header}total;dur={1000 * self.seconds:.3f}"
+
     def fields(self) -> dict[str, object]:
-        """What a line of the log says of it."""
+        """Fields of its line of the log."""
         return {
             "request_id": self.request_id,
             "model": self.model,

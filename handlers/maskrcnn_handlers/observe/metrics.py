@@ -1,12 +1,13 @@
-"""What Prometheus reads. Nothing else in the project knows its library."""
+"""Metrics for Prometheus. Nothing else in the project knows its library."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping
+from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Histogram, Info, generate_latest
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
@@ -19,6 +20,7 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
+from maskrcnn_server import API_VERSION
 from maskrcnn_server.errors import ModelFailed, UnavailableError
 
 if TYPE_CHECKING:
@@ -45,53 +47,65 @@ class Metrics:
         self._requests = Counter(
             "maskrcnn_requests",
             "Requests for inference that were answered, by status and code of the error.",
-            ["status", "code"],
+            ["model", "status", "code"],
             registry=self._registry,
         )
         self._rejections = Counter(
             "maskrcnn_rejections",
             "Of them, those that were fine but did not run, by code of the error.",
-            ["code"],
+            ["model", "code"],
             registry=self._registry,
         )
         self._seconds = Histogram(
             "maskrcnn_request_duration_seconds",
             "From the arrival of a request's body to its answer.",
-            ["status"],
+            ["model", "status"],
             buckets=REQUEST_S,
             registry=self._registry,
         )
         self._stages = Histogram(
             "maskrcnn_stage_duration_seconds",
             "Of a request in each stage; model, preprocess and network count once for a batch.",
-            ["stage"],
+            ["model", "stage"],
             buckets=STAGE_S,
             registry=self._registry,
         )
-        self._requests.labels("200", "")
-        for code in REJECTIONS:
-            self._rejections.labels(code)
+        self._schedulers = schedulers
+        self._names: set[str] = set()
+        Info("maskrcnn_build", "Version of the server, always 1.", registry=self._registry).info(
+            {"version": version("maskrcnn-server"), "api_version": API_VERSION}
+        )
         self._registry.register(_Schedulers(ready, schedulers))
         for kind in (ProcessCollector, PlatformCollector, GCCollector):
             kind(registry=self._registry)
 
     def count(self, exchange: Exchange) -> None:
         """Count a request that was answered."""
-        status = str(exchange.status)
-        self._requests.labels(status, exchange.code).inc()
+        model, status = exchange.model, str(exchange.status)
+        self._requests.labels(model, status, exchange.code).inc()
         if exchange.code in REJECTIONS:
-            self._rejections.labels(exchange.code).inc()
-        self._seconds.labels(status).observe(exchange.seconds)
+            self._rejections.labels(model, exchange.code).inc()
+        self._seconds.labels(model, status).observe(exchange.seconds)
         for name, seconds in exchange.stages.items():
-            self._stages.labels(name).observe(seconds)
+            self._stages.labels(model, name).observe(seconds)
 
     def text(self) -> bytes:
         """Everything, in Prometheus' text format (`CONTENT_TYPE`)."""
+        models = set(self._schedulers())
+        for gone in self._names - models:
+            for metric in (self._requests, self._rejections, self._seconds, self._stages):
+                metric.remove_by_labels({"model": gone})
+        self._names = models
+        # A rate is known from the first request on if its counter was 0 before.
+        for model in models:
+            self._requests.labels(model, "200", "")
+            for code in REJECTIONS:
+                self._rejections.labels(model, code)
         return generate_latest(self._registry)
 
 
 class _Schedulers(Collector):
-    """What schedulers know themselves, read when somebody asks."""
+    """Metrics that schedulers know, read at each scrape."""
 
     def __init__(
         self, ready: Callable[[], bool], schedulers: Callable[[], Mapping[str, Scheduler]]
@@ -123,6 +137,11 @@ class _Schedulers(Collector):
             "1 if the model answers requests, 0 while it restarts, hangs or is given up.",
             labels=["model"],
         )
+        workers = GaugeMetricFamily(
+            "maskrcnn_worker_up",
+            "1 if a worker of a model with several is up, else 0.",
+            labels=["model", "worker", "device"],
+        )
         restarts = CounterMetricFamily(
             "maskrcnn_model_restarts",
             "How often the process of an isolated model ended and another took its place.",
@@ -138,9 +157,12 @@ class _Schedulers(Collector):
             waiting.add_metric([name], scheduler.waiting)
             running.add_metric([name], scheduler.running)
             up.add_metric([name], _is_up(scheduler))
+            for index, worker in enumerate(scheduler.workers):
+                where = [name, str(index), worker["device"]]
+                workers.add_metric(where, worker["status"] == "ready")
             restarts.add_metric([name], scheduler.restarts)
             batches.add_metric([name], *_cumulated(dict(scheduler.calls)))
-        yield from (info, waiting, running, up, restarts, batches)
+        yield from (info, waiting, running, up, workers, restarts, batches)
 
 
 def _is_up(scheduler: Scheduler) -> bool:

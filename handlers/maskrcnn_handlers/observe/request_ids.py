@@ -14,16 +14,27 @@ SANE = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 _current: ContextVar[str] = ContextVar("_current", default="")
 
 
-@contextmanager
-def assigned(*given: str) -> Iterator[str]:
-    """The id of the request that is answered inside, in this thread or task.
+def assign(*given: str) -> str:
+    """Give the request that this task answers an id: the first sane one of those given, or a new
+    one."""
+    for one in given:
+        if SANE.fullmatch(one):
+            break
+    else:
+        one = uuid.uuid4().hex
+    _current.set(one)
+    return one
 
-    That is the first sane one of those given, else the one that it has already, else a new one.
-    """
-    sane = (one for one in given if SANE.fullmatch(one))
-    token = _current.set(next(sane, "") or _current.get() or uuid.uuid4().hex)
+
+@contextmanager
+def assigned(given: str = "") -> Iterator[str]:
+    """The id of the request that is answered inside, in this thread: the one that is given, if it
+    is sane, else the one that it has already, else a new one."""
+    sane = given if SANE.fullmatch(given) else ""
+    request_id = sane or _current.get() or uuid.uuid4().hex
+    token = _current.set(request_id)
     try:
-        yield _current.get()
+        yield request_id
     finally:
         _current.reset(token)
 

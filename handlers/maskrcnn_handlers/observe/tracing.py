@@ -1,116 +1,45 @@
-"""Spans of requests and their stages. Nothing else in the project knows OpenTelemetry."""
+"""Spans of requests and their stages, which a plugin sends."""
 
 from __future__ import annotations
 
 import logging
-import threading
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from opentelemetry.sdk.trace import TracerProvider
-
     from maskrcnn_handlers.observe.exchange import Exchange
+    from maskrcnn_server.plugins import Plugins
     from maskrcnn_server.settings import Settings
-
-SERVICE = "maskrcnn-server"
-"""Name of the service, unless OTEL_SERVICE_NAME or OTEL_RESOURCE_ATTRIBUTES says another."""
-NOT_TRACED = {"/ping", "/metrics"}
-"""Routes that are asked for every few seconds."""
-METHODS = {"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"}
-CLOSE_S = 2
-"""Seconds in which the last spans are sent when the server ends."""
 
 logger = logging.getLogger(__name__)
 
 
-class Tracing:
-    """Sends a span for each request, and one for each of its stages."""
+class Tracing(Protocol):
+    """A server's sender of spans."""
 
-    def __init__(self, provider: TracerProvider) -> None:
-        self._provider = provider
-        self._tracer = provider.get_tracer(SERVICE)
-
-    @contextmanager
     def request(
-        self, scope: Mapping[str, Any], headers: Mapping[str, str], route: str | None
-    ) -> Iterator[Callable[[int], None]]:
+        self, scope: Mapping[str, Any], headers: Mapping[str, str], route: str | None, /
+    ) -> AbstractContextManager[Callable[[int], None]]:
         """The span of the request that is answered inside, which continues the client's trace.
 
         `scope` is ASGI's; `route` is the path of the route that answers. Gives a function to be
-        called with the status. Attributes are those of OpenTelemetry's conventions for HTTP.
+        called with the status.
         """
-        from opentelemetry import propagate
-        from opentelemetry.trace import SpanKind, StatusCode
 
-        if scope["path"] in NOT_TRACED:
-            yield lambda _: None
-            return
-        method = scope["method"] if scope["method"] in METHODS else "_OTHER"
-        name = "HTTP" if method == "_OTHER" else method
-        attributes: dict[str, str | int] = {
-            "http.request.method": method,
-            "url.scheme": scope.get("scheme", "http"),
-            "url.path": scope["path"],
-            "network.protocol.version": scope.get("http_version", "1.1"),
-        }
-        host, port = scope.get("server") or (None, None)
-        attributes |= {"server.address": host} if host else {}
-        attributes |= {"server.port": port} if port else {}
-        attributes |= {"http.route": route} if route else {}
-        with self._tracer.start_as_current_span(
-            f"{name} {route}" if route else name,
-            context=propagate.extract(headers),
-            kind=SpanKind.SERVER,
-            attributes=attributes,
-        ) as span:
-
-            def answered(status: int) -> None:
-                span.set_attribute("http.response.status_code", status)
-                if status >= 500:
-                    span.set_attribute("error.type", str(status))
-                    span.set_status(StatusCode.ERROR)
-
-            yield answered
-
-    def add(self, exchange: Exchange) -> None:
-        """Add to the current span, if it is recorded, what is known of its request."""
-        from opentelemetry import trace
-
-        span = trace.get_current_span()
-        if not span.is_recording():
-            return
-        span.set_attribute("request.id", exchange.request_id)
-        span.set_attribute("maskrcnn.model", exchange.model)
-        span.set_attribute("maskrcnn.code", exchange.code)
-        epoch = time.time() - time.perf_counter()
-        for lap in exchange.laps:
-            stage = self._tracer.start_span(lap.stage, start_time=int(1e9 * (epoch + lap.start)))
-            stage.end(int(1e9 * (epoch + lap.end)))
+    def add(self, exchange: Exchange, /) -> None:
+        """Add what is known of a request to its span. Called in the request's context."""
 
     def close(self) -> None:
         """Send what has not been sent, if that does not take long."""
-        closing = threading.Thread(target=self._provider.shutdown, name="spans", daemon=True)
-        closing.start()
-        closing.join(CLOSE_S)
 
 
-def opened(settings: Settings) -> Tracing | None:
-    """Tracing as OpenTelemetry's own variables say; None if they name no address to send to."""
-    if settings.otel_endpoint is None:
-        return None
-    try:
-        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-        from opentelemetry.sdk.resources import OTELResourceDetector, Resource
-        from opentelemetry.sdk.trace import TracerProvider
-        from opentelemetry.sdk.trace.export import BatchSpanProcessor
-    except ImportError:
-        logger.warning("no spans are sent: the extra [opentelemetry] is not installed")
-        return None
-    named = Resource.create().merge(Resource({"service.name": SERVICE}))
-    resource = named.merge(OTELResourceDetector().detect())
-    provider = TracerProvider(resource=resource, shutdown_on_exit=False)
-    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
-    return Tracing(provider)
+def opened(plugins: Plugins, settings: Settings) -> Tracing | None:
+    """Tracing by the first tracer that the settings want. None: by none."""
+    for tracer in plugins.tracers().values():
+        tracing: Tracing | None = tracer.open(settings)
+        if tracing is not None:
+            return tracing
+    if settings.otel_endpoint is not None:
+        logger.warning("no spans are sent: pip install maskrcnn-opentelemetry")
+    return None

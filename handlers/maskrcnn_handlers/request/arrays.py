@@ -18,7 +18,7 @@ ALLOWED = "uint8 of shape (height, width, 3)"
 
 
 def decode(data: bytes, max_pixels: int) -> Image:
-    """The picture in `data`: RGB, uint8 (height, width, 3). No other array is one.
+    """The image in `data`: RGB, uint8 (height, width, 3). No other array is one.
 
     The header is read first, and nothing in it is executed: what it promises is held against the
     bytes that there are. Raises ImageTooLarge, or InvalidImage.

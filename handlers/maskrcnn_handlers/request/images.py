@@ -15,7 +15,7 @@ import PIL.Image
 import PIL.ImageOps
 
 from maskrcnn_handlers.request import arrays, tiff
-from maskrcnn_server.errors import ImageTooLarge, InvalidImage, RequestError
+from maskrcnn_server.errors import ImageTooLarge, InvalidImage
 
 if TYPE_CHECKING:
     from maskrcnn_server.backend import Image
@@ -31,8 +31,12 @@ MAGIC = {
     rb"BM": "image/bmp",
     rb"GIF8": "image/gif",
     rb"II[*+]\x00|MM\x00[*+]": "image/tiff",
+    rb"....ftyp": "image/heic",
+    re.escape(arrays.MAGIC): "application/x-npy",
 }
-"""Media types by a pattern of a file's first bytes."""
+"""Media types by a pattern of the first bytes, of image files and of arrays."""
+ANY_MAGIC = re.compile(b"|".join(b"(%s)" % pattern for pattern in MAGIC), re.DOTALL)
+MEDIA_TYPES = tuple(MAGIC.values())
 
 ORIENTATION = 274
 """EXIF's tag of the orientation."""
@@ -61,7 +65,7 @@ def decode(data: bytes, max_pixels: int) -> Image:
     try:
         if data.startswith(arrays.MAGIC):
             return arrays.decode(data, max_pixels)
-        return _image(data, max_pixels)
+        return _decoded(data, max_pixels)
     except (InvalidImage, MemoryError):
         raise
     except PIL.UnidentifiedImageError:
@@ -83,28 +87,14 @@ def measured(path: Path) -> tuple[int, int]:
     return (width, height) if is_turned else (height, width)
 
 
-def received(content_type: str, body: bytes) -> str:
-    """Media type of a request's body: of an image, what its first bytes tell, whatever the content
-    type; else the content type. Raises RequestError for an empty body, unless it is an image's."""
-    kind = content_type.partition(";")[0].strip().lower()
-    if not body and not kind.startswith(("image/", "application/x-image", "application/x-npy")):
-        raise RequestError(
-            "body: it is empty; send an image file, or JSON with img_id and img_data", field="body"
-        )
-    return media_type(body) or kind
-
-
 def media_type(data: bytes) -> str | None:
     """Media type that the first bytes tell, of an image file or an array. None: neither."""
-    if data.startswith(arrays.MAGIC):
-        return "application/x-npy"
-    if data[4:8] == b"ftyp":
-        return "image/heic"
-    return next((kind for start, kind in MAGIC.items() if re.match(start, data, re.DOTALL)), None)
+    found = ANY_MAGIC.match(data)
+    return None if found is None or found.lastindex is None else MEDIA_TYPES[found.lastindex - 1]
 
 
 def unknown(data: bytes) -> str:
-    """What bytes are that Pillow does not recognise, in words."""
+    """Bytes that Pillow does not recognise, in words."""
     if not data:
         return "the image is empty: there are no bytes"
     if data.startswith(tiff.MAGIC):
@@ -114,10 +104,11 @@ def unknown(data: bytes) -> str:
     return "the bytes are no JPEG, PNG, WebP, BMP, GIF or TIFF image"
 
 
-def _image(data: bytes, max_pixels: int) -> Image:
+def _decoded(data: bytes, max_pixels: int) -> Image:
     # Pillow has a limit of its own, below which it warns and above which ours would not count.
     PIL.Image.MAX_IMAGE_PIXELS = None
-    if data.startswith(tiff.MAGIC):
+    is_tiff = data.startswith(tiff.MAGIC)
+    if is_tiff:
         tiff.check(data)
     with PIL.Image.open(BytesIO(data), formats=readable()) as image:
         width, height = image.size
@@ -128,17 +119,12 @@ def _image(data: bytes, max_pixels: int) -> Image:
                 height=height,
                 max_pixels=max_pixels,
             )
-        return _rgb(image)
-
-
-def _rgb(image: PIL.Image.Image) -> Image:
-    tiff.prepare(image)
-    is_inverted = tiff.white_is_zero(image)
-    image.load()
-    PIL.ImageOps.exif_transpose(image, in_place=True)
-    if image.mode.startswith("I"):
-        gray = (np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)
-        return np.repeat((255 - gray if is_inverted else gray)[:, :, None], 3, axis=2)
-    # Pillow warns of transparency that a palette cannot lose; it is dropped here in any case.
-    image.info.pop("transparency", None)
-    return np.array(image if image.mode == "RGB" else image.convert("RGB"))
+        is_inverted = is_tiff and tiff.prepare(image)
+        image.load()
+        PIL.ImageOps.exif_transpose(image, in_place=True)
+        if image.mode.startswith("I"):
+            gray = (np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)
+            return np.repeat((255 - gray if is_inverted else gray)[:, :, None], 3, axis=2)
+        # Pillow warns of transparency that a palette cannot lose; it is dropped here in any case.
+        image.info.pop("transparency", None)
+        return np.array(image if image.mode == "RGB" else image.convert("RGB"))

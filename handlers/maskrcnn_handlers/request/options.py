@@ -14,11 +14,15 @@ if TYPE_CHECKING:
     from maskrcnn_server.settings import ModelDefaults
 
 
+NAMES = set(Options.model_fields)
+"""Names of the options, which schemas of requests have among other fields."""
+
+
 class ResolvedOptions(NamedTuple):
     """The options of a request to a model, complete."""
 
     predict: PredictOptions
-    """What the model is asked for."""
+    """Options of the model's call."""
     category_ids: frozenset[int] | None
     """Categories whose detections are kept. None: all."""
     max_detections: int
@@ -29,11 +33,7 @@ class ResolvedOptions(NamedTuple):
 
 def given(options: Options) -> dict[str, Any]:
     """The options that a client gave, by name; null counts as not given."""
-    return {
-        name: value
-        for name in options.model_fields_set
-        if name in Options.model_fields and (value := getattr(options, name)) is not None
-    }
+    return options.model_dump(include=NAMES, exclude_unset=True, exclude_none=True)
 
 
 def resolved(asked: Options, defaults: ModelDefaults, metadata: ModelMetadata) -> ResolvedOptions:

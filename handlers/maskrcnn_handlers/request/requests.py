@@ -1,4 +1,4 @@
-"""From an envelope to what the request asks for."""
+"""Requests: their schemas, and the way from an envelope to images and options."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSche
 from pydantic_core import from_json
 
 from maskrcnn_handlers.request import multipart
-from maskrcnn_handlers.request.images import received
+from maskrcnn_handlers.request.images import media_type
 from maskrcnn_handlers.request.options import given
 from maskrcnn_server.errors import RequestError, UnsupportedContentType
 from maskrcnn_server.options import Options
@@ -42,6 +42,8 @@ TOLD = ("image/gif", "image/heic")
 """Media types that only the first bytes of an image tell."""
 ARRAY = "application/x-npy"
 FORM = "multipart/form-data"
+IMAGES = ("image/", "application/x-image", ARRAY)
+"""Beginnings of the media types of images."""
 
 MAX_IMAGES = 32
 """Number of images in one request at most."""
@@ -58,7 +60,7 @@ ImageId = Annotated[str, Field(max_length=1024)] | int
 
 
 class Attributes(Options):
-    """What custom attributes or the fields of a form say."""
+    """Custom attributes, or the fields of a form."""
 
     img_id: ImageId = Field("", description="Name of the image, returned as it came.")
 
@@ -111,7 +113,7 @@ class InferenceRequest(NamedTuple):
     images: Sequence[Encoded | RequestError]
     """One or more; an error stands in the place of one of several that is wrong."""
     options: Options
-    """What it asks for itself."""
+    """Options that the request itself gives."""
     layout: Layout = "single"
     """Layout of the answers: one by itself, a JSON list, or a line of JSON for each image."""
     negotiates: bool = True
@@ -123,42 +125,51 @@ def parse(envelope: Envelope) -> InferenceRequest:
 
     Raises RequestError, or UnsupportedContentType.
     """
-    attributes = _strings(envelope.attributes, "custom attribute ")
-    media_type = received(envelope.content_type, envelope.body)
+    attributes = Attributes()
+    if envelope.attributes:
+        attributes = _strings(envelope.attributes, "custom attribute ")
+    # The first bytes of an image count more than what the client says.
+    kind = media_type(envelope.body) or envelope.content_type.partition(";")[0].strip().lower()
+    if not envelope.body and not kind.startswith(IMAGES):
+        raise RequestError(
+            "body: it is empty; send an image file, or JSON with img_id and img_data", field="body"
+        )
     images: list[Encoded | RequestError]
-    fields: Options = attributes
+    fields: Options | None = None
     layout: Layout = "single"
     notebook = False
-    if media_type == JSON or media_type.endswith("+json"):
+    if kind == JSON or kind.endswith("+json"):
         content = _object(envelope.body)
         if "instances" in content:
             for name in content.keys() & Instance.model_fields.keys():
                 raise RequestError(f"{name}: belongs into each of the instances", field=name)
-            several = _validated(SeveralRequest, content)
-            fields, layout = several, "list"
+            fields = several = _validated(SeveralRequest, content)
+            layout = "list"
             images = [_instance(instance) for instance in several.instances]
         else:
-            single = _validated(JsonRequest, content)
-            fields, notebook = single, True
+            fields = single = _validated(JsonRequest, content)
+            notebook = True
             images = [Encoded(single.img_id, _base64(single.img_data))]
-    elif media_type in LINES:
+    elif kind in LINES:
         layout = "lines"
         images = [_instance(_line(line)) for line in _lines(envelope.body)]
-    elif media_type == FORM:
+    elif kind == FORM:
         form = multipart.parse(envelope.body, envelope.content_type)
-        fields = _strings(form.fields, "")
+        fields = said = _strings(form.fields, "")
         if len(form.files) != 1:
             raise RequestError(f"a form has one file, not {len(form.files)}", field="image")
         ((name, data),) = form.files
-        images = [Encoded(fields.img_id or attributes.img_id or name[:1024], data)]
-    elif media_type in (*RAW, *TOLD, ARRAY):
+        images = [Encoded(said.img_id or attributes.img_id or name[:1024], data)]
+    elif kind in (*RAW, *TOLD, ARRAY):
         images = [Encoded(attributes.img_id, envelope.body)]
     else:
         raise UnsupportedContentType(
-            f"content type {media_type[:80]!r} is not supported",
+            f"content type {kind[:80]!r} is not supported",
             supported=[JSON, *LINES, *RAW, ARRAY, FORM],
         )
-    asked = given(attributes) if fields is attributes else given(attributes) | given(fields)
+    asked = given(attributes) if envelope.attributes else {}
+    if fields is not None:
+        asked |= given(fields)
     options = Options().model_copy(update=asked)
     return InferenceRequest(images, options, layout, negotiates=not notebook)
 

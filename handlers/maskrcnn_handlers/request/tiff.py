@@ -53,11 +53,14 @@ def describe(data: bytes) -> str:
     return f"a TIFF image ({colours}, {channels} of {bits} {number}bits)"
 
 
-def prepare(image: PIL.Image.Image) -> None:
+def prepare(image: PIL.Image.Image) -> bool:
     """Make the image ready to load: planes of 16 bits are read as such, and colours with
-    associated alpha as they are stored."""
+    associated alpha as they are stored.
+
+    True if 0 is white in the numbers that Pillow gives, which inverts 8 bits only.
+    """
     if not isinstance(image, TiffImagePlugin.TiffImageFile):
-        return
+        return False
     bits = image.tag_v2.get(BITS, (1,))
     planes = bits[0] == 16 and image.tag_v2.get(PLANAR) == 2
     order = "L" if image.tag_v2.prefix == b"II" else "B"
@@ -72,12 +75,7 @@ def prepare(image: PIL.Image.Image) -> None:
         changed = (mode, *arguments[1:]) if isinstance(arguments, tuple) else mode
         tiles.append(tile._replace(args=changed))
     image.tile = tiles
-
-
-def white_is_zero(image: PIL.Image.Image) -> bool:
-    """Whether 0 is white in the numbers that Pillow gives, which inverts 8 bits only."""
-    is_tiff = isinstance(image, TiffImagePlugin.TiffImageFile)
-    return is_tiff and image.tag_v2.get(PHOTOMETRIC) == WHITE_IS_ZERO  # type: ignore[attr-defined]
+    return bool(image.tag_v2.get(PHOTOMETRIC) == WHITE_IS_ZERO)
 
 
 def _kind(data: bytes) -> tuple[int, int, int, int] | None:

@@ -1,14 +1,15 @@
-"""Pages that show the server's OpenAPI document, without anything from elsewhere."""
+"""The server's OpenAPI document, and pages that show it without anything from elsewhere."""
 
 from collections.abc import Sequence
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import FileResponse, RedirectResponse, Response
-from starlette.routing import BaseRoute
+from starlette.responses import FileResponse, JSONResponse, RedirectResponse, Response
+from starlette.routing import BaseRoute, Route
 from swagger_ui_bundle import swagger_ui_path
 
 from maskrcnn_handlers.http.host import Host, PublicRoute
+from maskrcnn_playground import openapi
 
 BUNDLED = ("swagger-ui.css", "swagger-ui-bundle.js", "favicon-32x32.png")
 """Files of Swagger UI that the page needs."""
@@ -65,17 +66,22 @@ fetch("openapi.json", authorized({})).then((reply) => reply.json()).then((spec) 
 
 
 class DocsRoutes:
-    """`/docs`, its files, and `/redoc`, which leads there."""
+    """`/openapi.json`, `/docs`, its files, and `/redoc`, which leads there."""
 
     name = "docs"
 
     def routes(self, _: Host, /) -> Sequence[BaseRoute]:
         return [
+            Route("/openapi.json", _document),
             PublicRoute("/docs", _page),
             PublicRoute("/docs/page.js", _script),
             PublicRoute("/docs/{name}", _file),
             PublicRoute("/redoc", _redirect),
         ]
+
+
+async def _document(request: Request) -> Response:
+    return JSONResponse(openapi.document(request.app.routes))
 
 
 async def _page(_: Request) -> Response:

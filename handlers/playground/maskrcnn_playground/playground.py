@@ -6,7 +6,7 @@ from pathlib import Path
 
 from maskrcnn_handlers.answer.reply import Reply, json_reply
 from maskrcnn_server.backend import Demo
-from maskrcnn_server.formats import Format
+from maskrcnn_server.formats import Format, NeedsPixels
 from maskrcnn_server.settings import Settings
 
 PAGE = "index.html"
@@ -61,6 +61,11 @@ class Playground:
             if Path(file.name).suffix in FILE_TYPES
         }
         self._page = self._files.pop(PAGE)
+        self._photographs = {
+            file.name: Reply(200, file.read_bytes(), SAMPLE_TYPES[".jpg"], HEADERS)
+            for file in resources.files(__package__).joinpath("photographs").iterdir()
+            if Path(file.name).suffix == ".jpg"
+        }
         shown = (path for demo in demos for path in demo.images if path.suffix in SAMPLE_TYPES)
         self._samples = {str(number): path for number, path in enumerate(shown)}
 
@@ -79,6 +84,10 @@ class Playground:
             return None
         return Reply(200, path.read_bytes(), SAMPLE_TYPES[path.suffix], HEADERS)
 
+    def photograph(self, name: str) -> Reply | None:
+        """A photograph of what COCO's models know; None if there is no such file."""
+        return self._photographs.get(name)
+
     def server(self) -> Reply:
         """What the page has to know of this server."""
         settings = self._settings
@@ -87,8 +96,10 @@ class Playground:
             {
                 "format": settings.model.format,
                 "formats": {name: form.media_type for name, form in self._formats.items()},
+                "drawn": [n for n, form in self._formats.items() if isinstance(form, NeedsPixels)],
                 "mask_threshold": settings.model.mask_threshold,
                 "max_payload_mb": settings.max_payload_mb,
+                "photographs": sorted(self._photographs),
                 "samples": [path.name for path in self._samples.values()],
             },
             HEADERS,

@@ -1,9 +1,10 @@
-"""The page to try a model by, and the pages of the API, as routes of the server."""
+"""The page to try a model by with its format, and the pages of the API."""
 
 from collections.abc import Callable
 
 from maskrcnn_server import hookimpl
 from maskrcnn_server.extensions import Routes
+from maskrcnn_server.formats import Format
 
 api_version = "1.0"
 
@@ -16,3 +17,11 @@ def register_routes(register: Callable[[Routes], None]) -> None:
 
     register(PlaygroundRoutes())
     register(DocsRoutes())
+
+
+@hookimpl
+def register_formats(register: Callable[[Format], None]) -> None:
+    """The format that the page draws."""
+    from maskrcnn_playground.soft import Soft
+
+    register(Soft())

@@ -10,6 +10,7 @@ from starlette.routing import BaseRoute, Route
 
 from maskrcnn_handlers.answer.reply import Reply
 from maskrcnn_handlers.http.host import Host, PublicRoute, response
+from maskrcnn_playground.editing import Editing
 from maskrcnn_playground.playground import Playground
 from maskrcnn_server import settings as environment
 
@@ -23,7 +24,8 @@ class PlaygroundRoutes:
         if not environment.has_playground(host.settings):
             return []
         demos = list(host.plugins.demos().values())
-        return mounted(Playground(host.formats, demos, host.settings))
+        page = mounted(Playground(host.formats, demos, host.settings))
+        return [*Editing(host.service, host.formats).routes(), *page]
 
 
 def mounted(playground: Playground) -> Sequence[BaseRoute]:
@@ -42,10 +44,14 @@ def mounted(playground: Playground) -> Sequence[BaseRoute]:
         number = request.path_params["number"]
         return _found(await to_thread.run_sync(playground.sample, number))
 
+    async def photograph(request: Request) -> Response:
+        return _found(playground.photograph(request.path_params["name"]))
+
     return [
         PublicRoute("/", page),
         Route("/playground/server.json", server),
         PublicRoute("/playground/samples/{number}", sample),
+        PublicRoute("/playground/photographs/{name}", photograph),
         PublicRoute("/playground/{name}", file),
     ]
 

@@ -19,6 +19,7 @@ from maskrcnn_server.hosting.models import Models
 from maskrcnn_server.plugins import Plugins
 from maskrcnn_server.settings import Settings
 
+ROOT = Path(__file__).parents[3]
 FILES = Path(playground.__file__).parent / "static"
 PARTS = sorted(p.name for p in FILES.iterdir() if p.suffix in (".css", ".js", ".svg"))
 
@@ -65,6 +66,8 @@ def test_what_the_page_is_made_of_is_served(page: httpx.Client, name: str) -> No
         "samples/1",
         "samples/-1",
         "samples/a.png",
+        "photographs/NOTICE.md",
+        "photographs/..%2fstatic%2fpage.js",
         "samples/..%2f..%2fetc%2fpasswd",
         f"samples/{'9' * 5000}",
     ],
@@ -86,6 +89,17 @@ def test_the_page_is_told_what_it_has_to_know(page: httpx.Client) -> None:
 def test_a_sample_is_its_file(page: httpx.Client, png: bytes) -> None:
     reply = page.get("/playground/samples/0")
     assert (reply.content, reply.headers["content-type"]) == (png, "image/png")
+
+
+@pytest.mark.parametrize("name", ["astronaut.jpg", "chelsea.jpg"])
+def test_photographs_are_served(page: httpx.Client, name: str) -> None:
+    reply = page.get(f"/playground/photographs/{name}")
+    assert reply.headers["content-type"] == "image/jpeg"
+    assert name in page.get("/playground/server.json").json()["photographs"]
+
+
+def test_the_icon_is_the_logo() -> None:
+    assert (FILES / "icon.svg").read_bytes() == (ROOT / "docs/logo.svg").read_bytes()
 
 
 def test_the_page_may_load_and_ask_this_server_alone(page: httpx.Client) -> None:

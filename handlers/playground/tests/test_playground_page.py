@@ -5,60 +5,42 @@ from __future__ import annotations
 import base64
 import json
 import re
-import shutil
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from io import BytesIO
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import httpx
 import numpy as np
 import PIL.Image
 import pytest
-import uvicorn
-from playwright.sync_api import Browser, Error, Page, expect, sync_playwright
+from playground_site import (
+    HOSTILE,
+    Blobs,
+    Finished,
+    Serve,
+    Site,
+    choose_sample,
+    give,
+    listed,
+    middle,
+    pixels,
+    slide,
+    zoom,
+)
+from playwright.sync_api import Error, Page, expect
 
-from maskrcnn_handlers.http.access import Access
-from maskrcnn_handlers.http.asgi import App
-from maskrcnn_handlers.http.model_management import ModelManagement
-from maskrcnn_handlers.service import Service
-from maskrcnn_playground.playground import Playground
-from maskrcnn_playground.routes import mounted
 from maskrcnn_plugin_kit.testing.fake import FakeModel
-from maskrcnn_server import settings as environment
-from maskrcnn_server.backend import Demo, Image, ModelMetadata, PredictOptions
-from maskrcnn_server.categories import named
+from maskrcnn_server.backend import Image, PredictOptions
 from maskrcnn_server.detections import Detections
 from maskrcnn_server.hosting.models import Models
 from maskrcnn_server.hosting.scheduler import Scheduler
-from maskrcnn_server.masks import BitMasks, RoiMasks
 from maskrcnn_server.plugins import Plugins
 from maskrcnn_server.rle import RLE
 
 pytestmark = pytest.mark.full
 
-PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
-CHROMIUM = next(filter(None, map(shutil.which, PROGRAMS)), None)
-HOSTILE = "<img src=x onerror='window.harmed=1'>"
-SCORES = np.array([0.95, 0.8, 0.6, 0.55, 0.3, 0.06], np.float32)
-BOXES = np.array(
-    [
-        (10.3, 8.7, 61.9, 70.2),
-        (0, 0, 120, 90),
-        (70.5, 20.25, 119.75, 60.5),
-        (40, 50, 43.5, 58),
-        (0, 60.1, 30.4, 90),
-        (90, 70, 90, 80),
-    ],
-    np.float32,
-)
-"""In a picture of 120 x 90: ordinary, all of it, small, at its corner, and without area."""
-CLASSES = np.array([1, 2, 1, 3, 1, 2], np.int64)
 MASK_PIXELS = """async ([content, threshold]) => {
     const { ask, parsed } = await import("./playground/server.js");
     const { centres } = await import("./playground/masks.js");
@@ -78,189 +60,6 @@ MASK_PIXELS = """async ([content, threshold]) => {
 }"""
 
 
-class Blobs(FakeModel):
-    """Finds the same six instances in every picture."""
-
-    def __init__(self, score_threshold: float = 0.5) -> None:
-        super().__init__(score_threshold)
-        self.metadata = ModelMetadata(
-            name="blobs",
-            backend="fake",
-            categories=named(("cat", "dog", HOSTILE)),
-            score_threshold=score_threshold,
-        )
-
-    def _one(self, image: Image, options: PredictOptions) -> Detections:
-        n = int((options.score_threshold <= SCORES).sum())
-        size = (image.shape[0], image.shape[1])
-        boxes = np.minimum(BOXES[:n], np.array([*size[::-1], *size[::-1]], np.float32))
-        noise = np.random.default_rng(0).random((6, 7, 7)).repeat(4, axis=1).repeat(4, axis=2)
-        soft = noise.astype(np.float32)[:n]
-        masks = RoiMasks(soft, boxes, size, options.mask_threshold)
-        return Detections(size, boxes, SCORES[:n], CLASSES[:n], masks)
-
-
-class Finished(Blobs):
-    """Gives its masks as bitmaps."""
-
-    def _one(self, image: Image, options: PredictOptions) -> Detections:
-        found = super()._one(image, options)
-        assert found.masks is not None
-        bitmaps = np.array([rle.bitmap() for rle in found.masks.rle("rows")])
-        return Detections(
-            found.size, found.boxes, found.scores, found.category_ids, BitMasks(bitmaps)
-        )
-
-
-@dataclass
-class Site:
-    """A server with the playground, that tells what it was asked."""
-
-    url: str
-    service: Service
-    asked: list[str] = field(default_factory=list)
-
-
-Serve = Callable[..., Site]
-
-
-@pytest.fixture(scope="module")
-def picture() -> bytes:
-    file = BytesIO()
-    PIL.Image.new("RGB", (120, 90), (80, 80, 160)).save(file, "PNG")
-    return file.getvalue()
-
-
-@pytest.fixture(scope="module")
-def serve(tmp_path_factory: pytest.TempPathFactory, picture: bytes) -> Iterator[Serve]:
-    """Starts servers in threads of this process; all end with the module."""
-    folder = tmp_path_factory.mktemp("demo")
-    (folder / "sample.png").write_bytes(picture)
-    demo = Demo(name="mine", backend="fake", model_dir=folder, images=[folder / "sample.png"])
-    running: list[tuple[uvicorn.Server, threading.Thread]] = []
-
-    def served(
-        model: FakeModel | None = None, models: Models | None = None, api_key: str = ""
-    ) -> Site:
-        settings = environment.read(max_payload_mb=1)
-        plugins = Plugins()
-        if models is None:
-            models = Models.single(None if model is None else Scheduler(model, max_waiting=4))
-        service = Service(plugins.formats(), settings, models)
-        page = Playground(plugins.formats(), [demo], settings)
-        access = Access(api_key=api_key)
-        app = App(service, ModelManagement(models), 4, mounted(page), access).asgi
-        site = Site("", service)
-
-        async def recorded(scope: Any, receive: Any, send: Any) -> None:
-            if scope["type"] == "http":
-                site.asked.append(scope["path"])
-            await app(scope, receive, send)
-
-        config = uvicorn.Config(recorded, port=0, log_config=None, access_log=False)
-        server = uvicorn.Server(config)
-        thread = threading.Thread(target=server.run, daemon=True)
-        thread.start()
-        running.append((server, thread))
-        while not server.started:
-            time.sleep(0.01)
-        site.url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/"
-        return site
-
-    yield served
-    for server, thread in running:
-        server.should_exit = True
-        thread.join(10)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    if CHROMIUM is None:
-        pytest.skip("there is no browser: install chromium")
-    with sync_playwright() as driver:
-        chromium = driver.chromium.launch(executable_path=CHROMIUM)
-        yield chromium
-        chromium.close()
-
-
-@pytest.fixture(scope="module")
-def site(serve: Serve) -> Site:
-    return serve(Blobs())
-
-
-@pytest.fixture
-def complaints() -> list[str]:
-    """What browsers' consoles complain of."""
-    return []
-
-
-@pytest.fixture
-def visit(browser: Browser, complaints: list[str]) -> Iterator[Callable[..., Page]]:
-    """Opens the page as a new visitor; whatever the console complains of is an error."""
-    contexts = []
-
-    def visited(site: Site, **options: Any) -> Page:
-        context = browser.new_context(**{"viewport": {"width": 1200, "height": 800}, **options})
-        contexts.append(context)
-        page = context.new_page()
-        page.set_default_timeout(20_000)
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on(
-            "console",
-            lambda said: (
-                complaints.append(said.text)
-                if said.type == "error" and "the server responded with a status" not in said.text
-                else None
-            ),
-        )
-        page.goto(site.url)
-        return page
-
-    yield visited
-    for context in contexts:
-        context.close()
-    assert not complaints
-
-
-@pytest.fixture
-def page(site: Site, visit: Callable[..., Page]) -> Page:
-    return visit(site)
-
-
-@pytest.fixture
-def found(page: Page) -> Page:
-    """The page after the sample has been looked at."""
-    choose_sample(page)
-    return page
-
-
-def choose_sample(page: Page) -> None:
-    page.locator("#welcome .samples button").click()
-    page.locator("#list li").first.wait_for(state="attached")
-
-
-def give(page: Page, content: bytes, name: str = "a.png", kind: str = "image/png") -> None:
-    page.locator("#file").set_input_files({"name": name, "mimeType": kind, "buffer": content})
-
-
-def listed(page: Page) -> list[str]:
-    """The categories of the rows that are shown."""
-    return page.locator("#list li:visible .name").all_text_contents()
-
-
-def pixels(page: Page) -> str:
-    page.evaluate("() => new Promise((go) => requestAnimationFrame(() => setTimeout(go)))")
-    return str(page.evaluate("document.getElementById('canvas').toDataURL()"))
-
-
-def zoom(page: Page) -> float:
-    return float((page.locator("#fit").text_content() or "").rstrip(" %"))
-
-
-def slide(page: Page, slider: str, value: float) -> None:
-    page.locator(slider).fill(str(value))
-
-
 def test_a_sample_is_looked_at(found: Page) -> None:
     assert listed(found) == ["cat", "dog", "cat", HOSTILE]
     expect(found.locator("#count")).to_have_text("4 of 6")
@@ -276,7 +75,7 @@ def test_a_sample_is_looked_at(found: Page) -> None:
     ],
     ids=["dropped", "pasted"],
 )
-def test_a_picture_is_looked_at_when_it_is(page: Page, picture: bytes, event: str) -> None:
+def test_an_image_is_looked_at_when_it_is(page: Page, picture: bytes, event: str) -> None:
     page.evaluate(
         f"""(content) => {{
             const bytes = Uint8Array.from(atob(content), (c) => c.charCodeAt(0));
@@ -326,7 +125,7 @@ def test_classes_can_be_left_out(found: Page) -> None:
     expect(found.locator("#snippet")).not_to_contain_text("classes")
 
 
-def test_what_is_pointed_at_stands_out_in_picture_and_list(found: Page) -> None:
+def test_what_is_pointed_at_stands_out_in_image_and_list(found: Page) -> None:
     before = pixels(found)
     found.locator("#list li").nth(2).hover()
     assert pixels(found) != before
@@ -394,7 +193,7 @@ def test_everything_that_can_be_pressed_is_reached_by_tab_and_shows_it(found: Pa
     assert wanted <= seen
 
 
-def test_the_wheel_and_dragging_move_the_picture(found: Page) -> None:
+def test_the_wheel_and_dragging_move_the_image(found: Page) -> None:
     whole = zoom(found)
     found.locator("#canvas").hover(position={"x": 300, "y": 300})
     found.mouse.wheel(0, -800)
@@ -452,7 +251,7 @@ def test_finished_masks_have_no_threshold(serve: Serve, visit: Callable[..., Pag
     expect(page.locator("#score")).to_be_enabled()
 
 
-def test_pictures_are_upright_as_the_server_sees_them(
+def test_images_are_upright_as_the_server_sees_them(
     serve: Serve, visit: Callable[..., Page], encode: Callable[..., bytes]
 ) -> None:
     """A picture that lies on its side in the file, with a red box, whose middle is red."""
@@ -487,12 +286,15 @@ def test_pictures_are_upright_as_the_server_sees_them(
     assert max(pixels_there[1:3]) < 60
 
 
-def test_a_picture_that_only_the_server_can_read_is_drawn_on_gray(
+def test_an_image_that_only_the_server_can_read_is_shown(
     page: Page, encode: Callable[..., bytes]
 ) -> None:
-    give(page, encode(np.zeros((90, 120, 3), np.uint8), "TIFF"), "a.tif", "image/tiff")
+    green = np.full((90, 120, 3), (0, 200, 0), np.uint8)
+    give(page, encode(green, "TIFF"), "a.tif", "image/tiff")
     expect(page.locator("#count")).to_have_text("4 of 6")
-    expect(page.locator("#status")).to_contain_text("cannot show this picture")
+    for button in ("Masks", "Boxes", "Labels"):
+        page.get_by_role("button", name=button).click()
+    assert middle(page)[:3] == [0, 200, 0]
 
 
 def test_a_broken_file_is_told_with_the_id_of_the_request(page: Page, picture: bytes) -> None:
@@ -656,7 +458,7 @@ def test_the_request_in_other_words_gives_the_same_answer(
     assert [round(one["score"], 2) for one in json.loads(out.read_bytes())] == [0.95, 0.8]
 
 
-def test_another_picture_gives_up_the_one_before(
+def test_another_image_gives_up_the_one_before(
     serve: Serve, visit: Callable[..., Page], picture: bytes
 ) -> None:
     started, go_on = threading.Event(), threading.Event()

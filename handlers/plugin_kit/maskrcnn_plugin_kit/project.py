@@ -20,7 +20,7 @@ BOTH = {
 }
 """Files of every project."""
 OURS = set(
-    "annotation_formats aws_samples client detectron2 network onnx openvino playground "
+    "annotation_formats aws_samples client detectron2 matterport network onnx openvino playground "
     "plugin_kit predict sagemaker server study tensorflow tensorpack torch torchserve "
     "torchvision".split()
 )
@@ -58,6 +58,7 @@ def write(files: Mapping[str, str], name: str, target: Path) -> None:
         raise InvalidSetting(f"{target} exists already: name a new or an empty folder")
     words = {
         "name": name,
+        "variable": name.upper(),
         "package": f"maskrcnn_{name}",
         "distribution": _distribution(name),
         "class_name": "".join(part.capitalize() for part in name.split("_")),

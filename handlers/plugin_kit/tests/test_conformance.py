@@ -29,6 +29,7 @@ from maskrcnn_server.backend import Backend, Image, Model, ModelConfig, PredictO
 from maskrcnn_server.categories import Category
 from maskrcnn_server.detections import Detections
 from maskrcnn_server.errors import InvalidModel, InvalidSetting
+from maskrcnn_server.keys import Keys
 from maskrcnn_server.masks import BitMasks, RoiMasks, RunLengthMasks
 from maskrcnn_server.rle import RLE, Order, Size
 
@@ -98,6 +99,7 @@ class GoodBackend:
     """Loads a folder with a list of colours."""
 
     name = "good"
+    keys = Keys()
 
     def __init__(self, model: MakeModel = GoodModel) -> None:
         self._model = model
@@ -517,6 +519,30 @@ class BlamesTheFolder(GoodBackend):
             raise InvalidModel(error.message) from None
 
 
+class Deaf:
+    """Declares no keys, and looks at none."""
+
+    name = "good"
+
+    def probe(self, config: ModelConfig, /) -> Probe | None:
+        return GoodBackend().probe(config)
+
+    def load(self, config: ModelConfig, /) -> Model:
+        return GoodBackend().load(config)
+
+
+class Promises(GoodBackend):
+    keys = Keys(options={"fast"}, config={"A.B"})
+
+
+class Listens(GoodBackend):
+    keys = Keys(options={"fast"}, config={"A.B"})
+
+    def check(self, config: ModelConfig) -> None:
+        super().check(config)
+        config.options.get("fast"), config.overrides.get("A.B")
+
+
 class KnowsBetter(GoodBackend):
     def load(self, config: ModelConfig, /) -> Model:
         return super().load(dataclasses.replace(config, score_threshold=0.6))
@@ -630,6 +656,8 @@ CASES = [
     Case("damaged files are refused by errors of ours", FailsToProbeDamage(), "catch it"),
     Case("a setting that it does not have is refused", TakesAnything(), "raise InvalidSetting"),
     Case("a setting that it does not have is refused", BlamesTheFolder(), "the folder is fine"),
+    Case("a key that nobody knows is refused", Deaf(), "give the backend an attribute `keys`"),
+    Case("every declared key is read", Promises(), "declares A.B, fast, and neither"),
     Case("operators score threshold becomes the default", KnowsBetter(), "only if it is None"),
     Case("models side by side do not disturb each other", GoodBackend(Shared), "that models share"),
     Case("close may be called twice", GoodBackend(ClosesOnce), "let it do nothing"),
@@ -663,6 +691,13 @@ def test_a_broken_backend_is_caught_by_one_check_that_says_what_to_do(
     found = caught(case.broken, model_dir)
     assert list(found) == [case.check]
     assert case.advice in found[case.check]
+
+
+def test_a_backend_that_reads_its_keys_passes(
+    model_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conduct_checks, "CALLS", 8)
+    assert caught(Listens(), model_dir) == {}
 
 
 def test_every_check_catches_something() -> None:

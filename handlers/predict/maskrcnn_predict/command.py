@@ -1,6 +1,6 @@
 """`maskrcnn-server predict`"""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -11,26 +11,29 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from maskrcnn_handlers.cli.options import (
-    BackendName,
+from maskrcnn_handlers.cli.options import BackendName, ModelOption
+from maskrcnn_predict import outputs, shards, targets, tiled
+from maskrcnn_predict.drawings import Drawings
+from maskrcnn_predict.joining import Joined
+from maskrcnn_predict.journal import Journal
+from maskrcnn_predict.local import ModelSpec
+from maskrcnn_predict.options import (
     Concurrency,
     Endpoint,
     Images,
-    ModelOption,
     Profile,
     Region,
     Restart,
     ScoreThreshold,
     Url,
 )
-from maskrcnn_predict import targets
-from maskrcnn_predict.drawings import Drawings
-from maskrcnn_predict.journal import Journal
+from maskrcnn_predict.outputs import Output
 from maskrcnn_predict.predictors import ImageResult, Predictor
 from maskrcnn_predict.run import each, predictor_in_process, predictor_of
+from maskrcnn_predict.shards import Shard
 from maskrcnn_predict.sources import Source, check, problem, sources
-from maskrcnn_server import settings as environment
 from maskrcnn_server.errors import InvalidImage, InvalidSetting, MaskRCNNError
+from maskrcnn_server.options import Options
 
 Item: TypeAlias = tuple[Source, Path | None]
 """An image, and the file for its drawing."""
@@ -42,7 +45,8 @@ def predict(
         Path | None, typer.Option(help="Folder for a drawing of each result (PNG).")
     ] = None,
     json_file: Annotated[
-        Path | None, typer.Option("--json", help="File for all results, in COCO's format.")
+        str | None,
+        typer.Option("--json", help="File or s3:// address for all results, in COCO's format."),
     ] = None,
     score_threshold: ScoreThreshold = None,
     model: ModelOption = None,
@@ -51,6 +55,27 @@ def predict(
     endpoint: Endpoint = None,
     concurrency: Concurrency = 4,
     restart: Restart = False,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            metavar="I/N",
+            help="Do only the I-th (from 0) of N shares of the images. auto: the array job's.",
+        ),
+    ] = None,
+    join: Annotated[
+        bool, typer.Option("--join", help="Predict nothing; join the results of all shards.")
+    ] = False,
+    tile: Annotated[
+        str | None,
+        typer.Option(metavar="WxH", help="Cut images into tiles of this size, such as 512x512."),
+    ] = None,
+    overlap: Annotated[
+        float | None,
+        typer.Option(help="Share of a tile that its neighbours have, too: 0 to 0.8 (0.25)."),
+    ] = None,
+    overview: Annotated[
+        bool, typer.Option(help="Look at the whole image, too, for what is larger than a tile.")
+    ] = False,
     region: Region = None,
     profile: Profile = None,
 ) -> None:
@@ -59,44 +84,63 @@ def predict(
     With --json FILE.json, results are kept in FILE.jsonl as they come, and the same command resumes
     an interrupted run: it skips images that are done and have not changed. An image that cannot be
     read is reported, the others are done, and the exit code is 1.
+
+    With --shard, several processes or machines share the work; each keeps its own lines. Then the
+    same command with --join in place of --shard writes FILE.json.
+
+    With --tile, images of any size are cut into tiles that overlap; what several tiles show of an
+    instance becomes one again.
     """
     console = Console(soft_wrap=True)
+    output = None if json_file is None else outputs.output(json_file)
+    share = None if shard is None else shards.named(shard)
+    if (share is not None or join) and (output is None or (share is not None and join)):
+        raise InvalidSetting("--shard and --join need --json FILE.json, and exclude each other")
     for note in check(places):
         console.print(f"[yellow]{escape(note)}[/]")
     target = targets.named(url, endpoint, model)
-    settings = environment.read(model=model, backend=backend)
+    spec = ModelSpec(address=model, backend=backend)
+    settings = spec.settings()
     asked: dict[str, object] = {"target": str(target), "score_threshold": score_threshold}
+    if tile is None and (overlap is not None or overview):
+        raise InvalidSetting("--overlap and --overview need --tile")
+    tiling = None if tile is None else tiled.tiling(tile, overlap, overview=overview)
+    if tiling is not None:
+        asked["tiling"] = [*tiling.tile, tiling.overlap, tiling.overview]
     opening = partial(predictor_of, console, target, backend, region, profile)
     if target.kind == "model":
         asked["mask_threshold"] = settings.model.mask_threshold
-        opening = partial(predictor_in_process, console, settings, concurrency)
-    needs_masks = out is not None or json_file is not None
+        opening = partial(predictor_in_process, console, spec, concurrency)
+    if join and output is not None:
+        _join(console, output, asked, places)
+        return
+    needs_masks = out is not None or output is not None
 
     def predicted(predictor: Predictor, item: Item) -> ImageResult:
         source, place = item
-        result = predictor.predict(
-            source.read(), score_threshold=score_threshold, masks=needs_masks
-        )
+        options = Options(score_threshold=score_threshold, masks=needs_masks)
+        if tiling is None:
+            result = predictor.predict(source.read(), options)
+        else:
+            limit, drawn = settings.max_image_pixels, place is not None
+            result = tiled.predicted(predictor, source, tiling, options, limit, is_drawn=drawn)
         if place is not None:
             result.draw().save(place)
         return result
 
     with ExitStack() as stack:
-        run = _Run(console, None if out is None else Drawings(out))
-        if json_file is not None:
-            journal = Journal(_lines_of(json_file), asked, restart=restart)
+        run = _Run(console, None if out is None else Drawings(out), share or shards.WHOLE)
+        if output is not None:
+            journal = output.journal(share, asked, restart=restart)
             run.journal = stack.enter_context(journal)
         pairs = each(console, "predicting", opening, predicted, run.todo(places), concurrency)
         for (source, _), result in pairs:
             run.add(source, result)
-        if run.journal is not None and json_file is not None:
-            renamed = run.journal.join(json_file)
-            if renamed:
-                said = f"{json_file}: {renamed} images share their ids: their paths are their ids"
-                console.print(f"[yellow]{escape(said)}[/]")
+        if run.journal is not None and output is not None and share is None:
+            _report(console, output.finish(run.journal))
     if run.skipped:
         console.print(f"{run.skipped} of {len(run.names)} images were done already")
-    if not run.names:
+    if not run.names and share is None:
         raise InvalidImage(f"no images at {', '.join(places)}")
     if run.failures:
         raise InvalidImage(f"{run.failures} of {len(run.names)} images failed")
@@ -108,6 +152,7 @@ class _Run:
 
     console: Console
     drawings: Drawings | None
+    shard: Shard
     journal: Journal | None = None
     names: set[str] = field(default_factory=set)
     skipped: int = 0
@@ -118,7 +163,7 @@ class _Run:
 
         A file that is no image is counted as failed here, and needs no model.
         """
-        for source in sources(places):
+        for source in sources(places, self.shard.has):
             if source.name in self.names:
                 continue
             self.names.add(source.name)
@@ -143,9 +188,20 @@ class _Run:
             self.journal.add(source, result.to_coco(source.image_id), result.notes)
 
 
-def _lines_of(json_file: Path) -> Path:
-    """The file for results until they are joined. Raises InvalidSetting."""
-    lines = json_file.with_suffix(".jsonl")
-    if lines == json_file:
-        raise InvalidSetting(f"--json {json_file}: its lines go there; name FILE.json")
-    return lines
+def _join(
+    console: Console, output: Output, asked: Mapping[str, object], places: Sequence[str]
+) -> None:
+    """Join the results of all shards. Raises InvalidImage if some are missing or failed."""
+    joined, missing = output.join(asked, sources(places))
+    _report(console, joined)
+    console.print(f"{joined.images} images, {joined.results} instances")
+    if missing or joined.failed:
+        raise InvalidImage(
+            f"{joined.failed} images failed, and {missing} are not done: run their shards again"
+        )
+
+
+def _report(console: Console, joined: Joined) -> None:
+    if joined.renamed:
+        said = f"{joined.renamed} images share their ids: their paths are their ids"
+        console.print(f"[yellow]{escape(said)}[/]")

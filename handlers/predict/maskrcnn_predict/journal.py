@@ -8,6 +8,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from typing_extensions import Self
+
 from maskrcnn_handlers.formats.coco_results import CocoResult
 from maskrcnn_predict.sources import Source
 from maskrcnn_server.errors import InvalidSetting, MaskRCNNError
@@ -43,7 +45,7 @@ class Journal:
             self._file.close()
             raise
 
-    def __enter__(self) -> "Journal":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -52,6 +54,10 @@ class Journal:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Keep what is written. Nothing is written after."""
         self._file.close()
 
     def has(self, source: Source) -> bool:
@@ -84,41 +90,6 @@ class Journal:
         """The results for all images."""
         for line in self.lines():
             yield from line.get("results", ())
-
-    def join(self, target: Path) -> int:
-        """Write all results to a file, as a list; one line is in memory at a time.
-
-        Images that share an id get their names as ids. Returns how many do.
-        """
-        shared = self._shared_ids()
-        renamed = 0
-        part = target.with_name(f".{target.name}.part")
-        with part.open("w", encoding="utf-8") as file:
-            separator = "["
-            for line in self.lines():
-                is_shared = line["image_id"] in shared
-                renamed += is_shared and "results" in line
-                for result in line.get("results", ()):
-                    own = {**result, "image_id": line["picture"]} if is_shared else result
-                    file.write(separator + json.dumps(own, separators=(",", ":")))
-                    separator = ",\n"
-            file.write("[]\n" if separator == "[" else "]\n")
-        part.replace(target)
-        return renamed
-
-    def _shared_ids(self) -> set[int | str]:
-        """Ids of more than one image, and those that are the name of such an image."""
-        seen: set[int | str] = set()
-        shared: set[int | str] = set()
-        for line in self.lines():
-            image_id = line["image_id"]
-            (shared if image_id in seen else seen).add(image_id)
-        count = -1
-        while len(shared) > count:
-            count = len(shared)
-            names = (line["picture"] for line in self.lines() if line["image_id"] in shared)
-            shared |= {name for name in names if name in seen}
-        return shared
 
     def _lock(self) -> None:
         try:

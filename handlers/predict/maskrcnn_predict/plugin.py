@@ -1,4 +1,4 @@
-"""The command that predicts for files, folders and addresses."""
+"""The commands that predict: for files, folders and addresses, and for an included model."""
 
 from collections.abc import Callable
 
@@ -6,7 +6,12 @@ from maskrcnn_server import hookimpl
 from maskrcnn_server.extensions import Command
 
 api_version = "1.0"
-EXAMPLES = (
+
+DEMO_EXAMPLES = (
+    "maskrcnn-server demo --image photo.jpg --out drawn.png",
+    "maskrcnn-server demo --open",
+)
+PREDICT_EXAMPLES = (
     "maskrcnn-server predict photos --model model.tar.gz --out drawn",
     "maskrcnn-server predict photo.jpg --url http://127.0.0.1:8080 --json found.json",
 )
@@ -15,7 +20,9 @@ EXAMPLES = (
 
 @hookimpl
 def register_commands(register: Callable[[Command], None]) -> None:
-    """`predict`."""
+    """`demo` and `predict`."""
     from maskrcnn_predict.command import predict
+    from maskrcnn_predict.demo import demo
 
-    register(Command("predict", predict, "Serve", EXAMPLES))
+    register(Command("demo", demo, "Serve", DEMO_EXAMPLES))
+    register(Command("predict", predict, "Serve", PREDICT_EXAMPLES))

@@ -8,35 +8,28 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 import PIL.Image
 
+from maskrcnn_annotation_formats.drawing import overlay
 from maskrcnn_handlers.formats.coco_results import CocoResult, coco_results
-from maskrcnn_handlers.formats.drawing import overlay
-from maskrcnn_handlers.http.child import running, serve_command
 from maskrcnn_handlers.request import images
-from maskrcnn_handlers.request.options import resolved
+from maskrcnn_predict.child import running, serve_command
+from maskrcnn_predict.local import DEFAULTS, TIMEOUT_S, LocalModel, ModelSpec
 from maskrcnn_predict.targets import Target
 from maskrcnn_server import settings as environment
 from maskrcnn_server.categories import Category
 from maskrcnn_server.detections import Detections
 from maskrcnn_server.errors import InvalidSetting, MaskRCNNError, NoAnswer, RequestError
-from maskrcnn_server.formats import Prediction
-from maskrcnn_server.hosting.caller import Caller
 from maskrcnn_server.hosting.located import choose_backend, locate
 from maskrcnn_server.hosting.model_process import ERROR_CLASSES
-from maskrcnn_server.hosting.scheduler import Scheduler
-from maskrcnn_server.hosting.startup import open_model
 from maskrcnn_server.masks import RunLengthMasks
 from maskrcnn_server.options import Options
 from maskrcnn_server.plugins import Plugins
 from maskrcnn_server.rle import from_compressed
-from maskrcnn_server.settings import Settings
 from maskrcnn_server.store.downloads import Progress
 
 if TYPE_CHECKING:
     import maskrcnn_client
 
 START_TIMEOUT_S = 600
-TIMEOUT_S = 600
-"""Limit of one prediction; a server with a queue takes its time."""
 RETRY_S = 300
 """Time for a busy server, or an endpoint that gets more instances."""
 MAX_PAYLOAD_MB = 1024
@@ -77,28 +70,16 @@ class ImageResult:
 class Predictor(Protocol):
     """Predicts, from any thread."""
 
-    def predict(
-        self,
-        image: bytes,
-        *,
-        score_threshold: float | None = None,
-        max_detections: int | None = None,
-        masks: bool = True,
-    ) -> ImageResult:
-        """The instances in an image file. Raises MaskRCNNError, RequestError for a bad image."""
+    def predict(self, image: bytes, asked: Options = DEFAULTS) -> ImageResult:
+        """The instances in an image file, by `score_threshold`, `max_detections` and `masks` of
+        the options. Raises MaskRCNNError, RequestError for a bad image."""
 
 
 @contextmanager
-def in_process(
-    plugins: Plugins, settings: Settings, progress: Progress, concurrency: int
-) -> Iterator[Predictor]:
-    """A predictor with the settings' model in this process. Raises StartupError."""
-    model = open_model(plugins, settings, progress)
-    scheduler = Scheduler(model, max_waiting=concurrency, max_batch=settings.model.max_batch)
-    try:
-        yield _InProcess(scheduler, settings)
-    finally:
-        scheduler.close(timeout_s=1)
+def in_process(spec: ModelSpec, progress: Progress, concurrency: int) -> Iterator[Predictor]:
+    """A predictor with a model in this process. Raises StartupError."""
+    with spec.open(concurrency, progress) as model:
+        yield _InProcess(model)
 
 
 @contextmanager
@@ -152,45 +133,29 @@ def _client(
 
 
 class _InProcess:
-    def __init__(self, scheduler: Scheduler, settings: Settings) -> None:
-        self._scheduler = scheduler
-        self._settings = settings
+    def __init__(self, model: LocalModel) -> None:
+        self._model = model
 
-    def predict(
-        self,
-        image: bytes,
-        *,
-        score_threshold: float | None = None,
-        max_detections: int | None = None,
-        masks: bool = True,
-    ) -> ImageResult:
-        asked = Options(score_threshold=score_threshold, max_detections=max_detections, masks=masks)
-        model = self._scheduler.metadata
-        options = resolved(asked, self._settings.model, model).predict
-        with self._scheduler.job(Caller(TIMEOUT_S)) as job:
-            pixels = images.decode(image, self._settings.max_image_pixels)
-            (found,) = job.predict([pixels], options)
-        prediction = Prediction(image_id="", image=pixels, detections=found, model=model)
-        return ImageResult(found, model.categories, coco_results(prediction), image)
+    def predict(self, image: bytes, asked: Options = DEFAULTS) -> ImageResult:
+        found = self._model.prediction(image, asked)
+        return ImageResult(
+            found.detections, self._model.metadata.categories, coco_results(found), image
+        )
 
 
 class _ByClient:
     def __init__(self, client: "maskrcnn_client.Client") -> None:
         self._client = client
 
-    def predict(
-        self,
-        image: bytes,
-        *,
-        score_threshold: float | None = None,
-        max_detections: int | None = None,
-        masks: bool = True,
-    ) -> ImageResult:
+    def predict(self, image: bytes, asked: Options = DEFAULTS) -> ImageResult:
         from maskrcnn_client import ClientError
 
         try:
             found = self._client.predict(
-                image, score_threshold=score_threshold, max_detections=max_detections, masks=masks
+                image,
+                score_threshold=asked.score_threshold,
+                max_detections=asked.max_detections,
+                masks=asked.masks,
             )
         except ClientError as error:
             raise _translated(error) from error

@@ -8,13 +8,14 @@ from typing import TypeVar
 
 from rich.console import Console
 
-from maskrcnn_handlers.cli.progress import counting, downloading
+from maskrcnn_handlers.cli.progress import downloading
 from maskrcnn_predict.concurrency import in_order
+from maskrcnn_predict.local import ModelSpec
 from maskrcnn_predict.predictors import Predictor, in_process, opened
+from maskrcnn_predict.progress import counting
 from maskrcnn_predict.targets import Target
 from maskrcnn_server.errors import MaskRCNNError
 from maskrcnn_server.plugins import installed
-from maskrcnn_server.settings import Settings
 
 Opened = TypeVar("Opened")
 Item = TypeVar("Item")
@@ -35,12 +36,12 @@ def predictor_of(
 
 @contextmanager
 def predictor_in_process(
-    console: Console, settings: Settings, concurrency: int
+    console: Console, spec: ModelSpec, concurrency: int
 ) -> Iterator[Predictor]:
-    """A predictor with the settings' model in this process."""
+    """A predictor with a model in this process."""
     with ExitStack() as stack:
         with downloading(console) as progress:
-            opening = in_process(installed(), settings, progress, concurrency)
+            opening = in_process(spec, progress, concurrency)
             predictor = stack.enter_context(opening)
         yield predictor
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from maskrcnn_handlers.formats import coco
 from maskrcnn_handlers.request import images
-from maskrcnn_server.errors import DownloadFailed, InvalidImage
-from maskrcnn_server.store.addresses import address
+from maskrcnn_predict.addresses import address
+from maskrcnn_server.errors import DownloadFailed, InvalidImage, InvalidSetting
 from maskrcnn_server.store.downloads import Remote, S3Source, s3_client, s3_objects
 
 SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
@@ -25,6 +25,10 @@ SHOWN = 8
 """Number of kinds of files that a message lists."""
 MAX_BYTES = 1 << 30
 """Size of the largest file that is read."""
+MANIFEST = "@"
+"""First character of a place that is a file with a place on each line."""
+MAX_LINE = 4096
+"""Number of bytes of a manifest's line at most."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,7 @@ def check(places: Sequence[str]) -> list[str]:
     """
     notes = []
     for place in places:
-        if place.startswith("s3://") or not Path(place).is_dir():
+        if place.startswith(("s3://", MANIFEST)) or not Path(place).is_dir():
             continue
         files = list(_below(Path(place)))
         others = Counter(p.suffix.lower() or "no suffix" for p in files if not _is_image(p.name))
@@ -85,19 +89,76 @@ def problem(place: str) -> InvalidImage | None:
     return None
 
 
-def sources(places: Sequence[str]) -> Iterator[Source]:
-    """The images at paths, in folders and below them, and at `s3://bucket/prefix`, sorted.
+def everything(_: str) -> bool:
+    """Keeps every image."""
+    return True
 
-    The id of an image in a folder is its path from there, or the number that its name is. Raises
-    DownloadFailed for what cannot be listed, InvalidSetting for what is not an address.
+
+def sources(places: Sequence[str], keep: Callable[[str], bool] = everything) -> Iterator[Source]:
+    """The images at paths, in folders and below them, at `s3://bucket/prefix`, and at the places
+    that are the lines of `@FILE`; those of folders and prefixes are sorted.
+
+    Those that `keep` refuses by their names are not looked at. The id of an image in a folder is
+    its path from there, or the number that its name is. Raises DownloadFailed for what cannot be
+    listed, InvalidSetting for what is not an address, or not a manifest.
     """
     for place in places:
-        if place.startswith("s3://"):
-            yield from _objects(place)
-        elif Path(place).is_dir():
-            yield from _files(Path(place))
+        if place.startswith(MANIFEST):
+            for line in _manifest(place.removeprefix(MANIFEST)):
+                yield from _sources_at(line, keep)
         else:
-            yield file_source(Path(place), coco.image_id(Path(place).name))
+            yield from _sources_at(place, keep)
+
+
+def _sources_at(place: str, keep: Callable[[str], bool]) -> Iterator[Source]:
+    # A manifest has an image on each line: no file system or store is asked about others' images.
+    if _is_image(place) and not keep(place):
+        return
+    if place.startswith("s3://"):
+        yield from _objects(place, keep)
+    elif Path(place).is_dir():
+        yield from _files(Path(place), keep)
+    elif keep(place):
+        yield file_source(Path(place), coco.image_id(Path(place).name))
+
+
+def _manifest(place: str) -> Iterator[str]:
+    """Lines that are not empty. Raises InvalidSetting, DownloadFailed."""
+    if place.startswith("s3://"):
+        where = address(place)
+        source = S3Source(s3_client(), where.bucket, where.key)
+        lines = _lines(source.read(0, source.look().version))
+    else:
+        lines = _lines_of_file(Path(place))
+    for number, line in enumerate(lines, 1):
+        if len(line) > MAX_LINE:
+            raise InvalidSetting(f"{place}, line {number}: more than {MAX_LINE} bytes")
+        try:
+            text = line.decode().strip()
+        except UnicodeDecodeError as error:
+            raise InvalidSetting(f"{place}, line {number}: {error.reason}, not UTF-8") from None
+        if text:
+            yield text
+
+
+def _lines_of_file(path: Path) -> Iterator[bytes]:
+    try:
+        with path.open("rb") as file:
+            while line := file.readline(MAX_LINE + 2):
+                yield line.rstrip(b"\n")
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InvalidSetting(f"{path}: {reason}") from error
+
+
+def _lines(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    rest = b""
+    for chunk in chunks:
+        *whole, rest = (rest + chunk).split(b"\n")
+        yield from whole
+        if len(rest) > MAX_LINE:
+            break
+    yield rest
 
 
 def file_source(path: Path, image_id: int | str) -> Source:
@@ -121,9 +182,9 @@ def contents(path: Path) -> bytes:
         raise InvalidImage(getattr(error, "strerror", None) or str(error)) from error
 
 
-def _files(folder: Path) -> Iterator[Source]:
+def _files(folder: Path, keep: Callable[[str], bool]) -> Iterator[Source]:
     for path in _below(folder):
-        if _is_image(path.name):
+        if _is_image(path.name) and keep(str(path)):
             yield file_source(path, _image_id(path.relative_to(folder).as_posix()))
 
 
@@ -140,15 +201,16 @@ def _is_image(name: str) -> bool:
     return name.lower().endswith(suffixes())
 
 
-def _objects(place: str) -> Iterator[Source]:
+def _objects(place: str, keep: Callable[[str], bool]) -> Iterator[Source]:
     where = address(place)
     client = s3_client()
     is_image = _is_image(where.key)
     prefix = where.key if is_image or not where.key else where.below("")
     for key, remote in s3_objects(client, where.bucket, prefix):
-        if _is_image(key) and not (is_image and key != where.key):
+        name = f"s3://{where.bucket}/{key}"
+        if _is_image(key) and not (is_image and key != where.key) and keep(name):
             yield Source(
-                f"s3://{where.bucket}/{key}",
+                name,
                 _image_id(remote.name if is_image else key.removeprefix(prefix)),
                 remote.version,
                 partial(_content, client, where.bucket, key, remote),

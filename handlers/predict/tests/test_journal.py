@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from maskrcnn_handlers.formats.coco_results import CocoResult
+from maskrcnn_predict.joining import join
 from maskrcnn_predict.journal import Journal
 from maskrcnn_predict.sources import Source
 from maskrcnn_server.errors import InvalidImage, InvalidSetting
@@ -50,7 +51,7 @@ def test_what_is_done_is_done_in_the_next_run(path: Path) -> None:
         ]
 
 
-def test_the_last_word_about_a_picture_counts(path: Path) -> None:
+def test_the_last_word_about_an_image_counts(path: Path) -> None:
     with Journal(path, ASKED) as journal:
         journal.add(source("a"), [result("a", 0.25)])
         journal.fail(source("b"), InvalidImage("cut off"))
@@ -115,5 +116,6 @@ def test_joined_results_are_a_list(path: Path, count: int) -> None:
     with Journal(path, ASKED) as journal:
         for i in range(count):
             journal.add(source(f"{i}\udcff\n"), [result("x"), result("y")])
-        journal.join(path.with_suffix(".json"))
+        joined = join(journal.lines, path.with_suffix(".json"))
     assert len(json.loads(path.with_suffix(".json").read_text())) == 2 * count
+    assert (joined.images, joined.results) == (count, 2 * count)

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from maskrcnn_plugin_kit.testing import FakeBackend
-from maskrcnn_predict import predictors
+from maskrcnn_predict import local, predictors
 from maskrcnn_predict.concurrency import in_order
+from maskrcnn_predict.local import ModelSpec
 from maskrcnn_predict.sources import Source, check, contents, problem, sources
 from maskrcnn_predict.targets import Target, recognised
 from maskrcnn_server.backend import ModelConfig
@@ -25,6 +26,7 @@ from maskrcnn_server.errors import (
     MaskRCNNError,
     NoAnswer,
 )
+from maskrcnn_server.options import Options
 from maskrcnn_server.plugins import Plugins
 from maskrcnn_server.settings import Settings
 from maskrcnn_server.store.downloads import silent
@@ -233,11 +235,11 @@ def test_a_model_in_this_process_needs_nothing_more_and_sees_every_pixel(
     for library in ("maskrcnn_client", "httpx", "boto3"):
         monkeypatch.setitem(sys.modules, library, None)
     model = FakeBackend().load(ModelConfig(model_dir=tmp_path))
-    monkeypatch.setattr(predictors, "open_model", lambda *_: model)
+    monkeypatch.setattr(local, "open_model", lambda *_: model)
     noise = encode(np.random.RandomState(0).randint(0, 256, (700, 700, 3), np.uint8))
     assert len(noise) > settings.max_payload_mb * 2**20
-    with predictors.in_process(Plugins(), settings, silent, 2) as predictor:
-        found = predictor.predict(noise, masks=False)
+    with predictors.in_process(ModelSpec(address=str(tmp_path)), silent, 2) as predictor:
+        found = predictor.predict(noise, Options(masks=False))
     assert (len(found), found.notes) == (3, ())
 
 
@@ -250,12 +252,12 @@ def test_a_server_needs_the_client(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_server_finds_what_the_model_in_this_process_finds(
-    monkeypatch: pytest.MonkeyPatch, settings: Settings, tmp_path: Path, url: str, png: bytes
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, url: str, png: bytes
 ) -> None:
     model = FakeBackend().load(ModelConfig(model_dir=tmp_path))
-    monkeypatch.setattr(predictors, "open_model", lambda *_: model)
+    monkeypatch.setattr(local, "open_model", lambda *_: model)
     with (
-        predictors.in_process(Plugins(), settings, silent, 2) as here,
+        predictors.in_process(ModelSpec(address=str(tmp_path)), silent, 2) as here,
         predictors.opened(Target("url", url), Plugins(), silent) as there,
     ):
         one, other = here.predict(png), there.predict(png)

@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
@@ -16,7 +16,14 @@ Parameters: TypeAlias = Mapping[str, Any]
 RUNTIME = "sagemaker-runtime"
 READ_TIMEOUT_S = 300
 MISSING_CODES = frozenset(
-    {"404", "NoSuchKey", "NotFound", "ObjectNotFoundException", "ResourceNotFoundException"}
+    {
+        "404",
+        "NoSuchKey",
+        "NotFound",
+        "ObjectNotFoundException",
+        "ResourceNotFound",
+        "ResourceNotFoundException",
+    }
 )
 MISSING = re.compile(r"Could not find|does not exist", re.IGNORECASE)
 """Messages that mean "does not exist", for which SageMaker has no error code but
@@ -41,6 +48,16 @@ HINTS = {
 
 
 @dataclass(frozen=True)
+class FromReply:
+    """A value of the reply to the call before, in the place of a parameter."""
+
+    key: str
+
+    def __str__(self) -> str:
+        return f"<{self.key} of the reply before>"
+
+
+@dataclass(frozen=True)
 class Call:
     """A call of an AWS API: service, operation and parameters."""
 
@@ -53,6 +70,10 @@ class Call:
         """Operation, and the name of its subject if there is one."""
         named = (v for k, v in self.parameters.items() if k.endswith("Name"))
         return f"{self.operation} {next(named, '')}".rstrip()
+
+    def after(self, reply: Any) -> "Call":
+        """The call with the values of the reply to the call before."""
+        return replace(self, parameters=_filled(self.parameters, reply))
 
     def shown(self) -> dict[str, Any]:
         """The call as JSON, with the name of a file in place of its content."""
@@ -121,7 +142,7 @@ class Aws:
             code = str(error.response.get("Error", {}).get("Code", ""))
             said = _said(error.response)
             missing = code in MISSING_CODES or MISSING.search(said)
-            kind = _Missing if missing else DeploymentFailed
+            kind = Missing if missing else DeploymentFailed
             raise kind(f"{call.operation}: {_hinted(said)}") from error
         except botocore.exceptions.BotoCoreError as error:
             said = f"{type(error).__name__}: {error}"
@@ -133,7 +154,7 @@ class Aws:
     def find(self, call: Call) -> Any | None:
         try:
             return self.call(call)
-        except _Missing:
+        except Missing:
             return None
 
     def pages(self, call: Call, key: str) -> Iterator[Any]:
@@ -175,8 +196,16 @@ class Aws:
         return client
 
 
-class _Missing(DeploymentFailed):
+class Missing(DeploymentFailed):
     """The subject of a call does not exist."""
+
+
+def _filled(value: Any, reply: Any) -> Any:
+    if isinstance(value, FromReply):
+        return reply[value.key]
+    if isinstance(value, Mapping):
+        return {name: _filled(item, reply) for name, item in value.items()}
+    return [_filled(item, reply) for item in value] if isinstance(value, list) else value
 
 
 def _said(response: Mapping[str, Any]) -> str:

@@ -3,16 +3,26 @@
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
+from maskrcnn_predict.addresses import Address, address
 from maskrcnn_sagemaker.aws import Call
 from maskrcnn_sagemaker.extra import Extra, merged
+from maskrcnn_sagemaker.hosting import (
+    LOCAL_STORAGE,
+    Asynchronous,
+    Capture,
+    Component,
+    Hosting,
+    Instances,
+    Network,
+    instances,
+)
 from maskrcnn_sagemaker.scaling import VARIANT, Scaling
 from maskrcnn_server.errors import InvalidSetting
-from maskrcnn_server.store.addresses import Address, address
 from maskrcnn_server.store.downloads import sha256
 
 TAG = "maskrcnn-server"
@@ -21,77 +31,12 @@ BATCH_PAYLOAD_MB = 20
 """Payload limit of a batch transform job in MiB: the server's default."""
 PAYLOAD_VARIABLES = ("MASKRCNN_MAX_PAYLOAD_MB", "SAGEMAKER_MAX_PAYLOAD_IN_MB")
 MAX_BATCH_PAYLOAD_MB = 100
-LOCAL_STORAGE = re.compile(r"ml\.(?:g\d\w*|p[4-9]\w*|\w+d)\.")
-"""Instance types with disks of their own, which AWS encrypts without a key of ours."""
-FAILURES = "failures"
-"""Prefix for errors, below the output of an asynchronous endpoint."""
 HASHED = 10
 """Number of hexadecimal digits of the content hash at the end of a name."""
 MADE_HERE = re.compile(rf"-[0-9a-f]{{{HASHED}}}")
 """Suffix of names of models and configurations after the endpoint's name."""
 MADE_FOR_JOB = re.compile(r"-\d{14}")
 """Suffix of names of batch transform jobs, and of their models, after the endpoint's name."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Instances:
-    """Instances that run all the time, apart from `scaling`."""
-
-    instance_type: str
-    count: int = 1
-    startup_timeout_s: int = 600
-    download_timeout_s: int | None = None
-    volume_gb: int | None = None
-    ami: str | None = None
-    """InferenceAmiVersion: the driver of the GPU. None: the default of the instance type."""
-    scaling: Scaling | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Serverless:
-    """Serverless hosting: machines run only while there are requests."""
-
-    memory_mb: int
-    max_concurrency: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Asynchronous:
-    """Instances that read requests from S3 and write replies to it."""
-
-    instances: Instances
-    output: Address
-    sns_success: str | None = None
-    sns_error: str | None = None
-
-
-Hosting: TypeAlias = Instances | Serverless | Asynchronous
-
-
-@dataclass(frozen=True, kw_only=True)
-class Network:
-    """What a container can reach."""
-
-    subnets: Sequence[str] = ()
-    security_groups: Sequence[str] = ()
-    isolated: bool = False
-    """Whether the container has no network at all, not even for S3."""
-
-    def parameters(self) -> dict[str, Any]:
-        """Parameters of CreateModel."""
-        vpc = {"SecurityGroupIds": list(self.security_groups), "Subnets": list(self.subnets)}
-        return {
-            **({"VpcConfig": vpc} if self.subnets else {}),
-            **({"EnableNetworkIsolation": True} if self.isolated else {}),
-        }
-
-
-@dataclass(frozen=True, kw_only=True)
-class Capture:
-    """Data capture: requests and replies that are kept in S3."""
-
-    target: Address
-    percent: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +53,9 @@ class Container:
     """Any text; a new one creates a new model with the same image and address."""
     multi_model: bool = False
     """Whether `model_data` is a prefix with one archive per model."""
-    network: Network = Network()
+    unpacked: bool = False
+    """Whether `model_data` is a prefix with the files of a model folder."""
+    network: Network = field(default_factory=Network)
     labels: Mapping[str, str] = field(default_factory=dict)
     """Tags for everything that is created, besides ours."""
     kms_key: str | None = None
@@ -138,12 +85,18 @@ class Container:
         """The same without what the file of extras adds."""
         container = {
             "Image": self.image,
-            "ModelDataUrl": self.model_data,
+            **self._model_data(),
             "Environment": dict(sorted(self.environment.items())),
             **({"Mode": "MultiModel"} if self.multi_model else {}),
         }
         content = {"PrimaryContainer": container, "ExecutionRoleArn": self.role}
         return {**content, **self.network.parameters()}
+
+    def _model_data(self) -> dict[str, Any]:
+        if not self.unpacked:
+            return {"ModelDataUrl": self.model_data}
+        kind = {"S3DataType": "S3Prefix", "CompressionType": "None"}
+        return {"ModelDataSource": {"S3DataSource": {"S3Uri": self.model_data, **kind}}}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,17 +119,24 @@ class Deployment:
         return f"{self.name}-{_hash(self._config())}"
 
     @property
+    def instances(self) -> Instances | None:
+        """Instances; None for serverless."""
+        return instances(self.hosting)
+
+    @property
     def scaling(self) -> Scaling | None:
         """Scaling of the endpoint; None: none."""
-        return self.hosting.scaling if isinstance(self.hosting, Instances) else None
+        return None if self.instances is None else self.instances.scaling
 
     @property
     def instance_type(self) -> str | None:
         """Instance type; None for serverless."""
-        hosting = self.hosting
-        if isinstance(hosting, Asynchronous):
-            hosting = hosting.instances
-        return hosting.instance_type if isinstance(hosting, Instances) else None
+        return None if self.instances is None else self.instances.instance_type
+
+    @property
+    def component(self) -> Component | None:
+        """Copies of the model; None: the endpoint itself has the model."""
+        return self.hosting if isinstance(self.hosting, Component) else None
 
     def create_model(self) -> Call:
         """CreateModel."""
@@ -191,6 +151,24 @@ class Deployment:
         """CreateEndpoint."""
         names = {"EndpointName": self.name, "EndpointConfigName": self.config_name}
         return self.container.call("CreateEndpoint", names)
+
+    def create_component(self) -> Call:
+        """CreateInferenceComponent; it has the endpoint's name."""
+        copies = {"CopyCount": self.instances.count if self.instances else 1}
+        named = {"EndpointName": self.name, "VariantName": VARIANT, "RuntimeConfig": copies}
+        return self.container.call("CreateInferenceComponent", {**self._component(), **named})
+
+    def update_component(self) -> Call:
+        """UpdateInferenceComponent; the number of copies of what scales stays."""
+        copies = {"CopyCount": self.instances.count if self.instances else 1}
+        count = {} if self.scaling else {"RuntimeConfig": copies}
+        parameters = {**self._component(), **count}
+        return Call("sagemaker", "UpdateInferenceComponent", parameters)
+
+    def _component(self) -> dict[str, Any]:
+        component = self.component
+        found = None if component is None else component.specification(self.model_name)
+        return {"InferenceComponentName": self.name, "Specification": found}
 
     def update_endpoint(self, retain: bool) -> Call:
         """UpdateEndpoint; `retain` keeps the current number of instances of an endpoint that
@@ -207,49 +185,24 @@ class Deployment:
 
     def _own_config(self) -> dict[str, Any]:
         """The same without what the file of extras adds."""
-        key = self.container.kms_key
-        variant: dict[str, Any] = {"VariantName": VARIANT, "ModelName": self.model_name}
-        hosting = self.hosting
-        if isinstance(hosting, Serverless):
-            variant["ServerlessConfig"] = {
-                "MemorySizeInMB": hosting.memory_mb,
-                "MaxConcurrency": hosting.max_concurrency,
+        hosting, key = self.hosting, self.container.kms_key
+        config: dict[str, Any] = {}
+        if isinstance(hosting, Component):
+            variant = hosting.variant()
+            config |= {
+                "ExecutionRoleArn": self.container.role,
+                **self.container.network.parameters(),
             }
-            return {"ProductionVariants": [variant]}
-        if isinstance(hosting, Asynchronous):
-            instances = hosting.instances
-            failures = Address(hosting.output.bucket, hosting.output.below(FAILURES))
-            output = {"S3OutputPath": str(hosting.output), "S3FailurePath": str(failures)}
-            topics = {"SuccessTopic": hosting.sns_success, "ErrorTopic": hosting.sns_error}
-            if key:
-                output["KmsKeyId"] = key
-            given = {name: topic for name, topic in topics.items() if topic}
-            notification = {"NotificationConfig": given} if given else {}
-            extra = {"AsyncInferenceConfig": {"OutputConfig": {**output, **notification}}}
         else:
-            instances, extra = hosting, {}
-        variant |= {
-            "InstanceType": instances.instance_type,
-            "InitialInstanceCount": instances.count,
-            "ContainerStartupHealthCheckTimeoutInSeconds": instances.startup_timeout_s,
-        }
-        optional = {
-            "ModelDataDownloadTimeoutInSeconds": instances.download_timeout_s,
-            "VolumeSizeInGB": instances.volume_gb,
-            "InferenceAmiVersion": instances.ami,
-        }
-        variant |= {name: value for name, value in optional.items() if value is not None}
-        config = {"ProductionVariants": [variant], **extra}
-        if key and not LOCAL_STORAGE.match(instances.instance_type):
+            owner = hosting.instances if isinstance(hosting, Asynchronous) else hosting
+            variant = {**owner.variant(), "ModelName": self.model_name}
+        config["ProductionVariants"] = [variant]
+        if isinstance(hosting, Asynchronous):
+            config["AsyncInferenceConfig"] = hosting.config(key)
+        if key and self.instance_type and not LOCAL_STORAGE.match(self.instance_type):
             config["KmsKeyId"] = key
         if self.capture is not None:
-            config["DataCaptureConfig"] = {
-                "EnableCapture": True,
-                "InitialSamplingPercentage": self.capture.percent,
-                "DestinationS3Uri": str(self.capture.target),
-                "CaptureOptions": [{"CaptureMode": mode} for mode in ("Input", "Output")],
-                **({"KmsKeyId": key} if key else {}),
-            }
+            config["DataCaptureConfig"] = self.capture.config(key)
         return config
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias
 
-from maskrcnn_sagemaker import scaling
+from maskrcnn_sagemaker import components, scaling
 from maskrcnn_sagemaker.aws import Aws, Call, Reader
 from maskrcnn_sagemaker.deployment import MADE_FOR_JOB, MADE_HERE, TAG, Deployment, tags
 from maskrcnn_sagemaker.logs import ENDPOINTS, last_lines, with_log
@@ -57,21 +57,24 @@ def plan(aws: Reader, wanted: Deployment, *, adopt: bool = False) -> list[Call]:
             _refuse_foreign(aws, endpoint)
         failed = endpoint["EndpointStatus"] == "Failed"
         if failed or _changes_kind(aws, endpoint, wanted):
-            calls += [*scaling.end(aws, wanted.name), _deletion("Endpoint", wanted.name)]
+            calls += _end(aws, endpoint)
             endpoint = scales = None
-    if endpoint is None or _serves_other(endpoint, wanted.config_name):
+    copies = components.plan(aws, wanted, exists=endpoint is not None)
+    if endpoint is None or copies or _serves_other(endpoint, wanted.config_name):
         calls += _missing(aws, wanted)
     if endpoint is None:
         calls.append(wanted.create_endpoint())
     elif _serves_other(endpoint, wanted.config_name):
         # Instances that scale cannot become others of another type.
         retain = wanted.scaling is not None and _type_now(aws, endpoint) == wanted.instance_type
-        if not retain:
+        if not retain and scales is not None:
             calls += scaling.end(aws, wanted.name)
             scales = None
         calls.append(wanted.update_endpoint(retain and scales is not None))
-    elif wanted.scaling is None:
+    elif scales is not None and _ends(scales, wanted.scaling):
         calls += scaling.end(aws, wanted.name)
+        scales = None
+    calls += copies
     if wanted.scaling is not None and scales != wanted.scaling:
         calls += scaling.begin(wanted.name, wanted.scaling)
     kept = (wanted.config_name, wanted.model_name)
@@ -87,7 +90,7 @@ def removal(aws: Reader, name: str) -> list[Call]:
     calls: list[Call] = []
     if endpoint is not None:
         _refuse_foreign(aws, endpoint)
-        calls += [*scaling.end(aws, name), _deletion("Endpoint", name)]
+        calls += _end(aws, endpoint)
     ours = [*_made_here(aws, name), *_made_here(aws, name, MADE_FOR_JOB)]
     return calls + [_deletion(kind, thing) for kind, thing in ours]
 
@@ -100,12 +103,16 @@ def perform(
     Raises DeploymentFailed with SageMaker's reason and the container's last log lines. What was
     created stays, and the next plan continues from there.
     """
-    for call in calls:
+    reply: Any = None
+    for planned in calls:
+        call = planned.after(reply)
         say(call.title)
         if call.operation.startswith(("Delete", "Deregister")):
-            aws.find(call)
+            reply = aws.find(call)
         else:
-            aws.call(call)
+            reply = aws.call(call)
+        if "InferenceComponent" in call.operation:
+            components.settle(aws, name, say, pause, POLL_S)
         if call.operation in ("CreateEndpoint", "UpdateEndpoint", "DeleteEndpoint"):
             endpoint = settled(aws, name, say, pause)
             if call.operation != "DeleteEndpoint":
@@ -142,7 +149,10 @@ def status(aws: Aws, name: str) -> Status | None:
     if found is None:
         return None
     endpoint, config = found
-    model_name = config["ProductionVariants"][0].get("ModelName", "unknown")
+    model_name = config["ProductionVariants"][0].get("ModelName")
+    if model_name is None:
+        component = components.find(aws, name) or {}
+        model_name = component.get("Specification", {}).get("ModelName", "unknown")
     model = aws.find(sagemaker("DescribeModel", {"ModelName": model_name})) or {}
     container = model.get("PrimaryContainer", {})
     state = endpoint["EndpointStatus"]
@@ -150,7 +160,7 @@ def status(aws: Aws, name: str) -> Status | None:
         state=state,
         hosting=_hosting(config, endpoint),
         image=container.get("Image", "unknown"),
-        model_data=container.get("ModelDataUrl", "unknown"),
+        model_data=_model_data(container),
         variables=sorted(container.get("Environment", {})),
         failure=endpoint.get("FailureReason") or None,
         log=last_lines(aws, f"{ENDPOINTS}/{name}") if state == "Failed" else (),
@@ -234,14 +244,32 @@ def _type_now(aws: Reader, endpoint: Any) -> str | None:
 
 
 def _changes_kind(aws: Reader, endpoint: Any, wanted: Deployment) -> bool:
-    """Whether a serverless endpoint is to have instances, or the reverse: no update does that."""
+    """Whether the endpoint is to be of another kind, such as serverless: no update does that."""
     if endpoint["EndpointConfigName"] == wanted.config_name:
         return False
     config = _config_now(aws, endpoint)
     if config is None:
         return False
-    serverless = "ServerlessConfig" in config["ProductionVariants"][0]
-    return serverless != (wanted.instance_type is None)
+    return components.of_kind(config) != components.of_kind(wanted.create_config().parameters)
+
+
+def _ends(now: scaling.Scaling, wanted: scaling.Scaling | None) -> bool:
+    """Whether the current scaling ends; what is the same but for its numbers is changed."""
+    if wanted is None:
+        return True
+    return (now.tracked, now.minimum == 0) != (wanted.tracked, wanted.minimum == 0)
+
+
+def _end(aws: Reader, endpoint: Any) -> list[Call]:
+    """Calls that remove an endpoint with its scaling and its copies."""
+    name = endpoint["EndpointName"]
+    copies = components.removal(aws, _config_now(aws, endpoint), name)
+    return [*scaling.end(aws, name), *copies, _deletion("Endpoint", name)]
+
+
+def _model_data(container: Any) -> str:
+    source = container.get("ModelDataSource", {}).get("S3DataSource", {})
+    return str(container.get("ModelDataUrl") or source.get("S3Uri", "unknown"))
 
 
 def _hosting(config: Any, endpoint: Any) -> str:
@@ -255,6 +283,8 @@ def _hosting(config: Any, endpoint: Any) -> str:
         )
     count = now.get("CurrentInstanceCount", variant.get("InitialInstanceCount", "?"))
     words = f"{count} of {variant.get('InstanceType', 'unknown')}"
+    if components.of_kind(config) == "component":
+        words += ", with the model as an inference component"
     desired = now.get("DesiredInstanceCount", count)
     if desired != count:
         words += f" ({desired} wanted)"

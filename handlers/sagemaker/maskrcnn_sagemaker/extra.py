@@ -15,6 +15,7 @@ NAMES = {
     "CreateEndpointConfig": ("EndpointConfigName",),
     "CreateEndpoint": ("EndpointName", "EndpointConfigName"),
     "UpdateEndpoint": ("EndpointName", "EndpointConfigName"),
+    "CreateInferenceComponent": ("InferenceComponentName", "EndpointName"),
     "CreateTransformJob": ("TransformJobName", "ModelName"),
 }
 """Operations that take more parameters, each with its parameters that `deploy` sets itself."""

@@ -7,12 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from maskrcnn_handlers.formats.reading import annotations
+from maskrcnn_annotation_formats.reading import annotations
+from maskrcnn_predict.addresses import Address, address
 from maskrcnn_sagemaker.aws import RUNTIME, Aws, Call
+from maskrcnn_sagemaker.components import of_kind
 from maskrcnn_sagemaker.endpoints import Pause, configuration
 from maskrcnn_sagemaker.objects import content
 from maskrcnn_server.errors import DeploymentFailed, RequestError
-from maskrcnn_server.store.addresses import Address, address
 
 CONTENT_TYPE = "application/x-image"
 REQUESTS = "requests"
@@ -30,6 +31,8 @@ class Invocation:
     """Value of the header X-Amzn-SageMaker-Custom-Attributes."""
     target_model: str | None = None
     """Archive below the prefix of a multi-model endpoint."""
+    component: str | None = None
+    """Name of the inference component that has the model."""
 
     def parameters(self) -> dict[str, str]:
         """The parameters of either kind of invocation."""
@@ -37,17 +40,27 @@ class Invocation:
         return {**named, "Accept": "application/json", "CustomAttributes": self.options}
 
 
-def output_of(aws: Aws, endpoint: str) -> Address | None:
-    """Where an asynchronous endpoint puts its results; None if it is of another kind.
+@dataclass(frozen=True, kw_only=True)
+class Way:
+    """How an endpoint wants to be asked."""
 
-    Raises DeploymentFailed if there is no such endpoint.
-    """
+    output: Address | None = None
+    """Where an asynchronous endpoint puts its results; None: it is of another kind."""
+    component: str | None = None
+    """Name of the inference component that has the model; None: the endpoint has it."""
+
+
+def way(aws: Aws, endpoint: str) -> Way:
+    """How an endpoint wants to be asked. Raises DeploymentFailed if there is no such endpoint."""
     found = configuration(aws, endpoint)
     if found is None:
         raise DeploymentFailed(f"there is no endpoint {endpoint}: `deploy` makes one")
     _, config = found
     output = config.get("AsyncInferenceConfig", {}).get("OutputConfig")
-    return None if output is None else address(output["S3OutputPath"])
+    return Way(
+        output=None if output is None else address(output["S3OutputPath"]),
+        component=endpoint if of_kind(config) == "component" else None,
+    )
 
 
 def invoke(aws: Aws, invocation: Invocation) -> Any:
@@ -55,7 +68,11 @@ def invoke(aws: Aws, invocation: Invocation) -> Any:
 
     Raises DeploymentFailed with what the container said.
     """
-    target = {"TargetModel": invocation.target_model} if invocation.target_model else {}
+    named = {
+        "TargetModel": invocation.target_model,
+        "InferenceComponentName": invocation.component,
+    }
+    target = {name: value for name, value in named.items() if value}
     parameters = {**invocation.parameters(), **target, "Body": invocation.image}
     reply = aws.call(Call(RUNTIME, "InvokeEndpoint", parameters))
     return _reply(reply["Body"].read())

@@ -4,8 +4,8 @@ Objects are looked up in lists: with permission to list only below a prefix, a m
 reported as missing, while a direct request is refused (403).
 """
 
+from maskrcnn_predict.addresses import Address
 from maskrcnn_sagemaker.aws import Aws, Call, Reader
-from maskrcnn_server.store.addresses import Address
 
 
 def etag(aws: Reader, place: Address) -> str | None:
@@ -14,6 +14,12 @@ def etag(aws: Reader, place: Address) -> str | None:
     listed = aws.find(Call("s3", "ListObjectsV2", asked)) or {}
     tags = {item["Key"]: str(item["ETag"]) for item in listed.get("Contents", [])}
     return tags.get(place.key)
+
+
+def etags(aws: Reader, place: Address) -> str:
+    """Keys and ETags of the first thousand objects below a prefix, as one text."""
+    listed = aws.find(Call("s3", "ListObjectsV2", {"Bucket": place.bucket, "Prefix": place.key}))
+    return "".join(f"{item['Key']} {item['ETag']}\n" for item in (listed or {}).get("Contents", []))
 
 
 def content(aws: Aws, place: Address) -> bytes | None:

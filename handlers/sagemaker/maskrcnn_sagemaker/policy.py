@@ -8,10 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from maskrcnn_sagemaker.deployment import Asynchronous, Batch, Deployment
+from maskrcnn_predict.addresses import Address
+from maskrcnn_sagemaker.deployment import Batch, Deployment
+from maskrcnn_sagemaker.hosting import Asynchronous
 from maskrcnn_sagemaker.logs import ENDPOINTS, TRANSFORM_JOBS
 from maskrcnn_sagemaker.places import Account, EcrImage
-from maskrcnn_server.store.addresses import Address
+from maskrcnn_sagemaker.scaling import alarm
 
 ANY = "*"
 CONFIG = "endpoint-config"
@@ -156,6 +158,14 @@ class Rights:
                 *self._read("Answers", hosting.output),
                 self._write("Pictures", hosting.output),
             ]
+        if self.wanted.component is not None:
+            component = self._sagemaker("inference-component", self.name)
+            actions = [
+                f"sagemaker:{verb}InferenceComponent"
+                for verb in ("Create", "Describe", "Update", "Delete")
+            ]
+            actions += ["sagemaker:AddTags", "sagemaker:InvokeEndpoint"]
+            statements.append(_allow("Copies", actions, component, endpoint))
         return statements + self._scaling(endpoint)
 
     def _scaling(self, endpoint: str) -> list[dict[str, Any]]:
@@ -177,7 +187,12 @@ class Rights:
         ]
         if isinstance(self.wanted, Deployment) and self.wanted.scaling is not None:
             linked = f"role/aws-service-role/{SCALING}/*"
-            alarms = self.account.arn("cloudwatch", f"alarm:TargetTracking-endpoint/{self.name}/*")
+            names = (
+                f"TargetTracking-endpoint/{self.name}/*",
+                f"TargetTracking-inference-component/{self.name}*",
+                alarm(self.name),
+            )
+            alarms = [self.account.arn("cloudwatch", f"alarm:{name}") for name in names]
             partition, account = self.account.partition, self.account.account
             statements += [
                 _allow(
@@ -187,7 +202,8 @@ class Rights:
                     condition={"StringEquals": {f"{service}:service-namespace": "sagemaker"}},
                 ),
                 _allow("ScaleEndpoint", ["sagemaker:UpdateEndpointWeightsAndCapacities"], endpoint),
-                _allow("Alarms", ["cloudwatch:DeleteAlarms", "cloudwatch:PutMetricAlarm"], alarms),
+                *self._scaling_of_copies(),
+                _allow("Alarms", ["cloudwatch:DeleteAlarms", "cloudwatch:PutMetricAlarm"], *alarms),
                 _allow("LookAtAlarms", ["cloudwatch:DescribeAlarms"], ANY),
                 _allow(
                     "LinkScaling",
@@ -197,6 +213,13 @@ class Rights:
                 ),
             ]
         return statements
+
+    def _scaling_of_copies(self) -> list[dict[str, Any]]:
+        if isinstance(self.wanted, Batch) or self.wanted.component is None:
+            return []
+        component = self._sagemaker("inference-component", self.name)
+        action = "sagemaker:UpdateInferenceComponentRuntimeConfig"
+        return [_allow("ScaleCopies", [action], component)]
 
     def _image_owner(self) -> Account:
         return Account(self.account.partition, self.image.region, self.image.account)

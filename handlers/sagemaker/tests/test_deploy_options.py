@@ -1,10 +1,12 @@
 """`deploy` for accounts with rules, and for instances with GPUs; `--dry-run` shows the calls."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import boto3
+import botocore.session
 import pytest
 from typer.testing import CliRunner, Result
 
@@ -12,6 +14,7 @@ from maskrcnn_handlers.cli.main import program
 from maskrcnn_sagemaker import endpoints, extra, gpu
 from maskrcnn_sagemaker.aws import Aws, Call, Nothing
 from maskrcnn_sagemaker.places import image as ecr_image
+from maskrcnn_sagemaker.validation import checked
 from maskrcnn_server.errors import DeploymentFailed, InvalidSetting
 from maskrcnn_server.plugins import Plugins
 
@@ -150,6 +153,19 @@ def test_what_accounts_require_is_in_the_calls() -> None:
         assert {"Key": "team", "Value": "vision"} in call["Tags"]
 
 
+def test_the_european_sovereign_cloud_has_arns_and_hosts_of_its_own() -> None:
+    image = "123456789012.dkr.ecr.eusc-de-east-1.amazonaws.eu/maskrcnn-server-tensorpack:0.1.0"
+    role = "arn:aws-eusc:iam::123456789012:role/mask-rcnn"
+    given = (*CPU, "--image", image, "--role", role)
+    assert planned(*given)["CreateModel"]["ExecutionRoleArn"] == role
+    rights = json.loads(run(*given, "--show-policy").stdout)["Deployer"]["Policy"]["Statement"]
+    places = [place for right in rights for place in [right["Resource"]] if place != "*"]
+    assert "arn:aws-eusc:" in json.dumps(places)
+    assert "arn:aws:" not in json.dumps(places)
+    with pytest.raises(InvalidSetting, match="eusc-de-east-1 is in aws-eusc"):
+        run(*CPU, "--image", image)
+
+
 def test_disks_of_the_instance_itself_take_no_key() -> None:
     assert "KmsKeyId" not in planned(*GPU, "--kms-key", "alias/mine")["CreateEndpointConfig"]
 
@@ -173,6 +189,47 @@ def test_a_file_adds_what_has_no_option(tmp_path: Path) -> None:
     name = "EndpointConfigName"
     assert config[name] != before["CreateEndpointConfig"][name]
     assert calls["CreateModel"] == before["CreateModel"]
+
+
+def test_the_file_of_the_documentation_fits_awss_description(tmp_path: Path) -> None:
+    """Routing, managed scaling, a shadow variant, a canary and alarms; botocore checks each."""
+    page = (Path(__file__).parents[3] / "docs/deploy.md").read_text()
+    (text,) = re.findall(r"```yaml\n(CreateModel:.*?)```", page, re.DOTALL)
+    file = tmp_path / "extra.yaml"
+    file.write_text(text)
+    added = extra.read(file)
+    assert added["UpdateEndpoint"]["DeploymentConfig"]["AutoRollbackConfiguration"]
+    config = planned(*CPU, "--extra", file)["CreateEndpointConfig"]
+    assert config["ShadowProductionVariants"][0]["VariantName"] == "shadow"
+    assert config["ProductionVariants"][0]["ManagedInstanceScaling"]["Status"] == "ENABLED"
+    update = {"EndpointName": "demo", "EndpointConfigName": "demo-1", **added["UpdateEndpoint"]}
+    assert checked([Call("sagemaker", "UpdateEndpoint", update)])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "CreateEndpointConfig: {ProductionVariants: [{RoutingConfg: {}}]}",
+            'CreateEndpointConfig: .*"RoutingConfg"',
+        ),
+        ("CreateModel: {EnableNetworkIsolation: 7}", "CreateModel: .*EnableNetworkIsolation"),
+    ],
+)
+def test_parameters_that_aws_does_not_know_are_refused_before_any_call(
+    tmp_path: Path, text: str, message: str
+) -> None:
+    file = tmp_path / "extra.yaml"
+    file.write_text(text)
+    with pytest.raises(InvalidSetting, match=f"(?s){message}"):
+        run(*CPU, "--extra", file, "--dry-run")
+
+
+def test_the_amis_are_known_to_boto3() -> None:
+    model = botocore.session.get_session().get_service_model("sagemaker")
+    known = model.shape_for("ProductionVariantInferenceAmiVersion").enum
+    assert set(gpu.INFERENCE_AMIS.values()) <= set(known)
+    assert "TransformAmiVersion" in model.shape_for("TransformResources").members
 
 
 @pytest.mark.parametrize(

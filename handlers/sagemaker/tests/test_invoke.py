@@ -19,12 +19,12 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from maskrcnn_handlers.cli.main import program
-from maskrcnn_handlers.http.child import served
+from maskrcnn_predict.addresses import Address
+from maskrcnn_predict.child import served
 from maskrcnn_sagemaker.aws import Aws
 from maskrcnn_sagemaker.invocations import Invocation, invoke_async
 from maskrcnn_server.errors import DeploymentFailed
 from maskrcnn_server.plugins import Plugins
-from maskrcnn_server.store.addresses import Address
 
 pytestmark = pytest.mark.full
 

@@ -17,7 +17,8 @@ from maskrcnn_handlers.http.asgi import App
 from maskrcnn_handlers.http.host import Host
 from maskrcnn_handlers.http.model_management import ModelManagement
 from maskrcnn_handlers.service import Service
-from maskrcnn_sagemaker.runtime import Buckets, RuntimeRoutes
+from maskrcnn_sagemaker.local_s3 import Buckets
+from maskrcnn_sagemaker.runtime import RuntimeRoutes
 from maskrcnn_server import settings as environment
 from maskrcnn_server.plugins import Plugins
 
@@ -111,6 +112,23 @@ def test_an_object_that_does_not_exist_is_said(runtime: Any, s3: Any) -> None:
         s3.get_object(Bucket="models", Key="none")
 
 
+def test_buckets_are_made_and_found(s3: Any) -> None:
+    assert s3.list_buckets()["Buckets"] == []
+    with pytest.raises(ClientError, match="404"):
+        s3.head_bucket(Bucket="models")
+    s3.create_bucket(Bucket="models")
+    s3.head_bucket(Bucket="models")
+    assert [bucket["Name"] for bucket in s3.list_buckets()["Buckets"]] == ["models"]
+    assert "Contents" not in s3.list_objects_v2(Bucket="models")
+
+
+def test_an_object_is_no_larger_than_a_request(s3: Any) -> None:
+    with pytest.raises(ClientError, match="EntityTooLarge"):
+        s3.put_object(Bucket="models", Key="a", Body=bytes(2 << 20))
+    with pytest.raises(s3.exceptions.NoSuchKey):
+        s3.get_object(Bucket="models", Key="a")
+
+
 @pytest.mark.parametrize(("bucket", "key"), [("a", "../../b"), ("..", "b"), (".", "b")])
 def test_no_key_leaves_the_folder(tmp_path: Path, bucket: str, key: str) -> None:
-    assert Buckets(tmp_path).file(bucket, key) is None
+    assert Buckets(tmp_path, lambda _: None).file(bucket, key) is None

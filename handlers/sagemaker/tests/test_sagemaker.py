@@ -44,6 +44,11 @@ KINDS = {
         *("--sns-success", "arn:aws:sns:us-east-1:123456789012:found"),
         *("--sns-error", "arn:aws:sns:us-east-1:123456789012:failed"),
     ),
+    "asynchronous-to-zero": (
+        *(*REAL_TIME, "--async-output", "s3://models/answers"),
+        *("--min-count", "0", "--max-count", "4", "--backlog-per-instance", "5"),
+    ),
+    "unpacked": (*COMMON, "--instance-type", "ml.m5.xlarge", "--model", "s3://models/run/model/"),
     "batch": (
         *(*REAL_TIME, "--batch-input", "s3://models/pictures"),
         *("--batch-output", "s3://models/answers"),
@@ -237,6 +242,50 @@ def test_scaling_ends_before_the_instance_type_changes() -> None:
         *("DeregisterScalableTarget", "UpdateEndpoint"),
         *("RegisterScalableTarget", "PutScalingPolicy"),
     ]
+
+
+@pytest.mark.usefixtures("aws")
+def test_an_asynchronous_endpoint_scales_to_none_and_an_alarm_wakes_it() -> None:
+    def alarms() -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = client("cloudwatch").describe_alarms()["MetricAlarms"]
+        return [alarm for alarm in found if alarm["AlarmName"] == "demo-from-zero"]
+
+    to_zero = KINDS["asynchronous-to-zero"]
+    run(*to_zero)
+    autoscaling = client("application-autoscaling")
+    (target,) = autoscaling.describe_scalable_targets(ServiceNamespace="sagemaker")[
+        "ScalableTargets"
+    ]
+    assert (target["MinCapacity"], target["MaxCapacity"]) == (0, 4)
+    policies = autoscaling.describe_scaling_policies(ServiceNamespace="sagemaker")
+    arns = {policy["PolicyName"]: policy["PolicyARN"] for policy in policies["ScalingPolicies"]}
+    (alarm,) = alarms()
+    assert alarm["MetricName"] == "HasBacklogWithoutCapacity"
+    assert alarm["Dimensions"] == [{"Name": "EndpointName", "Value": "demo"}]
+    assert alarm["AlarmActions"] == [arns["from-zero"]]
+    run(*to_zero, "--min-count", "1")
+    assert alarms() == []
+    run(*to_zero)
+    run("delete", "demo")
+    assert alarms() == []
+
+
+@pytest.mark.usefixtures("aws")
+def test_a_model_folder_in_s3_needs_no_archive() -> None:
+    s3 = client("s3")
+    s3.put_object(Bucket="models", Key="run/model/checkpoint", Body=b"1")
+    run(*KINDS["unpacked"])
+    (before,) = names("model")
+    source = client().describe_model(ModelName=before)["PrimaryContainer"]["ModelDataSource"]
+    assert source["S3DataSource"] == {
+        "S3Uri": "s3://models/run/model/",
+        "S3DataType": "S3Prefix",
+        "CompressionType": "None",
+    }
+    assert "s3://models/run/model/" in run("status", "demo").output
+    s3.put_object(Bucket="models", Key="run/model/checkpoint", Body=b"2")
+    run(*KINDS["unpacked"])
+    assert names("model") != [before]
 
 
 @pytest.mark.usefixtures("aws")
@@ -451,9 +500,13 @@ def test_the_policy_is_valid_and_allows_what_is_called(kind: str, calls: list[st
     [
         (DEPLOY, "name either --instance-type or"),
         ((*REAL_TIME, "--serverless-memory", "2048"), "name either --instance-type or"),
-        ((*REAL_TIME, "--max-count", "2"), "--invocations-per-instance go together"),
+        ((*REAL_TIME, "--max-count", "2"), "--max-count goes with --invocations-per-instance"),
         ((*SCALED, "--count", "9"), "not less than --count"),
-        ((*SCALED, "--async-output", "s3://models/a"), "without --max-count"),
+        ((*SCALED, "--min-count", "0"), "--min-count 0: only asynchronous endpoints"),
+        ((*REAL_TIME, "--backlog-per-instance", "5", "--max-count", "2"), "with --async-output"),
+        ((*SCALED, "--backlog-per-instance", "5"), "--max-count goes with"),
+        ((*DEPLOY, "--serverless-memory", "2048", "--component-memory", "512"), "goes with"),
+        ((*SCALED, "--async-output", "s3://models/a"), "scales by --backlog-per-instance"),
         ((*REAL_TIME, "--sns-error", "arn"), "go with --async-output"),
         ((*REAL_TIME, "--batch-input", "s3://models/a"), "go together"),
         ((*REAL_TIME, "--async-output", "models/a"), "not an address such as s3://"),

@@ -10,7 +10,7 @@ from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from maskrcnn_handlers.formats.drawing import overlay
+from maskrcnn_annotation_formats.drawing import overlay
 from maskrcnn_server.backend import Image, ModelMetadata
 from maskrcnn_server.detections import Detections
 from maskrcnn_study.page import STYLE, thumbnail

@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from maskrcnn_server import hookimpl
 from maskrcnn_server.backend import Backend, Image, Model, ModelConfig, PredictOptions
 from maskrcnn_server.detections import Detections
 from maskrcnn_server.errors import BackendTimedOut, InvalidImage
+from maskrcnn_server.keys import Keys
 from maskrcnn_server.masks import BitMasks, RoiMasks
 from maskrcnn_server.rle import Size
 
@@ -41,8 +43,9 @@ class FaultyModel(FakeModel):
 
     batch_pixels = 4096
 
-    def __init__(self, folder: Path, seconds: float = 0.0) -> None:
+    def __init__(self, folder: Path, seconds: float = 0.0, device: str = "cpu") -> None:
         super().__init__(0.5)
+        self.metadata = replace(self.metadata, facts={"device": device})
         self._folder = folder
         self._seconds = seconds
 
@@ -68,17 +71,19 @@ class FaultyBackend(FakeBackend):
     """Loads any folder, and leaves its process' id there."""
 
     name = "faulty"
+    keys = Keys(options={"at_load", "seconds"})
 
     def load(self, config: ModelConfig, /) -> Model:
         (config.model_dir / PID).write_text(str(os.getpid()))
         fail(config.options.get("at_load", ""), config.model_dir)
-        return FaultyModel(config.model_dir, float(config.options.get("seconds", "0")))
+        seconds = float(config.options.get("seconds", "0"))
+        return FaultyModel(config.model_dir, seconds, config.device)
 
 
-def load(folder: Path, fault: str = "") -> Model:
+def load(folder: Path, fault: str = "", seconds: float = 0.0, device: str = "cpu") -> Model:
     """A model of a folder, or the fault."""
-    options = {"at_load": fault}
-    return FaultyBackend().load(ModelConfig(model_dir=folder, options=options))
+    options = {"at_load": fault, "seconds": str(seconds)}
+    return FaultyBackend().load(ModelConfig(model_dir=folder, options=options, device=device))
 
 
 def load_still() -> Model:

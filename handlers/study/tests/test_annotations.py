@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from maskrcnn_handlers.cli.main import program
-from maskrcnn_handlers.http.child import served
+from maskrcnn_predict.child import served
 from maskrcnn_server.errors import InvalidSetting
 from maskrcnn_server.plugins import Plugins
 from maskrcnn_study.annotations import coco_set

@@ -10,7 +10,7 @@ from pycocotools.cocoeval import COCOeval
 from typer.testing import CliRunner
 
 from maskrcnn_handlers.cli.main import program
-from maskrcnn_handlers.http.child import served
+from maskrcnn_predict.child import served
 from maskrcnn_server.machine import lacks_instructions
 from maskrcnn_server.plugins import Plugins
 from maskrcnn_tensorpack.plugin import DEMO

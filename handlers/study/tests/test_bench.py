@@ -319,7 +319,7 @@ def test_a_process_is_watched() -> None:
     assert watched.cpu_s() > 0
 
 
-def test_bench_of_a_url_writes_a_table_json_and_a_picture(
+def test_bench_of_a_url_writes_a_table_json_and_an_image(
     url: str, install: Install, tmp_path: Path, png: bytes
 ) -> None:
     picture = tmp_path / "a.png"
@@ -370,6 +370,8 @@ def test_bench_starts_a_server_for_each_batch_size(
     assert all(times["count"] == 2 for times in content["stages"]["times"].values())
     assert content["price"]["best"]["max_batch"] in (1, 2)
     assert "1,000 images cost" in done.stdout
+    assert "1,000,000 images: " in done.stdout
+    assert " on 64" in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -394,7 +396,7 @@ def test_a_load_that_makes_no_sense_is_a_usage_error(
     assert "Traceback" not in done.stderr
 
 
-def test_a_picture_of_no_known_form_is_refused_in_one_line(tmp_path: Path) -> None:
+def test_an_image_of_no_known_form_is_refused_in_one_line(tmp_path: Path) -> None:
     picture = tmp_path / "a.png"
     picture.write_bytes(b"\x89PNG\r\n\x1a\n")
     done = run(picture, "--url", "http://127.0.0.1:1", env=dict(os.environ))

@@ -69,7 +69,7 @@ def test_an_unknown_format_is_named_with_the_known(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def test_pictures_without_annotations_are_half_a_set(tmp_path: Path) -> None:
+def test_images_without_annotations_are_half_a_set(tmp_path: Path) -> None:
     done = convert(DEMO / "model", tmp_path / "out", "--images", DATA / "images")
     assert isinstance(done.exception, InvalidSetting)
     assert "--coco and --images go together" in done.exception.message

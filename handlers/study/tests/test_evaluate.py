@@ -129,7 +129,7 @@ def test_the_next_run_asks_only_for_what_is_missing(
     assert len(asked) == 5
 
 
-def test_a_picture_that_fails_is_counted_and_tried_again(coco: Path, url: str) -> None:
+def test_an_image_that_fails_is_counted_and_tried_again(coco: Path, url: str) -> None:
     picture = coco / "pictures/green.png"
     whole = picture.read_bytes()
     picture.write_bytes(b"no image")

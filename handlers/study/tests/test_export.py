@@ -75,7 +75,7 @@ def test_int8_is_of_onnx_only(tmp_path: Path, pictures: Path) -> None:
     assert isinstance(done.exception, InvalidSetting)
 
 
-def test_a_folder_without_pictures_is_refused(tmp_path: Path) -> None:
+def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     done = export(
         *(DEMO / "model", tmp_path / "out", "--format", "onnx"),
@@ -85,7 +85,7 @@ def test_a_folder_without_pictures_is_refused(tmp_path: Path) -> None:
     assert "no pictures in it" in done.exception.message
 
 
-def test_a_picture_that_cannot_be_read_is_named(tmp_path: Path, pictures: Path) -> None:
+def test_an_image_that_cannot_be_read_is_named(tmp_path: Path, pictures: Path) -> None:
     (pictures / "a.png").write_bytes(b"nothing")
     done = export(
         *(DEMO / "model", tmp_path / "out", "--format", "onnx"),

@@ -73,7 +73,7 @@ def test_rounding_makes_no_difference(trace: Trace) -> None:
     assert first_difference(verify(noisy, trace)) is None
 
 
-def test_a_picture_of_another_size_says_both(trace: Trace) -> None:
+def test_an_image_of_another_size_says_both(trace: Trace) -> None:
     finding = stage("resized picture", verify(replace(trace, resized=trace.resized[1:]), trace))
     assert not finding.same
     assert (finding.figures["height"], finding.figures["reference height"]) == (31, 32)

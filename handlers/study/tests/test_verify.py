@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from maskrcnn_handlers.cli.main import program
-from maskrcnn_handlers.http.child import served
+from maskrcnn_predict.child import served
 from maskrcnn_server.backend import Model, ModelConfig
 from maskrcnn_server.errors import InvalidModel, InvalidSetting, RequestError
 from maskrcnn_server.plugins import Plugins, installed

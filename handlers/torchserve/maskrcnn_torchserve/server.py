@@ -22,7 +22,7 @@ from maskrcnn_handlers.http.model_management import ModelManagement
 from maskrcnn_handlers.observe import request_ids, tracing
 from maskrcnn_handlers.request import requests
 from maskrcnn_handlers.request.envelope import ATTRIBUTES, Envelope
-from maskrcnn_handlers.service import SERVER_TIMING, Service
+from maskrcnn_handlers.service import SERVER_TIMING, Call, Service
 from maskrcnn_server.errors import (
     BackendFailed,
     InvalidSetting,
@@ -30,10 +30,10 @@ from maskrcnn_server.errors import (
     ModelNotFound,
     NotReady,
     QueueFull,
+    RequestError,
     StartupError,
 )
 from maskrcnn_server.formats import Format
-from maskrcnn_server.hosting.caller import Caller
 from maskrcnn_server.hosting.models import Models
 from maskrcnn_server.plugins import Plugins
 from maskrcnn_server.settings import Settings
@@ -55,6 +55,7 @@ def serve(plugins: Plugins, settings: Settings, options: Options) -> None:
         at_once = settings.model.max_waiting + options.batch_size
         formats = plugins.formats()
         service = Forwarding(formats, settings, torchserve, at_once)
+        service.tracing = tracing.opened(plugins, settings)
 
         def load(ready: Callable[[], None]) -> None:
             def loaded(ping: bytes) -> None:
@@ -81,7 +82,7 @@ class Forwarding(Service):
         torchserve: TorchServe,
         at_once: int,
     ) -> None:
-        super().__init__(formats, settings, Models.single(), tracing.opened(settings))
+        super().__init__(formats, settings, Models.single())
         self._torchserve = torchserve
         self._free = threading.Semaphore(at_once)
         self._max_waiting = settings.model.max_waiting
@@ -107,11 +108,10 @@ class Forwarding(Service):
     def ping(self) -> Reply:
         return self._ping or super().ping()
 
-    def _answer(
-        self,
-        envelope: Envelope,
-        caller: Caller,  # noqa: ARG002 (TorchServe is not told who leaves)
-    ) -> Reply:
+    def _answer(self, call: Call) -> Reply:
+        if call.codec is not None:
+            raise RequestError("this protocol needs the native server: maskrcnn-server serve")
+        envelope = call.envelope
         if self._ping is None:
             raise NotReady("the model is loading")
         if (model := envelope.model) is not None:

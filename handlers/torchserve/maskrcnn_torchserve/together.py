@@ -8,9 +8,9 @@ from queue import SimpleQueue
 from typing import TypeVar
 
 from maskrcnn_server.backend import Model, PredictOptions
-from maskrcnn_server.hosting.caller import Caller
-from maskrcnn_server.hosting.job import Job
+from maskrcnn_server.hosting.job import Caller, Job
 from maskrcnn_server.hosting.scheduler import Scheduler
+from maskrcnn_server.stopwatch import stage
 
 T = TypeVar("T")
 
@@ -57,7 +57,7 @@ class BatchScheduler(Scheduler):
     def compute(self, job: Job) -> None:
         """Give a job its outcome, once every other open request has a job too, or has ended."""
         self._steps.put(job)
-        with self._lock:
+        with stage("wait"), self._lock:
             job.changed.wait_for(lambda: job.outcome is not None)
 
     def _until_its_end(self, request: Callable[[], T]) -> T:

@@ -170,7 +170,7 @@ def test_each_request_has_its_own_status(
     assert plugin.batches == [2]
 
 
-def test_a_picture_that_the_model_fails_on_fails_alone(
+def test_an_image_that_the_model_fails_on_fails_alone(
     ask: Ask, context: Context, encode: Callable[..., bytes], png: bytes
 ) -> None:
     unlucky = encode(np.zeros((5, UNLUCKY_WIDTH, 3), np.uint8))

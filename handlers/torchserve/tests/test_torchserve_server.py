@@ -41,9 +41,11 @@ import os, time
 from pathlib import Path
 from maskrcnn_server import hookimpl
 from maskrcnn_plugin_kit.testing import FakeBackend
+from maskrcnn_server.keys import Keys
 
 class Slow(FakeBackend):
     name = "slow"
+    keys = Keys(options={"load_s", "predict_s", "broken", "batches"})
 
     def load(self, config):
         time.sleep(float(os.environ.get("SLOW_LOAD_S", "0")))

@@ -131,6 +131,13 @@ def test_doctor_finds_a_model_that_can_be_served() -> None:
     assert done.stderr == ""
 
 
+def test_doctor_looks_at_every_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MASKRCNN_DEVICE", "cpu,cpu")
+    assert "computed by openvino on cpu and cpu" in run("doctor", DEMO / "model").stdout
+    monkeypatch.setenv("MASKRCNN_DEVICE", "cpu,cuda:999")
+    assert "torch on cuda:999: there is no" in run("doctor", DEMO / "model").stderr
+
+
 def test_doctor_says_what_an_unknown_folder_holds(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("")
     done = run("doctor", tmp_path)
@@ -229,7 +236,7 @@ def test_predict_answers_what_it_can_read(install: Install, tmp_path: Path, png:
         assert overlay.size == (10, 8)
 
 
-def test_predict_keeps_the_answers_to_pictures_of_the_same_name(
+def test_predict_keeps_the_answers_to_images_of_the_same_name(
     install: Install, tmp_path: Path, png: bytes
 ) -> None:
     pictures = [tmp_path / folder / "a.png" for folder in "xy"]
@@ -266,7 +273,7 @@ def test_bench_times_the_stages(install: Install, tmp_path: Path, png: bytes) ->
         assert name in done.stdout
 
 
-def test_bench_of_a_picture_that_is_absent_is_one_line(install: Install, tmp_path: Path) -> None:
+def test_bench_of_an_image_that_is_absent_is_one_line(install: Install, tmp_path: Path) -> None:
     done = run(
         "bench", tmp_path / "no.png", "--model", tmp_path, "--backend", "fake", env=install()
     )
@@ -285,9 +292,7 @@ def test_predict_where_nothing_can_be_written_is_one_line(
     assert "Traceback" not in done.stderr
 
 
-def test_predict_writes_a_line_for_each_picture(
-    install: Install, tmp_path: Path, png: bytes
-) -> None:
+def test_predict_writes_a_line_for_each_image(install: Install, tmp_path: Path, png: bytes) -> None:
     picture = tmp_path / ("a" * 100 + ".png")
     picture.write_bytes(png)
     done = run("predict", picture, "--model", tmp_path, "--backend", "fake", env=install())

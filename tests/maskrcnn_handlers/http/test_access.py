@@ -31,7 +31,6 @@ ROUTES = (
     ("DELETE", "/models/a"),
     ("GET", "/metrics"),
     ("GET", "/execution-parameters"),
-    ("GET", "/openapi.json"),
     ("GET", "/nowhere"),
 )
 FORM = {"Content-Type": "text/plain"}

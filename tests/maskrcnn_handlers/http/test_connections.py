@@ -21,6 +21,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from maskrcnn_handlers.http.asgi import App
 from maskrcnn_handlers.http.connections import (
     MAX_HEADER_BYTES,
+    MAX_PIPELINED,
     Bounded,
     BoundedH11,
     limits,
@@ -52,7 +53,7 @@ def listen(scheduler: Scheduler, protocol: Any) -> Iterator[Listen]:
     """Starts a server with these settings in a thread; `bare`: with uvicorn's own protocol."""
     running: list[tuple[uvicorn.Server, threading.Thread]] = []
 
-    def started(*, bare: bool = False, routes: Any = (), **given: object) -> tuple[str, int]:
+    def started(*, bare: bool = False, routes: Any = (), **given: Any) -> tuple[str, int]:
         settings = environment.read(**given)
         service = Service(Plugins().formats(), settings, Models.single(scheduler))
         app = App(service, ModelManagement(service.models), 8, routes)
@@ -105,6 +106,35 @@ def assert_refused(reply: bytes, status: int, code: str) -> None:
     content = json.loads(body)
     assert content["error"]["code"] == code
     assert content["request_id"].encode() in head
+
+
+def test_many_headers_are_refused(listen: Listen) -> None:
+    """Thousands of small headers within 64 KiB take the server longer than large ones."""
+    with closing(connection(listen())) as client:
+        client.sendall(PING[:-2] + b"A:\r\n" * 15_000 + b"Connection: close\r\n\r\n")
+        assert_refused(received(client), 431, "headers_too_large")
+
+
+def test_as_many_headers_as_are_allowed_are_answered(listen: Listen) -> None:
+    with closing(connection(listen())) as client:
+        client.sendall(PING[:-2] + b"A:\r\n" * 254 + b"Connection: close\r\n\r\n")
+        assert received(client).startswith(b"HTTP/1.1 200 ")
+
+
+def test_pipelined_requests_are_bounded(listen: Listen, protocol: Any) -> None:
+    """Those that wait are answered; then the connection is closed. h11 parses one at a time."""
+    if protocol is BoundedH11:
+        return
+    with closing(connection(listen())) as client:
+        client.sendall(PING * 5000)
+        count = received(client).count(b"HTTP/1.1 200 ")
+    assert MAX_PIPELINED <= count <= MAX_PIPELINED + 2
+
+
+def test_twenty_pipelined_requests_are_answered(listen: Listen) -> None:
+    with closing(connection(listen())) as client:
+        client.sendall(PING * 19 + PING[:-2] + b"Connection: close\r\n\r\n")
+        assert received(client).count(b"HTTP/1.1 200 ") == 20
 
 
 def is_open(client: socket.socket) -> bool:

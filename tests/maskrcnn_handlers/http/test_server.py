@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,7 +51,7 @@ def test_ping_is_503_until_the_model_is_ready(demo: Server) -> None:
     assert set(demo.statuses[:-1]) == {503}
 
 
-def test_the_playground_has_the_demos_pictures(demo: Server) -> None:
+def test_the_playground_has_the_demos_images(demo: Server) -> None:
     assert httpx.get(demo.url).headers["content-type"].startswith("text/html")
     samples = httpx.get(f"{demo.url}/playground/server.json").json()["samples"]
     assert samples[0] == PICTURE.name
@@ -93,7 +94,8 @@ def test_every_stage_is_timed(demo: Server) -> None:
     httpx.post(f"{demo.url}/invocations", content=PICTURE.read_bytes(), headers=PNG)
     text = httpx.get(f"{demo.url}/metrics").text
     for stage in ("wait", "decode", "preprocess", "network", "model", "paste", "encode"):
-        assert f'maskrcnn_stage_duration_seconds_count{{stage="{stage}"}}' in text
+        counted = rf'maskrcnn_stage_duration_seconds_count{{model="[^"]+",stage="{stage}"}}'
+        assert re.search(counted, text)
 
 
 def test_a_signal_while_tensorflow_loads_ends_the_server(

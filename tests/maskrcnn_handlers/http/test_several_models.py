@@ -235,6 +235,37 @@ def test_a_server_of_one_isolated_model_survives_what_ends_its_process(
     assert "RuntimeError: on purpose" in log
 
 
+def test_a_model_with_two_devices_answers_while_one_process_is_back(
+    faulty: Callable[..., Server], tmp_path: Path, encode: Callable[..., bytes]
+) -> None:
+    """Which of its processes lives is told by /ping, the model's description and the metrics."""
+    (tmp_path / "model").mkdir()
+    file = tmp_path / "models.yaml"
+    file.write_text("models: {pair: {model: model, backend: faulty, device: 'cuda:0,cuda:1'}}")
+    server = faulty("--models", str(file))
+    server.wait_for(200)
+
+    def workers() -> list[dict[str, str]]:
+        found: list[dict[str, str]] = httpx.get(f"{server.url}/models/pair").json()["workers"]
+        return found
+
+    assert workers() == [{"device": f"cuda:{index}", "status": "ready"} for index in (0, 1)]
+    pid = int((tmp_path / "model/pid").read_text())
+    os.kill(pid, signal.SIGKILL)
+    picture = encode(np.full((40, 30, 3), 200, np.uint8))
+    url = f"{server.url}/models/pair/invocations"
+    for _ in range(8):
+        assert httpx.post(url, content=picture, headers=PNG, timeout=60).status_code == 200
+    while any(worker["status"] != "ready" for worker in workers()):
+        time.sleep(0.05)
+    metrics = httpx.get(f"{server.url}/metrics").text
+    assert 'maskrcnn_worker_up{device="cuda:1",model="pair",worker="1"} 1.0' in metrics
+    assert 'maskrcnn_model_restarts_total{model="pair"} 1.0' in metrics
+    assert server.end()[0] == 0
+    assert "was killed by SIGKILL; it restarts in 0.0 s" in server.log.read_text()
+    assert not Path(f"/proc/{int((tmp_path / 'model/pid').read_text())}").exists()
+
+
 def test_what_runs_in_an_isolated_model_is_finished_when_the_server_ends(
     faulty: Callable[..., Server], tmp_path: Path, png: bytes, pool: ThreadPoolExecutor
 ) -> None:

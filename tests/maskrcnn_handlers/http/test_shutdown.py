@@ -20,16 +20,18 @@ if TYPE_CHECKING:
     from server_fixtures import Install, Server
 
 PNG = {"Content-Type": "image/png"}
-PROMPT_S = 10
-"""What waits for nothing, or for three seconds at most, ends within this on a busy machine, too."""
+PROMPT_S = 25
+"""Time within which a server ends, on a busy machine, too: SageMaker kills after 30 s."""
 
 SLOW = """
 import os, time
 from maskrcnn_server import hookimpl
 from maskrcnn_plugin_kit.testing import FakeBackend
+from maskrcnn_server.keys import Keys
 
 class Slow(FakeBackend):
     name = "slow"
+    keys = Keys(options={"load_s", "predict_s"})
 
     def load(self, config):
         time.sleep(float(os.environ.get("SLOW_LOAD_S", "0")))

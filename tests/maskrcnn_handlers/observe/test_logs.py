@@ -97,7 +97,7 @@ def test_a_fault_has_its_traceback_in_the_same_line(
     assert ids == {reply.json()["request_id"]}
 
 
-def test_nothing_of_pictures_and_headers_is_logged(
+def test_nothing_of_images_and_headers_is_logged(
     client: httpx.Client, lines: Lines, png: bytes
 ) -> None:
     secret = "s3cr3t" * 4

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -25,6 +26,7 @@ from maskrcnn_handlers.observe.metrics import Metrics
 from maskrcnn_handlers.request.envelope import Envelope
 from maskrcnn_handlers.service import Service
 from maskrcnn_plugin_kit.testing.fake import FakeModel
+from maskrcnn_server import API_VERSION
 from maskrcnn_server.backend import Image, ModelMetadata, PredictOptions
 from maskrcnn_server.detections import Detections
 from maskrcnn_server.errors import NotReady
@@ -103,19 +105,28 @@ def test_answers_are_counted_by_status_and_code(service: Service, png: bytes) ->
         service.invoke(Envelope.of(png, "image/png"))
     service.invoke(Envelope.of(b"no image", "image/png"))
     value = scraped(service)
-    assert value("maskrcnn_requests_total", status="200", code="") == 2
-    assert value("maskrcnn_requests_total", status="422", code="invalid_image") == 1
-    assert value("maskrcnn_request_duration_seconds_count", status="200") == 2
-    assert 0 < value("maskrcnn_request_duration_seconds_sum", status="200") < 10
+    assert value("maskrcnn_requests_total", model="colours", status="200", code="") == 2
+    assert (
+        value("maskrcnn_requests_total", model="colours", status="422", code="invalid_image") == 1
+    )
+    assert value("maskrcnn_request_duration_seconds_count", model="colours", status="200") == 2
+    assert 0 < value("maskrcnn_request_duration_seconds_sum", model="colours", status="200") < 10
 
 
 def test_stages_of_a_request_are_timed(service: Service, png: bytes) -> None:
     service.invoke(Envelope.of(png, "image/png"))
     value = scraped(service)
     for stage in ("wait", "decode", "model", "paste", "encode"):
-        assert value("maskrcnn_stage_duration_seconds_count", stage=stage) == 1
-    spent = [value("maskrcnn_stage_duration_seconds_sum", stage=s) for s in ("decode", "encode")]
-    assert 0 < sum(spent) <= value("maskrcnn_request_duration_seconds_sum", status="200")
+        assert value("maskrcnn_stage_duration_seconds_count", model="colours", stage=stage) == 1
+    spent = [
+        value("maskrcnn_stage_duration_seconds_sum", model="colours", stage=s)
+        for s in ("decode", "encode")
+    ]
+    assert (
+        0
+        < sum(spent)
+        <= value("maskrcnn_request_duration_seconds_sum", model="colours", status="200")
+    )
 
 
 def test_who_waits_and_what_runs_is_read_when_it_is_asked_for(
@@ -151,16 +162,21 @@ def test_rejections_are_there_before_the_first(
     service = Service(Plugins().formats(), settings, Models.single(Scheduler(held, max_waiting=0)))
     rejected = "maskrcnn_rejections_total"
     text = service.metrics().body.decode()
-    assert f'{rejected}{{code="queue_full"}} 0.0' in text
+    assert f'{rejected}{{code="queue_full",model="colours"}} 0.0' in text
     first = pool.submit(service.invoke, Envelope.of(png, "image/png"))
     assert held.started.wait(10)
     assert service.invoke(Envelope.of(png, "image/png")).status == 429
     held.go_on.set()
     assert first.result().status == 200
-    assert scraped(service)(rejected, code="queue_full") == 1
-    assert scraped(service)("maskrcnn_requests_total", status="429", code="queue_full") == 1
+    assert scraped(service)(rejected, model="colours", code="queue_full") == 1
+    assert (
+        scraped(service)(
+            "maskrcnn_requests_total", model="colours", status="429", code="queue_full"
+        )
+        == 1
+    )
     service.refuse(NotReady("the server is shutting down"))
-    assert scraped(service)(rejected, code="not_ready") == 1
+    assert scraped(service)(rejected, model="", code="not_ready") == 1
 
 
 def test_metrics_are_there_while_the_model_loads(settings: Settings, scheduler: Scheduler) -> None:
@@ -200,8 +216,11 @@ def test_several_models_have_metrics_of_their_own(
     value = scraped(service)
     assert value("maskrcnn_batch_size_count", model="a") == 0
     assert value("maskrcnn_batch_size_count", model=name) == 1
+    assert value("maskrcnn_requests_total", model="a", status="200", code="") == 0
+    assert value("maskrcnn_requests_total", model=name, status="200", code="") == 1
     models.unload(name)
-    assert label_values(service, "maskrcnn_batch_size", "model") == {"a"}
+    for metric in ("batch_size", "requests", "rejections", "stage_duration_seconds"):
+        assert label_values(service, f"maskrcnn_{metric}", "model") <= {"a", ""}
 
 
 def test_a_client_invents_no_labels(client: httpx.Client, service: Service, png: bytes) -> None:
@@ -226,12 +245,18 @@ def test_a_client_invents_no_labels(client: httpx.Client, service: Service, png:
         "404",
     }
     assert label_values(service, "maskrcnn_requests_waiting", "model") == {"colours"}
+    assert label_values(service, "maskrcnn_requests", "model") == {"colours", ""}
+
+
+def test_the_version_is_told(service: Service) -> None:
+    labels = {"version": version("maskrcnn-server"), "api_version": API_VERSION}
+    assert scraped(service)("maskrcnn_build_info", **labels) == 1
 
 
 def test_a_refused_length_is_counted(client: httpx.Client, service: Service) -> None:
     client.post("/invocations", content=bytes(2**20 + 1), headers=PNG)
     value = scraped(service)
-    assert value("maskrcnn_requests_total", status="413", code="payload_too_large") == 1
+    assert value("maskrcnn_requests_total", model="", status="413", code="payload_too_large") == 1
 
 
 @pytest.mark.parametrize(
@@ -248,12 +273,39 @@ def test_two_services_share_nothing(settings: Settings, scheduler: Scheduler, pn
     first = Service(Plugins().formats(), settings, Models.single(scheduler))
     second = Service(Plugins().formats(), settings, Models.single())
     first.invoke(Envelope.of(png, "image/png"))
-    assert scraped(first)("maskrcnn_requests_total", status="200", code="") == 1
-    assert scraped(second)("maskrcnn_requests_total", status="200", code="") == 0
+    assert scraped(first)("maskrcnn_requests_total", model="colours", status="200", code="") == 1
+    assert scraped(second)("maskrcnn_requests_total", model="colours", status="200", code="") == 0
     assert not [family for family in REGISTRY.collect() if family.name.startswith("maskrcnn")]
 
 
-def test_every_metric_is_documented(service: Service, png: bytes) -> None:
+class Pair(FakeModel):
+    """Has two workers, of which one restarts."""
+
+    max_calls, capacity = 2, 1
+
+    def workers(self) -> list[dict[str, str]]:
+        states = zip(("cuda:0", "cuda:1"), ("ready", "restarting"), strict=True)
+        return [{"device": device, "status": status} for device, status in states]
+
+
+@pytest.fixture
+def with_workers(settings: Settings) -> Service:
+    pair = Scheduler(Pair(0.5), max_waiting=1)
+    return Service(Plugins().formats(), settings, Models.single(pair))
+
+
+def test_it_is_told_which_worker_is_up(with_workers: Service) -> None:
+    look = scraped(with_workers)
+    up = [
+        look("maskrcnn_worker_up", model="colours", worker=str(index), device=f"cuda:{index}")
+        for index in (0, 1)
+    ]
+    assert up == [1, 0]
+    assert json.loads(with_workers.ping().body)["workers"] == Pair(0.5).workers()
+
+
+def test_every_metric_is_documented(with_workers: Service, png: bytes) -> None:
+    service = with_workers
     service.invoke(Envelope.of(png, "image/png"))
     rows = set(re.findall(r"^(\| `maskrcnn_.*) \| .+\. \|$", PAGE.read_text(), re.MULTILINE))
     expected = set()

@@ -29,7 +29,7 @@ def header(**parts: Any) -> str:
 
 
 @pytest.mark.parametrize("order", ["C", "F"])
-def test_an_array_is_the_picture(order: Any) -> None:
+def test_an_array_is_the_image(order: Any) -> None:
     image = decode(npy(np.array(PIXELS, order=order)), 35)
     np.testing.assert_array_equal(image, PIXELS)
     assert image.flags.c_contiguous
@@ -72,7 +72,7 @@ def test_the_second_version_of_the_format_is_read() -> None:
     ids=range(23),
 )
 @pytest.mark.filterwarnings("ignore")
-def test_what_is_no_picture_is_refused(data: bytes) -> None:
+def test_what_is_no_image_is_refused(data: bytes) -> None:
     with pytest.raises(InvalidImage):
         decode(data, 10**9)
 

@@ -218,9 +218,7 @@ def test_other_image_files_are_refused(encode: Encode, form: str) -> None:
     ],
     ids=["offset", "header", "empty", "length", "unknown-orientation", "orientation-is-text"],
 )
-def test_a_picture_with_a_broken_exif_block_is_still_a_picture(
-    encode: Encode, block: bytes
-) -> None:
+def test_an_image_with_a_broken_exif_block_is_still_an_image(encode: Encode, block: bytes) -> None:
     """Telephones and editors write such blocks; the orientation is then unknown, not the pixels."""
     data = encode(np.full((16, 16, 3), 99, np.uint8), "JPEG", exif=b"Exif\0\0" + block)
     assert decode(data, LIMIT).shape == (16, 16, 3)

@@ -34,8 +34,8 @@ from maskrcnn_server.errors import (
     ModelFailed,
 )
 from maskrcnn_server.hosting import isolated
-from maskrcnn_server.hosting.caller import Caller
 from maskrcnn_server.hosting.isolated import IsolatedModel
+from maskrcnn_server.hosting.job import Caller
 from maskrcnn_server.hosting.model_process import Limits
 from maskrcnn_server.hosting.scheduler import Scheduler
 from maskrcnn_server.rle import Order

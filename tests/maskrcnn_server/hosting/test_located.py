@@ -2,15 +2,18 @@
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from scripted_backend import Host, Read, Scripted, chosen, host
 
 from maskrcnn_plugin_kit.testing import FakeBackend
-from maskrcnn_server.backend import Backend, ModelConfig, Probe
-from maskrcnn_server.errors import BackendNotSelected, InvalidModel
+from maskrcnn_server.backend import Backend, Model, ModelConfig, Probe
+from maskrcnn_server.errors import BackendNotSelected, InvalidModel, InvalidSetting
 from maskrcnn_server.hosting.located import choose_backend, locate, nearest
+from maskrcnn_server.hosting.startup import load_model
+from maskrcnn_server.keys import Keys
 from maskrcnn_server.plugins import Plugins
 from maskrcnn_server.settings import Settings
 
@@ -70,6 +73,7 @@ def test_settings_reach_the_backend(
     monkeypatch.setenv("CONFIG__FPN__FREEZE", "True")
     monkeypatch.setenv("SCRIPTED_VARIANT", "tf1")
     settings, backend = chosen(resnet_arch="resnet50", score_threshold=0.25), Scripted(probe=GOOD)
+    backend.keys = Keys(config={"FPN.FREEZE"}, options={"variant"})
     located = locate(host(backend, Scripted("other")), settings.model, settings)
     expected = ModelConfig(
         model_dir=tmp_path,
@@ -79,7 +83,83 @@ def test_settings_reach_the_backend(
         score_threshold=0.25,
     )
     assert backend.config == located.config("scripted") == expected
-    assert located.probes == {"scripted": GOOD}
+    assert located.probes == {"scripted": replace(GOOD, notes=[])}
+
+
+KEYS = Keys(
+    config={"FPN.FREEZE", "TEST.RESULTS_PER_IM"},
+    without_effect={"TRAIN.LR"},
+    sections_without_effect=("SOLVER.",),
+    options={"variant", "fast"},
+    options_without_effect={"datasets"},
+)
+
+
+@pytest.mark.parametrize(
+    ("variable", "refusal"),
+    [
+        ("CONFIG__FPN__FREEZ", "no such key: FPN.FREEZ; the nearest is FPN.FREEZE"),
+        ("CONFIG__results_per_im", "the nearest is TEST.RESULTS_PER_IM"),
+        ("CONFIG__A__B", "CONFIG__A__B: no such key: A.B; the nearest is "),
+        (
+            "SCRIPTED_VARIENT",
+            "SCRIPTED_VARIENT: no such option of backend scripted; the nearest is SCRIPTED_VARIANT",
+        ),
+        ("SCRIPTED_X", "SCRIPTED_X: no such option"),
+        ("CONFIG__FPN__FREEZE", None),
+        ("CONFIG__TRAIN__LR", None),
+        ("CONFIG__SOLVER__MAX_ITER", None),
+        ("SCRIPTED_FAST", None),
+        ("SCRIPTED_DATASETS", None),
+        ("SCRIPTED_VERSION", None),
+        ("SCRIPTEDX", None),
+    ],
+)
+def test_a_key_that_nobody_knows_is_refused_with_the_nearest(
+    variable: str,
+    refusal: str | None,
+    host: Host,
+    chosen: Read,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(variable, "1")
+    backend = Scripted(probe=GOOD)
+    backend.keys = KEYS
+    plugins, settings = host(backend), chosen()
+    located = locate(plugins, settings.model, settings)
+    (seen,) = located.probes.values()
+    config = located.config("scripted")
+    if refusal is None:
+        assert not seen.problems
+        assert not seen.notes
+        load_model(backend, config).close()
+    else:
+        assert refusal in "".join(seen.problems)
+        with pytest.raises(InvalidSetting) as caught:
+            load_model(backend, config)
+        assert refusal in caught.value.message
+
+
+class Undeclared:
+    """A backend of an earlier version of the interface."""
+
+    name = "undeclared"
+
+    def probe(self, config: ModelConfig, /) -> Probe | None:
+        return GOOD if config.model_dir.is_dir() else None
+
+    def load(self, config: ModelConfig, /) -> Model:
+        return FakeBackend().load(config)
+
+
+def test_keys_that_a_backend_without_a_declaration_may_pass_over_are_named(
+    host: Host, chosen: Read, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("CONFIG__A__B", "3")
+    monkeypatch.setenv("UNDECLARED_FAST", "1")
+    with caplog.at_level(logging.INFO):
+        choose(host(Undeclared()), chosen())
+    assert "may pass over CONFIG__A__B, UNDECLARED_FAST" in caplog.text
 
 
 def test_each_backend_is_asked_once_about_a_folder(host: Host, chosen: Read) -> None:

@@ -18,8 +18,7 @@ from maskrcnn_server.errors import (
     NotReady,
     StartupError,
 )
-from maskrcnn_server.hosting.caller import Caller
-from maskrcnn_server.hosting.job import Job
+from maskrcnn_server.hosting.job import Caller, Job
 from maskrcnn_server.hosting.models import ACTIVATIONS, Models
 from maskrcnn_server.hosting.models_file import Spec, read_models
 from maskrcnn_server.hosting.scheduler import Scheduler
@@ -166,8 +165,7 @@ def test_the_models_of_a_file_are_loaded_and_found_by_name_or_as_the_default(
     models.open(specs(tmp_path, TWO), of_spec)
     assert states(models) == {"one": "ready", "two": "ready"}
     assert models.find(None) is models.find("two")
-    peeked = [models.peek(name) for name in (None, "one", "three")]
-    assert [one and one.name for one in peeked] == ["two", "one", None]
+    assert [models.find(name).name for name in (None, "one")] == ["two", "one"]
     models.check()
 
 
@@ -284,7 +282,7 @@ def test_a_model_that_hangs_makes_the_server_unhealthy(make: Make, tmp_path: Pat
     models.open(specs(tmp_path, TWO), of_spec)
     hanging = models.find("one").ready()
     hanging.limit_s = -1.0
-    hanging._batch = [Job(Caller(1.0), lambda _: None, threading.Condition())]
+    hanging._running = {(Job(Caller(1.0), lambda _: None, threading.Condition()),): 0.0}
     with pytest.raises(ModelFailed, match="one: the model has computed"):
         models.check()
 
@@ -294,7 +292,6 @@ def test_a_single_model_has_its_own_name_once_it_is_loaded(tmp_path: Path) -> No
     for ask in (models.check, lambda: models.find(None), lambda: models.find("colours")):
         with pytest.raises(NotReady, match="the model is loading"):
             ask()
-    assert models.peek(None) is None
     models.put(scheduler(tmp_path))
     models.check()
     assert models.find(None) is models.find("colours")

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,7 +23,7 @@ def write(tmp_path: Path) -> Write:
     return written
 
 
-def read(path: Path, **given: object) -> list[Spec]:
+def read(path: Path, **given: Any) -> list[Spec]:
     return read_models(path, settings.read(**given).model)
 
 

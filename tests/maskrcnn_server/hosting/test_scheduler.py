@@ -22,7 +22,7 @@ from maskrcnn_server.errors import (
     QueueFull,
     UnavailableError,
 )
-from maskrcnn_server.hosting.caller import Caller
+from maskrcnn_server.hosting.job import Caller
 from maskrcnn_server.hosting.scheduler import Scheduler
 from maskrcnn_server.hosting.turns import Turns
 from maskrcnn_server.rle import Size

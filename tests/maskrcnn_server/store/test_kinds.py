@@ -14,7 +14,7 @@ import pytest
 
 from maskrcnn_server.store.kinds import described
 
-BACKENDS = ("aws_samples", "detectron2", "onnx", "tensorpack", "torchvision")
+BACKENDS = ("aws_samples", "detectron2", "matterport", "onnx", "tensorpack", "torchvision")
 
 
 def pickled(*names: str) -> bytes:
@@ -43,6 +43,7 @@ def tar() -> bytes:
 
 
 HEADER = json.dumps({"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}).encode()
+NAMES = json.dumps({"backbone.bottom_up.res2.0.conv1.weight": {}}).encode()
 FILES: dict[str, tuple[str, bytes, str]] = {
     "empty": ("model.pth", b"", "is empty"),
     "empty npz": ("model-5.npz", b"", "is empty"),
@@ -59,15 +60,10 @@ FILES: dict[str, tuple[str, bytes, str]] = {
     "zeros": ("model.pth", bytes(2048), "begins with zeros"),
     "gzip": ("model.pth", gzip.compress(b"abc"), "is compressed by gzip"),
     "tar": ("model.pth", tar(), "is a tar archive"),
-    "safetensors": (
-        "model.safetensors",
-        len(HEADER).to_bytes(8, "little") + HEADER + bytes(4),
-        "is in safetensors' format",
-    ),
     "safetensors as .pth": (
         "model.pth",
         len(HEADER).to_bytes(8, "little") + HEADER + bytes(4),
-        "is in safetensors' format",
+        "is in safetensors' format: rename it to model.safetensors",
     ),
     "TorchScript": (
         "model.pt",
@@ -101,11 +97,6 @@ FILES: dict[str, tuple[str, bytes, str]] = {
         "model.pth",
         pickled("module.backbone.body.stem.conv1.weight", "backbone.body.layer1.0.conv1.weight"),
         "maskrcnn-benchmark",
-    ),
-    "Matterport": (
-        "mask_rcnn_coco.h5",
-        b"\x89HDF\r\n\x1a\n" + bytes(100) + b"mrcnn_mask_conv1",
-        "Matterport's Mask_RCNN",
     ),
     "Keras": ("weights.h5", b"\x89HDF\r\n\x1a\n" + bytes(99), "is a file of Keras"),
     "Object Detection API": (
@@ -143,11 +134,17 @@ def test_a_file_that_no_backend_serves_is_described(
 @pytest.mark.parametrize(
     ("name", "content", "backend"),
     [
+        ("mask_rcnn_coco.h5", b"\x89HDF\r\n\x1a\n" + bytes(9) + b"mrcnn_mask_conv1", "matterport"),
         ("model.pth", pickled("backbone.body.layer1.0.conv1.weight"), "torchvision"),
         ("model_final.pkl", pickled("backbone.bottom_up.res2.0.conv1.weight"), "detectron2"),
         ("model.npz", arrays("group0/block0/conv1/W", "fastrcnn/fc6/W"), "tensorpack"),
         ("model.npz", arrays("group0/block0/conv1/W", "fastrcnn/fc6/W"), "aws-samples"),
         ("model-90000.index", b"\0\x0bgroup0/block0/conv1/Wmaskrcnn/conv/W", "tensorpack"),
+        (
+            "model.safetensors",
+            len(NAMES).to_bytes(8, "little") + NAMES,
+            "detectron2",
+        ),
         ("model.onnx", b"\x08\x08\x12\x07pytorch", "onnx"),
     ],
 )

@@ -1,7 +1,9 @@
 """Checkpoints in a model folder: finding them, and reading variables without TensorFlow."""
 
+import math
 import re
 import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +16,12 @@ from maskrcnn_network.checkpoints.refusals import Foreign, unreadable
 from maskrcnn_network.checkpoints.tensor_bundle import TensorBundle
 from maskrcnn_server.errors import InvalidModel
 from maskrcnn_server.remembering import read_once
+from maskrcnn_server.work import Meter, MeteredFile, meter, open_zip
+
+MAX_NUMBERS = 1 << 28
+"""Maximum numbers in one variable. The largest of a Mask R-CNN has 13 million."""
+HEADER_STEPS = 150
+"""Steps of work that the header of an array takes."""
 
 
 class Checkpoint(Protocol):
@@ -63,8 +71,8 @@ class Files:
     def find(self, model_dir: Path) -> list[CheckpointFile]:
         """The checkpoints directly in `model_dir`, newest last: by step number, not by name.
 
-        Files whose names begin with a dot are none. Raises InvalidModel if the folder does not
-        exist.
+        Files whose names begin with a dot are none, nor are folders and pipes. Raises InvalidModel
+        if the folder does not exist.
         """
         if not model_dir.is_dir():
             raise InvalidModel(f"{model_dir}: no such folder")
@@ -72,6 +80,7 @@ class Files:
             CheckpointFile(path, self._step(stem), stem)
             for suffix in self.suffixes
             for path in model_dir.glob(f"[!.]*{suffix}")
+            if path.is_file()
             for stem in [path.name.removesuffix(suffix)]
         ]
         return sorted(found, key=lambda f: (f.stem == self.final, -1 if f.step is None else f.step))
@@ -132,32 +141,40 @@ class Npz:
         self.path = path
         self._members: dict[str, str] = {}
         self._shapes: dict[str, tuple[int, ...]] = {}
+        counter = meter(path)
         try:
-            self._archive = zipfile.ZipFile(path)
+            self._archive = open_zip(path, counter)
             for member in self._archive.namelist():
                 name = member.removesuffix(".npy").removesuffix(":0")
                 self._members[name] = member
-                self._shapes[name] = _shape(self._archive, member)
-        except (zipfile.BadZipFile, ValueError, EOFError, OSError) as error:
-            raise unreadable(path, f"not an .npz file of arrays ({error})") from error
+                self._shapes[name] = _shape(self._archive, member, counter)
+        except InvalidModel:
+            raise
+        # A broken archive can make Python's libraries raise anything.
+        except Exception as error:
+            raise unreadable(path, f"not an .npz file of arrays ({str(error)[:300]})") from error
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         return self._shapes
 
     def read(self, name: str) -> NDArray[np.float32]:
+        if math.prod(self._shapes[name]) > MAX_NUMBERS:
+            raise InvalidModel(f"{self.path}: {name} has more than {MAX_NUMBERS} numbers")
         try:
             with self._archive.open(self._members[name]) as member:
                 array = np.lib.format.read_array(member, allow_pickle=False)
-        except (zipfile.BadZipFile, ValueError, EOFError, OSError) as error:
+        except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, OSError) as error:
             raise InvalidModel(f"{self.path}: {name} cannot be read ({error})") from error
         if array.dtype.kind != "f":
             raise InvalidModel(f"{self.path}: {name} is {array.dtype}, not floating-point")
         return np.asarray(array, np.float32)
 
 
-def _shape(archive: zipfile.ZipFile, member: str) -> tuple[int, ...]:
-    with archive.open(member) as file:
+def _shape(archive: zipfile.ZipFile, member: str, meter: Meter) -> tuple[int, ...]:
+    meter.spend(HEADER_STEPS)
+    with archive.open(member) as content:
+        file = MeteredFile(content, meter)
         version = np.lib.format.read_magic(file)
         if version == (1, 0):
             shape, _, dtype = np.lib.format.read_array_header_1_0(file)

@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 
 from maskrcnn_network.checkpoints.checkpoint import Checkpoint, Npz
 from maskrcnn_network.checkpoints.refusals import Foreign
+from maskrcnn_network.checkpoints.safetensors import SUFFIX, Safetensors
 from maskrcnn_network.checkpoints.state_dict import StateDict
 from maskrcnn_server.errors import InvalidModel
 from maskrcnn_server.remembering import read_once
+from maskrcnn_server.work import Meter, meter
 
 Change: TypeAlias = Callable[[NDArray[Any]], NDArray[Any]]
 LEAVES = {"weight": "W", "bias": "b"}
@@ -41,17 +43,30 @@ class Naming:
     ignored: re.Pattern[str]
     """Pattern of tensors that only repeat the configuration."""
     changes: Mapping[str, Change]
-    """Changes besides transposing, by our name of the variable."""
+    """Changes besides `layout`, by our name of the variable."""
+    file: Callable[[Path], Checkpoint] = StateDict
+    """Reader of the framework's own files."""
+    separator: str = "."
+    """What separates a module from the names of its tensors."""
+    leaves: Mapping[str, str] = field(default_factory=lambda: LEAVES)
+    """Our names of a layer's tensors, by the framework's."""
+    norm_leaves: Mapping[str, str] = field(default_factory=lambda: NORM_LEAVES)
+    layout: Change = field(default_factory=lambda: from_pytorch)
+    """Change of every value to TensorFlow's layout."""
 
     def open(self, path: Path) -> "Renamed":
-        """Open a PyTorch file, or an `.npz` with the same names. Raises InvalidModel."""
-        opened: Callable[[Path], Checkpoint] = Npz if path.suffix == ".npz" else StateDict
-        return Renamed(read_once(opened, path), self)
+        """Open one of the framework's files, or a file of another format with the same names.
 
-    def variable(self, tensor: str) -> str | None:
+        Raises InvalidModel.
+        """
+        formats: dict[str, Callable[[Path], Checkpoint]] = {".npz": Npz, SUFFIX: Safetensors}
+        return Renamed(read_once(formats.get(path.suffix, self.file), path), self)
+
+    def variable(self, tensor: str, meter: Meter) -> str | None:
         """Our name of a tensor. None if such networks do not have it."""
-        module, _, leaf = tensor.rpartition(".")
-        for kind, leaves in ((self.layers, LEAVES), (self.norms, NORM_LEAVES)):
+        meter.spend(len(self.layers) + len(self.norms))
+        module, _, leaf = tensor.rpartition(self.separator)
+        for kind, leaves in ((self.layers, self.leaves), (self.norms, self.norm_leaves)):
             for pattern, name in kind.items():
                 found = re.fullmatch(pattern, module)
                 if found is not None and leaf in leaves:
@@ -68,7 +83,8 @@ class Renamed:
         self.path = source.path
         self.source = source
         self._naming = naming
-        self._prefix = _prefix(source, naming)
+        counter = meter(source.path)
+        self._prefix = _prefix(source, naming, counter)
         scalars = {name for name, shape in source.shapes.items() if math.prod(shape) <= 1}
         names = [
             name
@@ -78,8 +94,9 @@ class Renamed:
             # Counters that scripts keep next to the weights, such as n_averaged.
             and not (tensor in scalars and "." not in name)
         ]
-        self.tensors = {naming.variable(name) or "": name for name in names}
-        unknown = [name for name in names if naming.variable(name) is None]
+        ours = {name: naming.variable(name, counter) for name in names}
+        self.tensors = {variable or "": name for name, variable in ours.items()}
+        unknown = [name for name, variable in ours.items() if variable is None]
         if 2 * len(unknown) >= len(names):
             some = ", ".join(names[:3]) or "none"
             raise Foreign(
@@ -95,10 +112,11 @@ class Renamed:
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Shape of every variable in our layout."""
+        stored = self.source.shapes
         return {
             variable: self._changed(variable, np.broadcast_to(np.float32(0), shape)).shape
             for variable, tensor in self.tensors.items()
-            for shape in [self.source.shapes[self._prefix + tensor]]
+            for shape in [stored[self._prefix + tensor]]
         }
 
     def read(self, name: str) -> NDArray[np.float32]:
@@ -111,17 +129,20 @@ class Renamed:
         return self.source.read(self._prefix + self.tensors[name])
 
     def _changed(self, variable: str, value: NDArray[Any]) -> NDArray[Any]:
-        """The value in TensorFlow's layout: (out, in, height, width) becomes (height, width, in,
-        out), (in, out, ...) of a transposed convolution (..., out, in), (out, in) (in, out)."""
-        if value.ndim == 4:
-            value = value.transpose(2, 3, 1, 0)
-        elif value.ndim == 2:
-            value = value.T
+        value = self._naming.layout(value)
         change = self._naming.changes.get(variable)
         return value if change is None else change(value)
 
 
-def _prefix(source: Checkpoint, naming: Naming) -> str:
+def from_pytorch(value: NDArray[Any]) -> NDArray[Any]:
+    """A value in TensorFlow's layout: (out, in, height, width) becomes (height, width, in, out),
+    (in, out, ...) of a transposed convolution (..., out, in), (out, in) (in, out)."""
+    if value.ndim == 4:
+        return value.transpose(2, 3, 1, 0)
+    return value.T if value.ndim == 2 else value
+
+
+def _prefix(source: Checkpoint, naming: Naming, meter: Meter) -> str:
     """The keys and modules around the network, with which its tensors' names begin.
 
     Raises InvalidModel if there are several networks with different weights.
@@ -131,7 +152,7 @@ def _prefix(source: Checkpoint, naming: Naming) -> str:
         parts = tensor.split(".")
         for i in range(min(len(parts), MAX_PREFIX)):
             name = ".".join(parts[i:])
-            if naming.variable(name) is not None:
+            if naming.variable(name, meter) is not None:
                 tensors.setdefault(tensor.removesuffix(name), set()).add(name)
                 break
     most = max(map(len, tensors.values()), default=0)

@@ -1,14 +1,12 @@
 """The two kinds of body below the heads: a feature pyramid, and C4."""
 
-import math
 from typing import NamedTuple, Protocol
 
 from maskrcnn_network.architecture import Architecture
 from maskrcnn_network.config import NetworkConfig
+from maskrcnn_network.graph.frames import LEVELS
 from maskrcnn_network.graph.operations import Map, Operations, Pads, Regions, Tensor
 from maskrcnn_network.graph.rules import Rules
-
-LEVELS = (2, 3, 4, 5)
 
 
 class Cell(NamedTuple):
@@ -89,19 +87,12 @@ class Pyramid:
     def regions(
         self, ops: Operations, features: list[Map], boxes: Tensor, images: Tensor, resolution: int
     ) -> Regions:
+        maps, rules = features[: len(LEVELS)], self._rules
         strides = [1 << level for level in LEVELS]
-        sampling = self._rules.sampling
-        levels = self._levels(ops, boxes)
-        return ops.roi_align(features[:4], strides, boxes, images, levels, resolution, sampling)
-
-    def _levels(self, ops: Operations, boxes: Tensor) -> Tensor:
-        """Index of the map that serves each box: Lin et al. 2017, equation 1, clamped."""
-        extent = boxes[..., 2:4] - boxes[..., 0:2]
-        root = ops.reshape(ops.sqrt(extent[..., 0:1] * extent[..., 1:2]), (-1,))
-        octave = ops.log(root / 224.0 + self._rules.level_epsilon) / math.log(2) + 4.0
-        octave = ops.floor(octave + self._rules.octave_epsilon)
-        clamped = ops.minimum(ops.maximum(octave, float(LEVELS[0])), float(LEVELS[-1]))
-        return ops.to_int(clamped - float(LEVELS[0]))
+        epsilons = rules.level_epsilon, rules.octave_epsilon
+        levels = rules.frame.levels(ops, boxes, maps, epsilons)
+        sampling = rules.sampling
+        return rules.frame.sampled(ops, maps, strides, boxes, images, levels, resolution, sampling)
 
 
 class C4:
@@ -130,8 +121,10 @@ class C4:
     def regions(
         self, ops: Operations, features: list[Map], boxes: Tensor, images: Tensor, resolution: int
     ) -> Regions:
-        strides, sampling = [self.STRIDE], self._rules.sampling
-        seen = ops.roi_align(features, strides, boxes, images, None, resolution, sampling)
+        strides, rules = [self.STRIDE], self._rules
+        seen = rules.frame.sampled(
+            ops, features, strides, boxes, images, None, resolution, rules.sampling
+        )
         return seen._replace(maps=_group(ops, 3, seen.maps, self._blocks[3], self._config))
 
 
@@ -141,7 +134,7 @@ def _stem(ops: Operations, images: Map, config: NetworkConfig) -> Map:
     Source: TensorPack, FasterRCNN/modeling/backbone.py.
     """
     x = ops.conv("conv0", images, 2, _sides(3, 2, config), relu=True)
-    return ops.max_pool(x, _sides(1, 0, config))
+    return ops.max_pool(x, config.pool_pads)
 
 
 def _group(ops: Operations, index: int, x: Map, blocks: int, config: NetworkConfig) -> Map:

@@ -39,9 +39,10 @@ class Folded:
 def fold(variables: Mapping[str, NDArray[np.float32]], config: NetworkConfig) -> Folded:
     """Layers of `variables` (`<layer>/W`, `/b`, `/bn/...`), batch norm folded into the kernels.
 
-    gamma * (W x - mean) / sqrt(variance + epsilon) + beta is itself a convolution, with kernel
-    W * scale and bias beta - mean * scale. conv0 also reverses the channels for networks trained on
-    BGR (images here are RGB), and divides by their standard deviation. Computed in float64.
+    gamma * (W x + b - mean) / sqrt(variance + epsilon) + beta is itself a convolution, with kernel
+    W * scale and bias b * scale + beta - mean * scale. conv0 also reverses the channels for
+    networks trained on BGR (images here are RGB), and divides by their standard deviation. Computed
+    in float64.
     """
     layers, norms = {}, {}
     for variable, values in variables.items():
@@ -54,8 +55,8 @@ def fold(variables: Mapping[str, NDArray[np.float32]], config: NetworkConfig) ->
                 kernel = kernel / np.array(config.rgb_std)[:, None]
             bias = variables.get(f"{name}/b", np.zeros(kernel.shape[-1])).astype(np.float64)
             if f"{name}/bn/gamma" in variables:
-                scale, bias = _batch_norm(variables, f"{name}/bn", config.norm_epsilon)
-                kernel = kernel * scale
+                scale, offset = _batch_norm(variables, f"{name}/bn", config.norm_epsilon)
+                kernel, bias = kernel * scale, bias * scale + offset
             layers[name] = Weights(kernel.astype(np.float32), bias.astype(np.float32))
         elif leaf == "gamma" and not name.endswith("/bn"):
             norms[name] = Scales(values, variables[f"{name}/beta"])

@@ -1,28 +1,14 @@
 """The heads: class and refined box of a region (Girshick 2015), and its mask (He et al. 2017)."""
 
-from typing import NamedTuple
-
 import numpy as np
 
 from maskrcnn_network.architecture import Architecture
 from maskrcnn_network.config import NetworkConfig
 from maskrcnn_network.graph import boxes
 from maskrcnn_network.graph.body import Body
-from maskrcnn_network.graph.operations import DROPPED, Map, Operations, Regions, Tensor
+from maskrcnn_network.graph.operations import Map, Operations, Regions, Tensor
 from maskrcnn_network.graph.rpn import Proposals
-
-
-class Detected(NamedTuple):
-    """The detections of a batch, image after image, best first within each."""
-
-    boxes: Tensor
-    """(D, 4) float32, network coordinates."""
-    scores: Tensor
-    """(D,) float32."""
-    labels: Tensor
-    """(D,) int64, from 1."""
-    images: Tensor
-    """(D,) int64: index of the image in the batch."""
+from maskrcnn_network.graph.rules import Rules
 
 
 def classify(
@@ -33,6 +19,7 @@ def classify(
     sizes: Tensor,
     architecture: Architecture,
     config: NetworkConfig,
+    rules: Rules,
 ) -> tuple[Tensor, Tensor]:
     """Class probabilities (P, 1 + classes), and boxes (P, 1 + classes, 4) or (P, 1, 4).
 
@@ -40,7 +27,8 @@ def classify(
     networks have one head; Cascade R-CNN (Cai and Vasconcelos 2018) has three.
     """
     images = proposals.slots.images
-    region_sizes = ops.gather(sizes, images)[:, None]
+    limits = rules.frame.detection_limits(ops, sizes, features)
+    limits = limits.each(lambda x: ops.gather(x, images)[:, None])
     seen: Tensor = proposals.boxes
     total: Tensor = None
     for (head, outputs), weights in zip(
@@ -52,8 +40,8 @@ def classify(
         probabilities, deltas = ops.softmax(ops.to_float(logits)), ops.to_float(deltas)
         count = ops.layers[f"{outputs}/box"].kernel.shape[1] // 4
         deltas = ops.reshape(deltas, (-1, count, 4)) / ops.constant(np.array(weights, np.float32))
-        class_boxes = boxes.decode(ops, deltas, seen[:, None], config.delta_clip)
-        class_boxes = boxes.clip_to(ops, class_boxes, region_sizes)
+        class_boxes = rules.frame.decode(ops, deltas, seen[:, None], config.delta_clip)
+        class_boxes = boxes.clip_to(ops, class_boxes, limits)
         total = probabilities if total is None else total + probabilities
         seen = ops.reshape(class_boxes[:, 0:1], (-1, 4))
     return total / float(len(architecture.heads)), class_boxes
@@ -74,49 +62,6 @@ def _hidden(ops: Operations, regions: Regions, head: str) -> Tensor:
     for name in names:
         x = ops.dense(name, x, relu=True)
     return x
-
-
-def select(
-    ops: Operations,
-    probabilities: Tensor,
-    class_boxes: Tensor,
-    proposals: Proposals,
-    score_threshold: Tensor,
-    limit: int | Tensor,
-    architecture: Architecture,
-    config: NetworkConfig,
-) -> Detected:
-    """The best `limit` detections that score `score_threshold` or more, suppressed in each class.
-
-    Classes are kept apart by shifting each one's boxes by class * (largest coordinate + 1), as in
-    TensorPack's `fastrcnn_predictions`: float32 rounds a shifted box, and thereby its overlaps.
-    Boxes and scores are ordered class by class, so that ties are settled as in TensorPack.
-    """
-    classes, slots = architecture.classes, proposals.slots
-    scores = ops.spread(probabilities[:, 1 : classes + 1], slots, DROPPED)
-    scores = ops.transpose(scores, (0, 2, 1))
-    if not architecture.cascade:
-        class_boxes = class_boxes[:, 1 : classes + 1]
-    by_class = ops.transpose(ops.spread(class_boxes, slots, 0.0), (0, 2, 1, 3))
-    if config.min_detection_side:
-        large = boxes.shorter_side(ops, by_class) >= config.min_detection_side
-        scores = ops.where(large, scores, DROPPED)
-    scores = ops.where(scores >= score_threshold, scores, DROPPED)
-    category = np.arange(classes, dtype=np.float32).reshape(1, classes, 1, 1)
-    shifted = by_class + (ops.largest(by_class) + 1.0) * ops.constant(category)
-    by_class = by_class + ops.constant(
-        np.zeros_like(category)
-    )  # repeats a box shared by all classes
-    flat_scores = ops.reshape(scores, (0, -1))
-    kept = ops.suppress(
-        ops.reshape(shifted, (0, -1, 4)), flat_scores, limit, config.detection_nms_threshold
-    )
-    best, places = ops.top(kept, limit)
-    best_boxes = ops.take(ops.reshape(by_class, (0, -1, 4)), places)
-    found, (found_scores, found_boxes, labels) = ops.compact(
-        best, best_boxes, places // slots.width + 1
-    )
-    return Detected(found_boxes, found_scores, labels, found.images)
 
 
 def masks(

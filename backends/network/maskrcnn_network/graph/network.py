@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from maskrcnn_network.architecture import Architecture
 from maskrcnn_network.checkpoints.rows import channels_first
 from maskrcnn_network.config import NetworkConfig
-from maskrcnn_network.graph import heads, rpn
+from maskrcnn_network.graph import heads, rpn, selection
 from maskrcnn_network.graph.body import Body, body
 from maskrcnn_network.graph.folding import Folded, Weights, fold
-from maskrcnn_network.graph.heads import Detected
 from maskrcnn_network.graph.operations import Map, Operations, Tensor
 from maskrcnn_network.graph.rpn import Proposals
 from maskrcnn_network.graph.rules import Rules
+from maskrcnn_network.graph.selection import Detected
 
 Variables = Mapping[str, NDArray[np.float32]]
 """The network's variables by checkpoint name; rows of flattened regions run y, x, channel."""
@@ -96,12 +96,20 @@ class Network:
         limit: int | Tensor,
     ) -> tuple[Tensor, Detected]:
         """Class probabilities of the proposals, and the detections."""
-        architecture, config = self.architecture, self.config
+        architecture, config, rules = self.architecture, self.config, self.rules
         probabilities, class_boxes = heads.classify(
-            ops, self.body, features, proposals, sizes, architecture, config
+            ops, self.body, features, proposals, sizes, architecture, config, rules
         )
-        return probabilities, heads.select(
-            ops, probabilities, class_boxes, proposals, score_threshold, limit, architecture, config
+        return probabilities, selection.select(
+            ops,
+            probabilities,
+            class_boxes,
+            proposals,
+            score_threshold,
+            limit,
+            architecture,
+            config,
+            rules,
         )
 
     def masks(

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskrcnn_network.graph.folding import Folded, Scales, Weights
-from maskrcnn_network.graph.rules import Sampling
+from maskrcnn_network.graph.sampling import Sampling
 
 Tensor: TypeAlias = Any
 """The engine's own type of array, with `+ - * / //` and `>=` for such arrays and for numbers,
@@ -160,6 +160,10 @@ class Operations(ABC):
         """The channels of each pixel, row by row, as float32 (batch, pixels * anchors, numbers)."""
 
     @abstractmethod
+    def extent(self, x: Map) -> Tensor:
+        """Width and height of a map, float32 (2,)."""
+
+    @abstractmethod
     def places(self, x: Map, stride: int | None, images: Map) -> tuple[Tensor, Tensor]:
         """Positions of the columns (width,) and rows (height,) of a map in its images, float32.
 
@@ -183,6 +187,23 @@ class Operations(ABC):
         `boxes` (R, 4) in network coordinates, in images (R,), on the map of index `levels` (R,);
         None: there is one. Samples up to one pixel beyond a border pixel's centre have that pixel's
         value; further out, 0. See `Sampling` for how the frameworks differ.
+        """
+
+    @abstractmethod
+    def crop_and_resize(
+        self,
+        features: Sequence[Map],
+        boxes: Tensor,
+        images: Tensor,
+        levels: Tensor | None,
+        resolution: int,
+    ) -> Regions:
+        """Bilinear samples of regions, the outermost of which lie on the regions' edges.
+
+        `boxes` (R, 4) are shares of the map of index `levels` (R,): 0 is its first pixel, 1 its
+        last. Beyond the last pixel, be it by rounding, samples are 0. Products and their sums are
+        rounded one by one, in float32.
+        Source: TensorFlow, core/kernels/image/crop_and_resize_op.cc.
         """
 
     def in_order(self, regions: Regions, x: Tensor) -> Tensor:  # noqa: ARG002 (others need it)

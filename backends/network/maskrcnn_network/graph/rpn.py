@@ -54,7 +54,8 @@ def propose(
     candidates = [_candidates(ops, pool, rules) for pool in pools]
     pool_boxes = ops.concat([b[:, None] for b, _ in candidates], axis=1)
     scores = ops.concat([s[:, None] for _, s in candidates], axis=1)
-    pool_boxes = boxes.clip_to(ops, pool_boxes, sizes[:, None, None])
+    limits = rules.frame.proposal_limits(ops, sizes).each(lambda x: x[:, None, None])
+    pool_boxes = boxes.clip_to(ops, pool_boxes, limits)
     if rules.sigmoid == "after":
         scores = ops.where(scores >= LOWEST, ops.sigmoid(scores), DROPPED)
     if rules.min_sides:
@@ -84,16 +85,11 @@ def _anchors(
     ops: Operations, logits: Map, cell: Cell, images: Map, config: NetworkConfig, rules: Rules
 ) -> Tensor:
     """The anchors (pixels * anchors, 4) of a map; those of its first pixel are around (0, 0)."""
-    shapes = cell_anchors(cell.sizes, config.anchor_ratios)
+    shapes = cell_anchors(cell.sizes, config.height_ratios)
     stride: int | None = cell.stride
     if rules.fitted_anchors:
         shapes, stride = np.round(shapes), None
-    columns, rows = ops.places(logits, stride, images)
-    xs = columns[None, :, None] + rows[:, None, None] * 0.0
-    ys = rows[:, None, None] + columns[None, :, None] * 0.0
-    shifts = ops.concat([xs, ys, xs, ys], axis=-1)
-    anchors = shifts[:, :, None] + ops.constant(shapes.astype(np.float32))
-    return ops.reshape(anchors, (-1, 4))
+    return rules.frame.anchors(ops, logits, shapes, stride, images)
 
 
 def _candidates(ops: Operations, pool: _Pool, rules: Rules) -> tuple[Tensor, Tensor]:
@@ -101,7 +97,9 @@ def _candidates(ops: Operations, pool: _Pool, rules: Rules) -> tuple[Tensor, Ten
     ranked = ops.sigmoid(pool.logits) if rules.sigmoid == "before" else pool.logits
     scores, places = ops.top(ranked, rules.candidates)
     deltas, anchors = ops.take(pool.deltas, places), ops.gather(pool.anchors, places)
-    return boxes.decode(ops, deltas, anchors, rules.delta_clip), scores
+    if rules.regression_weights != (1, 1, 1, 1):
+        deltas = deltas / ops.constant(np.array(rules.regression_weights, np.float32))
+    return rules.frame.decode(ops, deltas, anchors, rules.delta_clip), scores
 
 
 def _best(
@@ -120,8 +118,11 @@ def _best(
         rules.kept,
         config.proposal_nms_threshold,
     )
-    count = min(rules.proposals, total, pools * rules.kept)
+    count = rules.proposals if rules.filled else min(rules.proposals, total, pools * rules.kept)
     best, places = ops.top(ops.reshape(kept, (-1, total)), count)
     best_boxes = ops.take(ops.reshape(pool_boxes, (-1, total, 4)), places)
+    if rules.filled:
+        best_boxes = ops.where(best[..., None] >= LOWEST, best_boxes, 0.0)
+        best = ops.maximum(best, 0.0)
     slots, (found_scores, found_boxes) = ops.compact(best, best_boxes)
     return Proposals(found_boxes, found_scores, slots)

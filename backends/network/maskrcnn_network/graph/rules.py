@@ -1,20 +1,12 @@
 """Rules that differ between frameworks, as numbers."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
+from maskrcnn_network.graph.frames import Frame, PixelFrame
+from maskrcnn_network.graph.sampling import Sampling
 
-@dataclass(frozen=True, kw_only=True)
-class Sampling:
-    """How RoIAlign (He et al. 2017) samples a region."""
-
-    samples: int
-    """Number of samples in each direction of a bin. 0: one for each pixel covered, rounded up."""
-    half_pixel: bool = True
-    """Whether pixel (0, 0) is centred on (0.5, 0.5) of the map. If not, a region is at least one
-    pixel wide and high."""
-    shift: float = 0.0
-    """Offset of regions, in pixels of the feature map."""
+__all__ = ["Rules", "Sampling"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,12 +21,18 @@ class Rules:
     """Maximum number of boxes of all feature maps together."""
     together: bool = False
     """Whether overlaps are suppressed in all feature maps at once."""
+    filled: bool = False
+    """Whether boxes without extent at (0, 0) and with score 0 make up for missing proposals."""
     sigmoid: Literal["before", "after"] | None = None
     """When scores pass a sigmoid: before or after candidates are chosen. None: never."""
     delta_clip: float
     """Maximum dw and dh of a proposal's regression (natural logarithm)."""
+    regression_weights: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0)
+    """Divisors of a proposal's regression."""
     min_sides: tuple[float, ...] = ()
     """Minimum sides of a proposal, for each feature map or for all."""
+    frame: Frame = field(default_factory=PixelFrame)
+    """The coordinates of boxes."""
     sampling: Sampling
     level_epsilon: float = 0.0
     """Number added to root area / 224 before its logarithm."""
@@ -42,3 +40,6 @@ class Rules:
     """Number added after the logarithm."""
     fitted_anchors: bool = False
     """Whether anchors are rounded, and placed a whole number of pixels apart."""
+    best_class_only: bool = False
+    """Whether a proposal is a detection of its most probable class only, and overlaps are compared
+    without shifting boxes. Needs `filled`."""

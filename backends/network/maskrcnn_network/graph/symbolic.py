@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from maskrcnn_network.graph.cropping import CropsByRoiAlign
 from maskrcnn_network.graph.folding import EPSILON, GROUPS, Scales, Weights
-from maskrcnn_network.graph.operations import DROPPED, LOWEST, Operations, Pads, Regions, Slots
-from maskrcnn_network.graph.rules import Sampling
+from maskrcnn_network.graph.operations import DROPPED, LOWEST, Pads, Regions, Slots
+from maskrcnn_network.graph.sampling import Sampling
 
 FLOAT, INT = 1, 7
 """ONNX's numbers for the types float32 and int64."""
@@ -82,7 +83,7 @@ class Symbol:
         return self.graph.node("Unsqueeze", x, ints(*new)) if new else x
 
 
-class SymbolicOperations(Operations):
+class SymbolicOperations(CropsByRoiAlign):
     """A graph under construction. Feature maps are NCHW."""
 
     # Specific to a kind of graph.
@@ -205,6 +206,9 @@ class SymbolicOperations(Operations):
     def cells(self, x: Symbol, numbers: int) -> Symbol:
         return self.reshape(self.transpose(x, (0, 2, 3, 1)), (0, -1, numbers))
 
+    def extent(self, x: Symbol) -> Symbol:
+        return self.to_float(self.concat([self._length(x, axis) for axis in (3, 2)], 0))
+
     def places(self, x: Symbol, stride: int | None, images: Symbol) -> tuple[Symbol, Symbol]:
         columns, rows = (self._places(x, axis, stride, images) for axis in (3, 2))
         return columns, rows
@@ -273,6 +277,12 @@ class SymbolicOperations(Operations):
             sampling_ratio=sampling.samples,
             spatial_scale=scale,
         )
+
+    def weighted(self, regions: Regions, weights: Symbol) -> Regions:
+        if regions.order is not None:
+            weights = self.gather(weights, regions.order)
+        rows, columns = weights[..., 1:2], self.transpose(weights[..., 0:1], (0, 2, 1))
+        return regions._replace(maps=regions.maps * rows[:, None] * columns[:, None])
 
     def in_order(self, regions: Regions, x: Symbol) -> Symbol:
         order = regions.order

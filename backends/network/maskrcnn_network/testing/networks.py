@@ -9,8 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskrcnn_network.architecture import Architecture, Convs
+from maskrcnn_network.centred import CentredPreparation
 from maskrcnn_network.config import NetworkConfig
 from maskrcnn_network.graph.folding import fold
+from maskrcnn_network.graph.frames import NormalisedFrame
 from maskrcnn_network.graph.network import Network, Variables
 from maskrcnn_network.graph.operations import Pads
 from maskrcnn_network.graph.rules import Rules, Sampling
@@ -53,6 +55,12 @@ GROUP_NORM = replace(
     box_convs=Convs(2, 64, "group"),
     fc=(("fc", 24),),
     mask_convs=Convs(2, 64, "group"),
+)
+BIASED = replace(
+    FPN,
+    mask_convs=Convs(2, 12, "batch"),
+    fc_norm="batch",
+    biased=True,
 )
 
 TENSORPACK = Rules(
@@ -97,6 +105,20 @@ DETECTRON2 = replace(
     sampling=Sampling(samples=0),
     level_epsilon=1e-8,
 )
+MATTERPORT = Rules(
+    candidates=3 * PROPOSALS,
+    kept=PROPOSALS,
+    proposals=PROPOSALS,
+    together=True,
+    filled=True,
+    sigmoid="before",
+    delta_clip=80.0,
+    regression_weights=(10.0, 10.0, 5.0, 5.0),
+    frame=NormalisedFrame(),
+    sampling=Sampling(samples=1),
+    octave_epsilon=0.5,
+    best_class_only=True,
+)
 
 
 class TorchvisionConfig(NetworkConfig):
@@ -113,6 +135,33 @@ class Detectron2Config(NetworkConfig):
     resampling: ClassVar[Literal["pillow"]] = "pillow"
     min_detection_side: ClassVar[float] = 1e-30
     stride_1x1: bool = True
+
+
+class MatterportConfig(NetworkConfig):
+    """Settings of Matterport's networks besides their rules."""
+
+    channels: Literal["RGB", "BGR"] = "RGB"
+    pixel_mean: tuple[float, float, float] = (123.7, 116.8, 103.9)
+    pixel_std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    norm_epsilon: float = 1e-3
+    stride_1x1: bool = True
+    detection_nms_threshold: float = 0.3
+
+    @property
+    def pool_pads(self) -> tuple[int, int]:
+        return 0, 1
+
+    @property
+    def delta_clip(self) -> float:
+        return MATTERPORT.delta_clip
+
+    @property
+    def stride(self) -> int:
+        return 64
+
+    @property
+    def preparation(self) -> CentredPreparation:
+        return CentredPreparation(short_edge=SHORT_EDGE, mean=self.pixel_mean, multiple_of=64)
 
 
 @dataclass(frozen=True)
@@ -139,6 +188,7 @@ KINDS: Mapping[str, Kind] = {
     "aws_samples": Kind(1, rules=AWS_SAMPLES),
     "torchvision": Kind(0, rules=TORCHVISION, config=TorchvisionConfig),
     "detectron2": Kind(1, rules=DETECTRON2, config=Detectron2Config),
+    "matterport": Kind(0, BIASED, MATTERPORT, MatterportConfig),
 }
 """Kinds of network by name. The boxes of `large` are large enough for every level."""
 

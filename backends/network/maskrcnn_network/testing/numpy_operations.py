@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from maskrcnn_network.graph.folding import EPSILON, GROUPS, Scales
 from maskrcnn_network.graph.operations import DROPPED, LOWEST, Operations, Pads, Regions, Slots
-from maskrcnn_network.graph.rules import Sampling
+from maskrcnn_network.graph.sampling import Sampling
 
 Array: TypeAlias = NDArray[Any]
 
@@ -75,6 +75,9 @@ class NumPyOperations(Operations):
     def cells(self, x: Array, numbers: int) -> Array:
         return x.reshape(len(x), -1, numbers)
 
+    def extent(self, x: Array) -> Array:
+        return np.array(x.shape[2:0:-1], np.float32)
+
     def places(self, x: Array, stride: int | None, images: Array) -> tuple[Array, Array]:
         rows, columns = (
             np.arange(x.shape[axis], dtype=np.float32) * (stride or images.shape[axis] // length)
@@ -101,6 +104,24 @@ class NumPyOperations(Operations):
             x1, y1, x2, y2 = box / np.float32(strides[level])
             rows = _shares(y1, y2, feature.shape[0], resolution, sampling)
             columns = _shares(x1, x2, feature.shape[1], resolution, sampling)
+            region[:] = columns @ np.tensordot(rows, feature, axes=1)
+        return Regions(maps)
+
+    def crop_and_resize(
+        self,
+        features: Sequence[Array],
+        boxes: Array,
+        images: Array,
+        levels: Array | None,
+        resolution: int,
+    ) -> Regions:
+        if levels is None:
+            levels = np.zeros(len(boxes), np.int64)
+        maps = np.zeros((len(boxes), resolution, resolution, features[0].shape[3]), np.float32)
+        for region, box, image, level in zip(maps, boxes, images, levels, strict=True):
+            feature = features[level][image]
+            rows = _edge_shares(box[1], box[3], feature.shape[0], resolution)
+            columns = _edge_shares(box[0], box[2], feature.shape[1], resolution)
             region[:] = columns @ np.tensordot(rows, feature, axes=1)
         return Regions(maps)
 
@@ -230,6 +251,22 @@ def _shares(start: Any, end: Any, length: int, bins: int, sampling: Sampling) ->
     shares[np.arange(samples), low] = 1 - (at - low)
     shares[np.arange(samples), np.minimum(low + 1, length - 1)] += at - low
     return np.asarray((shares * seen[:, None]).reshape(bins, -1, length).mean(axis=1))
+
+
+def _edge_shares(start: Any, end: Any, length: int, samples: int) -> Array:
+    """The share (samples, length) of each pixel of a line in samples from `start` to `end`.
+
+    0 is the first pixel, 1 the last.
+    """
+    last = np.float32(length - 1)
+    step = (end - start) * last / np.float32(samples - 1)
+    at = start * last + np.arange(samples, dtype=np.float32) * step
+    seen = (at >= 0) & (at <= last)
+    low = np.clip(at, 0, last).astype(np.int64)
+    shares = np.zeros((samples, length), np.float32)
+    shares[np.arange(samples), low] = 1 - (at - low)
+    shares[np.arange(samples), np.minimum(low + 1, length - 1)] += at - low
+    return np.asarray(shares * seen[:, None])
 
 
 def overlaps(box: Array, boxes: Array) -> Array:

@@ -5,15 +5,21 @@ const LINE = 20;
 const WHEEL = 0.0015;
 const TRACKPAD = 0.01;
 
-/** Move `view` by what happens on its canvas; call `on.hover` and `on.pick` as it does. */
+/**
+ * Move `view` by what happens on its canvas; call `on.hover` and `on.pick` as it does. Where
+ * `on.grab(place, kind of pointer)` is true, the pointer drags something else: then `on.drag(point
+ * of the image)` and `on.drop()`.
+ */
 export function gestures(canvas, view, on) {
   const pointers = new Map();
   let origin = [0, 0];
   let isDragged = false;
+  let grabbing = null;
 
   const down = (event) => {
     canvas.setPointerCapture(event.pointerId);
     origin = place(event);
+    if (!pointers.size && on.grab(origin, event.pointerType)) grabbing = event.pointerId;
     pointers.set(event.pointerId, origin);
     isDragged = pointers.size > 1;
   };
@@ -21,6 +27,11 @@ export function gestures(canvas, view, on) {
     const [before, here] = [pointers.get(event.pointerId), place(event)];
     if (!before) {
       if (event.pointerType !== "touch") on.hover(view.at(...here));
+      return;
+    }
+    if (grabbing === event.pointerId) {
+      isDragged = true;
+      on.drag(view.point(here));
       return;
     }
     isDragged ||= Math.hypot(here[0] - origin[0], here[1] - origin[1]) > CLICK;
@@ -37,6 +48,11 @@ export function gestures(canvas, view, on) {
   };
   const up = (event) => {
     const isClick = pointers.delete(event.pointerId) && !isDragged;
+    if (grabbing === event.pointerId) {
+      grabbing = null;
+      on.drop();
+      return;
+    }
     if (isClick && event.type === "pointerup") on.pick(view.at(...place(event)));
   };
   const wheel = (event) => {

@@ -2,9 +2,9 @@
 
 const GOLDEN_ANGLE = 0.381966;
 const WHOLE_PIXELS = 8;
-const PLAIN = { fill: 100, edge: 235, over: 2 };
-const DIMMED = { fill: 26, edge: 90, over: 2 };
-const MARKED = { fill: 150, edge: 255, over: Infinity };
+const PLAIN = { fill: 1, edge: 235, over: 2 };
+const DIMMED = { fill: 0.3, edge: 90, over: 2 };
+const MARKED = { fill: 1.4, edge: 255, over: Infinity };
 
 /** Of an instance, by its number: the colours of the server's own pictures (pictures.py). */
 export function colour(index) {
@@ -29,14 +29,15 @@ export function ink([red, green, blue]) {
 /**
  * Paint the masks of `instances`, best first, the best on top, into an ImageData of the screen's
  * pixels. `place` says where the image lies in it: pixel = x * scale + left, y * scale + top.
- * `marked`, an instance's number or null, stands out. From eight screen pixels for each of the
+ * `marked`, an instance's number or null, stands out; `opacity`, 0 to 1, is the others'. From eight screen pixels for each of the
  * image's on, the image's own pixels show.
  */
 export function paint(instances, { scale, left, top }, [height, width], options, target) {
-  const { threshold, marked, line } = options;
+  const { threshold, marked, opacity, line } = options;
+  const painted = ({ fill, ...style }) => ({ ...style, fill: Math.min(255, 255 * opacity * fill) });
   const ordered = instances.filter((one) => one.mask && one.index !== marked).reverse();
   ordered.push(...instances.filter((one) => one.mask && one.index === marked));
-  for (const { index, mask } of ordered) {
+  for (const { index, mask, colour: own } of ordered) {
     const [x1, y1, x2, y2] = mask.extent;
     const window = {
       left: Math.max(-line, Math.floor(left + scale * Math.max(0, x1))),
@@ -46,8 +47,8 @@ export function paint(instances, { scale, left, top }, [height, width], options,
     };
     if (window.right <= window.left || window.bottom <= window.top) continue;
     const bits = sampled(mask, window, { scale, left, top }, threshold);
-    const others = marked === null ? PLAIN : DIMMED;
-    blend(bits, window, line, colour(index), index === marked ? MARKED : others, target);
+    const style = index === marked ? MARKED : marked === null ? PLAIN : DIMMED;
+    blend(bits, window, line, own, painted(style), target);
   }
 }
 

@@ -32,9 +32,13 @@ export function askForKey() {
   });
 }
 
-/** Say what went wrong; null: nothing. */
-export function complain(error) {
+/** Say what went wrong; null: nothing. `remedy` is a button's {text, act}, or null. */
+export function complain(error, remedy = null) {
   const id = error?.requestId ? ` (request ${error.requestId})` : "";
   $("error").textContent = error ? `${error.message}${id}` : "";
   $("error").hidden = !error;
+  if (!remedy) return;
+  const button = element("button", remedy.text, { type: "button" });
+  button.addEventListener("click", remedy.act);
+  $("error").append(" ", button);
 }

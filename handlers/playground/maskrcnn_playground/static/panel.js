@@ -1,7 +1,7 @@
 // What is written beside the picture: classes, instances, and where the time went.
 
 import { area } from "./masks.js";
-import { colour, css } from "./overlay.js";
+import { css } from "./overlay.js";
 import { $, element } from "./page.js";
 
 const STAGES = {
@@ -17,40 +17,28 @@ const STAGES = {
 };
 
 /** List what was found, each instance's row and the mark of its score above the slider. */
-export function list(instances, hidden) {
+export function list(instances) {
   const { min, max } = $("score");
   $("list").replaceChildren(...instances.map(row));
-  const marks = instances.map(({ index, score }) => {
+  const marks = instances.map(({ score, colour }) => {
     const mark = element("span");
     mark.dataset.score = score;
     mark.style.setProperty("--at", (score - min) / (max - min));
-    mark.style.setProperty("--colour", css(colour(index)));
+    mark.style.setProperty("--colour", css(colour));
     return mark;
   });
   $("dots").replaceChildren(...marks.reverse());
-  const names = [...new Set(instances.map(({ category }) => category))].sort();
-  const classes = names.map((name) => {
-    const label = element("label", "", { title: name });
-    const box = element("input", "", { type: "checkbox", checked: !hidden.has(name) });
-    box.dataset.category = name;
-    label.append(box, element("span", name), element("b"));
-    return label;
-  });
-  $("classes").replaceChildren($("classes").firstElementChild, ...classes);
 }
 
-/** Show the rows of `shown` alone; count them, and the classes of all that score `least`. */
+/** Show the rows of `shown` alone, and count them; dim the marks of scores below `least`. */
 export function filter(instances, shown, least) {
   const indices = new Set(shown.map(({ index }) => index));
   for (const one of $("list").children) one.hidden = !indices.has(one.value);
-  $("count").textContent = `${shown.length} of ${instances.length}`;
+  const wrong = shown.filter((one) => one.wrong).length;
+  const said = wrong ? `, ${wrong} wrong` : "";
+  $("count").textContent = `${shown.length} of ${instances.length}${said}`;
   for (const mark of $("dots").children) {
     mark.classList.toggle("below", Number(mark.dataset.score) < least);
-  }
-  for (const label of $("classes").querySelectorAll("label")) {
-    const { category } = label.firstElementChild.dataset;
-    const own = instances.filter((one) => one.category === category && one.score >= least);
-    label.lastElementChild.textContent = own.length;
   }
 }
 
@@ -69,15 +57,16 @@ export function reveal(index) {
   $(rowId(index))?.scrollIntoView({ block: "nearest" });
 }
 
-/** The numbers of an instance; of none, how to get them. */
-export function describe(one, size, threshold) {
-  const [hint, facts] = $("detail").children;
-  hint.hidden = Boolean(one);
-  facts.hidden = !one;
+/** The numbers of an instance, at the picture: above, if it is low there. Of none, nothing. */
+export function describe(one, size, threshold, isLow) {
+  $("detail").hidden = !one;
   if (!one) return;
+  $("detail").classList.toggle("up", isLow);
+  const facts = $("detail").querySelector("dl");
   const [x1, y1, x2, y2] = one.box;
   const pair = (u, v, sign) => `${u.toFixed(1)}${sign}${v.toFixed(1)}`;
   const lines = [
+    ["class", one.category],
     ["score", one.score.toFixed(4)],
     ["x, y", pair(x1, y1, ", ")],
     ["width × height", pair(x2 - x1, y2 - y1, " × ")],
@@ -107,10 +96,10 @@ function rowId(index) {
   return `instance-${index}`;
 }
 
-function row({ index, category, score }) {
+function row({ index, category, score, colour, wrong, reshaped }) {
   const made = element("li", "", { id: rowId(index), value: index });
   made.setAttribute("role", "option");
-  made.style.setProperty("--colour", css(colour(index)));
+  made.style.setProperty("--colour", css(colour));
   made.style.setProperty("--at", score);
   made.append(
     element("i"),
@@ -118,5 +107,10 @@ function row({ index, category, score }) {
     element("span", "", { className: "meter" }),
     element("span", score.toFixed(2), { className: "score" }),
   );
+  if (wrong) {
+    made.classList.add("wrong");
+    made.append(element("span", ", marked as wrong", { className: "unseen" }));
+  }
+  if (reshaped) made.append(element("span", ", outline changed", { className: "unseen" }));
   return made;
 }

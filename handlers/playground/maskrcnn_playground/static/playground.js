@@ -1,70 +1,90 @@
-// The page: what was asked, what came back, and which part of it is shown.
+// The page: which picture is shown, which part of what was found in it, and what people do.
 
+import { Choices } from "./choices.js";
+import { Classes } from "./classes.js";
+import { annotations, Editing } from "./editing.js";
 import * as elsewhere from "./elsewhere.js";
+import * as inputs from "./inputs.js";
+import { shortcuts } from "./keys.js";
+import { asking } from "./looking.js";
 import { RunMask } from "./masks.js";
-import { $, complain, element, tell } from "./page.js";
+import { describeModel, nameModel, showSamples } from "./models.js";
+import { colour } from "./overlay.js";
+import { $, complain, tell } from "./page.js";
 import * as panel from "./panel.js";
+import { MOST, Pictures } from "./pictures.js";
 import * as server from "./server.js";
 import { View } from "./view.js";
 
 const LEAST_SCORE = 0.05;
 const STEP = 60;
+const FAR = 10;
 
 const view = new View($("canvas"), {
   hover,
   pick: select,
   zoom: (scale) => ($("fit").textContent = `${Math.round(100 * scale)} %`),
+  grab: (place, kind) => Boolean(editing.shaping?.grab(place, view.place, kind)),
+  drag: (point) => {
+    editing.shaping.move(point);
+    draw();
+  },
+  drop: () => {
+    editing.commit();
+    draw();
+  },
 });
 const state = {
-  server: { format: "", formats: {}, mask_threshold: 0.5, max_payload_mb: Infinity, samples: [] },
+  server: { format: "", formats: {}, drawn: [], max_payload_mb: Infinity, samples: [] },
   model: null,
   named: Promise.resolve(),
-  asking: null,
-  file: null,
-  answer: null,
   hidden: new Set(),
   hovered: null,
   selected: null,
   moved: false,
 };
+const pictures = new Pictures(look);
+const looking = asking(pictures, state);
+const choices = new Choices(() => {
+  list();
+  show();
+});
+const classes = new Classes(state.hidden, show);
+const editing = new Editing({
+  picture: () => pictures.current,
+  selected: () => state.selected,
+  threshold,
+  reveal: (box) => view.reveal(box),
+  leave: selectNext,
+  redraw: draw,
+  changed: () => {
+    list();
+    show();
+    pictures.draw();
+  },
+});
 
 // Asking
 
-/** Show a picture, and ask what is in it; an older question is given up. */
-async function open(file) {
-  state.asking?.abort();
-  const asking = (state.asking = new AbortController());
-  const isCurrent = () => state.asking === asking;
-  Object.assign(state, { file, answer: null, hovered: null, selected: null });
+/** Show a picture, and ask what is in it if that is not known yet. */
+async function look(picture) {
+  Object.assign(state, { hovered: null, selected: null });
+  editing.shaping = null;
   complain(null);
   reset();
-  try {
-    const limit = state.server.max_payload_mb;
-    if (file.size > limit * 2 ** 20) {
-      const why = `has more than the ${limit} MiB that the server reads.`;
-      throw new server.Refused(`${file.name} ${why}`);
-    }
-    tell("Looking ...", true);
-    // Upright, as the server sees it. What the browser cannot decode, the server perhaps can.
-    const bitmap = await createImageBitmap(file, { imageOrientation: "from-image" }).catch(
-      () => null,
-    );
-    if (!isCurrent()) {
-      bitmap?.close();
-      return;
-    }
-    if (bitmap) view.picture(bitmap, [bitmap.height, bitmap.width]);
-    await state.named;
-    if (!isCurrent()) return;
-    tell("Looking ...", true);
-    const asked = { score_threshold: LEAST_SCORE, mask_threshold: threshold(), format: "soft" };
-    const reply = await server.ask(file, state.model, asked, asking.signal);
-    if (isCurrent()) answered(server.parsed(reply.bytes), reply, bitmap);
-  } catch (error) {
-    if (!isCurrent() || error.name === "AbortError") return;
-    tell("");
-    complain(error);
-  }
+  tell(picture.answer ? "" : "Looking ...", true);
+  await looking.look(picture, {
+    seen: (bitmap) => view.picture(bitmap, [bitmap.height, bitmap.width]),
+    tell,
+    options: { score_threshold: LEAST_SCORE, mask_threshold: threshold(), format: "soft" },
+    answered: (bitmap) => answered(picture, bitmap),
+    failed: (error, remedy) => {
+      tell("");
+      complain(error, remedy);
+    },
+  });
+  pictures.draw();
+  show();
 }
 
 /** Nothing is known of the picture yet. */
@@ -75,39 +95,49 @@ function reset() {
   for (const id of ["tools", "take"]) $(id).hidden = false;
   for (const id of ["found", "times"]) $(id).hidden = true;
   for (const id of ["score", "mask"]) $(id).disabled = true;
-  panel.list([], state.hidden);
+  panel.list([]);
   show();
 }
 
-function answered(answer, reply, bitmap) {
-  const [height, width] = answer.size;
-  const isSeen = bitmap?.height === height && bitmap?.width === width;
-  if (!isSeen) view.picture(null, answer.size);
-  tell(isSeen ? "" : "The browser cannot show this picture; what was found is drawn on gray.");
-  state.answer = answer;
+function answered({ answer, reply }, bitmap) {
+  view.picture(bitmap, answer.size);
+  tell(bitmap ? "" : "This picture cannot be shown; what was found is drawn on gray.");
   if (!state.moved) $("score").value = Math.max(LEAST_SCORE, answer.model.score_threshold);
   const isFinished = answer.instances.some(({ mask }) => mask instanceof RunMask);
   $("score").disabled = false;
   $("mask").disabled = isFinished || !answer.instances.some(({ mask }) => mask);
   $("asked").textContent = isFinished
     ? "This model gives finished masks: their threshold cannot be changed here."
-    : `The server was asked for all that scores ${LEAST_SCORE} or more. Both thresholds act on ` +
-      "that answer, without asking again.";
+    : `Both act on one answer, with all that scores ${LEAST_SCORE} or more, without asking again.`;
   $("found").hidden = $("times").hidden = false;
-  panel.list(answer.instances, state.hidden);
   panel.times(reply);
+  list();
   show();
 }
 
 // What is shown
 
-const threshold = () => Number($("mask").value);
+function threshold() {
+  return Number($("mask").value);
+}
+
 // Scores are 32-bit floats, and so the server compares them.
 const least = () => Math.fround(Number($("score").value));
 
-function visible() {
-  const isShown = ({ score, category }) => score >= least() && !state.hidden.has(category);
-  return (state.answer?.instances ?? []).filter(isShown);
+/** The instances of a picture, with their colours. */
+function instances(picture = pictures.current) {
+  const number = (one) => (choices.values.colours === "class" ? one.categoryId : one.index);
+  return (picture?.edits?.instances ?? []).map((one) => ({ ...one, colour: colour(number(one)) }));
+}
+
+function isShown({ score, category }) {
+  return score >= least() && !state.hidden.has(category);
+}
+
+/** List the instances and their classes anew. */
+function list() {
+  panel.list(instances());
+  classes.list(instances().filter(({ score }) => score >= LEAST_SCORE));
 }
 
 /** Draw, list and count what the controls let through. */
@@ -115,17 +145,21 @@ function show() {
   for (const id of ["score", "mask"]) {
     document.querySelector(`output[for=${id}]`).textContent = Number($(id).value).toFixed(2);
   }
-  const shown = visible();
-  panel.filter(state.answer?.instances ?? [], shown, least());
-  const said = state.answer ? `Picture with ${shown.length} instances` : "Picture";
+  const all = instances();
+  const shown = all.filter(isShown);
+  panel.filter(all, shown, least());
+  classes.count(all.filter(({ score }) => score >= least()));
+  const said = pictures.current?.answer ? `Picture with ${shown.length} instances` : "Picture";
   $("canvas").setAttribute("aria-label", said);
   draw();
-  elsewhere.show(state.file, state.model, options());
+  const { current, all: opened } = pictures;
+  const asked = { picture: current, all: opened, model: state.model, options: options() };
+  elsewhere.show({ ...asked, edited });
 }
 
 /** Of a request that finds what is shown. */
 function options() {
-  const found = state.answer?.instances ?? [];
+  const found = pictures.current?.answer?.instances ?? [];
   const kept = found.filter(({ category }) => !state.hidden.has(category));
   const ids = [...new Set(kept.map(({ categoryId }) => categoryId))];
   const isWhole = kept.length === found.length || !ids.length;
@@ -133,19 +167,32 @@ function options() {
   return isWhole ? chosen : { ...chosen, classes: ids.sort((a, b) => a - b).join(",") };
 }
 
+/** What is exported of an edited picture: what is shown and not wrong. Null: it is not edited. */
+function edited({ answer, edits }) {
+  if (!edits?.isEdited) return null;
+  const kept = edits.instances.filter((one) => isShown(one) && !one.wrong);
+  return { image_size: answer.size, annotations: annotations(kept, answer.size, threshold()) };
+}
+
 /** Draw, with the instance that is pointed at or selected standing out. */
 function draw() {
-  const instances = visible();
-  const marked = instances.find(({ index }) => index === (state.hovered ?? state.selected));
-  const pressed = (button) => [button.value, button.getAttribute("aria-pressed") === "true"];
+  const shown = instances().filter(isShown);
+  const marked = shown.find(({ index }) => index === (state.hovered ?? state.selected));
+  const { masks, boxes, labels, opacity } = choices.values;
+  const selected = shown.find(({ index }) => index === state.selected);
+  editing.show(selected);
   view.scene({
-    instances,
+    instances: shown,
     marked: marked?.index ?? null,
     threshold: threshold(),
-    show: Object.fromEntries([...$("show").children].map(pressed)),
+    opacity,
+    show: { masks, boxes, labels },
+    shaping: editing.shaping,
   });
   panel.mark(marked?.index ?? null, state.selected);
-  panel.describe(marked, state.answer?.size, threshold());
+  const described = selected ?? marked;
+  const isLow = Boolean(described) && view.isLow(described.box);
+  panel.describe(described, pictures.current?.answer?.size, threshold(), isLow);
 }
 
 function hover(index) {
@@ -160,13 +207,14 @@ function select(index) {
   if (index !== null) panel.reveal(index);
 }
 
-function toggle(button) {
-  if (!button.value) return;
-  button.setAttribute("aria-pressed", button.getAttribute("aria-pressed") !== "true");
-  draw();
+/** Select the instance below one that is about to go, or above. */
+function selectNext(index) {
+  const shown = instances().filter(isShown);
+  const at = shown.findIndex((one) => one.index === index);
+  select((shown[at + 1] ?? shown[at - 1])?.index ?? null);
 }
 
-// Keys
+// What hands do
 
 /** In the list of instances. */
 function walk(event) {
@@ -182,63 +230,20 @@ function walk(event) {
   if (event.key in places && rows.length) {
     select(rows[places[event.key]].value);
   } else if (event.key === "Enter" && at >= 0) {
-    view.reveal(state.answer.instances[state.selected].box);
+    view.reveal(instances().find(({ index }) => index === state.selected).box);
   } else {
     return;
   }
   event.preventDefault();
 }
 
-/** On the whole page, while no control of another kind has the focus. */
-function shortcut(event) {
-  const focused = document.activeElement;
-  const isFree = [document.body, $("frame"), $("list")].includes(focused);
-  if (!isFree || event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
-  const pressed = (value) => () => toggle($("show").querySelector(`[value=${value}]`));
-  const keys = {
-    "+": () => view.zoom(1.25),
-    "=": () => view.zoom(1.25),
-    "-": () => view.zoom(0.8),
-    0: () => view.fit(),
-    "?": () => $("keys").showModal(),
-    o: () => $("file").click(),
-    m: pressed("masks"),
-    b: pressed("boxes"),
-    l: pressed("labels"),
-    Escape: () => select(null),
-  };
-  const moves = {
-    ArrowLeft: () => view.pan(STEP, 0),
-    ArrowRight: () => view.pan(-STEP, 0),
-    ArrowUp: () => view.pan(0, STEP),
-    ArrowDown: () => view.pan(0, -STEP),
-  };
-  const act = keys[event.key] ?? (focused === $("frame") ? moves[event.key] : undefined);
-  if (!act) return;
-  event.preventDefault();
-  act();
-}
-
-// Everything else that hands do
-
 function listen() {
-  for (const button of document.querySelectorAll(".open")) {
-    button.addEventListener("click", () => $("file").click());
-  }
-  $("file").addEventListener("change", () => {
-    const [file] = $("file").files;
-    $("file").value = "";
-    if (file) open(file);
-  });
   for (const id of ["score", "mask"]) $(id).addEventListener("input", show);
   $("score").addEventListener("input", () => (state.moved = true));
-  $("classes").addEventListener("change", ({ target }) => {
-    if (target.checked) state.hidden.delete(target.dataset.category);
-    else state.hidden.add(target.dataset.category);
-    show();
-  });
   const row = ({ target }) => target.closest("li")?.value ?? null;
-  $("list").addEventListener("pointerover", (event) => hover(row(event)));
+  $("list").addEventListener("pointerover", (event) => {
+    if (event.pointerType !== "touch") hover(row(event));
+  });
   $("list").addEventListener("pointerleave", () => hover(null));
   $("list").addEventListener("click", (event) => {
     select(row(event) === state.selected ? null : row(event));
@@ -247,97 +252,109 @@ function listen() {
   $("out").addEventListener("click", () => view.zoom(0.8));
   $("fit").addEventListener("click", () => view.fit());
   $("in").addEventListener("click", () => view.zoom(1.25));
-  $("show").addEventListener("click", ({ target }) => toggle(target));
-  $("models").addEventListener("change", ({ target }) => {
-    state.model = target.value;
-    if (state.file) open(state.file);
-  });
-  $("theme").addEventListener("click", () => {
-    document.documentElement.dataset.theme = isDark() ? "light" : "dark";
-    $("theme").setAttribute("aria-pressed", isDark());
-  });
+  $("models").addEventListener("change", ({ target }) => changeModel(target));
   $("help").addEventListener("click", () => $("keys").showModal());
-  document.addEventListener("keydown", shortcut);
-  document.addEventListener("paste", ({ clipboardData: { files } }) => {
-    if (files[0]) open(files[0]);
+  $("close-others").addEventListener("click", () => {
+    const isLost = pictures.all.some((one) => one !== pictures.current && one.edits?.isEdited);
+    if (isLost && !confirm("Your edits of the other pictures are lost.")) return;
+    pictures.closeOthers();
+    show();
   });
-  listenToDrops();
+  shortcuts(keys(), moves());
+  inputs.listen(given);
+  addEventListener("beforeunload", (event) => pictures.isEdited && event.preventDefault());
 }
 
-function listenToDrops() {
-  let inside = 0;
-  const enter = (change) => (event) => {
-    event.preventDefault();
-    inside = Math.max(0, inside + change);
-    document.body.classList.toggle("dragging", inside > 0);
+function given(files) {
+  const tooMany = pictures.add(files);
+  if (tooMany) complain(new Error(`${tooMany} pictures are left out: ${MOST} is the most.`));
+}
+
+function keys() {
+  const toggled = (name) => () => choices.toggle(name);
+  const shaped = (act) => () => editing.shaping !== null && act();
+  return {
+    "+": () => view.zoom(1.25),
+    "=": () => view.zoom(1.25),
+    "-": () => view.zoom(0.8),
+    0: () => view.fit(),
+    "?": () => $("keys").showModal(),
+    o: () => $("file").click(),
+    m: toggled("masks"),
+    b: toggled("boxes"),
+    l: toggled("labels"),
+    e: () => editing.toggleShaping(),
+    w: () => editing.toggleWrong(),
+    r: () => state.selected !== null && $("label").focus(),
+    Delete: () => editing.removePointOrInstance(),
+    Backspace: () => editing.removePointOrInstance(),
+    ",": shaped(() => step(-1)),
+    ".": shaped(() => step(1)),
+    PageUp: () => pictures.step(-1),
+    PageDown: () => pictures.step(1),
+    "Ctrl z": (event) => (event.shiftKey ? editing.redo() : editing.undo()),
+    "Ctrl y": () => editing.redo(),
+    Escape: () => (editing.shaping ? editing.toggleShaping() : select(null)),
   };
-  document.addEventListener("dragenter", enter(1));
-  document.addEventListener("dragleave", enter(-1));
-  document.addEventListener("dragover", (event) => event.preventDefault());
-  document.addEventListener("drop", (event) => {
-    enter(-Infinity)(event);
-    const [file] = event.dataTransfer.files;
-    if (file) open(file);
-  });
 }
 
-function isDark() {
-  const { theme } = document.documentElement.dataset;
-  return theme ? theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+function step(by) {
+  editing.shaping.step(by);
+  draw();
+}
+
+/** Of the picture; while an outline is edited, of its point. */
+function moves() {
+  const moved = (dx, dy) => (event) => {
+    if (!editing.shaping) return view.pan(-dx * STEP, -dy * STEP);
+    const far = event.shiftKey ? FAR : 1;
+    editing.shaping.nudge(dx * far, dy * far);
+    editing.commit();
+    draw();
+  };
+  return {
+    ArrowLeft: moved(-1, 0),
+    ArrowRight: moved(1, 0),
+    ArrowUp: moved(0, -1),
+    ArrowDown: moved(0, 1),
+  };
 }
 
 // The start
 
 async function start() {
-  $("theme").setAttribute("aria-pressed", isDark());
   listen();
   elsewhere.listen();
   show();
-  state.named = nameModel();
+  state.named = nameModel().then((name) => (state.model = name));
   try {
     state.server = await server.describe();
     $("mask").value = state.server.mask_threshold;
-    showSamples();
-    elsewhere.offer(state.server.formats, state.server.format);
+    showSamples(state.server.samples, "samples", given);
+    elsewhere.offer(state.server, choices.values.format || state.server.format);
     show();
     await state.named;
-    if (!state.file) tell("");
+    await describe();
+    if (!pictures.current) tell("");
   } catch (error) {
     complain(error);
   }
 }
 
-/** Wait for the model. One has a name; of several one is chosen. */
-async function nameModel() {
-  const said = await server.ready((why) => tell(why, true));
-  if (said.model) {
-    $("model").textContent = `${said.model}, ${said.backend}`;
+async function changeModel(chosen) {
+  const isSure = !pictures.isEdited || confirm("Your edits are lost with the other model's answers.");
+  if (!isSure) {
+    chosen.value = state.model;
     return;
   }
-  const names = await server.models();
-  if (!names.length) {
-    throw new server.Refused("No model is loaded: POST one to /models, and load this page again.");
-  }
-  $("models").hidden = false;
-  $("models").querySelector("select").append(...names.map((name) => element("option", name)));
-  state.model = names[0];
+  state.model = chosen.value;
+  for (const picture of pictures.all) picture.forget();
+  if (pictures.current) pictures.show(pictures.current);
+  await describe().catch(complain);
 }
 
-function showSamples() {
-  const sample = (name, number) => {
-    const [item, button] = [element("li"), element("button", "", { type: "button", title: name })];
-    const src = server.address(`playground/samples/${number}`);
-    button.append(element("img", "", { src, alt: `Sample ${name}` }));
-    button.addEventListener("click", () => {
-      server.sample(number, name).then(open).catch(complain);
-    });
-    item.append(button);
-    return item;
-  };
-  for (const place of document.querySelectorAll(".samples")) {
-    place.replaceChildren(...state.server.samples.map(sample));
-    place.parentElement.hidden &&= !state.server.samples.length;
-  }
+async function describe() {
+  editing.offer(await describeModel(state.model, state.server, given));
 }
 
 start();

@@ -13,9 +13,11 @@ let asking = null;
 
 /** What went wrong, in the server's words where it has any. */
 export class Refused extends Error {
-  constructor(message, requestId = "") {
+  constructor(message, requestId = "", { code = "", detail = {} } = {}) {
     super(message);
     this.requestId = requestId;
+    this.code = code;
+    this.detail = detail;
   }
 }
 
@@ -34,9 +36,14 @@ export async function describe() {
   return (await fetched(address("playground/server.json"))).json();
 }
 
+/** The categories of a model, {id, name} each, and whether they are COCO's; null: the only one. */
+export async function describeModel(model) {
+  return (await fetched(address(`playground/model.json${query({ model })}`))).json();
+}
+
 /** A sample picture, as a file. */
-export async function sample(number, name) {
-  const reply = await fetched(address(`playground/samples/${number}`));
+export async function sample(route, name) {
+  const reply = await fetched(address(route));
   const blob = await reply.blob();
   return new File([blob], name, { type: blob.type });
 }
@@ -99,6 +106,23 @@ export async function ask(file, model, options, signal) {
     elapsed,
     stages: stages(reply.headers.get("Server-Timing") ?? "", elapsed),
   };
+}
+
+/** A picture as a PNG, for a browser that cannot decode the file. */
+export async function redrawn(file) {
+  const headers = { "Content-Type": contentType(file) };
+  const reply = await fetched(address("playground/picture"), { method: "POST", body: file, headers });
+  return reply.blob();
+}
+
+/** Write edited annotations in a format: the reply's bytes and media type. */
+export async function exported(edited, model, format) {
+  const reply = await fetched(address(`playground/export${query({ model, format })}`), {
+    method: "POST",
+    body: JSON.stringify(edited),
+    headers: { "Content-Type": "application/json" },
+  });
+  return { bytes: await reply.arrayBuffer(), type: reply.headers.get("Content-Type") ?? "" };
 }
 
 /** Of format `soft`: the picture's size, the model, and the instances, best first. */
@@ -171,5 +195,10 @@ async function fetched(url, options) {
   if (reply.ok) return reply;
   const answer = await reply.json().catch(() => ({}));
   const said = answer.error?.message ?? `status ${reply.status}`;
-  throw new Refused(`The server says: ${said}.`, answer.request_id ?? "");
+  throw new Refused(`The server says: ${said}.`, answer.request_id ?? "", answer.error);
+}
+
+function query(values) {
+  const given = Object.entries(values).filter(([, value]) => value !== null);
+  return given.length ? `?${new URLSearchParams(given)}` : "";
 }

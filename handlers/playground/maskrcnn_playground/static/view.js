@@ -2,7 +2,8 @@
 
 import { gestures } from "./gestures.js";
 import { contains } from "./masks.js";
-import { colour, css, ink, paint } from "./overlay.js";
+import * as marks from "./marks.js";
+import { paint } from "./overlay.js";
 
 const MARGIN = 16;
 const MOST_SCALE = 64;
@@ -11,8 +12,9 @@ const LARGE = 2400;
 const SLOW_MS = 24;
 const PAUSE_MS = 90;
 const LINE = 1.5;
-const LABEL = 40;
 const FEW_PIXELS = 1e6;
+const REVEALED = 0.55;
+const ABOVE = 0.42;
 
 /**
  * A canvas that shows a picture. Calls `on.hover(index or null)` and `on.pick(index or null)` for
@@ -25,7 +27,7 @@ export class View {
     this.paintMs = 0;
     this._context = canvas.getContext("2d");
     this._layer = document.createElement("canvas");
-    this._scene = { instances: [], marked: null, threshold: 0.5, show: {} };
+    this._scene = { instances: [], marked: null, threshold: 0.5, opacity: 0.4, show: {} };
     this.clear();
     new ResizeObserver(() => this._resized()).observe(canvas);
     gestures(canvas, this, on);
@@ -33,6 +35,7 @@ export class View {
 
   /** Show a picture of this size; `bitmap` may be null where the browser cannot decode it. */
   picture(bitmap, [height, width]) {
+    if (bitmap && bitmap === this._bitmap) this._bitmap = null;
     this.clear();
     this._bitmap = bitmap;
     this._size = [height, width];
@@ -40,7 +43,10 @@ export class View {
     if (bitmap && Math.max(width, height) > LARGE) this._reduce(bitmap, LARGE / 2);
   }
 
-  /** Draw these instances: `{instances, marked, threshold, show: {masks, boxes, labels}}`. */
+  /**
+   * Draw these instances: `{instances, marked, threshold, opacity, show: {masks, boxes, labels},
+   * shaping}`; the last is an outline that is being edited, or null.
+   */
   scene(scene) {
     this._scene = scene;
     this._stale = true;
@@ -79,13 +85,13 @@ export class View {
     this._moved();
   }
 
-  /** Bring a box to the middle, as large as fits. */
+  /** Bring a box to the middle, as large as fits above what is said of it. */
   reveal([x1, y1, x2, y2]) {
     const { clientWidth: width, clientHeight: height } = this.canvas;
-    const wanted = Math.min(width / (x2 - x1 + 1), height / (y2 - y1 + 1)) * 0.6;
+    const wanted = Math.min(width / (x2 - x1 + 1), height / (y2 - y1 + 1)) * REVEALED;
     this._scale = Math.max(this._fit(), Math.min(MOST_SCALE / 2, wanted));
     this._left = width / 2 - ((x1 + x2) / 2) * this._scale;
-    this._top = height / 2 - ((y1 + y2) / 2) * this._scale;
+    this._top = height * ABOVE - ((y1 + y2) / 2) * this._scale;
     this._fitted = false;
     this._moved();
   }
@@ -93,7 +99,7 @@ export class View {
   /** The instance at a point of the canvas: the best whose mask is there, else a small box's. */
   at(x, y) {
     const { instances, threshold, show } = this._scene;
-    const [u, v] = [(x - this._left) / this._scale, (y - this._top) / this._scale];
+    const [u, v] = this.point([x, y]);
     const on = (one) => show.masks && one.mask && contains(one.mask, u, v, threshold);
     const masked = instances.find(on);
     if (masked) return masked.index;
@@ -101,6 +107,19 @@ export class View {
     const size = ({ box: [x1, y1, x2, y2] }) => (x2 - x1) * (y2 - y1);
     const boxed = show.boxes ? instances.filter(inside).sort((a, b) => size(a) - size(b)) : [];
     return boxed[0]?.index ?? null;
+  }
+
+  /** Whether a box is in the lower half of the canvas. */
+  isLow([, y1, , y2]) {
+    return this.place([0, (y1 + y2) / 2])[1] > this.canvas.clientHeight / 2;
+  }
+
+  /** Where a point of the image is on the canvas, in CSS pixels. */
+  place = ([u, v]) => [this._left + u * this._scale, this._top + v * this._scale];
+
+  /** Which point of the image is at a place of the canvas. */
+  point([x, y]) {
+    return [(x - this._left) / this._scale, (y - this._top) / this._scale];
   }
 
   /** Show nothing. */
@@ -202,8 +221,10 @@ export class View {
     }
     if (this._scene.show.masks) this._masks(context);
     context.setTransform(ratio, 0, 0, ratio, 0, 0);
-    if (this._scene.show.boxes) this._boxes(context);
-    if (this._scene.show.labels) this._labels(context);
+    const { show, shaping } = this._scene;
+    if (show.boxes) marks.boxes(context, this.place, this._scene);
+    if (show.labels) marks.labels(context, this.place, this._scene, this.canvas.clientWidth);
+    if (shaping) marks.points(context, this.place, shaping);
   }
 
   /** Paint the masks anew; where that takes long, stretch the last ones while the view moves. */
@@ -226,7 +247,7 @@ export class View {
   }
 
   _paint() {
-    const { instances, marked, threshold } = this._scene;
+    const { instances, marked, threshold, opacity } = this._scene;
     const begin = performance.now();
     const finer = this._finer;
     const ratio = this._ratio * finer;
@@ -235,54 +256,11 @@ export class View {
     this._layer.height = this.canvas.height * finer;
     const context = this._layer.getContext("2d");
     const pixels = context.createImageData(this._layer.width, this._layer.height);
-    const options = { threshold, marked, line: Math.round(LINE * ratio) };
+    const options = { threshold, marked, opacity, line: Math.round(LINE * ratio) };
     paint(instances, place, this._size, options, pixels);
     context.putImageData(pixels, 0, 0);
     this._painted = place;
     this._stale = false;
     this.paintMs = performance.now() - begin;
-  }
-
-  _boxes(context) {
-    const { instances, marked } = this._scene;
-    for (const { index, box } of [...instances].reverse()) {
-      const [x1, y1, x2, y2] = box;
-      const dimmed = marked !== null && marked !== index;
-      context.strokeStyle = css(colour(index), dimmed ? 0.3 : 1);
-      context.lineWidth = index === marked ? 2.5 : 1.5;
-      context.strokeRect(
-        this._left + x1 * this._scale, this._top + y1 * this._scale,
-        (x2 - x1) * this._scale, (y2 - y1) * this._scale,
-      );
-    }
-  }
-
-  /** The best first; one that would cover another is left out. */
-  _labels(context) {
-    const { instances, marked } = this._scene;
-    const first = (one) => (one.index === marked ? 0 : 1);
-    const taken = [];
-    context.font = "600 12px system-ui, sans-serif";
-    context.textBaseline = "middle";
-    for (const one of [...instances].sort((a, b) => first(a) - first(b))) {
-      if (marked !== null && one.index !== marked) continue;
-      const text = `${one.category.slice(0, LABEL)} ${one.score.toFixed(2)}`;
-      const width = context.measureText(text).width + 10;
-      const height = 18;
-      const room = this.canvas.clientWidth - width;
-      const x = Math.max(0, Math.min(room, this._left + one.box[0] * this._scale - 1));
-      const above = this._top + one.box[1] * this._scale - height;
-      const y = above < 0 ? above + height : above;
-      const covers = (t) =>
-        x < t.x + t.width && t.x < x + width && y < t.y + height && t.y < y + height;
-      if (taken.some(covers)) continue;
-      taken.push({ x, y, width });
-      context.fillStyle = css(colour(one.index));
-      context.beginPath();
-      context.roundRect(x, y, width, height, 3);
-      context.fill();
-      context.fillStyle = ink(colour(one.index));
-      context.fillText(text, x + 5, y + height / 2 + 0.5);
-    }
   }
 }

@@ -8,6 +8,7 @@ from maskrcnn_server.backend import Image, Model, ModelConfig, ModelMetadata, Pr
 from maskrcnn_server.categories import named
 from maskrcnn_server.detections import Detections, Proposals
 from maskrcnn_server.errors import InvalidSetting
+from maskrcnn_server.keys import Keys
 from maskrcnn_server.masks import RoiMasks
 
 COLOURS = ("red", "green", "blue")
@@ -18,6 +19,7 @@ class FakeBackend:
     somewhere."""
 
     name = "fake"
+    keys = Keys()
 
     def probe(self, config: ModelConfig, /) -> Probe | None:
         return Probe(facts={"framework": "none"}) if config.model_dir.is_dir() else None

@@ -1,7 +1,9 @@
 """Conformance checks of `probe` and `load`."""
 
+import contextlib
 import shutil
 import time
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -11,12 +13,32 @@ import pytest
 from maskrcnn_plugin_kit.testing.images import sample_image
 from maskrcnn_server.backend import Backend, Model, ModelConfig, PredictOptions
 from maskrcnn_server.errors import InvalidModel, InvalidSetting, StartupError
+from maskrcnn_server.keys import DeclaresKeys, Keys, check_keys
 
 PROBE_S = 1.0
 """Time limit of `probe` in seconds, best of three."""
 
 DAMAGES = {"empty": 0.0, "cut in half": 0.5}
 """Share of each file that is left."""
+
+
+class Recorded(Mapping[str, str]):
+    """Settings that know whether anybody has read their values."""
+
+    def __init__(self, values: dict[str, str]) -> None:
+        self._values = values
+        self.was_read = False
+
+    def __getitem__(self, key: str) -> str:
+        value = self._values[key]
+        self.was_read = True
+        return value
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
 
 
 class FolderChecks:
@@ -132,6 +154,51 @@ class FolderChecks:
         assert facts.get(key) == value, (
             f"`load` took {key}={value!r} and does not say so: raise InvalidSetting if the backend "
             f"has no other than the default, else put {key!r} into the facts of its metadata"
+        )
+
+    @pytest.mark.parametrize(
+        "given",
+        [{"overrides": {"NO_SUCH.KEY": "1"}}, {"options": {"no_such_option": "1"}}],
+        ids=lambda given: next(iter(given)),
+    )
+    def test_a_key_that_nobody_knows_is_refused(
+        self, backend: Backend, model_dir: Path, given: dict[str, dict[str, str]]
+    ) -> None:
+        """By the server, if the backend declares its keys; else by the backend."""
+        config = replace(ModelConfig(model_dir=model_dir), **given)  # type: ignore[arg-type]
+        ((kind, keys),) = given.items()
+        try:
+            check_keys(backend, config)
+            backend.load(config).close()
+        except InvalidSetting:
+            return
+        except Exception as error:
+            pytest.fail(f"`load` with {kind} {keys} {_told(error)}: raise InvalidSetting")
+        pytest.fail(
+            f"{kind} {keys} changed nothing, and nobody was told: give the backend an attribute "
+            "`keys` with a maskrcnn_server.keys.Keys of all that it knows, and the server refuses "
+            "the rest"
+        )
+
+    def test_every_declared_key_is_read(self, backend: Backend, model_dir: Path) -> None:
+        """By `probe` or `load`, which may refuse its value."""
+        declared = backend.keys if isinstance(backend, DeclaresKeys) else Keys()
+        unread = []
+        for kind, keys in (("overrides", declared.config), ("options", declared.options)):
+            for key in sorted(keys):
+                given = Recorded({key: "1"})
+                config = replace(
+                    ModelConfig(model_dir=model_dir),
+                    **{kind: given},  # type: ignore[arg-type]
+                )
+                with contextlib.suppress(StartupError):
+                    backend.probe(config)
+                    if not given.was_read:
+                        backend.load(config).close()
+                unread += [] if given.was_read else [key]
+        assert not unread, (
+            f"the backend declares {', '.join(unread)}, and neither `probe` nor `load` looks at "
+            "its value: obey it, or declare it without effect"
         )
 
     def test_operators_score_threshold_becomes_the_default(

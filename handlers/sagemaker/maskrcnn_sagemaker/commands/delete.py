@@ -2,8 +2,8 @@
 
 from rich.console import Console
 
-from maskrcnn_handlers.cli.options import Profile, Region
-from maskrcnn_handlers.cli.progress import waiting
+from maskrcnn_predict.options import Profile, Region
+from maskrcnn_predict.progress import waiting
 from maskrcnn_sagemaker import endpoints
 from maskrcnn_sagemaker.aws import Aws
 from maskrcnn_sagemaker.commands.dry_run import reader, show

@@ -2,7 +2,6 @@
 
 import json
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -11,38 +10,39 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from maskrcnn_handlers.cli.options import Profile
-from maskrcnn_handlers.cli.progress import waiting
+from maskrcnn_predict.addresses import address
+from maskrcnn_predict.options import Profile
+from maskrcnn_predict.progress import waiting
 from maskrcnn_sagemaker import batch, endpoints, gpu, places
 from maskrcnn_sagemaker.aws import Aws, Call, Nothing, Reader
+from maskrcnn_sagemaker.commands.choices import (
+    asynchronous,
+    component,
+    image_in,
+    machines_of,
+    network,
+    pairs,
+    refuse_with_serverless,
+    scaling,
+)
 from maskrcnn_sagemaker.commands.dry_run import reader, show
 from maskrcnn_sagemaker.commands.options import DryRun, EndpointName
-from maskrcnn_sagemaker.deployment import (
-    Asynchronous,
-    Batch,
-    Capture,
-    Container,
-    Deployment,
-    Hosting,
-    Instances,
-    Network,
-    Serverless,
-    stored,
-)
+from maskrcnn_sagemaker.deployment import Batch, Container, Deployment, stored
 from maskrcnn_sagemaker.extra import read as read_extra
+from maskrcnn_sagemaker.hosting import Capture, Hosting, Instances, Serverless
 from maskrcnn_sagemaker.invocations import CONTENT_TYPE
-from maskrcnn_sagemaker.objects import etag
-from maskrcnn_sagemaker.places import EcrImage
+from maskrcnn_sagemaker.objects import etag, etags
 from maskrcnn_sagemaker.policy import Rights
-from maskrcnn_sagemaker.scaling import Scaling
+from maskrcnn_sagemaker.scaling import Tracked
+from maskrcnn_sagemaker.validation import checked
 from maskrcnn_server.errors import InvalidSetting
-from maskrcnn_server.store.addresses import address
 
 PRICES = "https://aws.amazon.com/sagemaker/ai/pricing/"
 
 INSTANCES = "Instances"
 SERVERLESS = "Serverless"
 ASYNCHRONOUS = "Asynchronous"
+COMPONENT = "Inference component"
 BATCH = "Batch transform"
 ACCOUNT = "What accounts require"
 INTERRUPTED = 130
@@ -53,7 +53,11 @@ def deploy(
     name: EndpointName,
     image: Annotated[str, typer.Option(help="URI of the container image in ECR.")],
     model: Annotated[
-        str, typer.Option(help="s3://bucket/model.tar.gz, or a model.tar.gz of `pack` to upload.")
+        str,
+        typer.Option(
+            help="s3://bucket/model.tar.gz, s3://bucket/folder/, or a model.tar.gz of `pack` to "
+            "upload."
+        ),
     ],
     role: Annotated[str, typer.Option(help="ARN of the role that the container runs as.")],
     upload_to: Annotated[
@@ -80,6 +84,14 @@ def deploy(
     max_count: Annotated[
         int | None,
         typer.Option(min=1, help="Scale up to this many.", rich_help_panel=INSTANCES),
+    ] = None,
+    min_count: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="Scale down to this many (default: --count); none if asynchronous or a component.",
+            rich_help_panel=INSTANCES,
+        ),
     ] = None,
     invocations_per_instance: Annotated[
         float | None,
@@ -109,6 +121,20 @@ def deploy(
     sns_error: Annotated[
         str | None,
         typer.Option(help="ARN of an SNS topic for failures.", rich_help_panel=ASYNCHRONOUS),
+    ] = None,
+    backlog_per_instance: Annotated[
+        float | None,
+        typer.Option(
+            min=0.001, help="Waiting requests each, for scaling.", rich_help_panel=ASYNCHRONOUS
+        ),
+    ] = None,
+    component_memory: Annotated[
+        int | None,
+        typer.Option(
+            min=128,
+            help="Memory in MB of each copy of the model; --count and the like are for copies.",
+            rich_help_panel=COMPONENT,
+        ),
     ] = None,
     batch_input: Annotated[
         str | None,
@@ -210,11 +236,15 @@ def deploy(
 
     Run again with other options, it changes what differs; with the same ones, nothing.
     """
-    taken = _image_in(image, region)
+    taken = image_in(image, region)
     account = places.account(role, taken.region)
     place, upload = stored(model, upload_to)
-    if place.key.endswith(".tar.gz") == multi_model:
-        raise InvalidSetting(f"{place}: not a .tar.gz, or, with --multi-model, not a prefix")
+    unpacked = place.key.endswith("/") and not multi_model
+    if place.key.endswith(".tar.gz") == multi_model and not unpacked:
+        raise InvalidSetting(
+            f"{place}: not a .tar.gz or a folder with / at its end, or, with --multi-model, not a "
+            "prefix"
+        )
     is_batch = bool(batch_input or batch_output)
     if skip_bad_images and not is_batch:
         raise InvalidSetting("--skip-bad-images goes with --batch-input")
@@ -228,10 +258,11 @@ def deploy(
         image=image,
         model_data=str(place),
         role=role,
-        environment=skipping | _pairs("--env", env),
+        environment=skipping | pairs("--env", env),
         multi_model=multi_model,
-        network=_network(subnet, security_group, isolate_network),
-        labels=_pairs("--tag", tag),
+        unpacked=unpacked,
+        network=network(subnet, security_group, isolate_network),
+        labels=pairs("--tag", tag),
         kms_key=kms_key,
         extra=read_extra(extra) if extra else {},
     )
@@ -250,7 +281,14 @@ def deploy(
             ami=ami,
         )
     else:
-        scaling = _scaling(count, max_count, invocations_per_instance)
+        scales = scaling(
+            count=count,
+            minimum=min_count,
+            maximum=max_count,
+            invocations=invocations_per_instance,
+            backlog=backlog_per_instance,
+            tracked=Tracked.COPIES if component_memory else Tracked.INVOCATIONS,
+        )
         instances = instance_type and Instances(
             instance_type=instance_type,
             count=count,
@@ -258,20 +296,22 @@ def deploy(
             download_timeout_s=download_timeout,
             volume_gb=volume_gb,
             ami=ami,
-            scaling=scaling,
+            scaling=scales,
         )
         serverless = serverless_memory and Serverless(
             memory_mb=serverless_memory, max_concurrency=max_concurrency
         )
-        machines = _machines(instances or None, serverless or None, scaling)
+        machines = machines_of(instances or None, serverless or None, scales)
         hosting: Hosting = machines
-        if async_output or sns_success or sns_error:
-            hosting = _asynchronous(machines, async_output, sns_success, sns_error)
+        if async_output or sns_success or sns_error or backlog_per_instance:
+            hosting = asynchronous(machines, async_output, sns_success, sns_error)
+        if component_memory:
+            hosting = component(hosting, component_memory, multi_model=multi_model)
         capture = capture_to and Capture(target=address(capture_to), percent=capture_percent)
         wanted = Deployment(
             name=name, container=container, hosting=hosting, capture=capture or None
         )
-        _refuse_with_serverless(wanted)
+        refuse_with_serverless(wanted)
     if show_policy:
         below = address(upload_to) if upload_to else place
         rights = Rights(
@@ -321,101 +361,13 @@ def _goes_on(wanted: Deployment | Batch) -> str:
 
 def _calls(aws: Reader, wanted: Deployment | Batch, upload: Call | None, adopt: bool) -> list[Call]:
     container = wanted.container
-    there = None if container.multi_model else etag(aws, address(container.model_data))
+    place = address(container.model_data)
+    look = etags if container.unpacked else etag
+    there = None if container.multi_model else look(aws, place)
     uploads = [upload] if upload is not None and there is None else []
     if isinstance(wanted, Batch):
-        return uploads + batch.calls(wanted)
+        return checked(uploads + batch.calls(wanted))
     if upload is None and there is not None:
         # An object may be replaced by another of the same address.
         wanted = replace(wanted, container=replace(container, revision=there))
-    return uploads + endpoints.plan(aws, wanted, adopt=adopt)
-
-
-def _image_in(uri: str, region: str | None) -> EcrImage:
-    """The image, if SageMaker can use it in a region (None: the image's)."""
-    image = places.image(uri)
-    if region not in (None, image.region):
-        raise InvalidSetting(
-            f"{uri} is in {image.region}: SageMaker in {region} takes images of its own region"
-        )
-    return image
-
-
-def _network(
-    subnets: Sequence[str] | None, security_groups: Sequence[str] | None, isolated: bool
-) -> Network:
-    if bool(subnets) != bool(security_groups):
-        raise InvalidSetting("--subnet and --security-group go together")
-    return Network(
-        subnets=places.identifiers(subnets or (), "subnet"),
-        security_groups=places.identifiers(security_groups or (), "sg"),
-        isolated=isolated,
-    )
-
-
-def _machines(
-    instances: Instances | None, serverless: Serverless | None, scaling: Scaling | None
-) -> Instances | Serverless:
-    if instances is not None and serverless is None:
-        return instances
-    if instances is None and serverless is not None and scaling is None:
-        if serverless.memory_mb % 1024:
-            raise InvalidSetting(
-                f"--serverless-memory {serverless.memory_mb}: it is a multiple of 1024, up to 6144"
-            )
-        return serverless
-    raise InvalidSetting(
-        "name either --instance-type or, for an endpoint that is serverless and scales by itself, "
-        "--serverless-memory"
-    )
-
-
-def _scaling(count: int, max_count: int | None, per_instance: float | None) -> Scaling | None:
-    if max_count is None and per_instance is None:
-        return None
-    if max_count is None or per_instance is None or max_count < count:
-        raise InvalidSetting(
-            "--max-count, not less than --count, and --invocations-per-instance go together"
-        )
-    return Scaling(
-        min_instances=count, max_instances=max_count, invocations_per_instance=per_instance
-    )
-
-
-def _asynchronous(
-    machines: Instances | Serverless, output: str | None, success: str | None, error: str | None
-) -> Asynchronous:
-    if output is None:
-        raise InvalidSetting("--sns-success and --sns-error go with --async-output")
-    if isinstance(machines, Serverless) or machines.scaling is not None:
-        raise InvalidSetting("--async-output goes with --instance-type, and without --max-count")
-    return Asynchronous(
-        instances=machines,
-        output=address(output),
-        sns_success=success,
-        sns_error=error,
-    )
-
-
-def _refuse_with_serverless(wanted: Deployment) -> None:
-    """Raise InvalidSetting for what serverless endpoints do not have."""
-    container = wanted.container
-    options = {
-        "--subnet": container.network.subnets,
-        "--isolate-network": container.network.isolated,
-        "--capture-to": wanted.capture,
-        "--multi-model": container.multi_model,
-    }
-    given = next((option for option, value in options.items() if value), None)
-    if isinstance(wanted.hosting, Serverless) and given is not None:
-        raise InvalidSetting(f"{given}: serverless endpoints do not have this")
-
-
-def _pairs(option: str, texts: Sequence[str] | None) -> dict[str, str]:
-    pairs = {}
-    for text in texts or ():
-        name, equals, value = text.partition("=")
-        if not (name and equals):
-            raise InvalidSetting(f"{option} {text}: not NAME=VALUE")
-        pairs[name] = value
-    return pairs
+    return checked(uploads + endpoints.plan(aws, wanted, adopt=adopt))

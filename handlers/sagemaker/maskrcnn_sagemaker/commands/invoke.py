@@ -9,12 +9,12 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from maskrcnn_handlers.cli.options import Profile, Region, ScoreThreshold
-from maskrcnn_handlers.cli.showing import table
-from maskrcnn_handlers.formats import reading
-from maskrcnn_handlers.formats.drawing import overlay
+from maskrcnn_annotation_formats import reading
+from maskrcnn_annotation_formats.drawing import overlay
 from maskrcnn_handlers.request import images
 from maskrcnn_predict.drawings import Drawings
+from maskrcnn_predict.options import Profile, Region, ScoreThreshold
+from maskrcnn_predict.showing import table
 from maskrcnn_predict.sources import contents
 from maskrcnn_sagemaker import invocations
 from maskrcnn_sagemaker.aws import Aws
@@ -50,7 +50,8 @@ def invoke(
     """
     console = Console(soft_wrap=True)
     aws = Aws(region, profile, url)
-    output = None if url is not None else invocations.output_of(aws, name)
+    way = invocations.Way() if url is not None else invocations.way(aws, name)
+    output = way.output
     send = partial(invocations.invoke, aws)
     if output is not None:
         send = partial(invocations.invoke_async, aws, output=output, timeout_s=timeout)
@@ -63,7 +64,11 @@ def invoke(
         data = contents(path)
         reply = send(
             invocations.Invocation(
-                endpoint=name, image=data, options=options, target_model=target_model
+                endpoint=name,
+                image=data,
+                options=options,
+                target_model=target_model,
+                component=way.component,
             )
         )
         replies.append({"img_id": path.name, "annotations": reply["annotations"]})

@@ -4,7 +4,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from maskrcnn_handlers.cli.options import Profile, Region
+from maskrcnn_predict.options import Profile, Region
 from maskrcnn_sagemaker import endpoints
 from maskrcnn_sagemaker.aws import Aws
 from maskrcnn_sagemaker.commands.options import EndpointName

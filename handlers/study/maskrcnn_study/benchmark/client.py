@@ -117,7 +117,7 @@ class Connection:
         try:
             writer.write(request)
             await writer.drain()
-            answer, keep = await _answer(reader)
+            answer, keep = await read_answer(reader)
             whole = keep
         except (asyncio.IncompleteReadError, asyncio.LimitOverrunError) as error:
             raise ConnectionResetError(f"the answer ended early: {error}") from error
@@ -127,7 +127,7 @@ class Connection:
         return answer
 
 
-async def _answer(reader: asyncio.StreamReader) -> tuple[Answer, bool]:
+async def read_answer(reader: asyncio.StreamReader) -> tuple[Answer, bool]:
     """A reply, and whether the connection can be used again."""
     head = (await reader.readuntil(b"\r\n\r\n")).lower()
     start, *lines = head[:-4].split(b"\r\n")

@@ -29,6 +29,10 @@ class Watched:
         held = [size for one in self._all() if (size := _rss(one)) is not None]
         return sum(held) / 1e6
 
+    def children(self) -> "list[psutil.Process]":
+        """The processes that it started, and those that they did."""
+        return self._all()[1:]
+
     def _all(self) -> "list[psutil.Process]":
         import psutil
 

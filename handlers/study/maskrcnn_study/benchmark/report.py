@@ -25,6 +25,11 @@ EQUAL_COST = 1.02
 MAX_ERRORS = 0.01
 """Maximum share of failed requests in a load that may count as the best."""
 
+MANY = 1_000_000
+"""Number of images whose cost and time are told."""
+MACHINES = 64
+"""Number of machines, of which each does its share of them."""
+
 
 @dataclass(frozen=True)
 class Run:
@@ -145,15 +150,18 @@ def load_name(level: Level) -> str:
 
 
 def price_line(runs: Sequence[Run], price_per_hour: float) -> str:
-    """Sentence about the lowest cost of 1,000 images."""
+    """Sentences about the lowest cost of 1,000 images, and what very many take."""
     chosen = best(runs)
-    cost = chosen and cost_per_1000(price_per_hour, chosen.level.goodput_per_s)
+    cost = None if chosen is None else cost_per_1000(price_per_hour, chosen.level.goodput_per_s)
     if chosen is None or cost is None:
         return "no load was answered with less than 1 % of errors: there is no price"
     batch = "" if chosen.max_batch is None else f", batches of {chosen.max_batch} at most"
+    hours = MANY / chosen.level.goodput_per_s / 3600
     return (
         f"1,000 images cost {cost:.4g} at {price_per_hour:g} an hour, "
-        f"with {load_name(chosen.level)}{batch}: {chosen.level.goodput_per_s:.2f} a second"
+        f"with {load_name(chosen.level)}{batch}: {chosen.level.goodput_per_s:.2f} a second\n"
+        f"{MANY:,} images: {MANY / 1000 * cost:.4g}, in {hours:,.1f} hours on 1 machine, "
+        f"{hours / MACHINES:,.1f} on {MACHINES}"
     )
 
 

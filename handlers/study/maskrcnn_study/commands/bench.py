@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 
 from maskrcnn_handlers.cli.options import BackendName, ModelOption
-from maskrcnn_handlers.http.child import running, serve_command
+from maskrcnn_predict.child import running, serve_command
 from maskrcnn_server import settings as environment
 from maskrcnn_server.errors import redacted
 from maskrcnn_server.plugins import installed

@@ -11,13 +11,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from maskrcnn_handlers.cli.options import Concurrency, Images, Profile, Region, ScoreThreshold
 from maskrcnn_predict.journal import output_folder
+from maskrcnn_predict.options import Concurrency, Images, Profile, Region, ScoreThreshold
 from maskrcnn_predict.predictors import ImageResult, Predictor
 from maskrcnn_predict.run import each, predictor_of
 from maskrcnn_predict.sources import Source, check, sources
 from maskrcnn_predict.targets import recognised
 from maskrcnn_server.errors import InvalidImage, InvalidModel, MaskRCNNError
+from maskrcnn_server.options import Options
 from maskrcnn_server.plugins import installed
 from maskrcnn_study.comparison import MIN_IOU, Totals, difference
 from maskrcnn_study.gallery import Gallery, in_words
@@ -69,7 +70,8 @@ def compare(
 
     def predicted(predictors: list[Predictor], source: Source) -> list[ImageResult]:
         data = source.read()
-        return [one.predict(data, score_threshold=score_threshold) for one in predictors]
+        options = Options(score_threshold=score_threshold)
+        return [one.predict(data, options) for one in predictors]
 
     with (out / "pictures.jsonl").open("w") as lines:
         pairs = each(console, "comparing", both, predicted, sources(places), concurrency)

@@ -9,9 +9,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from maskrcnn_handlers.cli.inputs import check_form, check_target, read_image
 from maskrcnn_handlers.cli.options import BackendName
-from maskrcnn_handlers.cli.progress import downloading, working
+from maskrcnn_handlers.cli.progress import downloading
+from maskrcnn_predict.inputs import read_image
+from maskrcnn_predict.progress import working
 from maskrcnn_server import settings as environment
 from maskrcnn_server.backend import Converts
 from maskrcnn_server.errors import InvalidModel, InvalidSetting
@@ -20,6 +21,7 @@ from maskrcnn_server.hosting.startup import load_model
 from maskrcnn_server.plugins import installed
 from maskrcnn_study.annotations import coco_set
 from maskrcnn_study.changes import agreement, change_in_ap
+from maskrcnn_study.outputs import check_form, check_target
 
 
 def convert(

@@ -13,22 +13,15 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from maskrcnn_handlers.cli.options import (
-    BackendName,
-    Concurrency,
-    Endpoint,
-    ModelOption,
-    Profile,
-    Region,
-    Restart,
-    Url,
-)
+from maskrcnn_handlers.cli.options import BackendName, ModelOption
 from maskrcnn_predict import targets
 from maskrcnn_predict.journal import Journal
+from maskrcnn_predict.options import Concurrency, Endpoint, Profile, Region, Restart, Url
 from maskrcnn_predict.predictors import ImageResult, Predictor
 from maskrcnn_predict.run import each, predictor_of
 from maskrcnn_predict.sources import Source, file_source
 from maskrcnn_server.errors import InvalidImage, MaskRCNNError
+from maskrcnn_server.options import Options
 from maskrcnn_server.store.downloads import sha256
 from maskrcnn_study.annotations import CocoSet, coco_set
 from maskrcnn_study.evaluation import (
@@ -89,9 +82,8 @@ def evaluate(
             console.print(f"{len(truth.paths) - len(todo)} of {len(truth.paths)} are done already")
 
         def predicted(predictor: Predictor, source: Source) -> ImageResult:
-            return predictor.predict(
-                source.read(), score_threshold=score_threshold, max_detections=max_detections
-            )
+            options = Options(score_threshold=score_threshold, max_detections=max_detections)
+            return predictor.predict(source.read(), options)
 
         opening = partial(predictor_of, console, target, backend, region, profile)
         pairs = each(console, "evaluating", opening, predicted, todo, concurrency, len(todo))

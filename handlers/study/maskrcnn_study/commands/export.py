@@ -10,9 +10,9 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from maskrcnn_handlers.cli.inputs import check_form, check_target
 from maskrcnn_handlers.cli.options import BackendName
-from maskrcnn_handlers.cli.progress import downloading, working
+from maskrcnn_handlers.cli.progress import downloading
+from maskrcnn_predict.progress import working
 from maskrcnn_server import settings as environment
 from maskrcnn_server.backend import Backend, Exports, ModelConfig, ModelMetadata, Quantizes
 from maskrcnn_server.errors import InvalidModel, InvalidSetting
@@ -21,6 +21,7 @@ from maskrcnn_server.plugins import Plugins, installed
 from maskrcnn_study.annotations import coco_set
 from maskrcnn_study.changes import agreement, change_in_ap
 from maskrcnn_study.evaluation import classes_of
+from maskrcnn_study.outputs import check_form, check_target
 from maskrcnn_study.samples import Everything, KeepAbove, report_change, samples
 
 ONNX = "onnx"

@@ -17,12 +17,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from maskrcnn_handlers.cli.inputs import read_image
+from maskrcnn_annotation_formats.reading import annotations, prediction
 from maskrcnn_handlers.cli.options import BackendName
-from maskrcnn_handlers.cli.progress import counting, downloading
-from maskrcnn_handlers.formats.reading import annotations, prediction
+from maskrcnn_handlers.cli.progress import downloading
 from maskrcnn_handlers.request.envelope import Envelope
 from maskrcnn_handlers.service import Service
+from maskrcnn_predict.inputs import read_image
+from maskrcnn_predict.progress import counting
 from maskrcnn_server import settings as environment
 from maskrcnn_server.backend import Backend, Image, Model, ModelConfig, PredictOptions
 from maskrcnn_server.detections import Detections

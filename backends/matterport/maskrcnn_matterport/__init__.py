@@ -1,0 +1,1 @@
+"""Serves the weights of Matterport's Mask_RCNN."""

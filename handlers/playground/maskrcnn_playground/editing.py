@@ -1,0 +1,126 @@
+"""Routes of the page that export edited annotations, and show what browsers cannot draw."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from io import BytesIO
+from typing import TYPE_CHECKING
+
+import PIL.Image
+from anyio import CapacityLimiter, to_thread
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from maskrcnn_handlers.answer.reply import Reply, failed, json_reply, refusal
+from maskrcnn_handlers.http.bodies import Bodies
+from maskrcnn_handlers.http.host import InferenceRoute, response
+from maskrcnn_handlers.request import images
+from maskrcnn_playground import edited
+from maskrcnn_playground.playground import HEADERS
+from maskrcnn_server.categories import coco
+from maskrcnn_server.errors import MaskRCNNError, RequestError
+
+if TYPE_CHECKING:
+    from maskrcnn_handlers.service import Service
+    from maskrcnn_server.backend import ModelMetadata
+    from maskrcnn_server.formats import Format
+
+SHOWN_SIDE = 4096
+"""Longest side, in pixels, of an image that is made for a browser to show."""
+AT_ONCE = 2
+"""Number of exports and pictures that are made at the same time."""
+
+Making = tuple[bytes, str]
+"""Type of a body and its media type."""
+
+
+class Editing:
+    """Exports of edited annotations, and pictures for the browser, within the usual limits."""
+
+    def __init__(self, service: Service, formats: Mapping[str, Format]) -> None:
+        self._service = service
+        self._formats = formats
+        self._limiter = CapacityLimiter(AT_ONCE)
+        settings = service.settings
+        self._bodies = Bodies(
+            int(AT_ONCE * 2 * settings.max_payload_mb * 2**20),
+            settings.body_timeout_s,
+            # An image in base64 takes a third more, and masks come with it.
+            lambda length: service.check_length(length // 2),
+        )
+
+    def routes(self) -> Sequence[BaseRoute]:
+        """`/playground/export`, `/playground/picture` and `/playground/model.json`."""
+        return [
+            Route("/playground/model.json", self._model),
+            InferenceRoute("/playground/export", self._export, methods=["POST"]),
+            InferenceRoute("/playground/picture", self._picture, methods=["POST"]),
+        ]
+
+    async def _model(self, request: Request) -> Response:
+        """The categories of a model, and whether they are COCO's."""
+        try:
+            metadata = self._metadata(request.query_params.get("model"))
+        except MaskRCNNError as error:
+            return response(refusal(error))
+        names = {category.name for category in metadata.categories}
+        described = {
+            "categories": [{"id": c.id, "name": c.name} for c in metadata.categories],
+            "is_coco": names.issuperset(category.name for category in coco()),
+        }
+        return response(json_reply(200, described, HEADERS))
+
+    async def _export(self, request: Request) -> Response:
+        """Write edited annotations in the format that the query names."""
+        model = request.query_params.get("model")
+        name = request.query_params.get("format", "")
+
+        def written(body: bytes) -> Making:
+            form = self._formats.get(name)
+            if form is None:
+                known = ", ".join(self._formats)
+                raise RequestError(f"format: {name!r} is not installed; there are {known}")
+            limit = self._service.settings.max_image_pixels
+            made = edited.prediction(edited.parse(body), self._metadata(model), limit)
+            return form.render(made), form.media_type
+
+        return await self._answer(request, written)
+
+    async def _picture(self, request: Request) -> Response:
+        """Turn an image file into a PNG, reduced if it is large."""
+
+        def drawn(body: bytes) -> Making:
+            pixels = images.decode(body, self._service.settings.max_image_pixels)
+            shown = PIL.Image.fromarray(pixels)
+            shown.thumbnail((SHOWN_SIDE, SHOWN_SIDE))
+            file = BytesIO()
+            shown.save(file, "PNG", compress_level=1)
+            return file.getvalue(), "image/png"
+
+        return await self._answer(request, drawn)
+
+    def _metadata(self, name: str | None) -> ModelMetadata:
+        hosted = self._service.models.find(name)
+        return hosted.ready().metadata
+
+    async def _answer(self, request: Request, make: Callable[[bytes], Making]) -> Response:
+        def answered(body: bytes) -> Reply:
+            try:
+                made, media_type = make(body)
+            except MaskRCNNError as error:
+                return refusal(error)
+            except Exception as error:
+                return refusal(failed(error))
+            return Reply(200, made, media_type, HEADERS)
+
+        try:
+            body = await self._bodies.read(request)
+        except ClientDisconnect:
+            return Response()
+        except MaskRCNNError as error:
+            return response(refusal(error))
+        try:
+            return response(await to_thread.run_sync(answered, body, limiter=self._limiter))
+        finally:
+            self._bodies.release(body)

@@ -1,0 +1,87 @@
+"""The page in Firefox: look, slide, edit, and what a file would say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from firefox import PROGRAM, Tab, firefox
+from playground_site import Site
+
+pytestmark = [
+    pytest.mark.full,
+    pytest.mark.skipif(PROGRAM is None, reason="there is no Firefox: install firefox-esr"),
+]
+
+COUNT = "document.getElementById('count').textContent"
+SELECT = "document.getElementById('instance-0').click()"
+PLACE = """(async () => {
+    const { ask, parsed } = await import("./playground/server.js");
+    const { outline } = await import("./playground/outline.js");
+    const blob = await (await fetch("playground/samples/0")).blob();
+    const file = new File([blob], "a.png", { type: "image/png" });
+    const options = { score_threshold: 0.05, mask_threshold: 0.5, format: "soft" };
+    const { size: [height, width], instances } = parsed((await ask(file, null, options)).bytes);
+    const points = outline(instances[0].mask, [height, width], 0.5).flat();
+    const [x, y] = points.reduce((best, one) => (one[0] < best[0] ? one : best));
+    const box = canvas.getBoundingClientRect();
+    const scale = parseFloat(fit.textContent) / 100;
+    const put = (u, v) => [
+        box.x + box.width / 2 + (u - width / 2) * scale,
+        box.y + box.height / 2 + (v - height / 2) * scale,
+    ];
+    return [put(x, y), put(2, y)];
+})()"""
+
+
+@pytest.fixture
+def tab(site: Site, tmp_path: Path) -> Iterator[Tab]:
+    """The page after the sample has been looked at."""
+    pytest.importorskip("websockets")
+    with firefox(tmp_path) as opened:
+        opened.goto(site.url, 1200, 800)
+        look(opened)
+        yield opened
+        assert not opened.errors
+
+
+def look(tab: Tab) -> None:
+    """Choose the sample, and wait for what is found in it."""
+    tab.wait("document.querySelector('#welcome .samples button') !== null")
+    tab.run("document.querySelector('#welcome .samples button').click()")
+    tab.wait(f"{COUNT} === '4 of 6'")
+
+
+def test_it_works_in_firefox(tab: Tab) -> None:
+    """Masks are drawn, the slider slides, a point is dragged, one is deleted, and all undone."""
+    tab.run(
+        "(() => { score.value = 0.05; score.dispatchEvent(new Event('input')); })()",
+    )
+    assert tab.run(COUNT) == "6 of 6"
+    tab.run(SELECT)
+    tab.press("e")
+    tab.press("0")
+    assert tab.run("document.getElementById('outline').getAttribute('aria-pressed')") == "true"
+    before = tab.run("document.querySelector('#detail dl').textContent")
+    start, end = tab.run(PLACE)
+    tab.drag(tuple(start), tuple(end))
+    after = tab.run("document.querySelector('#detail dl').textContent")
+    assert after != before
+    assert "x, y2.0," in after
+    tab.press("\ue00c")
+    tab.press("\ue017")
+    assert tab.run(COUNT) == "5 of 5"
+    for _ in range(2):
+        tab.run("undo.click()")
+    assert tab.run(COUNT) == "6 of 6"
+    assert tab.run("document.getElementById('undo').disabled")
+
+
+def test_a_phone_shows_it_in_firefox(tab: Tab, site: Site) -> None:
+    tab.goto(site.url, 390, 844)
+    assert tab.run("document.documentElement.scrollWidth <= innerWidth")
+    look(tab)
+    tab.run(SELECT)
+    assert tab.run("document.documentElement.scrollHeight <= innerHeight")
+    assert tab.run("detail.getBoundingClientRect().bottom <= frame.getBoundingClientRect().bottom")

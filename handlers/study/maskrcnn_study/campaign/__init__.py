@@ -1,0 +1,1 @@
+"""A campaign of hostile inputs, faults and ends against servers of this installation."""

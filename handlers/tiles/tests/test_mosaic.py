@@ -1,0 +1,121 @@
+"""The demo model on a mosaic: tiles find what it finds in the images one by one."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from maskrcnn_predict.local import ModelSpec
+from maskrcnn_server.options import Options
+from maskrcnn_tiles.grid import Grid, Tile
+from maskrcnn_tiles.part import parts
+from maskrcnn_tiles.predicting import FLOOR, Tiling, instances
+from maskrcnn_tiles.windows import Decoded
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from maskrcnn_predict.local import LocalModel
+    from maskrcnn_server.backend import Image
+    from maskrcnn_server.detections import Detections
+
+pytestmark = pytest.mark.full
+SIDE, TILE, OVERLAP = 1600, 320, 0.25
+
+
+class Found(NamedTuple):
+    """An instance in the mosaic."""
+
+    category_id: int
+    place: Tile
+    bitmap: NDArray[np.bool_]
+
+
+@pytest.fixture(scope="module")
+def model(pytestconfig: pytest.Config) -> Iterator[LocalModel]:
+    """The demo model."""
+    folder = pytestconfig.rootpath / "backends/tensorpack/maskrcnn_tensorpack/demo/model"
+    with ModelSpec(address=str(folder), backend="tensorpack", engine="openvino").open() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def mosaic(pytestconfig: pytest.Config) -> Any:
+    """The mosaic of a seed that nothing was chosen on."""
+    sys.path.append(str(pytestconfig.rootpath / "build_tools"))
+    import make_mosaic
+
+    return make_mosaic.mosaic(SIDE, SIDE, 77)
+
+
+def hits(truth: Sequence[Found], found: Sequence[Found]) -> int:
+    """Number of objects that are found with their category, at a mask IoU of 0.5 or more."""
+    left = list(found)
+    count = 0
+    for one in truth:
+        best = max(left, key=lambda other: iou(one, other), default=None)
+        if best is not None and iou(one, best) >= 0.5:
+            left.remove(best)
+            count += 1
+    return count
+
+
+def iou(one: Found, other: Found) -> float:
+    common = one.place.common(other.place)
+    if common is None or one.category_id != other.category_id:
+        return 0.0
+    both = np.count_nonzero(within(one, common) & within(other, common))
+    return float(both / (one.bitmap.sum() + other.bitmap.sum() - both))
+
+
+def within(found: Found, place: Tile) -> NDArray[np.bool_]:
+    y, x = place.y - found.place.y, place.x - found.place.x
+    return found.bitmap[y : y + place.height, x : x + place.width]
+
+
+def test_tiles_find_what_single_images_show(model: LocalModel, mosaic: Any) -> None:
+    def see(image: Image) -> Detections:
+        (found,) = model.predict([image], Options(score_threshold=FLOOR))
+        return found
+
+    def shown(path: Path, y: int, x: int) -> Iterator[Found]:
+        """What the model finds in one image."""
+        with PIL.Image.open(path) as image:
+            pixels = np.array(image.convert("RGB"))
+        size = pixels.shape[0], pixels.shape[1]
+        grid = Grid(size, size, 0)
+        for part in parts(grid, Tile(0, 0, *size), see(pixels)):
+            if part.score >= 0.5:
+                place = part.place._replace(y=y + part.place.y, x=x + part.place.x)
+                yield Found(part.category_id, place, part.bitmap())
+
+    truth = []
+    for category_id, y, x, mask in mosaic.instances:
+        window = mask.window()
+        place = Tile(y + window.y, x + window.x, *window.bitmap.shape)
+        truth.append(Found(category_id, place, window.bitmap))
+    singly = [found for where in mosaic.images for found in shown(*where)]
+    together = [
+        Found(one.category_id, one.place, one.bitmap())
+        for one in instances(Decoded(mosaic.pixels), Tiling((TILE, TILE), OVERLAP), see)
+        if one.score >= 0.5
+    ]
+    naive = [
+        part
+        for tile in Grid((SIDE, SIDE), (TILE, TILE), OVERLAP)
+        for part in see(np.ascontiguousarray(Decoded(mosaic.pixels).read(tile))).scores
+        if part >= 0.5
+    ]
+    expected, got = hits(truth, singly), hits(truth, together)
+    assert len(truth) > 40
+    assert got >= expected - 0.06 * len(truth), (got, expected, len(truth))
+    # Tiles see the borders of images in the mosaic, which single images do not have.
+    assert len(together) - got < 2 * (len(singly) - expected + 10)
+    assert len(together) < 0.7 * len(naive)
