@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -50,9 +51,7 @@ def model(pytestconfig: pytest.Config) -> Iterator[LocalModel]:
 def mosaic(pytestconfig: pytest.Config) -> Any:
     """The mosaic of a seed that nothing was chosen on."""
     sys.path.append(str(pytestconfig.rootpath / "build_tools"))
-    import make_mosaic
-
-    return make_mosaic.mosaic(SIDE, SIDE, 77)
+    return import_module("make_mosaic").mosaic(SIDE, SIDE, 77)
 
 
 def hits(truth: Sequence[Found], found: Sequence[Found]) -> int:
