@@ -305,7 +305,9 @@ def test_the_next_batch_is_decoded_while_one_is_computed(
     gate.opened.set()
     for one in (first, *others):
         one.result(PATIENCE_S)
-    assert model.calls == [1, 2, 2, 1]
+    # Those after them are together if they are decoded in time.
+    assert model.calls[:2] == [1, 2]
+    assert sum(model.calls) == 6
 
 
 def test_a_model_that_does_not_end_is_not_waited_for(gate: Gate, pool: ThreadPoolExecutor) -> None:
