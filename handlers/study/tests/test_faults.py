@@ -61,7 +61,7 @@ def test_each_kind_notices_lost_requests_and_failures(
     assert blind == []
 
 
-@pytest.mark.full
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("kind", [KILLED, *ILL.values(), ENDS, FEW_FILES, UNREAD_LOG])
 def test_each_end_and_fault_of_a_process_notices_lost_requests(tmp_path: Path, kind: str) -> None:
     code, rows, _ = run(tmp_path, 0.3, "--sabotage", "lose", *only(kind))
@@ -69,26 +69,26 @@ def test_each_end_and_fault_of_a_process_notices_lost_requests(tmp_path: Path, k
     assert next(row for name, row in rows.items() if name.endswith(kind))["lost"] > 0
 
 
-@pytest.mark.full
+@pytest.mark.exhaustive
 def test_wrong_answers_are_noticed(tmp_path: Path) -> None:
     code, rows, _ = run(tmp_path, 0.05, "--sabotage", "wrong", *only("vanishing"))
     assert code == 1
     assert rows["checked answers"]["wrong"] > 0
 
 
-@pytest.mark.full
+@pytest.mark.exhaustive
 def test_a_blocked_event_loop_is_noticed(tmp_path: Path) -> None:
     _, _, problems = run(tmp_path, 0.1, "--sabotage", "block", *only("in pieces"))
     assert any("in pieces: a ping of" in each for each in problems)
 
 
-@pytest.mark.full
+@pytest.mark.exhaustive
 def test_leaking_memory_is_noticed(tmp_path: Path) -> None:
     _, _, problems = run(tmp_path, 0.1, "--sabotage", "leak", *only("in pieces"))
     assert any("checked answers: memory grew" in each for each in problems)
 
 
-@pytest.mark.full
+@pytest.mark.exhaustive
 def test_a_log_that_blocks_is_noticed(tmp_path: Path) -> None:
     _, _, problems = run(tmp_path, 0.05, "--sabotage", "chatter", *only(UNREAD_LOG))
     assert any(UNREAD_LOG in each for each in problems)
