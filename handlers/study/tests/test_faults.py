@@ -41,9 +41,11 @@ def only(*kinds: str) -> list[str]:
 
 @pytest.mark.full
 def test_a_short_campaign_finds_nothing(tmp_path: Path) -> None:
-    """Pings are left out: how long they take is the machine's on a busy one."""
+    """Pings are left out: how long they take is the machine's on a busy one. So is memory: in half
+    a minute it grows to what the largest images take, and is not flat yet."""
     _, rows, problems = run(tmp_path, 0.5, "--seed", "1")
-    assert [each for each in problems if "a ping of" not in each] == []
+    of_time = ("a ping of", "memory grew")
+    assert [each for each in problems if not any(said in each for said in of_time)] == []
     assert {*HOSTILE, *CONNECTIONS, *ILL.values(), FEW_FILES, UNREAD_LOG} <= set(rows)
     assert rows["checked answers"]["answered"] > 50
     assert all(row["tried"] for row in rows.values())
