@@ -51,8 +51,13 @@ def test_a_short_campaign_finds_nothing(tmp_path: Path) -> None:
     assert all(row["tried"] for row in rows.values())
 
 
-@pytest.mark.full
-@pytest.mark.parametrize(("fault", "count"), [("lose", "lost"), ("fail", "failed")])
+@pytest.mark.parametrize(
+    ("fault", "count"),
+    [
+        pytest.param("lose", "lost", marks=pytest.mark.full),
+        pytest.param("fail", "failed", marks=pytest.mark.exhaustive),
+    ],
+)
 def test_each_kind_notices_lost_requests_and_failures(
     tmp_path: Path, fault: str, count: str
 ) -> None:
