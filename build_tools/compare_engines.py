@@ -194,7 +194,7 @@ def _row(
 
 
 def _network_alone(options: argparse.Namespace) -> dict[str, float]:
-    """In this process and its children: the stage of the stopwatch, or all that the model does."""
+    """Milliseconds of the network, by the clock and of the processor, children included."""
     folder = options.out / "seeded"
     settings = environment.read(model=str(folder), backend=BACKEND, log_level="error")
     model = open_model(Plugins(), settings)

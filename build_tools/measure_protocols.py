@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Measure what each protocol costs beside `/invocations`, on one server, in one run.
+"""Measure what each protocol costs compared with `/invocations`, on one server, in one run.
 
 measure_protocols.py [IMAGE] [--model DIR] [--backend NAME] [--rounds 40] [--json FILE]
 

@@ -17,7 +17,7 @@ from maskrcnn_server.categories import Category, coco
 
 STRIDE = 64
 """Divisor of the sides of padded images."""
-LARGEST_EXPONENT = 80.0
+MAX_EXPONENT = 80.0
 """Maximum dw and dh, which only diverged networks reach: float32 cannot hold much more."""
 BLOCKS = {"resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3)}
 WITHOUT_EFFECT = frozenset(
@@ -129,7 +129,7 @@ class MatterportConfig(NetworkConfig):
 
     @property
     def delta_clip(self) -> float:
-        return LARGEST_EXPONENT
+        return MAX_EXPONENT
 
     @property
     def stride(self) -> int:

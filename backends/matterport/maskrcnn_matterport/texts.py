@@ -146,4 +146,4 @@ TEXTS: Texts = {
     **dict.fromkeys(("training.log", "train.log", "log.log", "log.txt"), displayed),
     "config.py": literals,
 }
-"""What may stand beside the weights; of those that have the same key, the last counts."""
+"""Readers of the files that may lie next to the weights. The last one that says a key counts."""

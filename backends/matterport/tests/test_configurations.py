@@ -1,4 +1,4 @@
-"""Configurations as people have them beside their weights."""
+"""Configurations as people keep them next to their weights."""
 
 from pathlib import Path
 

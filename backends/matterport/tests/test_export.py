@@ -11,7 +11,7 @@ from maskrcnn_server.plugins import installed
 
 
 def test_an_exported_network_finds_the_same(small_dir: Path, tmp_path: Path) -> None:
-    """In an image without a canvas, all places of which look the same."""
+    """The image has no canvas, where all places look the same and ties are decided by noise."""
     config = ModelConfig(model_dir=small_dir, overrides={"IMAGE_RESIZE_MODE": "none"})
     MatterportBackend().exporters()["onnx"](config, tmp_path / "onnx")
     model = MatterportBackend().load(config)

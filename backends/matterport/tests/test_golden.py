@@ -15,9 +15,10 @@ from maskrcnn_server.backend import Image, ModelConfig, PredictOptions
 from maskrcnn_server.plugins import installed
 
 TOLERANCE = 1e-4
-"""Of normalised coordinates, scores and mask probabilities."""
+"""Largest difference of normalised coordinates, scores and mask probabilities."""
 TIED_TOLERANCE = 1e-3
-"""Of the scores of detections that are not the same, in their order."""
+"""Largest difference of the sorted scores of detections without area: float noise decides which
+place on the black canvas they are at."""
 MODES: dict[str, tuple[str, int, dict[str, str]]] = {
     "resnet50-pad64-chelsea": (
         "resnet50",

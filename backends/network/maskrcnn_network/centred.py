@@ -36,7 +36,9 @@ class CentredPreparation(Preparation):
         return f"short edge at least {self.short_edge}{limit} pixels, on a black canvas"
 
     def resized_size(self, size: Size) -> Size:
-        """As for all; also raises InvalidImage if it is not resized and cannot be computed."""
+        """Height and width of the resized image.
+
+        Raises InvalidImage for an image that is not resized, and cannot be computed."""
         if self.short_edge is None:
             if any(side % self.multiple_of for side in size):
                 raise InvalidImage(
