@@ -31,7 +31,7 @@ from maskrcnn_server.hosting.located import choose_backend, locate
 from maskrcnn_server.hosting.models import Models
 from maskrcnn_server.hosting.models_file import read_models
 from maskrcnn_server.hosting.scheduler import Scheduler
-from maskrcnn_server.hosting.startup import devices, isolated_model, load_model, log_progress
+from maskrcnn_server.hosting.startup import log_progress, place
 from maskrcnn_server.hosting.turns import TURN_S, Turns
 from maskrcnn_server.machine import available_memory
 from maskrcnn_server.settings import has_playground
@@ -158,18 +158,11 @@ def _scheduler(
 ) -> tuple[Scheduler, Path]:
     """The scheduler of a model with settings of its `own`, and its folder. Raises StartupError.
 
-    A model with several devices is isolated. An isolated model takes no turns with others: that it
-    hangs costs them nothing.
+    An isolated model takes no turns with others: that it hangs costs them nothing.
     """
     located = locate(plugins, own, settings, log_progress)
     backend = choose_backend(plugins, located)
-    several = devices(backend, located)
-    isolated = own.isolation == "process" or len(several) > 1
-    model = (
-        isolated_model(backend, located, name, several)
-        if isolated
-        else load_model(backend, located.config(backend.name))
-    )
+    model, isolated = place(plugins, backend, located, name)
     scheduler = Scheduler(
         model,
         max_waiting=own.max_waiting,
