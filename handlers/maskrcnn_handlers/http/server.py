@@ -86,11 +86,13 @@ def serve(plugins: Plugins, settings: Settings) -> None:
     served = [spec.settings for spec in specs] or [settings.model]
     admitted = sum(model.max_waiting + 1 for model in served)
     host = Host(service, formats, plugins, settings)
-    listen(host, management, admitted, load)
-    if not service.close(timeout_s=1):
-        logger.warning("a request is still running; ending without it")
+    has_loaded = listen(host, management, admitted, load)
+    if not (service.close(timeout_s=1) and has_loaded):
+        what = "a request is still running" if has_loaded else "the model is still loading"
+        logger.warning("%s; ending without it", what)
         logging.shutdown()
-        # Python would wait for the thread of that request, and SageMaker kills after 30 s.
+        # Python would wait for the thread of that request, and SageMaker kills after 30 s; a
+        # framework that loads would abort while Python ends.
         os._exit(0)
 
 
@@ -99,12 +101,12 @@ def listen(
     management: ModelManagement,
     at_once: int,
     load: Callable[[Callable[[], None]], None],
-) -> None:
+) -> bool:
     """Answer, while `load` runs in another thread, until SIGTERM or SIGINT; then finish and return.
 
     `load` calls the function that it is given when requests can be answered; the log then ends
     with the address to open. `at_once` requests are in the service's hands at a time, and no more
-    are refused without delay. Raises what `load` raised, and StartupError if the port cannot be
+    are refused without delay. Returns whether `load` has returned. Raises what `load` raised, and StartupError if the port cannot be
     listened on.
     """
     start = time.monotonic()
@@ -137,7 +139,8 @@ def listen(
     # uvicorn raises a signal again after its shutdown, to end as if it had handled none.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: setattr(server, "should_exit", True))
-    threading.Thread(target=loading, name="load", daemon=True).start()
+    loader = threading.Thread(target=loading, name="load", daemon=True)
+    loader.start()
     try:
         server.run()
     except SystemExit:
@@ -147,6 +150,7 @@ def listen(
         ) from None
     if failures:
         raise failures[0]
+    return not loader.is_alive()
 
 
 def _scheduler(
