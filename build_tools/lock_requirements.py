@@ -28,7 +28,7 @@ KINDS = {
     "torch-gpu": "torch",
 }
 """The engine of each kind of image."""
-HANDLERS = ("annotation_formats", "playground")
+HANDLERS = ("annotation_formats", "playground", "workers")
 """Folders of handlers/ with a distribution that is in every image."""
 EXTRAS = ("s3", "fast")
 """Extras of the core that are in every image."""

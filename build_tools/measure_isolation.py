@@ -15,8 +15,8 @@ import time
 import numpy as np
 
 from maskrcnn_server.backend import PredictOptions
-from maskrcnn_server.hosting.isolated import IsolatedModel
 from maskrcnn_study.faulty import load_still
+from maskrcnn_workers.isolated import IsolatedModel
 
 SIZES = ((480, 640), (1200, 1600), (3000, 4000), (5000, 10000))
 """Height and width."""

@@ -242,6 +242,14 @@ class NoAnswer(MaskRCNNError):
     code = "no_answer"
 
 
+ERROR_CLASSES = {
+    kind.code: kind
+    for kind in list(globals().values())
+    if isinstance(kind, type) and issubclass(kind, MaskRCNNError)
+}
+"""Classes of errors by code."""
+
+
 def redacted(text: str) -> str:
     """The text without user names, passwords, queries and fragments of the addresses in it.
 

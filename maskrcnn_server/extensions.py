@@ -1,8 +1,14 @@
-"""Additions of plugins to the program and to the server: commands, routes and tracers."""
+"""Additions of plugins to the program and to the server: commands, routes, tracers, hosting."""
+
+from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from maskrcnn_server.backend import Backend, Model
+    from maskrcnn_server.hosting.located import Located
 
 
 @dataclass(frozen=True)
@@ -43,6 +49,22 @@ class Tracer(Protocol):
         """Tracing (`maskrcnn_handlers.observe.tracing.Tracing`) of a server with these settings.
 
         Called once at start-up. None: they want no spans.
+        """
+
+
+class Hosting(Protocol):
+    """A way to run models outside the server's process."""
+
+    @property
+    def name(self) -> str:
+        """Value of the setting `isolation` that chooses it. Of several devices, `process` takes
+        care, too."""
+
+    def load(self, backend: Backend, model: Located, name: str, /) -> Model | None:
+        """Load a model, and run it once. None: it has one device, and is not to be isolated.
+
+        `name` is its name in the log and in errors. The model may be `Restarts` and `Parallel`.
+        Raises StartupError.
         """
 
 

@@ -10,7 +10,7 @@ from pluggy import HookimplMarker, HookspecMarker
 if TYPE_CHECKING:
     from maskrcnn_server.backend import Backend, Demo, ZooModel
     from maskrcnn_server.engine import Engine
-    from maskrcnn_server.extensions import Command, Routes, Tracer
+    from maskrcnn_server.extensions import Command, Hosting, Routes, Tracer
     from maskrcnn_server.formats import Format
 
 PROJECT = "maskrcnn_server"
@@ -33,6 +33,12 @@ def register_backends(register: Callable[[Backend], None]) -> None:
 @hookspec
 def register_engines(register: Callable[[Engine], None]) -> None:
     """Called once before a model is loaded: call `register` with each engine."""
+
+
+@hookspec
+def register_hosting(register: Callable[[Hosting], None]) -> None:
+    """Called once before a model is loaded outside the server's process: call `register` with a way
+    to host it."""
 
 
 @hookspec

@@ -18,7 +18,7 @@ from maskrcnn_server.errors import BackendNotSelected, PluginError
 if TYPE_CHECKING:
     from maskrcnn_server.backend import Backend, Demo, ZooModel
     from maskrcnn_server.engine import Engine
-    from maskrcnn_server.extensions import Command, Routes, Tracer
+    from maskrcnn_server.extensions import Command, Hosting, Routes, Tracer
     from maskrcnn_server.formats import Format
 
 FIRST_API_VERSION = "1.0"
@@ -89,6 +89,10 @@ class Plugins:
     def engines(self) -> dict[str, Engine]:
         """Every registered engine by name."""
         return self._registered("register_engines", IDENTIFIER)
+
+    def hosting(self) -> dict[str, Hosting]:
+        """Every registered way to host a model outside the server's process, by name."""
+        return self._registered("register_hosting")
 
     def formats(self) -> dict[str, Format]:
         """Every registered format by name, in the order of registration."""

@@ -86,14 +86,14 @@ class ModelDefaults(Options):
         AUTO, pattern=r"^(auto|cuda|(cpu|cuda:\d{1,3})(,(cpu|cuda:\d{1,3})){0,63})$"
     )
     """Device that computes: `cpu`, `cuda:0`, or several with commas between them: `cuda:0,cuda:1`,
-    each with a process of its own. `cuda`: every GPU. `auto`: every GPU if one can be used, else
-    the CPU."""
+    each with a process of its own (`maskrcnn-workers`). `cuda`: every GPU. `auto`: every GPU if one
+    can be used, else the CPU."""
     precision: Precision = "float32"
     """`float32`, or a faster and slightly less exact one: `int8` (openvino, after `calibrate`),
     `bfloat16` (CPUs with AVX-512 BF16 or AMX, GPUs from Ampere on), `float16` and `tf32` (GPUs)."""
     isolation: Isolation = "none"
-    """`none`, or `process`: the model runs in a process of its own, which is restarted when it
-    ends."""
+    """`none`, or `process`: the model runs in a process of its own (`maskrcnn-workers`), which is
+    restarted when it ends."""
     predict_timeout_s: float = Field(300, gt=0, le=3600)
     """Seconds, up to 3600, that a model may compute one request. After that, the process of an
     isolated model is ended; for any other model, `/ping` is 503 until it finishes."""

@@ -21,8 +21,9 @@ AROUND_THE_CORE = (
     "study",
     "tiles",
     "torchserve",
+    "workers",
 )
-"""Distributions that bring commands, routes, formats or tracers by hooks."""
+"""Distributions that bring commands, routes, formats, tracers or hosting by hooks."""
 PACKAGES = {
     "maskrcnn_server": ROOT / "maskrcnn_server",
     "maskrcnn_handlers": ROOT / "handlers/maskrcnn_handlers",
@@ -50,8 +51,8 @@ MAY_IMPORT = {
     "maskrcnn_study": {
         *(*CORE, "maskrcnn_annotation_formats", "maskrcnn_predict", "maskrcnn_plugin_kit"),
     },
-    # The kit is for tests of engines.
-    "maskrcnn_network": {"maskrcnn_server", "maskrcnn_plugin_kit"},
+    # The kit is for tests of engines, the workers for the frameworks' own code.
+    "maskrcnn_network": {"maskrcnn_server", "maskrcnn_plugin_kit", "maskrcnn_workers"},
     **{f"maskrcnn_{name}": {"maskrcnn_server", "maskrcnn_network"} for name in ENGINES + DIALECTS},
     "maskrcnn_onnx": {"maskrcnn_server", "maskrcnn_network", "maskrcnn_openvino"},
 }

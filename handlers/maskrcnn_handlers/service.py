@@ -29,8 +29,7 @@ from maskrcnn_server.stopwatch import listen, stage
 
 if TYPE_CHECKING:
     from maskrcnn_handlers.observe.tracing import Tracing
-    from maskrcnn_handlers.request.codec import Codec
-    from maskrcnn_handlers.request.envelope import Envelope
+    from maskrcnn_handlers.request.envelope import Codec, Envelope
     from maskrcnn_handlers.request.requests import InferenceRequest
     from maskrcnn_server.formats import Format
     from maskrcnn_server.hosting.models import Models

@@ -6,7 +6,6 @@ import logging
 import time
 import traceback
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,21 +19,14 @@ from maskrcnn_server.errors import (
     StartupError,
     WarmUpFailed,
 )
-from maskrcnn_server.hosting.isolated import IsolatedModel
 from maskrcnn_server.hosting.located import choose_backend, locate
-from maskrcnn_server.hosting.model_process import Limits
-from maskrcnn_server.hosting.worker import Worker
-from maskrcnn_server.hosting.workers import Workers
 from maskrcnn_server.keys import check_keys
-from maskrcnn_server.machine import available_cpus, give_back_memory
-from maskrcnn_server.plugins import installed, select_backend
+from maskrcnn_server.machine import give_back_memory
+from maskrcnn_server.optional import lacks
 from maskrcnn_server.settings import expects_gpu, visible_gpus
 from maskrcnn_server.store.downloads import silent
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from multiprocessing.connection import Connection
-
     from maskrcnn_server.backend import Backend, Model, ModelConfig
     from maskrcnn_server.hosting.located import Located
     from maskrcnn_server.plugins import Plugins
@@ -124,79 +116,26 @@ def warn_of_idle_gpu(model: Model, config: ModelConfig) -> None:
         )
 
 
-def isolated_model(
-    backend: Backend, model: Located, name: str, devices: Sequence[str]
-) -> IsolatedModel | Workers:
-    """Load the model and run it once in a process of its own for each of the devices, which share
-    the CPUs. Raises as `load_model` does."""
-    settings = model.settings
-    limit = settings.memory_limit_mb
-    limits = Limits(
-        load_s=settings.load_timeout_s,
-        predict_s=settings.predict_timeout_s,
-        memory=None if limit is None else limit << 20,
-    )
-    config = model.config(backend.name)
-    if len(devices) == 1:
-        load = partial(load_installed, backend.name, config)
-        return IsolatedModel(load, name=name, limits=limits)
-    threads = config.threads or max(1, available_cpus() // len(devices))
-    configs = [replace(config, device=device, threads=threads) for device in devices]
-    starts = []
-    for index, each in enumerate(configs):
-        load = partial(load_installed, backend.name, each)
-        starts.append(partial(IsolatedModel, load, name=f"{name}/{index}", limits=limits))
-    return Workers(starts)
+def place(plugins: Plugins, backend: Backend, model: Located, name: str) -> tuple[Model, bool]:
+    """Load the model where its settings say, and run it once; also whether it is isolated.
 
-
-def devices(backend: Backend, model: Located) -> list[str]:
-    """The devices that a model is to have, each with a process of its own if there are several.
-
-    Whether an engine uses several GPUs is found out in a process, which ends and leaves none of
-    their memory taken.
+    A model is isolated with `isolation: process`, and with several devices. Raises as `load_model`
+    does, and InvalidSetting if that needs maskrcnn-workers.
     """
-    named, count = model.settings.device, visible_gpus()
-    if named not in (AUTO, "cuda") or count < 2 or model.settings.engine == ORIGINAL:
-        return named.split(",")
-    worker = Worker("devices", _tell_devices, backend.name, model.config(backend.name), count)
-    try:
-        if worker.connection.poll(model.settings.load_timeout_s):
-            return str(worker.connection.recv_bytes(), "ascii").split(",")
-    except (EOFError, OSError):
-        logger.warning("which GPUs there are is unknown: the process %s", worker.obituary())
-    finally:
-        worker.close()
-    return [named]
-
-
-def usable_devices(backend: Backend, config: ModelConfig, count: int) -> list[str]:
-    """The first `count` GPUs, of them those that the engine of a model computes on if it computes
-    on the first; otherwise what is configured."""
-    if not isinstance(backend, Computes):
-        return [config.device]
-    try:
-        choice = backend.choice(config)
-    except InvalidSetting:  # loading says so
-        return [config.device]
-    if choice.device != "cuda:0":
-        return [config.device]
-    others = [f"cuda:{index}" for index in range(1, count)]
-    lacks = {device: choice.engine.lacks(device, config.precision) for device in others}
-    for device, lack in lacks.items():
-        if lack is not None:
-            logger.warning("%s is not used: %s", device, lack)
-    return [choice.device, *(device for device, lack in lacks.items() if lack is None)]
-
-
-def _tell_devices(connection: Connection, backend: str, config: ModelConfig, count: int) -> None:
-    """Entry point of the process that finds out which GPUs are used."""
-    chosen = select_backend(installed().backends(), backend, lambda _: False)
-    connection.send_bytes(",".join(usable_devices(chosen, config, count)).encode())
-
-
-def load_installed(backend: str, config: ModelConfig) -> Model:
-    """Load the model by the name of its backend: what the process of an isolated model does."""
-    return load_model(select_backend(installed().backends(), backend, lambda _: False), config)
+    settings, gpus = model.settings, visible_gpus()
+    needed = settings.isolation != "none" or "," in settings.device
+    several = gpus > 1 and settings.device in (AUTO, "cuda") and isinstance(backend, Computes)
+    if needed or (several and settings.engine != ORIGINAL):
+        hosting = plugins.hosting().get("process")
+        if hosting is None:
+            broken = f"maskrcnn-workers is broken: {', '.join(map(str, plugins.broken))}"
+            reason = lacks("maskrcnn_workers", "maskrcnn-workers") or broken
+            if needed or settings.device != AUTO:
+                raise InvalidSetting(f"a model in a process of its own: {reason}")
+            logger.warning("of %d GPUs, one at most is used: %s", gpus, reason)
+        elif (loaded := hosting.load(backend, model, name)) is not None:
+            return loaded, True
+    return load_model(backend, model.config(backend.name)), False
 
 
 def log_progress(name: str, done: int, total: int | None) -> None:

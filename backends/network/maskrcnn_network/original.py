@@ -26,10 +26,11 @@ from maskrcnn_network.sources import C
 from maskrcnn_server.backend import Image, ModelConfig, ModelMetadata, PredictOptions
 from maskrcnn_server.detections import Detections, Proposals
 from maskrcnn_server.errors import BackendFailed, InvalidModel, InvalidSetting
-from maskrcnn_server.hosting.worker import Worker
 from maskrcnn_server.masks import BitMasks, RoiMasks
 from maskrcnn_server.trace import Trace
 
+PROCESSES = "maskrcnn-workers"
+"""Requirement for a process of its own."""
 START_S = 300
 """Time limit in seconds for loading a model."""
 REPLY_S = 600
@@ -121,7 +122,8 @@ class Original(Generic[C]):
         Raises InvalidSetting if something is missing, InvalidModel if the framework refuses it.
         """
         checkout = self._checkout(config)
-        missing = [text for text in self.packages if not _is_installed(Requirement(text))]
+        needed = (PROCESSES, *self.packages)
+        missing = [text for text in needed if not _is_installed(Requirement(text))]
         if missing:
             raise InvalidSetting(
                 f"engine original needs {', '.join(missing)}: pip install "
@@ -237,6 +239,9 @@ class _Process:
 
     def __init__(self, load: Load, job: Job) -> None:
         """Raises InvalidModel if the process does not start."""
+        # The other engines need no such process.
+        from maskrcnn_workers.worker import Worker
+
         self._worker = Worker("original code", _work, load, job, log_level=logging.DEBUG)
         try:
             self._receive(START_S)

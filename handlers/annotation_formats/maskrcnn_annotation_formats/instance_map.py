@@ -10,7 +10,7 @@ import PIL.Image
 from PIL.PngImagePlugin import PngInfo
 
 from maskrcnn_annotation_formats.drawing import colour
-from maskrcnn_handlers.formats import coco
+from maskrcnn_handlers.formats import writing
 from maskrcnn_handlers.formats.writing import as_json, instances
 from maskrcnn_server.errors import RequestError
 
@@ -51,7 +51,7 @@ class InstanceMap:
                 "category_id": category.id,
                 "category_name": category.name,
                 "score": score,
-                "bbox": coco.bbox(box),
+                "bbox": writing.bbox(box),
             }
             for box, category, score, _ in found
         ]

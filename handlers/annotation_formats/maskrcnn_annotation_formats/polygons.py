@@ -1,7 +1,7 @@
 """Polygons with parts and holes, for drawing and measuring."""
 
 from maskrcnn_annotation_formats.outlines import parts
-from maskrcnn_handlers.formats import coco
+from maskrcnn_handlers.formats import writing
 from maskrcnn_handlers.formats.writing import Instance, as_json, instances
 from maskrcnn_server.formats import Prediction
 
@@ -28,7 +28,7 @@ class Polygons:
 
 def _annotation(instance: Instance) -> dict[str, object]:
     annotation: dict[str, object] = {
-        "bbox": coco.bbox(instance.box),
+        "bbox": writing.bbox(instance.box),
         "category_id": instance.category.id,
         "category_name": instance.category.name,
         "score": instance.score,

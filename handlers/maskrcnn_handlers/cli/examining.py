@@ -8,8 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from maskrcnn_handlers.cli.progress import downloading
-from maskrcnn_handlers.cli.showing import report_broken
+from maskrcnn_handlers.cli.showing import downloading, report_broken
 from maskrcnn_server import settings as environment
 from maskrcnn_server.backend import Backend, ChecksWeights, ModelConfig, Probe
 from maskrcnn_server.engine import ORIGINAL, Computes

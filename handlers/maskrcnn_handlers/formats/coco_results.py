@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypedDict
 
 from typing_extensions import NotRequired
 
-from maskrcnn_handlers.formats import coco
+from maskrcnn_handlers.formats import writing
 from maskrcnn_handlers.formats.writing import ORDERS, as_json, instances, segmentation
 
 if TYPE_CHECKING:
@@ -50,10 +50,10 @@ class CocoResults:
 def coco_results(prediction: Prediction) -> list[CocoResult]:
     """The entries for one image."""
     encoding = prediction.rle or CocoResults.encodings[0]
-    image_id = coco.image_id(prediction.image_id)
+    image_id = writing.image_id(prediction.image_id)
     results = []
     for box, category, score, mask in instances(prediction, ORDERS[encoding]):
-        bbox = coco.bbox(box)
+        bbox = writing.bbox(box)
         result: CocoResult = {
             "image_id": image_id,
             "category_id": category.dataset_id,

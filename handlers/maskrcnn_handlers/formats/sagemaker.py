@@ -7,8 +7,13 @@ from typing import TYPE_CHECKING, TypedDict
 
 from typing_extensions import NotRequired
 
-from maskrcnn_handlers.formats.coco import truncated_bbox
-from maskrcnn_handlers.formats.writing import ORDERS, as_json, instances, segmentation
+from maskrcnn_handlers.formats.writing import (
+    ORDERS,
+    as_json,
+    instances,
+    segmentation,
+    truncated_bbox,
+)
 
 if TYPE_CHECKING:
     from maskrcnn_handlers.formats.writing import Segmentation

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, NamedTuple, TypedDict
 
 import numpy as np
@@ -56,6 +57,25 @@ def segmentation(mask: RLE, encoding: Encoding) -> Segmentation:
     """A mask, whose order is the encoding's, as the formats with run lengths write it."""
     counts = mask.compressed() if encoding == "compressed" else mask.counts.tolist()
     return {"counts": counts, "size": list(mask.size)}
+
+
+def bbox(box: NDArray[np.float32]) -> list[float]:
+    """x, y, width, height of a box x1, y1, x2, y2; pixels to four decimals."""
+    x1, y1, x2, y2 = box.tolist()
+    return [round(v, 4) for v in (x1, y1, x2 - x1, y2 - y1)]
+
+
+def truncated_bbox(box: NDArray[np.float32]) -> list[int]:
+    """x, y, width, height truncated to integers, as the containers before this server computed
+    them."""
+    x1, y1, x2, y2 = box.tolist()
+    return [int(x1), int(y1), int(x2 - x1), int(y2 - y1)]
+
+
+def image_id(name: str | int) -> str | int:
+    """COCO's image id: the number in names such as `000000000139.jpg`, else the name itself."""
+    stem = PurePosixPath(str(name)).stem
+    return int(stem) if stem.isascii() and stem.isdigit() and len(stem) <= 18 else name
 
 
 def as_json(content: object) -> bytes:

@@ -29,7 +29,7 @@ from maskrcnn_server.errors import BackendTimedOut, MaskRCNNError, NotReady, Req
 if TYPE_CHECKING:
     from maskrcnn_handlers.answer.reply import Reply
     from maskrcnn_handlers.http.model_management import ModelManagement
-    from maskrcnn_handlers.request.codec import Codec
+    from maskrcnn_handlers.request.envelope import Codec
     from maskrcnn_handlers.service import Service
     from maskrcnn_server.hosting.job import Caller
 

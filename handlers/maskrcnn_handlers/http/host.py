@@ -14,8 +14,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from maskrcnn_handlers.answer.reply import Reply
-    from maskrcnn_handlers.request.codec import Codec
-    from maskrcnn_handlers.request.envelope import Envelope
+    from maskrcnn_handlers.request.envelope import Codec, Envelope
     from maskrcnn_handlers.service import Service
     from maskrcnn_server.formats import Format
     from maskrcnn_server.plugins import Plugins

@@ -31,7 +31,7 @@ from maskrcnn_server.hosting.located import choose_backend, locate
 from maskrcnn_server.hosting.models import Models
 from maskrcnn_server.hosting.models_file import read_models
 from maskrcnn_server.hosting.scheduler import Scheduler
-from maskrcnn_server.hosting.startup import devices, isolated_model, load_model, log_progress
+from maskrcnn_server.hosting.startup import log_progress, place
 from maskrcnn_server.hosting.turns import TURN_S, Turns
 from maskrcnn_server.machine import available_memory
 from maskrcnn_server.settings import has_playground
@@ -86,11 +86,13 @@ def serve(plugins: Plugins, settings: Settings) -> None:
     served = [spec.settings for spec in specs] or [settings.model]
     admitted = sum(model.max_waiting + 1 for model in served)
     host = Host(service, formats, plugins, settings)
-    listen(host, management, admitted, load)
-    if not service.close(timeout_s=1):
-        logger.warning("a request is still running; ending without it")
+    has_loaded = listen(host, management, admitted, load)
+    if not (service.close(timeout_s=1) and has_loaded):
+        what = "a request is still running" if has_loaded else "the model is still loading"
+        logger.warning("%s; ending without it", what)
         logging.shutdown()
-        # Python would wait for the thread of that request, and SageMaker kills after 30 s.
+        # Python would wait for the thread of that request, and SageMaker kills after 30 s; a
+        # framework that loads would abort while Python ends.
         os._exit(0)
 
 
@@ -99,12 +101,12 @@ def listen(
     management: ModelManagement,
     at_once: int,
     load: Callable[[Callable[[], None]], None],
-) -> None:
+) -> bool:
     """Answer, while `load` runs in another thread, until SIGTERM or SIGINT; then finish and return.
 
     `load` calls the function that it is given when requests can be answered; the log then ends
     with the address to open. `at_once` requests are in the service's hands at a time, and no more
-    are refused without delay. Raises what `load` raised, and StartupError if the port cannot be
+    are refused without delay. Returns whether `load` has returned. Raises what `load` raised, and StartupError if the port cannot be
     listened on.
     """
     start = time.monotonic()
@@ -137,7 +139,8 @@ def listen(
     # uvicorn raises a signal again after its shutdown, to end as if it had handled none.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: setattr(server, "should_exit", True))
-    threading.Thread(target=loading, name="load", daemon=True).start()
+    loader = threading.Thread(target=loading, name="load", daemon=True)
+    loader.start()
     try:
         server.run()
     except SystemExit:
@@ -147,6 +150,7 @@ def listen(
         ) from None
     if failures:
         raise failures[0]
+    return not loader.is_alive()
 
 
 def _scheduler(
@@ -158,18 +162,11 @@ def _scheduler(
 ) -> tuple[Scheduler, Path]:
     """The scheduler of a model with settings of its `own`, and its folder. Raises StartupError.
 
-    A model with several devices is isolated. An isolated model takes no turns with others: that it
-    hangs costs them nothing.
+    An isolated model takes no turns with others: that it hangs costs them nothing.
     """
     located = locate(plugins, own, settings, log_progress)
     backend = choose_backend(plugins, located)
-    several = devices(backend, located)
-    isolated = own.isolation == "process" or len(several) > 1
-    model = (
-        isolated_model(backend, located, name, several)
-        if isolated
-        else load_model(backend, located.config(backend.name))
-    )
+    model, isolated = place(plugins, backend, located, name)
     scheduler = Scheduler(
         model,
         max_waiting=own.max_waiting,

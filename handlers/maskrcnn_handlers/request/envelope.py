@@ -1,9 +1,16 @@
-"""A request as a front end receives it."""
+"""A request as a front end receives it, and the interface of what reads it."""
+
+from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
 
 from maskrcnn_server.errors import RequestError
+
+if TYPE_CHECKING:
+    from maskrcnn_handlers.request.requests import InferenceRequest
+    from maskrcnn_server.formats import Format
 
 ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
 """Header with the custom attributes: `key=value`, separated by `;`."""
@@ -33,7 +40,7 @@ class Envelope:
         accept: str = "",
         attributes: str = "",
         model: str | None = None,
-    ) -> "Envelope":
+    ) -> Envelope:
         """The envelope of a request with these headers.
 
         `model` is named by the path or a header; without it, the attribute `model` counts.
@@ -48,3 +55,14 @@ class Envelope:
                 pairs[key.strip()] = value.strip()
         named = pairs.pop("model", None)
         return cls(body, content_type, accept, pairs, model or named or None)
+
+
+class Codec(Protocol):
+    """A plugin's wire format: how a request is read, and what is found in its images written."""
+
+    @property
+    def format(self) -> Format:
+        """The format of the reply, whatever `Accept` and the options say."""
+
+    def parse(self, envelope: Envelope, /) -> InferenceRequest:
+        """The request in an envelope. Raises RequestError."""

@@ -17,9 +17,14 @@ from maskrcnn_predict.targets import Target
 from maskrcnn_server import settings as environment
 from maskrcnn_server.categories import Category
 from maskrcnn_server.detections import Detections
-from maskrcnn_server.errors import InvalidSetting, MaskRCNNError, NoAnswer, RequestError
+from maskrcnn_server.errors import (
+    ERROR_CLASSES,
+    InvalidSetting,
+    MaskRCNNError,
+    NoAnswer,
+    RequestError,
+)
 from maskrcnn_server.hosting.located import choose_backend, locate
-from maskrcnn_server.hosting.model_process import ERROR_CLASSES
 from maskrcnn_server.masks import RunLengthMasks
 from maskrcnn_server.options import Options
 from maskrcnn_server.plugins import Plugins

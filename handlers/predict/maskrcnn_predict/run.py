@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from rich.console import Console
 
-from maskrcnn_handlers.cli.progress import downloading
+from maskrcnn_handlers.cli.showing import downloading
 from maskrcnn_predict.concurrency import in_order
 from maskrcnn_predict.local import ModelSpec
 from maskrcnn_predict.predictors import Predictor, in_process, opened

@@ -7,8 +7,7 @@ from pathlib import Path
 from rich.markup import escape
 from rich.table import Table
 
-from maskrcnn_handlers.formats.coco import truncated_bbox
-from maskrcnn_handlers.formats.writing import instances
+from maskrcnn_handlers.formats.writing import instances, truncated_bbox
 from maskrcnn_server.formats import Prediction
 
 

@@ -9,7 +9,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from maskrcnn_handlers.formats import coco
+from maskrcnn_handlers.formats import writing
 from maskrcnn_handlers.request import images
 from maskrcnn_predict.addresses import address
 from maskrcnn_server.errors import DownloadFailed, InvalidImage, InvalidSetting
@@ -119,7 +119,7 @@ def _sources_at(place: str, keep: Callable[[str], bool]) -> Iterator[Source]:
     elif Path(place).is_dir():
         yield from _files(Path(place), keep)
     elif keep(place):
-        yield file_source(Path(place), coco.image_id(Path(place).name))
+        yield file_source(Path(place), writing.image_id(Path(place).name))
 
 
 def _manifest(place: str) -> Iterator[str]:
@@ -228,7 +228,7 @@ def _content(client: Any, bucket: str, key: str, remote: Remote) -> bytes:
 
 def _image_id(name: str) -> int | str:
     """The id for a name; images of one name in two folders have two ids."""
-    return name if "/" in name else coco.image_id(name)
+    return name if "/" in name else writing.image_id(name)
 
 
 def _too_large(size: int) -> InvalidImage:

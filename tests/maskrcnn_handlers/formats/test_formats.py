@@ -14,7 +14,7 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from maskrcnn_handlers.formats.coco import image_id, truncated_bbox
+from maskrcnn_handlers.formats.writing import image_id, truncated_bbox
 from maskrcnn_server.backend import Image, ModelMetadata
 from maskrcnn_server.categories import coco
 from maskrcnn_server.detections import Detections, Proposals

@@ -2,9 +2,9 @@ import dataclasses
 
 import pytest
 
-from maskrcnn_handlers.request.options import resolved
+from maskrcnn_handlers.request.options import class_ids, resolved
 from maskrcnn_server.backend import ModelMetadata, PredictOptions
-from maskrcnn_server.categories import named
+from maskrcnn_server.categories import coco, coco_with_gaps, named
 from maskrcnn_server.errors import RequestError
 from maskrcnn_server.options import Options
 from maskrcnn_server.settings import ModelDefaults
@@ -58,3 +58,30 @@ def test_an_unknown_class_is_refused() -> None:
 def test_predict_options_hold_no_none() -> None:
     values = dataclasses.asdict(resolved(NOTHING, UNSET, METADATA).predict).values()
     assert None not in values
+
+
+def test_classes_are_chosen_by_name_or_index() -> None:
+    assert class_ids(["person", 3, "17"], coco()) == {1, 3, 17}
+
+
+def test_a_name_of_digits_is_a_name_first() -> None:
+    assert class_ids(["2"], named(["2", "1"])) == {1}
+    assert class_ids([2], named(["2", "1"])) == {2}
+
+
+def test_a_name_that_several_classes_have_chooses_them_all() -> None:
+    assert len(class_ids(["N/A"], coco_with_gaps())) == 10
+
+
+@pytest.mark.parametrize("one", ["persn", "Person", 0, 81, -1, "81", 10**30, "²", ""])
+def test_a_class_that_there_is_not_is_refused(one: str | int) -> None:
+    with pytest.raises(RequestError, match="classes: the model has no class") as refused:
+        class_ids(["person", one], coco())
+    assert refused.value.detail["field"] == "classes"
+    assert "1 to 80" in refused.value.message
+
+
+def test_a_misspelt_class_is_told_the_nearest() -> None:
+    with pytest.raises(RequestError, match="the nearest are bus") as refused:
+        class_ids(["buss"], coco())
+    assert "bus" in str(refused.value.detail["nearest"])

@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from maskrcnn_handlers.cli.options import BackendName
-from maskrcnn_handlers.cli.progress import downloading
+from maskrcnn_handlers.cli.showing import downloading
 from maskrcnn_predict.inputs import read_image
 from maskrcnn_predict.progress import working
 from maskrcnn_server import settings as environment

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from maskrcnn_handlers.cli.options import BackendName
-from maskrcnn_handlers.cli.progress import downloading
+from maskrcnn_handlers.cli.showing import downloading
 from maskrcnn_predict.progress import working
 from maskrcnn_server import settings as environment
 from maskrcnn_server.backend import Backend, Exports, ModelConfig, ModelMetadata, Quantizes

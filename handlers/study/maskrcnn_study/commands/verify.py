@@ -19,7 +19,7 @@ from rich.table import Table
 
 from maskrcnn_annotation_formats.reading import annotations, prediction
 from maskrcnn_handlers.cli.options import BackendName
-from maskrcnn_handlers.cli.progress import downloading
+from maskrcnn_handlers.cli.showing import downloading
 from maskrcnn_handlers.request.envelope import Envelope
 from maskrcnn_handlers.service import Service
 from maskrcnn_predict.inputs import read_image

@@ -9,8 +9,8 @@ import pytest
 from maskrcnn_plugin_kit.testing.fake import FakeModel
 from maskrcnn_server.backend import PredictOptions
 from maskrcnn_server.detections import Detections
-from maskrcnn_server.hosting.transfer import KEPT_BYTES, Pixels, pack, read_images, unpack
 from maskrcnn_server.masks import BitMasks
+from maskrcnn_workers.transfer import KEPT_BYTES, Pixels, pack, read_images, unpack
 
 EVERYTHING = PredictOptions(score_threshold=0.0, proposals=True, mask_threshold=0.25)
 

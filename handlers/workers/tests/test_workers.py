@@ -17,16 +17,16 @@ from maskrcnn_server import machine
 from maskrcnn_server.backend import Batches, Image, Model, ModelConfig, PredictOptions, Restarts
 from maskrcnn_server.engine import Choice, Engine
 from maskrcnn_server.errors import BackendCrashed, InvalidModel, InvalidSetting, ModelFailed
-from maskrcnn_server.hosting import isolated, startup
-from maskrcnn_server.hosting.isolated import IsolatedModel
 from maskrcnn_server.hosting.job import Caller
 from maskrcnn_server.hosting.located import Located
 from maskrcnn_server.hosting.scheduler import Parallel, Scheduler
 from maskrcnn_server.hosting.turns import Turns
-from maskrcnn_server.hosting.worker import Worker
-from maskrcnn_server.hosting.workers import Workers
 from maskrcnn_server.settings import ModelSettings
 from maskrcnn_study.faulty import FAULTS, FaultyBackend, load
+from maskrcnn_workers import isolated, processes
+from maskrcnn_workers.isolated import IsolatedModel
+from maskrcnn_workers.worker import Worker
+from maskrcnn_workers.workers import Workers
 
 PATIENCE_S = 60.0
 CALL_S = 0.3
@@ -222,7 +222,7 @@ def test_a_model_has_every_gpu_that_its_engine_uses(
     tmp_path: Path, usable: tuple[int, ...], first: str, found: list[str]
 ) -> None:
     backend = Computing(GPUs(*usable), first)
-    assert startup.usable_devices(backend, ModelConfig(model_dir=tmp_path), 3) == found
+    assert processes.usable_devices(backend, ModelConfig(model_dir=tmp_path), 3) == found
 
 
 def test_which_gpus_are_used_is_found_out_in_a_process_that_ends(
@@ -237,16 +237,16 @@ def test_which_gpus_are_used_is_found_out_in_a_process_that_ends(
         asked.append(given)
         return Worker(*given)
 
-    monkeypatch.setattr(startup, "Worker", noted)
+    monkeypatch.setattr(processes, "Worker", noted)
     for name in ("0000:17:00.0", "0000:65:00.0"):
-        assert startup.devices(FaultyBackend(), model) == ["auto"]
+        assert processes.devices(FaultyBackend(), model) == ["auto"]
         assert not asked
         (tmp_path / name).mkdir()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CUDA_VISIBLE_DEVICES", "1")
-        assert startup.devices(FaultyBackend(), model) == ["auto"]
+        assert processes.devices(FaultyBackend(), model) == ["auto"]
         assert not asked
-    assert startup.devices(FaultyBackend(), model) == ["auto"]
+    assert processes.devices(FaultyBackend(), model) == ["auto"]
     assert [given[-1] for given in asked] == [2]
 
 
@@ -254,13 +254,13 @@ def test_which_gpus_are_used_is_found_out_in_a_process_that_ends(
 def test_devices_that_are_named_are_used_as_they_are(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: str
 ) -> None:
-    monkeypatch.setattr(startup, "visible_gpus", lambda: 8)
+    monkeypatch.setattr(processes, "visible_gpus", lambda: 8)
     settings = ModelSettings(model=str(tmp_path), device=device)
     model = Located(settings=settings, folder=tmp_path, probes={})
-    assert startup.devices(FaultyBackend(), model) == device.split(",")
+    assert processes.devices(FaultyBackend(), model) == device.split(",")
     assert model.config("faulty").device == device.partition(",")[0]
 
 
 def test_a_backend_without_engines_has_one_device(tmp_path: Path) -> None:
     config = ModelConfig(model_dir=tmp_path)
-    assert startup.usable_devices(FaultyBackend(), config, 2) == ["auto"]
+    assert processes.usable_devices(FaultyBackend(), config, 2) == ["auto"]

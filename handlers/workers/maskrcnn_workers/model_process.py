@@ -13,10 +13,10 @@ from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any
 
-from maskrcnn_server import errors
 from maskrcnn_server.backend import Batches, ModelLost, ModelMetadata, PredictOptions
 from maskrcnn_server.categories import Category
 from maskrcnn_server.errors import (
+    ERROR_CLASSES,
     BackendCrashed,
     BackendFailed,
     BackendTimedOut,
@@ -24,8 +24,8 @@ from maskrcnn_server.errors import (
     MaskRCNNError,
     StartupError,
 )
-from maskrcnn_server.hosting.transfer import MAX_MESSAGE, Pixels, pack, read_images, unpack
-from maskrcnn_server.hosting.worker import Worker
+from maskrcnn_workers.transfer import MAX_MESSAGE, Pixels, pack, read_images, unpack
+from maskrcnn_workers.worker import Worker
 
 if TYPE_CHECKING:
     from maskrcnn_server.backend import Image, Model
@@ -36,12 +36,6 @@ SHAPE_TIMEOUT_S = 1.0
 """Time limit, in seconds, for the network shape of an image, which is arithmetic."""
 MAX_SHAPES = 1024
 """Number of image sizes whose network shapes are cached."""
-ERROR_CLASSES = {
-    kind.code: kind
-    for kind in vars(errors).values()
-    if isinstance(kind, type) and issubclass(kind, MaskRCNNError)
-}
-"""Error classes by code."""
 
 
 @dataclass(frozen=True, kw_only=True)

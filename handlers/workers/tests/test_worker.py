@@ -12,7 +12,7 @@ import pytest
 import worker_tasks
 from worker_tasks import chatter, crash, echo, end, sleep
 
-from maskrcnn_server.hosting.worker import MAX_LINE_BYTES, MAX_LINES, Worker
+from maskrcnn_workers.worker import MAX_LINE_BYTES, MAX_LINES, Worker
 
 MAX_WAIT_S = 30.0
 
@@ -50,7 +50,7 @@ def test_a_process_works_and_is_closed_and_reaped() -> None:
 def test_what_it_prints_is_logged_by_its_name_and_never_blocks_it(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    with caplog.at_level(logging.INFO, "maskrcnn_server.hosting.worker"):
+    with caplog.at_level(logging.INFO, "maskrcnn_workers.worker"):
         worker = Worker("street", chatter)
         assert answer(worker) == "done"
         worker.close()
@@ -98,7 +98,7 @@ def test_whatever_it_started_ends_with_it() -> None:
 
 def test_it_ends_with_the_process_that_started_it() -> None:
     program = (
-        "import os, sys; from maskrcnn_server.hosting.worker import Worker\n"
+        "import os, sys; from maskrcnn_workers.worker import Worker\n"
         "from worker_tasks import sleep\n"
         "worker = Worker('w', sleep); worker.connection.recv()\n"
         "print(worker.pid, flush=True); os.kill(os.getpid(), 9)\n"

@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from maskrcnn_server.errors import BackendFailed, MaskRCNNError, ModelFailed
-from maskrcnn_server.hosting.model_process import Limits, ModelProcess
+from maskrcnn_workers.model_process import Limits, ModelProcess
 
 if TYPE_CHECKING:
     from maskrcnn_server.backend import Image, Model, ModelMetadata, PredictOptions

@@ -33,13 +33,13 @@ from maskrcnn_server.errors import (
     MaskRCNNError,
     ModelFailed,
 )
-from maskrcnn_server.hosting import isolated
-from maskrcnn_server.hosting.isolated import IsolatedModel
 from maskrcnn_server.hosting.job import Caller
-from maskrcnn_server.hosting.model_process import Limits
 from maskrcnn_server.hosting.scheduler import Scheduler
 from maskrcnn_server.rle import Order
 from maskrcnn_study.faulty import EATEN, FAULTS, PID, load
+from maskrcnn_workers import isolated
+from maskrcnn_workers.isolated import IsolatedModel
+from maskrcnn_workers.model_process import Limits
 
 PATIENCE_S = 60.0
 OPTIONS = PredictOptions()

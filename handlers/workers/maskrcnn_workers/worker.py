@@ -17,10 +17,7 @@ from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-BOOT = (
-    "import sys; sys.path[:] = {path!r}; "
-    "from maskrcnn_server.hosting.worker import main; main({file})"
-)
+BOOT = "import sys; sys.path[:] = {path!r}; from maskrcnn_workers.worker import main; main({file})"
 MAX_LINES, MAX_LINE_BYTES = 20, 2000
 """Number of lines of its output that are kept, and bytes of each."""
 WATCH_S = 0.1

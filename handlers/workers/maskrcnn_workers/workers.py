@@ -14,8 +14,8 @@ from maskrcnn_server.errors import ModelFailed, redacted
 if TYPE_CHECKING:
     from maskrcnn_server.backend import Image, ModelMetadata, PredictOptions
     from maskrcnn_server.detections import Detections
-    from maskrcnn_server.hosting.isolated import IsolatedModel
     from maskrcnn_server.rle import Size
+    from maskrcnn_workers.isolated import IsolatedModel
 
 
 class Workers:
