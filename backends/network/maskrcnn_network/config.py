@@ -216,7 +216,8 @@ class NetworkConfig(BaseModel):
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             key = cls.key(str(first["loc"][0]))
-            raise InvalidSetting(f"{source}: {key}={first['input']!r}: {first['msg']}") from None
+            said = first["msg"].removeprefix("Value error, ")
+            raise InvalidSetting(f"{source}: {key}={first['input']!r}: {said}") from None
 
     @classmethod
     def key(cls, field: str) -> str:
@@ -326,7 +327,8 @@ def _sections(key: str) -> list[str]:
 
 
 def _is_near(name: str, known: Iterable[str]) -> bool:
-    """Whether a name is close to that of another one in the same section."""
-    section, _, own = name.rpartition(".")
-    siblings = [other for at, _, other in (k.rpartition(".") for k in known) if at == section]
+    """Whether a name is close to another one in the same section, in upper or lower case."""
+    section, _, own = name.lower().rpartition(".")
+    parts = (k.lower().rpartition(".") for k in known)
+    siblings = [other for at, _, other in parts if at == section]
     return bool(difflib.get_close_matches(own, siblings, n=1, cutoff=0.75))

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import ClassVar, Literal
 
+from maskrcnn_network.architecture import Architecture
 from maskrcnn_network.config import LevelRatios, LevelSizes, NetworkConfig, Positive
 from maskrcnn_network.preparation import Triple
 from maskrcnn_server.categories import Category, coco_with_gaps
@@ -94,3 +95,11 @@ class TorchvisionConfig(NetworkConfig):
     @property
     def delta_clip(self) -> float:
         return math.log(1000 / 16)
+
+    def _checkable(self, architecture: Architecture) -> dict[str, tuple[object, object]]:
+        values = super()._checkable(architecture)
+        values["classes_and_background"] = (
+            self.classes_and_background,
+            architecture.classes + 1,
+        )
+        return values
