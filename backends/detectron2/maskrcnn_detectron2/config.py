@@ -11,7 +11,16 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BeforeValidator
 
 from maskrcnn_network.architecture import Architecture
-from maskrcnn_network.config import LevelRatios, LevelSizes, NetworkConfig, Positive, only
+from maskrcnn_network.config import (
+    Deviations,
+    LevelRatios,
+    LevelSizes,
+    Means,
+    NetworkConfig,
+    Positive,
+    Side,
+    only,
+)
 from maskrcnn_network.preparation import Triple
 
 DEPTHS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
@@ -124,10 +133,10 @@ class Detectron2Config(NetworkConfig):
     """Minimum side, so that boxes have an area. Detectron2 drops boxes without at the very end,
     which differs only in images with more than `detections`."""
 
-    short_edge: Annotated[Positive | None, BeforeValidator(_none_if_zero)] = 800
+    short_edge: Annotated[Side | None, BeforeValidator(_none_if_zero)] = 800
     channels: Literal["RGB", "BGR"] = "BGR"
-    pixel_mean: Triple = (103.53, 116.28, 123.675)
-    pixel_std: Triple = (1.0, 1.0, 1.0)
+    pixel_mean: Means = (103.53, 116.28, 123.675)
+    pixel_std: Deviations = (1.0, 1.0, 1.0)
     stride_1x1: bool = True
     anchor_sizes: LevelSizes = (32, 64, 128, 256, 512)
     anchor_ratios: LevelRatios = (0.5, 1.0, 2.0)
