@@ -139,6 +139,7 @@ def test_a_folder_is_examined_and_loaded_without_a_raw_error(name: str, tmp_path
     folder.mkdir()
     REFUSED[name](folder)
     if "would be served" in run("doctor", folder):
+        open_model(installed(), environment.read(model=str(folder))).close()
         return
     with pytest.raises(MaskRCNNError) as caught:
         open_model(installed(), environment.read(model=str(folder)))

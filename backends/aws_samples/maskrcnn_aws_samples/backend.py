@@ -14,6 +14,7 @@ from maskrcnn_network.dialect import Dialect
 from maskrcnn_network.folder import ModelFolder, read_folder
 from maskrcnn_server.backend import ModelConfig
 from maskrcnn_server.errors import InvalidSetting
+from maskrcnn_server.keys import OF_IMAGES
 
 SCORE_THRESHOLD = 0.8
 """Default score threshold, as in the old container, which first rounded scores to one digit."""
@@ -63,7 +64,8 @@ def _configured(config: ModelConfig, options: Options) -> ModelConfig:
 
 def _options(config: ModelConfig) -> Options:
     try:
-        return Options.model_validate(dict(config.options))
+        own = {name: value for name, value in config.options.items() if name not in OF_IMAGES}
+        return Options.model_validate(own)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         name = f"AWS_SAMPLES_{str(first['loc'][0]).upper()}"

@@ -1,8 +1,12 @@
 from pathlib import Path
 
+import pytest
+
+from maskrcnn_aws_samples.backend import AwsSamplesBackend
 from maskrcnn_aws_samples.config import AwsSamplesConfig
 from maskrcnn_network.sources import read
 from maskrcnn_server.backend import ModelConfig
+from maskrcnn_server.keys import check_keys
 
 FRAMEWORK = """
 TRAINER: replicated
@@ -26,3 +30,12 @@ def test_frameworks_own_keys_are_known(tmp_path: Path) -> None:
         800,
     )
     assert network.min_size == 0.1
+
+
+@pytest.mark.parametrize("name", ["version", "home"])
+def test_variables_that_images_set_are_no_options(name: str, shapes_dir: Path) -> None:
+    config = ModelConfig(model_dir=shapes_dir, options={name: "1"})
+    check_keys(AwsSamplesBackend(), config)
+    found = AwsSamplesBackend().probe(config)
+    assert found is not None
+    assert "AWS_SAMPLES" not in str(found.problems)

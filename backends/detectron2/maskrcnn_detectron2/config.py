@@ -11,16 +11,25 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BeforeValidator
 
 from maskrcnn_network.architecture import Architecture
-from maskrcnn_network.config import LevelRatios, LevelSizes, NetworkConfig, Positive, only
+from maskrcnn_network.config import (
+    Deviations,
+    LevelRatios,
+    LevelSizes,
+    Means,
+    NetworkConfig,
+    Positive,
+    Side,
+    only,
+)
 from maskrcnn_network.preparation import Triple
 
 DEPTHS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 WITHOUT_EFFECT = frozenset(
     "VERSION CUDNN_BENCHMARK FLOAT32_PRECISION OUTPUT_DIR SEED VIS_PERIOD "
     "INPUT.MASK_FORMAT INPUT.MAX_SIZE_TRAIN INPUT.MIN_SIZE_TRAIN INPUT.MIN_SIZE_TRAIN_SAMPLING "
-    "INPUT.RANDOM_FLIP MODEL.DEVICE MODEL.WEIGHTS MODEL.BACKBONE.FREEZE_AT MODEL.FPN.NORM "
+    "INPUT.RANDOM_FLIP MODEL.DEVICE MODEL.WEIGHTS MODEL.BACKBONE.FREEZE_AT "
     "MODEL.ANCHOR_GENERATOR.ANGLES MODEL.RESNETS.DEFORM_MODULATED "
-    "MODEL.RESNETS.DEFORM_NUM_GROUPS MODEL.RESNETS.NORM MODEL.RESNETS.RES2_OUT_CHANNELS "
+    "MODEL.RESNETS.DEFORM_NUM_GROUPS MODEL.RESNETS.RES2_OUT_CHANNELS "
     "MODEL.RESNETS.STEM_OUT_CHANNELS MODEL.RESNETS.WIDTH_PER_GROUP "
     "MODEL.RPN.BATCH_SIZE_PER_IMAGE MODEL.RPN.BBOX_REG_LOSS_TYPE "
     "MODEL.RPN.BBOX_REG_LOSS_WEIGHT MODEL.RPN.BOUNDARY_THRESH MODEL.RPN.CONV_DIMS "
@@ -28,13 +37,13 @@ WITHOUT_EFFECT = frozenset(
     "MODEL.RPN.POSITIVE_FRACTION MODEL.RPN.POST_NMS_TOPK_TRAIN MODEL.RPN.PRE_NMS_TOPK_TRAIN "
     "MODEL.RPN.SMOOTH_L1_BETA MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE MODEL.ROI_HEADS.IOU_LABELS "
     "MODEL.ROI_HEADS.IOU_THRESHOLDS MODEL.ROI_HEADS.POSITIVE_FRACTION "
-    "MODEL.ROI_HEADS.PROPOSAL_APPEND_GT MODEL.ROI_BOX_HEAD.NAME "
+    "MODEL.ROI_HEADS.PROPOSAL_APPEND_GT "
     "MODEL.ROI_BOX_HEAD.BBOX_REG_LOSS_TYPE MODEL.ROI_BOX_HEAD.BBOX_REG_LOSS_WEIGHT "
-    "MODEL.ROI_BOX_HEAD.SMOOTH_L1_BETA MODEL.ROI_BOX_HEAD.NUM_FC MODEL.ROI_BOX_HEAD.NUM_CONV "
-    "MODEL.ROI_BOX_HEAD.CONV_DIM MODEL.ROI_BOX_HEAD.NORM MODEL.ROI_BOX_HEAD.TRAIN_ON_PRED_BOXES "
+    "MODEL.ROI_BOX_HEAD.SMOOTH_L1_BETA MODEL.ROI_BOX_HEAD.NUM_FC "
+    "MODEL.ROI_BOX_HEAD.CONV_DIM MODEL.ROI_BOX_HEAD.TRAIN_ON_PRED_BOXES "
     "MODEL.ROI_BOX_HEAD.USE_FED_LOSS MODEL.ROI_BOX_HEAD.FED_LOSS_FREQ_WEIGHT_POWER "
-    "MODEL.ROI_BOX_HEAD.FED_LOSS_NUM_CLASSES MODEL.ROI_MASK_HEAD.NUM_CONV "
-    "MODEL.ROI_MASK_HEAD.CONV_DIM MODEL.ROI_MASK_HEAD.NORM TEST.EXPECTED_RESULTS TEST.EVAL_PERIOD "
+    "MODEL.ROI_BOX_HEAD.FED_LOSS_NUM_CLASSES "
+    "MODEL.ROI_MASK_HEAD.CONV_DIM TEST.EXPECTED_RESULTS TEST.EVAL_PERIOD "
     "TEST.KEYPOINT_OKS_SIGMAS".split()
 )
 """Keys for training, and for what the weights show."""
@@ -62,6 +71,7 @@ class Detectron2Config(NetworkConfig):
         "MODEL.PIXEL_STD": "pixel_std",
         "MODEL.BACKBONE.NAME": "backbone",
         "MODEL.RESNETS.DEPTH": "depth",
+        "MODEL.RESNETS.NORM": "norm",
         "MODEL.RESNETS.STRIDE_IN_1X1": "stride_1x1",
         "MODEL.RESNETS.NUM_GROUPS": "groups",
         "MODEL.RESNETS.DEFORM_ON_PER_STAGE": "deformable",
@@ -70,6 +80,7 @@ class Detectron2Config(NetworkConfig):
         "MODEL.FPN.FUSE_TYPE": "fuse",
         "MODEL.FPN.IN_FEATURES": "pyramid_features",
         "MODEL.FPN.OUT_CHANNELS": "pyramid",
+        "MODEL.FPN.NORM": "pyramid_norm",
         "MODEL.ANCHOR_GENERATOR.NAME": "anchor_generator",
         "MODEL.ANCHOR_GENERATOR.SIZES": "anchor_sizes",
         "MODEL.ANCHOR_GENERATOR.ASPECT_RATIOS": "anchor_ratios",
@@ -88,6 +99,9 @@ class Detectron2Config(NetworkConfig):
         "MODEL.ROI_HEADS.SCORE_THRESH_TEST": "score_floor",
         "MODEL.ROI_HEADS.NMS_THRESH_TEST": "detection_nms_threshold",
         "MODEL.ROI_BOX_HEAD.BBOX_REG_WEIGHTS": "box_regression_weights",
+        "MODEL.ROI_BOX_HEAD.NAME": "box_head",
+        "MODEL.ROI_BOX_HEAD.NORM": "box_norm",
+        "MODEL.ROI_BOX_HEAD.NUM_CONV": "box_convs",
         "MODEL.ROI_BOX_HEAD.FC_DIM": "fc",
         "MODEL.ROI_BOX_HEAD.CLS_AGNOSTIC_BBOX_REG": "one_box_for_all_classes",
         "MODEL.ROI_BOX_HEAD.USE_SIGMOID_CE": "has_sigmoid_classes",
@@ -95,6 +109,8 @@ class Detectron2Config(NetworkConfig):
         "MODEL.ROI_BOX_HEAD.POOLER_SAMPLING_RATIO": "box_samples",
         "MODEL.ROI_BOX_HEAD.POOLER_TYPE": "box_pooler",
         "MODEL.ROI_MASK_HEAD.NAME": "mask_head",
+        "MODEL.ROI_MASK_HEAD.NORM": "mask_norm",
+        "MODEL.ROI_MASK_HEAD.NUM_CONV": "mask_convs",
         "MODEL.ROI_MASK_HEAD.CLS_AGNOSTIC_MASK": "one_mask_for_all_classes",
         "MODEL.ROI_MASK_HEAD.POOLER_RESOLUTION": "mask_resolution",
         "MODEL.ROI_MASK_HEAD.POOLER_SAMPLING_RATIO": "mask_samples",
@@ -117,10 +133,10 @@ class Detectron2Config(NetworkConfig):
     """Minimum side, so that boxes have an area. Detectron2 drops boxes without at the very end,
     which differs only in images with more than `detections`."""
 
-    short_edge: Annotated[Positive | None, BeforeValidator(_none_if_zero)] = 800
+    short_edge: Annotated[Side | None, BeforeValidator(_none_if_zero)] = 800
     channels: Literal["RGB", "BGR"] = "BGR"
-    pixel_mean: Triple = (103.53, 116.28, 123.675)
-    pixel_std: Triple = (1.0, 1.0, 1.0)
+    pixel_mean: Means = (103.53, 116.28, 123.675)
+    pixel_std: Deviations = (1.0, 1.0, 1.0)
     stride_1x1: bool = True
     anchor_sizes: LevelSizes = (32, 64, 128, 256, 512)
     anchor_ratios: LevelRatios = (0.5, 1.0, 2.0)
@@ -132,9 +148,11 @@ class Detectron2Config(NetworkConfig):
     depth: Literal[50, 101, 152] | None = None
     meta_architecture: Literal["GeneralizedRCNN"] = "GeneralizedRCNN"
     backbone: Literal["build_resnet_fpn_backbone"] = "build_resnet_fpn_backbone"
+    norm: Literal["FrozenBN", "BN", "SyncBN", "naiveSyncBN"] = "FrozenBN"
     groups: Literal[1] = 1
     dilation: Literal[1] = 1
     fuse: Literal["sum"] = "sum"
+    pyramid_norm: Literal[""] = ""
     body_features: Annotated[tuple[str, ...], only(*BODY)] = BODY
     pyramid_features: Annotated[tuple[str, ...], only(*BODY)] = BODY
     proposal_features: Annotated[tuple[str, ...], only(*PYRAMID)] = PYRAMID
@@ -159,6 +177,12 @@ class Detectron2Config(NetworkConfig):
     box_samples: Literal[0] = 0
     """Number of samples in each direction of a bin. 0: one for each pixel covered, rounded up."""
     box_pooler: Literal["ROIAlignV2"] = "ROIAlignV2"
+    box_head: Literal["FastRCNNConvFCHead"] = "FastRCNNConvFCHead"
+    box_norm: Literal[""] = ""
+    box_convs: int | None = None
+    """Convolutions of the box head; checked against the weights, as those of the mask head are."""
+    mask_norm: Literal[""] = ""
+    mask_convs: int | None = None
     mask_head: Literal["MaskRCNNConvUpsampleHead"] = "MaskRCNNConvUpsampleHead"
     one_mask_for_all_classes: Literal[False] = False
     mask_resolution: Literal[14] = 14
@@ -188,4 +212,6 @@ class Detectron2Config(NetworkConfig):
     def _checkable(self, architecture: Architecture) -> dict[str, tuple[object, object]]:
         values = super()._checkable(architecture)
         values["depth"] = (self.depth and DEPTHS[self.depth], architecture.blocks)
+        values["box_convs"] = (self.box_convs, architecture.box_convs.count)
+        values["mask_convs"] = (self.mask_convs, architecture.mask_convs.count)
         return values

@@ -11,8 +11,20 @@ from pydantic import BeforeValidator, Field
 
 from maskrcnn_network.architecture import Architecture
 from maskrcnn_network.centred import CentredPreparation
-from maskrcnn_network.config import Fraction, Length, NetworkConfig, Pads, Positive, Weights, only
-from maskrcnn_network.preparation import Triple
+from maskrcnn_network.config import (
+    MAX_SIDE,
+    AboveZero,
+    Deviations,
+    Fraction,
+    Length,
+    Means,
+    NetworkConfig,
+    Pads,
+    Positive,
+    Side,
+    Weights,
+    only,
+)
 from maskrcnn_server.categories import Category, coco
 
 STRIDE = 64
@@ -84,18 +96,18 @@ class MatterportConfig(NetworkConfig):
     resize_mode: Annotated[Literal["square", "pad64", "none"], BeforeValidator(_known_mode)] = (
         "square"
     )
-    short_edge: Annotated[int, Field(ge=0), BeforeValidator(_none_as_zero)] = 800
+    short_edge: Annotated[int, Field(ge=0, le=MAX_SIDE), BeforeValidator(_none_as_zero)] = 800
     """Minimum short edge of the resized image in pixels."""
-    max_size: Positive = 1024
+    max_size: Side = 1024
     """Side of the canvas in the mode `square`, in pixels."""
     min_scale: Annotated[Length, BeforeValidator(_none_as_zero)] = 0
     """Minimum scale of the resized image."""
-    pixel_mean: Triple = (123.7, 116.8, 103.9)
-    pixel_std: Triple = (1.0, 1.0, 1.0)
+    pixel_mean: Means = (123.7, 116.8, 103.9)
+    pixel_std: Deviations = (1.0, 1.0, 1.0)
     channels: Literal["RGB", "BGR"] = "RGB"
     norm_epsilon: Length = 1e-3
     stride_1x1: bool = True
-    anchor_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
+    anchor_ratios: tuple[AboveZero, ...] = (0.5, 1.0, 2.0)
     """Width by height of the anchors."""
     proposal_candidates: Positive = 6000
     """Number of best boxes that enter suppression."""

@@ -22,9 +22,19 @@ from maskrcnn_server.errors import InvalidSetting
 from maskrcnn_server.keys import Keys, meant, near, unknown
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[int, Field(gt=0)]
-Length = Annotated[float, Field(ge=0)]
-Weights = tuple[float, float, float, float]
+MAX_COUNT = 1_000_000
+"""Maximum of a number of proposals or detections, and of the long edge in pixels."""
+MAX_SIDE = 16_384
+"""Maximum short edge of resized images in pixels."""
+Positive = Annotated[int, Field(gt=0, le=MAX_COUNT)]
+Side = Annotated[int, Field(gt=0, le=MAX_SIDE)]
+Length = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Number = Annotated[float, Field(allow_inf_nan=False)]
+AboveZero = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Means = tuple[Number, Number, Number]
+Deviations = tuple[AboveZero, AboveZero, AboveZero]
+Sizes = tuple[AboveZero, AboveZero, AboveZero, AboveZero, AboveZero]
+Weights = tuple[AboveZero, AboveZero, AboveZero, AboveZero]
 Pads = tuple[int, int]
 
 
@@ -65,11 +75,9 @@ def _is_nested(value: Any) -> bool:
     )
 
 
-LevelSizes = Annotated[
-    tuple[float, float, float, float, float], BeforeValidator(_size_of_each_level)
-]
+LevelSizes = Annotated[Sizes, BeforeValidator(_size_of_each_level)]
 """Size of the anchors of each level of the pyramid, in pixels; also as a list for each level."""
-LevelRatios = Annotated[tuple[float, ...], BeforeValidator(_ratios_of_all_levels)]
+LevelRatios = Annotated[tuple[AboveZero, ...], BeforeValidator(_ratios_of_all_levels)]
 """Height by width of the anchors of every level; also as a list for each level."""
 
 
@@ -98,19 +106,25 @@ class NetworkConfig(BaseModel):
     min_detection_side: ClassVar[float] = 0
     """Minimum side of a detection, in pixels of the resized image; smaller ones are dropped."""
 
-    short_edge: Positive | None = 800
+    short_edge: Side | None = 800
     """Short edge of the resized image in pixels. None: images are not resized."""
     max_size: Positive = 1333
     """Maximum long edge of the resized image in pixels, before rounding: see `long_edge`."""
-    pixel_mean: Triple = (123.675, 116.28, 103.53)
+    pixel_mean: Means = (123.675, 116.28, 103.53)
     """Mean of each channel (0 to 255) in the framework's own order: see `rgb_mean`."""
-    pixel_std: Triple = (58.395, 57.12, 57.375)
+    pixel_std: Deviations = (58.395, 57.12, 57.375)
     channels: Literal["RGB", "BGR"] = "BGR"
     """Order of the network's input channels."""
     norm_epsilon: Length = 1e-5
     """Epsilon of batch normalisation."""
-    anchor_sizes: tuple[float, float, float, float, float] = (32, 64, 128, 256, 512)
-    anchor_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
+    anchor_sizes: tuple[AboveZero, AboveZero, AboveZero, AboveZero, AboveZero] = (
+        32,
+        64,
+        128,
+        256,
+        512,
+    )
+    anchor_ratios: tuple[AboveZero, ...] = (0.5, 1.0, 2.0)
     anchor_strides: tuple[Literal[4], Literal[8], Literal[16], Literal[32], Literal[64]] = (
         4,
         8,
@@ -216,7 +230,8 @@ class NetworkConfig(BaseModel):
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             key = cls.key(str(first["loc"][0]))
-            raise InvalidSetting(f"{source}: {key}={first['input']!r}: {first['msg']}") from None
+            said = first["msg"].removeprefix("Value error, ")
+            raise InvalidSetting(f"{source}: {key}={first['input']!r}: {said}") from None
 
     @classmethod
     def key(cls, field: str) -> str:
@@ -326,7 +341,8 @@ def _sections(key: str) -> list[str]:
 
 
 def _is_near(name: str, known: Iterable[str]) -> bool:
-    """Whether a name is close to that of another one in the same section."""
-    section, _, own = name.rpartition(".")
-    siblings = [other for at, _, other in (k.rpartition(".") for k in known) if at == section]
+    """Whether a name is close to another one in the same section, in upper or lower case."""
+    section, _, own = name.lower().rpartition(".")
+    parts = (k.lower().rpartition(".") for k in known)
+    siblings = [other for at, _, other in parts if at == section]
     return bool(difflib.get_close_matches(own, siblings, n=1, cutoff=0.75))

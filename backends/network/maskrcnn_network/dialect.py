@@ -101,13 +101,21 @@ class Dialect(Generic[C]):
         return choose(installed().engines(), config)
 
     def check_weights(self, config: ModelConfig, /) -> None:
-        """Read every variable of the network. Raises InvalidModel as `load` does."""
-        self.read(config).variables()
+        """Read every variable of the network, and what its engine needs besides. Raises as `load`
+        does."""
+        folder = self.read(config)
+        variables = folder.variables()
+        if config.engine == ORIGINAL:
+            self._original(config).checkout(config, self.name)
+        elif config.precision == "int8":
+            calibration.read(config.model_dir, variables)
 
     def load(self, config: ModelConfig, /) -> Model:
         folder = self.read(config)
         if config.engine == ORIGINAL:
-            return self._original(config, folder)
+            _check(folder)
+            metadata = self._metadata(config, folder)
+            return self._original(config).open(config, folder, metadata)
         variables = folder.variables()
         if config.precision != "int8":
             return self._model(config, folder, variables, None)
@@ -188,7 +196,7 @@ class Dialect(Generic[C]):
     def _metadata(self, config: ModelConfig, folder: ModelFolder[C]) -> ModelMetadata:
         return folder.metadata(self.name, self.score_threshold, config.score_threshold)
 
-    def _original(self, config: ModelConfig, folder: ModelFolder[C]) -> Model:
+    def _original(self, config: ModelConfig) -> Original[C]:
         if self.original is None:
             raise InvalidSetting(
                 f"backend {self.name} cannot run the original code: choose another engine"
@@ -197,8 +205,7 @@ class Dialect(Generic[C]):
             raise InvalidSetting(
                 f"engine original computes only in float32, not in {config.precision}"
             )
-        _check(folder)
-        return self.original.open(config, folder, self._metadata(config, folder))
+        return self.original
 
     def exporters(self) -> Mapping[str, Exporter]:
         """Exporters of the installed engines: `saved_model` (TensorFlow), `onnx` (OpenVINO)."""

@@ -26,6 +26,8 @@ from maskrcnn_server.categories import Category, named, numbered
 from maskrcnn_server.errors import InvalidModel
 from maskrcnn_server.remembering import read_once, remembered
 
+VARIANCE = "variance/EMA"
+"""End of the names of batch norms' variances."""
 CLASSES_FILE = "classes.txt"
 MAX_CLASSES_BYTES = 1 << 20
 """Maximum size of a list of class names."""
@@ -94,16 +96,25 @@ class ModelFolder(Generic[C]):
     def variables(self) -> dict[str, NDArray[np.float32]]:
         """The values of the network's variables; rows of flattened regions are channel last.
 
-        Raises InvalidModel if the folder has problems, or values are NaN or infinite.
+        Raises InvalidModel if the folder has problems, values are NaN or infinite, or variances of
+        batch norms are negative.
         """
         if self.problems:
             raise InvalidModel("; ".join(self.problems))
-        values = {name: self.checkpoint.read(name) for name in self.architecture.variables()}
+        with np.errstate(over="ignore"):
+            values = {name: self.checkpoint.read(name) for name in self.architecture.variables()}
         bad = [name for name, value in values.items() if not np.isfinite(value).all()]
         if bad:
             raise InvalidModel(
                 f"{self.checkpoint.path}: {len(bad)} variables hold NaN or infinity ({bad[0]}): "
                 "the training diverged; serve an earlier checkpoint"
+            )
+        least = -self.config.norm_epsilon
+        bad = [n for n, value in values.items() if n.endswith(VARIANCE) and value.min() <= least]
+        if bad:
+            raise InvalidModel(
+                f"{self.checkpoint.path}: {len(bad)} variances are negative ({bad[0]}): the file "
+                "is damaged"
             )
         if self.rows == "channel first":
             for name in self.architecture.flattening:

@@ -121,14 +121,7 @@ class Original(Generic[C]):
 
         Raises InvalidSetting if something is missing, InvalidModel if the framework refuses it.
         """
-        checkout = self._checkout(config)
-        needed = (PROCESSES, *self.packages)
-        missing = [text for text in needed if not _is_installed(Requirement(text))]
-        if missing:
-            raise InvalidSetting(
-                f"engine original needs {', '.join(missing)}: pip install "
-                f"'maskrcnn-{metadata.backend.replace('_', '-')}[original]' (Python 3.10 to 3.12)"
-            )
+        checkout = self.checkout(config, metadata.backend)
         job = Job(
             checkout=checkout,
             checkpoint=folder.checkpoint.path,
@@ -153,7 +146,8 @@ class Original(Generic[C]):
             limit=folder.config.detections,
         )
 
-    def _checkout(self, config: ModelConfig) -> Path:
+    def checkout(self, config: ModelConfig, backend: str) -> Path:
+        """The checkout of the code. Raises InvalidSetting if it, or a package, is missing."""
         given = config.original or config.options.get(self.option)
         if given is None:
             raise InvalidSetting(
@@ -163,6 +157,13 @@ class Original(Generic[C]):
         missing = [name for name in self.modules if not (checkout / name).is_file()]
         if missing:
             raise InvalidSetting(f"{checkout}: not {self.what}: {', '.join(missing)} missing")
+        needed = (PROCESSES, *self.packages)
+        absent = [text for text in needed if not _is_installed(Requirement(text))]
+        if absent:
+            raise InvalidSetting(
+                f"engine original needs {', '.join(absent)}: pip install "
+                f"'maskrcnn-{backend.replace('_', '-')}[original]' (Python 3.10 to 3.12)"
+            )
         return checkout
 
 

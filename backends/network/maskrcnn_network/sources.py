@@ -208,9 +208,10 @@ def _config_file(
     yield from _flat(inference if isinstance(inference, dict) else {}, "")
     known = schema.keys()
     shouted = [key for key in known if key.isupper()]
+    sections = {key.partition(".")[0] for key in known}
     own = []
     for key, value in keys.items():
-        framework = key[:1].isupper() or key in known or not shouted
+        framework = key[:1].isupper() or key in known or not shouted or key.upper() in sections
         if not framework and schema.nearest(key) is None:
             own.append(key)
         else:

@@ -5,7 +5,7 @@ import pytest
 from maskrcnn_network.sources import read
 from maskrcnn_network.tensorpack_config import TensorPackConfig
 from maskrcnn_server.backend import ModelConfig
-from maskrcnn_server.errors import InvalidModel
+from maskrcnn_server.errors import InvalidModel, InvalidSetting
 
 LOG = """\x1b[32m[1123 05:19:15 @logger.py:94]\x1b[0m Argv: train.py --config MODE_MASK=True
 \x1b[32m[1123 05:19:16 @config.py:303]\x1b[0m Config: ------------------------------------------
@@ -137,6 +137,24 @@ def test_an_empty_list_of_names_is_no_list(tmp_path: Path, names: str) -> None:
 def test_keys_of_another_version_are_named_in_a_note(tmp_path: Path) -> None:
     found = read(ModelConfig(model_dir=log(tmp_path)), TensorPackConfig)
     assert found.notes == ["log.log: not known here, and passed over: RPN.A_KEY_OF_ANOTHER_VERSION"]
+
+
+@pytest.mark.parametrize(
+    ("text", "nearest"),
+    [
+        ("preproc: {max_size: 9}", "PREPROC.MAX_SIZE"),
+        ("Preproc: {MAX_SIZE: 9}", "PREPROC.MAX_SIZE"),
+        ("TEST_SHORT_EDGE_SIZE: 600", "PREPROC.TEST_SHORT_EDGE_SIZE"),
+        ("TEST: {SOFT_NMS: true}", "TEST.FRCNN_NMS_THRESH"),
+        ("BACKBONE: {RESNET_NUM_BLOCK: [3, 4, 6, 3]}", "BACKBONE.RESNET_NUM_BLOCKS"),
+    ],
+)
+def test_keys_that_are_almost_right_are_refused_with_the_nearest(
+    text: str, nearest: str, tmp_path: Path
+) -> None:
+    (tmp_path / "config.yaml").write_text(text)
+    with pytest.raises(InvalidSetting, match=f"the nearest is {nearest}$"):
+        read(ModelConfig(model_dir=tmp_path), TensorPackConfig)
 
 
 @pytest.mark.parametrize("value", ["__import__('os').system('touch x')", "f(1)", "["])

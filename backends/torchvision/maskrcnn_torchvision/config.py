@@ -7,7 +7,15 @@ import math
 from collections.abc import Callable, Mapping
 from typing import ClassVar, Literal
 
-from maskrcnn_network.config import LevelRatios, LevelSizes, NetworkConfig, Positive
+from maskrcnn_network.architecture import Architecture
+from maskrcnn_network.config import (
+    Deviations,
+    LevelRatios,
+    LevelSizes,
+    Means,
+    NetworkConfig,
+    Positive,
+)
 from maskrcnn_network.preparation import Triple
 from maskrcnn_server.categories import Category, coco_with_gaps
 
@@ -62,9 +70,9 @@ class TorchvisionConfig(NetworkConfig):
     paste: ClassVar[Literal["pixels"]] = "pixels"
     min_detection_side: ClassVar[float] = 1e-2
 
-    image_mean: Triple = (0.485, 0.456, 0.406)
+    image_mean: Means = (0.485, 0.456, 0.406)
     """Mean of RGB pixels from 0 to 1."""
-    image_std: Triple = (0.229, 0.224, 0.225)
+    image_std: Deviations = (0.229, 0.224, 0.225)
     channels: Literal["RGB"] = "RGB"
     anchor_sizes: LevelSizes = (32, 64, 128, 256, 512)
     anchor_ratios: LevelRatios = (0.5, 1.0, 2.0)
@@ -94,3 +102,11 @@ class TorchvisionConfig(NetworkConfig):
     @property
     def delta_clip(self) -> float:
         return math.log(1000 / 16)
+
+    def _checkable(self, architecture: Architecture) -> dict[str, tuple[object, object]]:
+        values = super()._checkable(architecture)
+        values["classes_and_background"] = (
+            self.classes_and_background,
+            architecture.classes + 1,
+        )
+        return values

@@ -69,6 +69,12 @@ def test_anchors_are_among_what_is_assumed(tmp_path: Path) -> None:
         ("anchor_ratios: [1, 2]", "configured as 2, but the weights have 3"),
         ("rpn_score_thresh: 0.1", "rpn_score_thresh=0.1"),
         ("fixed_size: [512, 512]", "fixed_size"),
+        ("num_classes: 3", "num_classes is configured as 3, but the weights have 7"),
+        ("min_size: [640, 800]", "min_size=[640, 800]"),
+        ("box_score_thresh: null", "box_score_thresh=None"),
+        ("imgsz: 640", "no such key: imgsz"),
+        ("backbone: resnet101", "no such key: backbone"),
+        ("rpn_anchor_generator: AnchorGenerator()", "the nearest is rpn_anchor_generator.sizes"),
         ("size_divisible: 64", "size_divisible=64"),
     ],
 )
@@ -84,7 +90,9 @@ def test_what_only_training_needs_is_passed_over(config: str, tmp_path: Path) ->
     assert not probe(tmp_path, config).problems
 
 
-@pytest.mark.parametrize("config", ["wandb: {project: nuts}", "augmentation: {flip: 0.5}"])
+@pytest.mark.parametrize(
+    "config", ["wandb: {project: nuts}", "test: {min_size: 9}", "augmentation: {flip: 0.5}"]
+)
 def test_a_section_of_another_program_is_named_in_a_note(config: str, tmp_path: Path) -> None:
     found = probe(tmp_path, config)
     assert not found.problems

@@ -72,7 +72,10 @@ def decode(data: bytes, max_pixels: int) -> Image:
         raise InvalidImage(unknown(data)) from None
     # Decoders raise almost anything on broken bytes: OSError, SyntaxError, struct.error, ...
     except Exception as error:
-        raise InvalidImage(f"the image cannot be decoded: {error}") from error
+        is_tiff = data.startswith(tiff.MAGIC)
+        what = f"{tiff.describe(data)}: " if is_tiff else ""
+        advice = f"; {tiff.ADVICE}" if is_tiff else ""
+        raise InvalidImage(f"{what}the image cannot be decoded: {error}{advice}") from error
 
 
 def measured(path: Path) -> tuple[int, int]:

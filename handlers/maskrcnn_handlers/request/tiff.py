@@ -5,19 +5,39 @@ training.
 """
 
 from io import BytesIO
+from typing import NamedTuple
 
 import PIL.Image
 from PIL import TiffImagePlugin
+from PIL.TiffImagePlugin import COMPRESSION_INFO
 
 from maskrcnn_server.errors import InvalidImage
 
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 """First bytes of a file, in either byte order, and of BigTIFF."""
-BITS, PHOTOMETRIC, SAMPLES, PLANAR, SAMPLE_FORMAT = 258, 262, 277, 284, 339
+PREVIEW, BITS, COMPRESSION, PHOTOMETRIC = 254, 258, 259, 262
+SAMPLES, PLANAR, PREDICTOR, SAMPLE_FORMAT = 277, 284, 317, 339
 WHITE_IS_ZERO, BLACK_IS_ZERO = 0, 1
-PHOTOMETRICS = {0: "gray", 1: "gray", 2: "RGB", 3: "palette", 5: "CMYK", 6: "YCbCr", 8: "LAB"}
+PHOTOMETRICS = {
+    0: "gray, white is 0",
+    **{1: "gray", 2: "RGB", 3: "palette", 5: "CMYK", 6: "YCbCr", 8: "LAB"},
+}
 NUMBERS = {1: "", 2: "signed ", 3: "floating-point ", 5: "complex ", 6: "complex "}
-ADVICE = "save it as gray or RGB of 8 or 16 bits without sign"
+PREDICTED = (5, 8, 32946, 34925, 50000)
+"""Compressions that may store differences between pixels: LZW, deflate, LZMA, Zstandard."""
+ADVICE = "save it as gray or RGB of 8 or 16 bits without sign, with LZW or without compression"
+
+
+class Kind(NamedTuple):
+    """What the first image of a file is."""
+
+    bits: int
+    sample_format: int
+    photometric: int
+    samples: int
+    compression: int
+    predictor: int
+    is_preview: bool
 
 
 def check(data: bytes) -> None:
@@ -25,19 +45,24 @@ def check(data: bytes) -> None:
     kind = _kind(data)
     if kind is None:
         return
-    bits, sample_format, photometric, samples = kind
-    said = describe(data)
-    if sample_format == 3:
-        raise InvalidImage(f"{said}: floating-point pixels have no agreed range; {ADVICE}")
-    if bits not in (1, 2, 4, 8, 16):
-        raise InvalidImage(f"{said}: {bits} bits have no agreed range; {ADVICE}")
-    if sample_format not in (1, 4) and bits > 8:
-        raise InvalidImage(f"{said}: such numbers have no agreed range; {ADVICE}")
-    if photometric in (WHITE_IS_ZERO, BLACK_IS_ZERO) and samples > 2:
+    said, reason = describe(data), None
+    if kind.sample_format == 3:
+        reason = "floating-point pixels have no agreed range"
+    elif kind.bits not in (1, 2, 4, 8, 16):
+        reason = f"{kind.bits} bits have no agreed range"
+    elif kind.sample_format not in (1, 4):
+        reason = "such numbers have no agreed range"
+    elif kind.predictor > 1 and kind.compression not in PREDICTED:
+        reason = "programs do not agree on a predictor with this compression"
+    elif kind.is_preview:
+        reason = "its first image is a preview of another, as in raw files of cameras"
+    if reason:
+        raise InvalidImage(f"{said}: {reason}; {ADVICE}")
+    if kind.photometric in (WHITE_IS_ZERO, BLACK_IS_ZERO) and kind.samples > 2:
         raise InvalidImage(
-            f"{said}: {samples} channels are marked as gray (PhotometricInterpretation is "
-            f"{'MinIsWhite' if photometric == WHITE_IS_ZERO else 'MinIsBlack'}); save three of "
-            "them as RGB"
+            f"{said}: {kind.samples} channels are marked as gray (PhotometricInterpretation is "
+            f"{'MinIsWhite' if kind.photometric == WHITE_IS_ZERO else 'MinIsBlack'}); save three "
+            "of them as RGB"
         )
 
 
@@ -45,12 +70,14 @@ def describe(data: bytes) -> str:
     """A TIFF image in words."""
     kind = _kind(data)
     if kind is None:
-        return "a TIFF image whose tags cannot be read"
-    bits, sample_format, photometric, samples = kind
-    number = NUMBERS.get(sample_format, "")
-    colours = PHOTOMETRICS.get(photometric, f"PhotometricInterpretation {photometric}")
-    channels = "1 channel" if samples == 1 else f"{samples} channels"
-    return f"a TIFF image ({colours}, {channels} of {bits} {number}bits)"
+        order = "a BigTIFF image of big endian" if data.startswith(b"MM\0+") else "a TIFF image"
+        return f"{order} whose tags cannot be read"
+    number = NUMBERS.get(kind.sample_format, "")
+    colours = PHOTOMETRICS.get(kind.photometric, f"PhotometricInterpretation {kind.photometric}")
+    channels = "1 channel" if kind.samples == 1 else f"{kind.samples} channels"
+    packed = COMPRESSION_INFO.get(kind.compression, kind.compression)
+    packed = "" if packed == "raw" else f", compression {packed}"
+    return f"a TIFF image ({colours}, {channels} of {kind.bits} {number}bits{packed})"
 
 
 def prepare(image: PIL.Image.Image) -> bool:
@@ -78,20 +105,24 @@ def prepare(image: PIL.Image.Image) -> bool:
     return bool(image.tag_v2.get(PHOTOMETRIC) == WHITE_IS_ZERO)
 
 
-def _kind(data: bytes) -> tuple[int, int, int, int] | None:
-    """Bits, sample format, photometric interpretation and channels of the first image."""
+def _kind(data: bytes) -> Kind | None:
+    """The first image. None: its tags cannot be read; Pillow reads no BigTIFF of big endian."""
+    if data.startswith(b"MM\0+"):
+        return None
     try:
         file = BytesIO(data)
         header = file.read(16 if data[2:3] == b"+" else 8)
         tags = TiffImagePlugin.ImageFileDirectory_v2(header)
         file.seek(tags.next)
         tags.load(file)
-        bits, formats = _several(tags.get(BITS, 1)), _several(tags.get(SAMPLE_FORMAT, 1))
-        return (
-            max(bits),
-            max(formats),
-            int(tags.get(PHOTOMETRIC, WHITE_IS_ZERO)),
-            int(tags.get(SAMPLES, 1)),
+        return Kind(
+            bits=max(_several(tags.get(BITS, 1))),
+            sample_format=max(_several(tags.get(SAMPLE_FORMAT, 1))),
+            photometric=int(tags.get(PHOTOMETRIC, WHITE_IS_ZERO)),
+            samples=int(tags.get(SAMPLES, 1)),
+            compression=int(tags.get(COMPRESSION, 1)),
+            predictor=int(tags.get(PREDICTOR, 1)),
+            is_preview=bool(int(tags.get(PREVIEW, 0)) & 1),
         )
     # Broken tags raise almost anything: struct.error, SyntaxError, KeyError, ...
     except Exception:

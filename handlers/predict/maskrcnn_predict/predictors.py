@@ -1,6 +1,7 @@
 """What predicts the instances in an image: a model in this process, or a server by its client."""
 
 import math
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -62,6 +63,12 @@ class ImageResult:
         names = {category.id: category.name for category in self.categories}
         return [names[int(i)] for i in self.detections.category_ids]
 
+    @property
+    def names_by_id(self) -> dict[int, str]:
+        """Names of the categories that were found, by their ids in the data set."""
+        found = {int(i) for i in self.detections.category_ids}
+        return {c.dataset_id: c.name for c in self.categories if c.id in found}
+
     def to_coco(self, image_id: int | str) -> list[CocoResult]:
         """COCO's results for an image of this id."""
         return [{**result, "image_id": image_id} for result in self.results]
@@ -78,6 +85,9 @@ class Predictor(Protocol):
     def predict(self, image: bytes, asked: Options = DEFAULTS) -> ImageResult:
         """The instances in an image file, by `score_threshold`, `max_detections` and `masks` of
         the options. Raises MaskRCNNError, RequestError for a bad image."""
+
+    def class_names(self) -> Sequence[str] | None:
+        """The classes that can be found, in their order. None: nobody tells them."""
 
 
 @contextmanager
@@ -134,7 +144,7 @@ def _client(
     except ClientError as error:
         raise InvalidSetting(error.message) from error
     with client:
-        yield _ByClient(client)
+        yield _ByClient(client, target)
 
 
 class _InProcess:
@@ -147,10 +157,25 @@ class _InProcess:
             found.detections, self._model.metadata.categories, coco_results(found), image
         )
 
+    def class_names(self) -> Sequence[str]:
+        return [category.name for category in self._model.metadata.categories]
+
 
 class _ByClient:
-    def __init__(self, client: "maskrcnn_client.Client") -> None:
+    def __init__(self, client: "maskrcnn_client.Client", target: str) -> None:
         self._client = client
+        self._target = target
+
+    def class_names(self) -> Sequence[str] | None:
+        from maskrcnn_client import ClientError
+        from maskrcnn_client.cvat import told
+
+        if "://" not in self._target:
+            return None
+        try:
+            return told(self._target, os.environ.get(environment.API_KEY, ""))
+        except ClientError:
+            return None
 
     def predict(self, image: bytes, asked: Options = DEFAULTS) -> ImageResult:
         from maskrcnn_client import ClientError

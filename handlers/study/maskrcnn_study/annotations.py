@@ -7,19 +7,35 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
 from maskrcnn_handlers.request import images
 from maskrcnn_server.backend import Image
 from maskrcnn_server.errors import InvalidImage, InvalidSetting
-from maskrcnn_server.rle import RLE, Size, from_compressed, from_counts
+from maskrcnn_server.rle import Size
+from maskrcnn_study.coco_fields import (
+    MIN_POLYGON,
+    Entry,
+    Wrong,
+    area_of,
+    box_of,
+    corners,
+    flattened,
+    is_by_corners,
+    is_number,
+    length,
+    nested,
+    read_box,
+    read_flag,
+    run_lengths,
+    shown,
+)
 
-MIN_POLYGON = 6
-"""Minimum number of coordinates of a polygon: three points."""
+MAX_CLASSES = 1_000_000
+"""Number above which categories whose ids are text are numbered: no model has such a class, so that
+none is matched by that number."""
 FIELDS = {"images": "id and file_name", "categories": "id and name", "annotations": "image_id"}
 """Fields that an entry of each list has at least."""
-
-Entry = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -49,7 +65,7 @@ class CocoSet:
         objects = [
             entry
             if entry["segmentation"]
-            else {**entry, "iscrowd": 1, "segmentation": [_corners(entry["bbox"])]}
+            else {**entry, "iscrowd": 1, "segmentation": [corners(entry["bbox"])]}
             for entry in self.content["annotations"]
         ]
         return {**self.content, "annotations": objects}
@@ -78,12 +94,8 @@ def coco_set(annotations: Path, folder: Path) -> CocoSet:
         raise InvalidSetting(f"{folder}: no such folder of images")
     try:
         return _Reader(annotations, folder).read()
-    except _Wrong as error:
+    except Wrong as error:
         raise InvalidSetting(f"{annotations}: {error}") from None
-
-
-class _Wrong(Exception):
-    """Something in the file that has no meaning."""
 
 
 class _Reader:
@@ -123,22 +135,23 @@ class _Reader:
             key = _id(entry, "id", where)
             name = entry.get("file_name")
             if not isinstance(name, str) or not name.strip():
-                raise _Wrong(f"{where}: file_name is {_shown(name)}, not the name of a file")
+                raise Wrong(f"{where}: file_name is {shown(name)}, not the name of a file")
             if names.setdefault(key, name) != name:
-                raise _Wrong(f"{where}: id {_shown(key)} is that of {names[key]!r} and of {name!r}")
+                raise Wrong(f"{where}: id {shown(key)} is that of {names[key]!r} and of {name!r}")
             if key in sizes:
                 self._note("images that are listed twice", where)
             sizes[key] = entry
         if not names:
-            raise _Wrong("images is empty")
+            raise Wrong("images is empty")
         ids = _numbers(names)
         if any(isinstance(key, str) for key in ids):
-            self._note("ids of images that are no numbers", _shown(next(iter(ids))))
+            self._note("ids of images that are no numbers", shown(next(iter(ids))))
         located = {ids[key]: self._place(name) for key, name in names.items()}
         paths = {i: path for i, path in located.items() if path is not None}
+        self._check_apart(names, {key: located[i] for key, i in ids.items()})
         missing = [names[key] for key, i in ids.items() if i not in paths]
         if missing:
-            raise _Wrong(
+            raise Wrong(
                 f"{len(missing)} of {len(names)} images are not in {self._folder}, such as "
                 f"{missing[0]!r}{self._outside(missing[0])}"
             )
@@ -148,7 +161,7 @@ class _Reader:
 
     def _place(self, name: str) -> Path | None:
         """The file in the folder: at the name's path, or at an end of it. Never outside."""
-        parts = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".")]
+        parts = _parts(name)
         while ".." in parts:
             parts = parts[parts.index("..") + 1 :]
         try:
@@ -162,21 +175,33 @@ class _Reader:
             return None
         return None
 
+    def _check_apart(
+        self, names: Mapping[int | str, str], paths: Mapping[int | str, Path | None]
+    ) -> None:
+        """Raises Wrong if images of several folders are found as one file."""
+        found: dict[Path, str] = {}
+        for key, path in paths.items():
+            if path is None:
+                continue
+            one, other = found.setdefault(path, names[key]), names[key]
+            if _parts(one) != _parts(other):
+                raise Wrong(f"{one!r} and {other!r} are both found as {path}: keep their folders")
+
     def _outside(self, name: str) -> str:
         parts = name.replace("\\", "/").split("/")
         return ", which leads out of it" if ".." in parts or name.startswith("/") else ""
 
     def _size(self, path: Path, entry: Entry) -> Size | None:
         """Height and width of the upright image. None if neither file nor entry tells."""
-        said = _length(entry.get("height")), _length(entry.get("width"))
+        said = length(entry.get("height")), length(entry.get("width"))
         known = (said[0], said[1]) if said[0] and said[1] else None
         try:
             real = images.measured(path)
         except InvalidImage:
             return known
         if known and known != real:
-            turned = "; its EXIF turns it" if known == real[::-1] else ""
-            raise _Wrong(
+            turned = "; its EXIF turns it, or both are swapped" if known == real[::-1] else ""
+            raise Wrong(
                 f"{path.name} is {real[1]} x {real[0]} pixels, and its annotations are of an image "
                 f"of {known[1]} x {known[0]}{turned}"
             )
@@ -191,15 +216,16 @@ class _Reader:
             where = f"categories[{i}]"
             key, name = _id(entry, "id", where), entry.get("name")
             if name is not None and not isinstance(name, str):
-                raise _Wrong(f"{where}: name is {_shown(name)}, not text")
+                raise Wrong(f"{where}: name is {shown(name)}, not text")
+            name = name if name and name.strip() else None
             if names.setdefault(key, name) != name:
-                raise _Wrong(f"{where}: id {_shown(key)} is {names[key]!r} and {name!r}")
+                raise Wrong(f"{where}: id {shown(key)} is {names[key]!r} and {name!r}")
         for key, name in names.items():
             if name is None and (not isinstance(key, int) or key < 1):
-                raise _Wrong(f"category {_shown(key)} has no name, and models count from 1")
-        numbers = _numbers(names)
+                raise Wrong(f"category {shown(key)} has no name, and models count from 1")
+        numbers = _numbers(names, MAX_CLASSES)
         if any(isinstance(key, str) for key in numbers):
-            self._note("ids of categories that are no numbers", _shown(next(iter(numbers))))
+            self._note("ids of categories that are no numbers", shown(next(iter(numbers))))
         taken: dict[str, int] = {}
         for key, name in names.items():
             if name is not None and taken.setdefault(name, numbers[key]) != numbers[key]:
@@ -215,7 +241,7 @@ class _Reader:
         numbers: Mapping[int | str, int],
     ) -> list[Entry]:
         if not entries:
-            raise _Wrong("annotations is empty: nothing is annotated")
+            raise Wrong("annotations is empty: nothing is annotated")
         is_named = bool(categories)
         kept: list[Entry] = []
         seen: dict[int | str, Entry] = {}
@@ -236,42 +262,55 @@ class _Reader:
             key = _id(entry, "category_id", where)
             if not is_named:
                 if not isinstance(key, int) or key < 1:
-                    raise _Wrong(
-                        f"{where}: category_id is {_shown(key)}, and without categories' names "
+                    raise Wrong(
+                        f"{where}: category_id is {shown(key)}, and without categories' names "
                         "it must be the model's number, from 1"
                     )
                 categories.setdefault(key, None)
             elif key not in numbers:
                 known = ", ".join(map(str, numbers))
-                raise _Wrong(f"{where}: category_id is {_shown(key)}; categories has {known}")
+                raise Wrong(f"{where}: category_id is {shown(key)}; categories has {known}")
             category = numbers[key] if is_named else int(key)
             kept.append(self._object(entry, where, image) | {"category_id": category})
             kept[-1]["id"] = len(kept)
         if not kept:
-            raise _Wrong("no annotation is of an image that is listed")
+            raise Wrong("no annotation is of an image that is listed")
+        if max(x + width for x, _, width, _ in (entry["bbox"] for entry in kept)) <= 1:
+            raise Wrong(
+                "every box is within the first pixel: coordinates must be pixels, not shares of "
+                "the image"
+            )
         return kept
 
     def _object(self, entry: Entry, where: str, image: int) -> Entry:
         size = self._sizes[image]
         mask = self._mask(entry.get("segmentation"), where, size)
-        box = _box(entry.get("bbox"), where)
+        box = read_box(entry.get("bbox"), where)
+        if box is not None and not box[2] * box[3]:
+            self._note("boxes without an area, which nothing can match", where)
+            box = box if mask is None else None
         if mask is None and entry.get("segmentation") is not None:
             self._note("annotations with an empty mask", where)
         elif mask is None:
             self._note("annotations without a mask", where)
         if box is None and mask is None:
-            raise _Wrong(f"{where} has neither a bbox nor a segmentation")
+            raise Wrong(f"{where} has neither a bbox nor a segmentation")
         if box is None:
             self._note("annotations without a bbox, taken from the mask", where)
-        box = box or _box_of(mask)
+        elif mask is not None and is_by_corners(box, mask):
+            raise Wrong(
+                f"{where}: bbox is {shown(entry['bbox'])}, which is x1, y1, x2, y2 by its mask; "
+                "it must be x, y, width, height"
+            )
+        box = box or box_of(mask)
         if size and (box[0] + box[2] > size[1] + 1 or box[1] + box[3] > size[0] + 1):
             self._note("boxes that leave their image (they are x, y, width, height)", where)
         area = entry.get("area")
         return {
             "image_id": image,
             "bbox": box,
-            "area": area if _is_number(area) and area > 0 else _area(mask, box),
-            "iscrowd": _flag(entry.get("iscrowd"), where),
+            "area": area if is_number(area) and area > 0 else area_of(mask, box),
+            "iscrowd": read_flag(entry.get("iscrowd"), where),
             "segmentation": mask,
         }
 
@@ -280,10 +319,10 @@ class _Reader:
         if not value:
             return None
         if isinstance(value, dict):
-            return _run_lengths(value, where, size)
+            return run_lengths(value, where, size)
         if not isinstance(value, list):
-            raise _Wrong(f"{where}: segmentation is {_shown(value)}, not polygons or run lengths")
-        polygons = [_flat(part, where) for part in _nested(value)]
+            raise Wrong(f"{where}: segmentation is {shown(value)}, not polygons or run lengths")
+        polygons = [flattened(part, where) for part in nested(value)]
         whole = [polygon for polygon in polygons if len(polygon) >= MIN_POLYGON]
         if len(whole) < len(polygons):
             self._note("polygons of fewer than three points, left out", where)
@@ -294,12 +333,12 @@ def _parsed(path: Path) -> Any:
     try:
         content = json.loads(path.read_bytes().decode("utf-8-sig"))
     except OSError as error:
-        raise _Wrong(f"no COCO annotations: {error.strerror}") from None
+        raise Wrong(f"no COCO annotations: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
-        raise _Wrong(f"no COCO annotations: it is no JSON ({str(error)[:80]})") from None
+        raise Wrong(f"no COCO annotations: it is no JSON ({str(error)[:80]})") from None
     if not isinstance(content, dict):
-        kind = "a list, as results are" if isinstance(content, list) else _shown(content)
-        raise _Wrong(f"no COCO annotations: {kind}; an object with images and annotations is one")
+        kind = "a list, as results are" if isinstance(content, list) else shown(content)
+        raise Wrong(f"no COCO annotations: {kind}; an object with images and annotations is one")
     return content
 
 
@@ -308,152 +347,43 @@ def _entries(content: Any, name: str, *, required: bool = True) -> list[Entry]:
     if found is None and not required:
         return []
     if not isinstance(found, list):
-        said = "there is no" if found is None else f"{_shown(found)} is not a list of"
-        raise _Wrong(f"no COCO annotations: {said} {name}")
+        said = "there is no" if found is None else f"{shown(found)} is not a list of"
+        raise Wrong(f"no COCO annotations: {said} {name}")
     for i, entry in enumerate(found):
         if not isinstance(entry, dict):
-            raise _Wrong(
-                f"no COCO annotations: {name}[{i}] is {_shown(entry)}, not an object with "
+            raise Wrong(
+                f"no COCO annotations: {name}[{i}] is {shown(entry)}, not an object with "
                 f"{FIELDS[name]}"
             )
     return found
 
 
 def _id(entry: Entry, name: str, where: str) -> int | str:
-    """The id as a number, if it is one in any form. Raises _Wrong."""
+    """The id as a number, if it is one in any form. Raises Wrong."""
     value = entry.get(name)
     if isinstance(value, str) and value.strip():
         text = value.strip()
         return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else text
-    if _is_number(value) and value == int(value) and abs(value) < 2**63:
+    if is_number(value) and value == int(value) and abs(value) < 2**63:
         return int(value)
-    raise _Wrong(f"no COCO annotations: {where}: {name} is {_shown(value)}, not a number or text")
+    raise Wrong(f"no COCO annotations: {where}: {name} is {shown(value)}, not a number or text")
 
 
-def _numbers(keys: Mapping[int | str, object]) -> dict[int | str, int]:
-    """A number for each id: its own, or for text one that is free."""
+def _parts(name: str) -> list[str]:
+    """Folders and name of a file, of any system."""
+    return [part for part in name.replace("\\", "/").split("/") if part not in ("", ".")]
+
+
+def _numbers(keys: Mapping[int | str, object], above: int = 0) -> dict[int | str, int]:
+    """A number for each id: its own, or for text one that is free, and larger than `above`."""
     free = max((key for key in keys if isinstance(key, int)), default=0)
+    free = max(free, above)
     numbers: dict[int | str, int] = {}
     for key in keys:
         if isinstance(key, str):
             free += 1
         numbers[key] = key if isinstance(key, int) else free
     return numbers
-
-
-def _is_number(value: object) -> TypeGuard[float]:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _length(value: Any) -> int:
-    """A height or width. 0 for what is none."""
-    try:
-        return max(0, int(value))
-    except (TypeError, ValueError, OverflowError):
-        return 0
-
-
-def _flag(value: Any, where: str) -> int:
-    if value in (None, 0, 1, "0", "1", ""):
-        return int(value or 0)
-    raise _Wrong(f"{where}: iscrowd is {_shown(value)}, not 0 or 1")
-
-
-def _number(value: Any, where: str) -> float:
-    try:
-        number = float(value)
-    except (TypeError, ValueError, OverflowError):
-        number = math.nan
-    if not math.isfinite(number):
-        raise _Wrong(f"{where}: {_shown(value)} is no number of pixels")
-    return number
-
-
-def _box(value: Any, where: str) -> list[float] | None:
-    if value is None or value == []:
-        return None
-    if not isinstance(value, list) or len(value) != 4:
-        raise _Wrong(f"{where}: bbox is {_shown(value)}, not x, y, width, height")
-    box = [_number(number, f"{where}: bbox") for number in value]
-    if min(box[2:]) < 0:
-        raise _Wrong(f"{where}: bbox is {_shown(value)}: a width or height is negative")
-    return box
-
-
-def _nested(value: list[Any]) -> list[Any]:
-    """Polygons, also where there is one alone, or one of points."""
-    if not any(isinstance(part, list) for part in value):
-        return [value]
-    pairs = all(isinstance(p, list) and len(p) == 2 and not isinstance(p[0], list) for p in value)
-    return [value] if pairs and len(value) > 1 else value
-
-
-def _flat(polygon: Any, where: str) -> list[float]:
-    if not isinstance(polygon, list):
-        raise _Wrong(f"{where}: segmentation has {_shown(polygon)} among its polygons")
-    if any(isinstance(point, list) for point in polygon):
-        if not all(isinstance(point, list) and len(point) == 2 for point in polygon):
-            raise _Wrong(f"{where}: segmentation has points that are not x, y")
-        polygon = [number for point in polygon for number in point]
-    if len(polygon) % 2:
-        raise _Wrong(f"{where}: a polygon of {len(polygon)} numbers: x, y, x, y, ... are even")
-    return [_number(number, f"{where}: segmentation") for number in polygon]
-
-
-def _run_lengths(value: Entry, where: str, size: Size | None) -> Entry | None:
-    said, counts = value.get("size"), value.get("counts")
-    if not counts:
-        return None
-    if not isinstance(said, list) or len(said) != 2 or not all(_length(n) for n in said):
-        raise _Wrong(f"{where}: segmentation.size is {_shown(said)}, not height, width")
-    height, width = _length(said[0]), _length(said[1])
-    if size and (height, width) != size:
-        raise _Wrong(
-            f"{where}: segmentation.size is {said}, and the image's height and width are "
-            f"{list(size)}"
-        )
-    try:
-        mask = _decoded(counts, (height, width))
-    except (ValueError, TypeError, OverflowError) as error:
-        raise _Wrong(f"{where}: segmentation.counts: {error}") from None
-    if not mask.area:
-        return None
-    return {"size": [height, width], "counts": mask.compressed()}
-
-
-def _decoded(counts: Any, size: Size) -> RLE:
-    if isinstance(counts, str):
-        return from_compressed(counts, size)
-    return from_counts([int(count) for count in counts], size, "columns")
-
-
-def _box_of(mask: Any) -> list[float]:
-    if isinstance(mask, dict):
-        y, x, window = from_compressed(mask["counts"], (mask["size"][0], mask["size"][1])).window()
-        return [float(x), float(y), float(window.shape[1]), float(window.shape[0])]
-    xs = [x for polygon in mask for x in polygon[::2]]
-    ys = [y for polygon in mask for y in polygon[1::2]]
-    return [min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)]
-
-
-def _area(mask: Any, box: Sequence[float]) -> float:
-    """Pixels of the mask, else of the box."""
-    if isinstance(mask, dict):
-        return float(from_compressed(mask["counts"], (mask["size"][0], mask["size"][1])).area)
-    if mask:
-        return sum(_shoelace(polygon) for polygon in mask)
-    return box[2] * box[3]
-
-
-def _shoelace(polygon: Sequence[float]) -> float:
-    xs, ys = polygon[::2], polygon[1::2]
-    sides = zip(xs, ys, [*xs[1:], xs[0]], [*ys[1:], ys[0]], strict=True)
-    return abs(sum(x1 * y2 - x2 * y1 for x1, y1, x2, y2 in sides)) / 2
-
-
-def _corners(box: Sequence[float]) -> list[float]:
-    x, y, width, height = box
-    return [x, y, x + width, y, x + width, y + height, x, y + height]
 
 
 def _extent(kept: Sequence[Entry], image: int) -> Size:
@@ -463,7 +393,3 @@ def _extent(kept: Sequence[Entry], image: int) -> Size:
         max(1, math.ceil(max(y + h for _, y, _, h in boxes))),
         max(1, math.ceil(max(x + w for x, _, w, _ in boxes))),
     )
-
-
-def _shown(value: object) -> str:
-    return "missing" if value is None else json.dumps(value, default=str)[:60]

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from maskrcnn_predict.predictors import ImageResult
 from maskrcnn_server.agreement import mask_ious
-from maskrcnn_study.matching import pairs_of_names, same_class
+from maskrcnn_study.matching import pairs_of_names
 
 MIN_IOU = 0.5
 """Minimum IoU of the boxes of two detections that match."""
@@ -51,14 +51,14 @@ class Totals:
     score_drifts: list[float] = field(default_factory=list)
     box_ious: list[float] = field(default_factory=list)
     mask_ious: list[float] = field(default_factory=list)
-    names_a: dict[str, str] = field(default_factory=dict)
-    """Names of A's detections, by what they have in common with B's."""
-    names_b: dict[str, str] = field(default_factory=dict)
+    names_a: dict[int, str] = field(default_factory=dict)
+    """Names of the classes that A detected, by ids."""
+    names_b: dict[int, str] = field(default_factory=dict)
 
     def add_names(self, a: ImageResult, b: ImageResult) -> None:
         """Add the names of what A and B detected in an image."""
-        for names, result in ((self.names_a, a), (self.names_b, b)):
-            names.update((same_class(name), name) for name in result.names)
+        self.names_a.update(a.names_by_id)
+        self.names_b.update(b.names_by_id)
 
     def add(self, difference: Difference) -> None:
         """Add an image."""
@@ -79,18 +79,15 @@ class Totals:
     @property
     def notes(self) -> list[str]:
         """Sentences about classes that only one side has, or names in another way."""
-        notes = []
-        for side, ours, theirs in (
-            ("A", self.names_a, self.names_b),
-            ("B", self.names_b, self.names_a),
-        ):
-            only = [repr(name) for key, name in ours.items() if key not in theirs]
-            if only:
-                notes.append(f"only {side} detected {', '.join(sorted(only))}")
-        for key in self.names_a.keys() & self.names_b.keys():
-            one, other = self.names_a[key], self.names_b[key]
-            if one != other:
-                notes.append(f"A's {one!r} is taken for B's {other!r}")
+        same = pairs_of_names(self.names_a, self.names_b)
+        only_a = sorted({*self.names_a.values()} - {*same})
+        only_b = sorted({*self.names_b.values()} - {*same.values()})
+        notes = [
+            f"only {side} detected {', '.join(map(repr, only))}"
+            for side, only in (("A", only_a), ("B", only_b))
+            if only
+        ]
+        notes += [f"A's {a!r} is taken for B's {b!r}" for a, b in same.items() if a != b]
         return sorted(notes)
 
     def figures(self) -> dict[str, float]:
@@ -112,7 +109,9 @@ class Totals:
 def difference(a: ImageResult, b: ImageResult, min_iou: float = MIN_IOU) -> Difference:
     """Match what overlaps most first, one to one."""
     ious = box_ious(a.detections.boxes, b.detections.boxes)
-    ious[~pairs_of_names(a.names, b.names)] = 0
+    same = pairs_of_names(a.names_by_id, b.names_by_id)
+    for row, name in zip(ious, a.names, strict=True):
+        row[[same.get(name) != other for other in b.names]] = 0
     remaining = ious.copy()
     pairs = []
     while remaining.size and remaining.max() >= min_iou:

@@ -2,11 +2,8 @@
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-
-import numpy as np
-from numpy.typing import NDArray
 
 from maskrcnn_handlers.formats.coco_results import CocoResult
 from maskrcnn_server.errors import InvalidSetting
@@ -34,7 +31,7 @@ class Matching:
 
 def same_class(name: str) -> str:
     """What names of one class have in common: letters of either case, without spaces and dashes."""
-    return re.sub(r"[\s_-]+", "", unicodedata.normalize("NFKC", name).casefold())
+    return re.sub(r"[\s_-]+", "", unicodedata.normalize("NFKC", name).casefold()) or name
 
 
 def matched(
@@ -48,24 +45,27 @@ def matched(
 
     Raises InvalidSetting if no class is in common, or a name fits two.
     """
-    by_name = {name: i for i, name in annotated.items() if name is not None}
-    ids = {theirs: by_name[name] for theirs, name in model.items() if name in by_name}
-    nameless = [
-        i
-        for i, name in model.items()
-        if i not in ids and i in annotated and (annotated[i] is None or name == f"class_{i}")
-    ]
-    ids |= {i: i for i in nameless}
-    alike = _alike(model, by_name, ids)
-    ids |= {theirs: by_name[name] for theirs, name in alike.items()}
+    found = _found(model, annotated)
+    if found.unclear:
+        raise InvalidSetting(
+            f"{_listed(found.unclear)} of the model and of the annotations are spelt too much "
+            "alike: give a class the same name in both"
+        )
+    ids, alike, nameless = found.ids, found.alike, found.nameless
+    if nameless and 0 in annotated:
+        raise InvalidSetting(
+            f"the classes {_listed(model[i] for i in nameless)} of the model have no names, and "
+            "the ids of the annotations begin with 0, those of models with 1: put a classes.txt "
+            "next to the checkpoint"
+        )
     if model and not ids:
         raise InvalidSetting(
             f"the model and the annotations have no class in common: {_listed(model.values())}; "
             f"{_listed(name or str(i) for i, name in annotated.items())}"
         )
     notes = [
-        f"{name!r} of the annotations is taken for the model's {model[theirs]!r}"
-        for theirs, name in alike.items()
+        f"{annotated[ids[i]]!r} of the annotations is taken for the model's {model[i]!r}"
+        for i in alike
     ]
     notes += [
         f"{model[theirs]}: category {theirs} of the model, {ours} of the annotations"
@@ -85,45 +85,64 @@ def matched(
     return Matching(ids, notes)
 
 
-def _alike(
-    model: Mapping[int, str], by_name: Mapping[str, int], ids: Mapping[int, int]
-) -> dict[int, str]:
-    """Names of the annotations that are almost those of classes that are not in `ids`."""
-    found: dict[int, str] = {}
-    for theirs, name in model.items():
-        if theirs in ids:
-            continue
-        free = [n for n, i in by_name.items() if i not in ids.values()]
-        alike = [n for n in free if same_class(n) == same_class(name)]
-        rivals = [other for i, other in model.items() if i not in ids and i != theirs]
-        rivals = [other for other in rivals if same_class(other) == same_class(name)]
-        if alike and (len(alike) > 1 or rivals):
-            raise InvalidSetting(
-                f"{_listed([name, *rivals])} of the model and {_listed(alike)} of the annotations "
-                "are spelt too much alike: give a class the same name in both"
-            )
-        if alike:
-            found[theirs] = alike[0]
-    return found
+def pairs_of_names(a: Mapping[int, str], b: Mapping[int, str]) -> dict[str, str]:
+    """Names of B by the names of A that mean the same class; both sides are names by ids.
 
-
-def pairs_of_names(a: Sequence[str], b: Sequence[str]) -> NDArray[np.bool_]:
-    """Whether each of N names is the class of each of M, bool (N, M).
-
-    Names that differ in case or spaces are of one class, unless one side has several such names.
+    Classes are matched as `matched` does, and none where a name fits two.
     """
-    plain = [_unless_ambiguous(names) for names in (a, b)]
-    equal: NDArray[np.bool_] = np.array(a, object)[:, None] == np.array(b, object)[None]
-    if None in plain:
-        return equal
-    one, other = (np.array(names, object) for names in plain)
-    alike: NDArray[np.bool_] = one[:, None] == other[None]
-    return alike
+    found = _found(a, b)
+    return {a[i]: b[other] for i, other in found.ids.items()}
 
 
-def _unless_ambiguous(names: Sequence[str]) -> list[str] | None:
-    plain = [same_class(name) for name in names]
-    return plain if len(set(plain)) == len(set(names)) else None
+@dataclass(frozen=True)
+class _Found:
+    ids: dict[int, int]
+    """Ids of the other side, by ids of one."""
+    alike: list[int]
+    """Ids whose names are almost equal."""
+    nameless: list[int]
+    """Ids that are matched by themselves, for want of names."""
+    unclear: list[str]
+    """Names that fit two."""
+
+
+def _found(ours: Mapping[int, str], theirs: Mapping[int, str | None]) -> _Found:
+    by_name = {name: i for i, name in theirs.items() if name is not None}
+    ids = {i: by_name[name] for i, name in ours.items() if name in by_name}
+    # Of two sides without names, equal names are found above.
+    nameless = [
+        i
+        for i, name in ours.items()
+        if i not in ids and i in theirs and (_is_number(name, i) or _is_number(theirs[i], i))
+    ]
+    ids |= {i: i for i in nameless}
+    taken = set(ids.values())
+    free, wanted = _by_class(by_name, taken), _by_class({n: i for i, n in ours.items()}, ids)
+    shared = free.keys() & wanted.keys()
+    clear = [key for key in shared if len(free[key]) == len(wanted[key]) == 1]
+    alike = {wanted[key][0]: free[key][0] for key in clear}
+    unclear = [
+        name
+        for key in shared - set(clear)
+        for name in (*(ours[i] for i in wanted[key]), *(theirs[i] for i in free[key]))
+        if name is not None
+    ]
+    ordered = [i for i in ours if i in alike]
+    return _Found(ids | {i: alike[i] for i in ordered}, ordered, nameless, unclear)
+
+
+def _is_number(name: str | None, i: int) -> bool:
+    """Whether a class is called by its number, because nobody knows its name."""
+    return name is None or name == f"class_{i}"
+
+
+def _by_class(names: Mapping[str, int], taken: Collection[int]) -> dict[str, list[int]]:
+    """Ids that are not taken, by what their names have in common."""
+    found: dict[str, list[int]] = {}
+    for name, i in names.items():
+        if i not in taken:
+            found.setdefault(same_class(name), []).append(i)
+    return found
 
 
 def _listed(names: Iterable[str]) -> str:

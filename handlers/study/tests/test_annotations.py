@@ -9,6 +9,7 @@ import PIL.Image
 import pytest
 from typer.testing import CliRunner
 
+from maskrcnn_client import Client
 from maskrcnn_handlers.cli.main import program
 from maskrcnn_predict.child import served
 from maskrcnn_server.errors import InvalidSetting
@@ -162,6 +163,21 @@ RIGHT: dict[str, Change] = {
     "annotations of an image that is not listed": lambda truth: truth["annotations"].append(
         {**truth["annotations"][0], "id": 9, "image_id": 99}
     ),
+    "bbox without a width": with_value("annotations", "bbox", [10, 5, 0, 30]),
+    "a parent of the classes, from 0": lambda truth: truth["categories"].insert(
+        0, {"id": 0, "name": "pets", "supercategory": "none"}
+    ),
+    "keypoints besides": each("annotations", lambda a: a.update(keypoints=[1, 2, 2] * 17)),
+    "categories without a text for a name": with_value("categories", "name", " "),
+    "a closed polygon": each("annotations", lambda a: a["segmentation"][0].extend([10, 5])),
+    "coordinates as text": each(
+        "annotations", lambda a: a.update(segmentation=[[str(n) for n in a["segmentation"][0]]])
+    ),
+    "negative ids of images": lambda truth: [
+        entry.update({field: -entry[field]})
+        for name, field in (("images", "id"), ("annotations", "image_id"))
+        for entry in truth[name]
+    ],
     "a BOM": lambda truth: truth.update(bom=True),
 }
 
@@ -224,6 +240,17 @@ def put(name: str, field: str, value: Any) -> Change:
     return lambda truth: truth[name][1].update({field: value})
 
 
+def shares(entry: dict[str, Any]) -> None:
+    entry["bbox"] = [number / 60 for number in entry["bbox"]]
+    entry["segmentation"] = [[number / 60 for number in entry["segmentation"][0]]]
+
+
+def caption(entry: dict[str, Any]) -> None:
+    for field in ("bbox", "segmentation", "category_id"):
+        del entry[field]
+    entry["caption"] = "a cat"
+
+
 WRONG: dict[str, tuple[Change | Any, str]] = {
     "a list of results": ([{"image_id": 1}], "a list, as results are"),
     "a number": (5, "no COCO annotations"),
@@ -261,6 +288,25 @@ WRONG: dict[str, tuple[Change | Any, str]] = {
     "run lengths of noise": (
         put("annotations", "segmentation", {"size": [40, 60], "counts": "\x00~~"}),
         "segmentation.counts",
+    ),
+    "x1, y1, x2, y2": (
+        put("annotations", "bbox", [10, 5, 40, 35]),
+        "annotations[1]: bbox is [10, 5, 40, 35], which is x1, y1, x2, y2 by its mask",
+    ),
+    "shares of the image": (each("annotations", shares), "pixels, not shares of the image"),
+    "two folders and one file": (
+        lambda truth: [
+            image.update(file_name=f"{folder}/1.png")
+            for folder, image in zip("ab", truth["images"], strict=True)
+        ],
+        "'a/1.png' and 'b/1.png' are both found as",
+    ),
+    "captions": (each("annotations", caption), "category_id is missing"),
+    "true for a coordinate": (put("annotations", "bbox", [True, 1, 2, 3]), "true is no number"),
+    "sides that are swapped": (put("images", "height", 60), "2.png is 60 x 40 pixels"),
+    "polygons of points with names": (
+        put("annotations", "segmentation", [[{"x": 1, "y": 2}] * 4]),
+        "is no number",
     ),
     "iscrowd 2": (put("annotations", "iscrowd", 2), "iscrowd is 2"),
 }
@@ -316,6 +362,11 @@ def test_classes_that_one_side_lacks_are_named() -> None:
         ({1: "cat", 2: "Cat"}, {7: "Cat", 8: "cat"}, {1: 8, 2: 7}),
         ({1: "class_1", 2: "class_2"}, {1: "cat", 2: "dog"}, {1: 1, 2: 2}),
         ({1: "cat"}, {1: None}, {1: 1}),
+        ({1: "class_1", 2: "class_2"}, {1: "cat", 2: "dog", 3: "emu"}, {1: 1, 2: 2}),
+        ({1: "Straße", 2: "cafe\u0301"}, {7: "STRASSE", 8: "caf\u00e9"}, {1: 7, 2: 8}),
+        ({1: "hot dog", 2: "hotdog"}, {1: "hotdog", 2: "hot dog"}, {1: 2, 2: 1}),
+        ({1: "cat", 2: "cat"}, {5: "cat"}, {1: 5, 2: 5}),
+        ({1: "---", 2: "cat"}, {1: "   ", 2: "cat"}, {2: 2}),
     ],
 )
 def test_classes_are_matched(
@@ -328,6 +379,8 @@ def test_classes_are_matched(
     ("model", "annotated", "said"),
     [
         ({1: "cat"}, {1: "dog"}, "no class in common"),
+        ({1: "class_1", 2: "class_2"}, {0: "cat", 1: "dog"}, "begin with 0"),
+        ({1: "class_1", 2: "class_2"}, {1_000_001: "cat"}, "no class in common"),
         ({1: "CAT"}, {1: "Cat", 2: "cat"}, "spelt too much alike"),
         ({1: "CAT", 2: "cAt"}, {1: "cat"}, "spelt too much alike"),
     ],
@@ -337,6 +390,15 @@ def test_classes_that_cannot_be_matched_are_refused(
 ) -> None:
     with pytest.raises(InvalidSetting, match=said):
         matched(model, annotated)
+
+
+def test_classes_without_a_name_are_not_matched_with_ids_that_are_text(
+    truth: dict[str, Any], tmp_path: Path
+) -> None:
+    by_text(truth)
+    read = coco_set(write(tmp_path, truth), tmp_path)
+    with pytest.raises(InvalidSetting, match="no class in common"):
+        matched({1: "class_1", 2: "class_2"}, read.categories)
 
 
 @pytest.fixture(scope="module")
@@ -368,3 +430,18 @@ def test_the_demo_models_numbers_are_right(path: Path, demo: str, tmp_path: Path
         assert "detections are left out" in done.output
     elif "segm" in figures:
         assert figures["segm"]["numbers"]["AP"] == pytest.approx(0.7879, abs=0.0005)
+
+
+@pytest.mark.full
+def test_no_image_is_sent_if_the_server_tells_other_classes(
+    truth: dict[str, Any], demo: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[object] = []
+    monkeypatch.setattr(Client, "predict", lambda _, image, **__: sent.append(image))
+    command = ["evaluate", "--url", demo, "--coco", str(write(tmp_path, truth))]
+    done = CliRunner().invoke(
+        program(Plugins()), [*command, "--images", str(tmp_path), "--out", str(tmp_path / "out")]
+    )
+    assert isinstance(done.exception, InvalidSetting)
+    assert "no class in common: 'circle', 'square'" in done.exception.message
+    assert not sent

@@ -65,6 +65,37 @@ def test_categories_are_the_same_by_name() -> None:
     assert difference(a, renumbered).pairs == [(0, 0)]
 
 
+@pytest.mark.parametrize(
+    ("a", "b", "count"),
+    [
+        ({1: "cat"}, {1: "class_1"}, 1),
+        ({1: "class_1"}, {7: "class_1"}, 1),
+        ({3: "class_3"}, {1: "cat"}, 0),
+        ({1: "Hot Dog"}, {7: "hot_dog"}, 1),
+        ({1: "cat", 2: "CAT"}, {1: "Cat"}, 0),
+    ],
+)
+def test_classes_are_compared_as_they_are_evaluated(
+    a: dict[int, str], b: dict[int, str], count: int
+) -> None:
+    """By name, else by number for want of one, and never by a guess between two."""
+    places = [[0, 0, 10, 10], [15, 0, 25, 10]]
+
+    def named(names: dict[int, str]) -> ImageResult:
+        found = result(*places[: len(names)])
+        ids = np.array([*names], np.int64)
+        categories = tuple(Category(i, name, i) for i, name in names.items())
+        return replace(
+            found, categories=categories, detections=replace(found.detections, category_ids=ids)
+        )
+
+    assert len(difference(named(a), named(b)).pairs) == count
+    totals = Totals()
+    totals.add_names(named(a), named(b))
+    assert ("is taken for" in str(totals.notes)) == (count == 1 and {*a.values()} != {*b.values()})
+    assert ("only" in str(totals.notes)) == (count == 0 or len(a) != len(b))
+
+
 def test_scores_drift_from_a_to_b() -> None:
     found = difference(
         result([0, 0, 10, 10], scores=[0.75]), result([0, 0, 10, 10], scores=[0.25], masks=False)

@@ -2,8 +2,9 @@
 
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ CASES = Path(__file__).parent / "tiff"
 LIMIT = 10**6
 RAMP: NDArray[np.uint8] = np.arange(6 * 8 * 3, dtype=np.uint8).reshape(6, 8, 3)
 GRAY, RGB, CMYK = 1, 2, 5
+NOTHING: Mapping[int, int] = MappingProxyType({})
 
 
 def tiff(
@@ -28,8 +30,9 @@ def tiff(
     planes: bool = False,
     deflated: bool = False,
     alpha: int | None = None,
+    more: Mapping[int, int] = NOTHING,
 ) -> bytes:
-    """A file of one strip, or one a plane, of pixels (height, width, channels)."""
+    """A file of one strip, or one a plane, of pixels (height, width, channels). `more` tags."""
     height, width, channels = pixels.shape
     bits = 8 * pixels.dtype.itemsize
     parts = [pixels[..., i] for i in range(channels)] if planes else [pixels]
@@ -54,6 +57,7 @@ def tiff(
     }
     if alpha is not None:
         tags[338] = [alpha]
+    tags |= {tag: [value] for tag, value in more.items()}
     tags = dict(sorted(tags.items()))
     begin = 8 + 2 + 12 * len(tags) + 4
     extra = sum(4 * len(values) for values in tags.values() if len(values) > 1)
@@ -120,6 +124,7 @@ REFUSED: dict[str, tuple[NDArray[Any], int, str]] = {
     "32 bits": (ONE.astype(np.uint32), GRAY, "32 bits have no agreed range"),
     "32 bits with sign": (ONE.astype(np.int32), GRAY, "32 signed bits"),
     "RGB of 32 bits": (RAMP.astype(np.uint32), RGB, "RGB, 3 channels of 32 bits"),
+    "8 bits with sign": (ONE.astype(np.int8), GRAY, "8 signed bits"),
     "16 bits with sign": (ONE.astype(np.int16), GRAY, "16 signed bits"),
     "float": (ONE.astype(np.float32), GRAY, "floating-point pixels have no agreed range"),
     "double": (ONE.astype(np.float64), GRAY, "floating-point pixels have no agreed range"),
@@ -138,6 +143,43 @@ def test_a_kind_without_agreed_pixels_is_named(name: str, deflated: bool) -> Non
     with pytest.raises(InvalidImage, match=said) as refused:
         decode(tiff(pixels, photometric, deflated=deflated), LIMIT)
     assert "save" in refused.value.message
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({317: 2}, "do not agree on a predictor"),
+        ({259: 32773, 317: 2}, "do not agree on a predictor"),
+        ({254: 1}, "a preview of another"),
+        ({259: 34887}, "compression lerc|compression 34887"),
+        ({259: 50002}, "compression 50002"),
+        ({262: 32803}, "PhotometricInterpretation 32803"),
+    ],
+    ids=["predictor", "PackBits", "preview", "LERC", "JPEG XL", "colours of a sensor"],
+)
+def test_what_programs_read_in_several_ways_or_not_at_all_is_named(
+    more: dict[int, int], said: str
+) -> None:
+    with pytest.raises(InvalidImage, match=said) as refused:
+        decode(tiff(RAMP, RGB, more=more), LIMIT)
+    assert "save it as" in refused.value.message
+
+
+@pytest.mark.parametrize("more", [{317: 1}, {254: 0}, {254: 2}])
+def test_tags_that_change_nothing_are_passed_over(more: dict[int, int]) -> None:
+    assert decode(tiff(RAMP, RGB, more=more), LIMIT).tolist() == RAMP.tolist()
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_sixteen_bits_in_planes_are_turned_upright(orientation: int) -> None:
+    up = deep(RAMP)
+    turned = {2: up[:, ::-1], 3: up[::-1, ::-1], 4: up[::-1], 5: up.transpose(1, 0, 2)}
+    turned[6] = up[:, ::-1].transpose(1, 0, 2)
+    turned[7] = up[::-1, ::-1].transpose(1, 0, 2)
+    turned[8] = up[::-1].transpose(1, 0, 2)
+    stored = turned.get(orientation, up)
+    image = decode(tiff(stored, RGB, planes=True, more={274: orientation}), LIMIT)
+    assert image.tolist() == RAMP.tolist()
 
 
 def test_sixteen_bits_in_planes_are_those_of_the_png() -> None:
@@ -176,6 +218,7 @@ def test_a_gif_gives_its_first_frame(encode: Callable[..., bytes]) -> None:
         (b"\0\0\0\x18ftypheic" + bytes(40), "HEIC or AVIF"),
         (b"II*\0\xff\xff\xff\xff", "the image cannot be decoded"),
         (b"MM\0*\0\0\0\x08\0\0", "the image cannot be decoded"),
+        (b"MM\0+\0\x08\0\0" + bytes(99), "BigTIFF image of big endian"),
     ],
 )
 def test_what_cannot_be_read_is_named(data: bytes, said: str) -> None:

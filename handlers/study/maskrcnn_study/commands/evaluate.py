@@ -3,8 +3,8 @@
 import importlib.util
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -85,7 +85,14 @@ def evaluate(
             options = Options(score_threshold=score_threshold, max_detections=max_detections)
             return predictor.predict(source.read(), options)
 
-        opening = partial(predictor_of, console, target, backend, region, profile)
+        @contextmanager
+        def opening() -> Iterator[Predictor]:
+            """With classes that the annotations have, as far as somebody tells them."""
+            with predictor_of(console, target, backend, region, profile) as predictor:
+                names = predictor.class_names() or ()
+                matched(dict(enumerate(names, start=1)), truth.categories)
+                yield predictor
+
         pairs = each(console, "evaluating", opening, predicted, todo, concurrency, len(todo))
         for source, result in pairs:
             if isinstance(result, MaskRCNNError):
