@@ -7,7 +7,9 @@ screenshot_playground.py [--out FOLDER]
 import argparse
 import shutil
 import sys
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from types import MappingProxyType
@@ -16,7 +18,8 @@ from typing import Any
 import PIL.Image
 from playwright.sync_api import Browser, expect, sync_playwright
 
-from maskrcnn_predict.child import served
+from maskrcnn_predict.child import running, serve_command, served
+from maskrcnn_server.backend import Demo
 from maskrcnn_server.plugins import Plugins
 
 DOCS = Path(__file__).parents[1] / "docs/screenshots"
@@ -31,6 +34,13 @@ PHONE = MappingProxyType(
 )
 TABLET = MappingProxyType({"viewport": {"width": 820, "height": 1180}, "has_touch": True})
 SAMPLE = 2
+TWO = """
+defaults: {{backend: {backend}}}
+models:
+  as-trained: {{model: {model}}}
+  small-images: {{model: {model}, config: {{PREPROC.TEST_SHORT_EDGE_SIZE: 96}}}}
+"""
+"""A models.yaml with the demo model, and the same on images of less than half the size."""
 WAIT_MS = 30_000
 SETTLE_MS = 400
 
@@ -51,17 +61,36 @@ def main() -> None:
         take(browser, url, out / "playground-dark.png", SCREEN | {"color_scheme": "dark"}, 1)
         take(browser, url, out / "playground-tablet.png", TABLET, 1)
         take(browser, url, out / "playground-phone.png", PHONE, 1)
+        with two_models(demo) as two:
+            take(browser, two, out / "playground-compare.png", SCREEN, None)
         browser.close()
+
+
+@contextmanager
+def two_models(demo: Demo) -> Iterator[str]:
+    """The address of a server with two models that find different instances."""
+    with tempfile.TemporaryDirectory() as folder:
+        models = Path(folder) / "models.yaml"
+        models.write_text(TWO.format(model=demo.model_dir, backend=demo.backend))
+        with running(serve_command("--models", str(models))) as server:
+            yield server.url
 
 
 def take(
     browser: Browser, url: str, out: Path, screen: Mapping[str, Any], selected: int | None
 ) -> None:
-    """Look at a sample, select an instance perhaps, show its points if dark, and take a picture."""
+    """Look at a sample, and take a picture: with an instance selected perhaps, its points if dark.
+
+    Models are compared if there are two.
+    """
     page = browser.new_context(**screen).new_page()
     page.goto(url)
+    page.locator("#welcome .samples button").nth(SAMPLE).wait_for()
+    if page.locator("#against").is_visible():
+        page.locator("#against select").select_option(index=1)
     page.locator("#welcome .samples button").nth(SAMPLE).click()
     expect(page.locator("#found")).to_be_visible(timeout=WAIT_MS)
+    page.locator("#status").wait_for(state="hidden")
     page.wait_for_timeout(SETTLE_MS)
     if selected is not None:
         page.locator("#list li").nth(selected).click()

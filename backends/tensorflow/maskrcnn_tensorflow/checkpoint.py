@@ -3,13 +3,13 @@
 from pathlib import Path
 
 from maskrcnn_network.checkpoints.writing import Values
-from maskrcnn_tensorflow.tf_environment import quiet
+from maskrcnn_tensorflow.tf_environment import quietly
 
 
 def write_checkpoint(values: Values, stem: Path) -> None:
     """Write `<stem>.index` and its data file like TensorFlow's saver."""
-    quiet()
-    import tensorflow as tf
+    with quietly():
+        import tensorflow as tf
 
     tf.raw_ops.SaveV2(
         prefix=str(stem),

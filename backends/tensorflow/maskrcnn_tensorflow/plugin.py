@@ -11,7 +11,7 @@ from maskrcnn_server.errors import InvalidSetting
 from maskrcnn_server.machine import lacks_instructions
 from maskrcnn_server.optional import lacks
 from maskrcnn_tensorflow.checkpoint import write_checkpoint
-from maskrcnn_tensorflow.tf_environment import freeze_weights, quiet, use_threads
+from maskrcnn_tensorflow.tf_environment import freeze_weights, quietly, use_threads
 
 if TYPE_CHECKING:
     from maskrcnn_network.checkpoints.writing import Write
@@ -46,11 +46,11 @@ class TensorFlowEngine:
     ) -> "TensorFlowSession":
         if lack := self.lacks(setup.device, setup.precision):
             raise InvalidSetting(lack)
-        quiet()
         if setup.dedicated:
             freeze_weights()
             use_threads(setup.threads)
-        from maskrcnn_tensorflow.session import TensorFlowSession
+        with quietly():
+            from maskrcnn_tensorflow.session import TensorFlowSession
 
         return TensorFlowSession(network, variables, setup)
 
@@ -67,8 +67,8 @@ def _gpu_lacks(device: str, precision: Precision) -> str | None:
     """Why a GPU cannot be used. Importing TensorFlow takes seconds: not done without a driver."""
     if not any(driver.exists() for driver in DRIVERS):
         return "this machine has no NVIDIA GPU or no driver for it"
-    quiet()
-    from maskrcnn_tensorflow.precision import gpu_lacks
+    with quietly():
+        from maskrcnn_tensorflow.precision import gpu_lacks
 
     return gpu_lacks(int(device.partition(":")[2] or 0), precision)
 
@@ -76,8 +76,8 @@ def _gpu_lacks(device: str, precision: Precision) -> str | None:
 def _write_saved_model(
     network: "Network", variables: "Variables", metadata: ModelMetadata, target: Path
 ) -> None:
-    quiet()
-    from maskrcnn_tensorflow.saved_model import write
+    with quietly():
+        from maskrcnn_tensorflow.saved_model import write
 
     write(network, variables, metadata, target)
 

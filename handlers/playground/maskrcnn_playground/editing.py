@@ -1,13 +1,15 @@
-"""Routes of the page that export edited annotations, and show what browsers cannot draw."""
+"""Routes of the page that export edited annotations, and get images that browsers cannot."""
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable, Mapping, Sequence
 from io import BytesIO
 from typing import TYPE_CHECKING
 
 import PIL.Image
 from anyio import CapacityLimiter, to_thread
+from pydantic_core import from_json
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
@@ -15,11 +17,12 @@ from starlette.routing import BaseRoute, Route
 from maskrcnn_handlers.answer.reply import Reply, failed, json_reply, refusal
 from maskrcnn_handlers.http.bodies import Bodies
 from maskrcnn_handlers.http.host import InferenceRoute, response
-from maskrcnn_handlers.request import images
+from maskrcnn_handlers.request import images, requests
+from maskrcnn_handlers.request.envelope import Envelope
 from maskrcnn_playground import edited
 from maskrcnn_playground.playground import HEADERS
 from maskrcnn_server.categories import coco
-from maskrcnn_server.errors import MaskRCNNError, RequestError
+from maskrcnn_server.errors import InvalidImage, MaskRCNNError, RequestError
 
 if TYPE_CHECKING:
     from maskrcnn_handlers.service import Service
@@ -51,11 +54,13 @@ class Editing:
         )
 
     def routes(self) -> Sequence[BaseRoute]:
-        """`/playground/export`, `/playground/picture` and `/playground/model.json`."""
+        """`/playground/export`, `/playground/picture`, `/playground/address`, and
+        `/playground/model.json`."""
         return [
             Route("/playground/model.json", self._model),
             InferenceRoute("/playground/export", self._export, methods=["POST"]),
             InferenceRoute("/playground/picture", self._picture, methods=["POST"]),
+            InferenceRoute("/playground/address", self._address, methods=["POST"]),
         ]
 
     async def _model(self, request: Request) -> Response:
@@ -99,6 +104,26 @@ class Editing:
             return file.getvalue(), "image/png"
 
         return await self._answer(request, drawn)
+
+    async def _address(self, request: Request) -> Response:
+        """Get an image from the address in `{"img_url": ...}`, if a plugin of the server does."""
+
+        def fetched(body: bytes) -> Making:
+            envelope = self._service.prepare(Envelope.of(body, requests.JSON))
+            try:
+                content = from_json(envelope.body)
+                data = content.get("img_data") if isinstance(content, dict) else None
+                image = base64.b64decode(data) if data else None
+            except (ValueError, TypeError):
+                raise RequestError("body: not JSON with an address in img_url") from None
+            if image is None:
+                raise RequestError("img_url: this server fetches no images: see docs/protocols.md")
+            kind = images.media_type(image) or ""
+            if not kind.startswith("image/"):
+                raise InvalidImage("img_url: there is no image at this address")
+            return image, kind
+
+        return await self._answer(request, fetched)
 
     def _metadata(self, name: str | None) -> ModelMetadata:
         hosted = self._service.models.find(name)

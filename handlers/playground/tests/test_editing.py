@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from io import BytesIO
 from typing import Any
 
@@ -16,8 +17,10 @@ import pytest
 from maskrcnn_handlers.http.access import Access
 from maskrcnn_handlers.http.asgi import App
 from maskrcnn_handlers.http.model_management import ModelManagement
+from maskrcnn_handlers.request.envelope import Envelope
 from maskrcnn_handlers.service import Service
 from maskrcnn_playground.editing import Editing
+from maskrcnn_server.errors import RequestError
 from maskrcnn_server.plugins import Plugins
 
 KEY = "correct-horse"
@@ -131,3 +134,41 @@ def test_they_need_the_key(page: httpx.Client, path: str) -> None:
     del page.headers["Authorization"]
     method = "GET" if path == "model.json" else "POST"
     assert page.request(method, f"/playground/{path}").status_code == 401
+
+
+def test_an_image_at_an_address_comes_by_the_server(
+    page: httpx.Client, service: Service, png: bytes
+) -> None:
+    """As the plugin that fetches completes it; what is no image is not given away."""
+    files = {"https://allowed.example/a": png, "https://allowed.example/b": b"a secret"}
+
+    def prepare(envelope: Envelope) -> Envelope:
+        url = json.loads(envelope.body)["img_url"]
+        if url not in files:
+            raise RequestError("img_url: not allowed")
+        return replace(
+            envelope,
+            body=json.dumps({"img_data": base64.b64encode(files[url]).decode()}).encode(),
+        )
+
+    def fetch(url: str) -> httpx.Response:
+        return page.post("/playground/address", json={"img_url": url})
+
+    refused = fetch("https://allowed.example/a")
+    assert refused.status_code == 400
+    assert "fetches no images" in refused.json()["error"]["message"]
+    service.prepare = prepare
+    found = fetch("https://allowed.example/a")
+    assert (found.content, found.headers["Content-Type"]) == (png, "image/png")
+    assert fetch("https://allowed.example/b").json()["error"]["code"] == "invalid_image"
+    assert fetch("https://other.example/a").status_code == 400
+    page.headers["Authorization"] = "Bearer wrong"
+    assert fetch("https://allowed.example/a").status_code == 401
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b'"img_url"', b'{"img_data": 7}', b"\xff"])
+def test_an_address_that_is_none_is_refused(page: httpx.Client, body: bytes) -> None:
+    reply = page.post(
+        "/playground/address", content=body, headers={"Content-Type": "application/json"}
+    )
+    assert reply.status_code == 400

@@ -201,3 +201,29 @@ def test_a_spoilt_memory_is_forgotten(site: Site, page: Page) -> None:
     page.goto(site.url)
     choose_sample(page)
     expect(page.locator("#count")).to_have_text("4 of 6")
+
+
+@pytest.mark.parametrize("event", ["paste", "drop"])
+def test_an_address_is_opened(page: Page, picture: bytes, event: str) -> None:
+    """Pasted or dropped; what the server refuses is said, in its words."""
+    paste = """([event, text]) => {
+        const data = new DataTransfer();
+        data.setData("text/plain", text);
+        const made = event === "drop"
+            ? new DragEvent("drop", { dataTransfer: data, bubbles: true })
+            : new ClipboardEvent("paste", { clipboardData: data, bubbles: true });
+        document.body.dispatchEvent(made);
+    }"""
+    page.locator("#welcome .samples button").wait_for()
+    page.evaluate(paste, [event, "no address"])
+    expect(page.locator("#error")).to_be_hidden()
+    page.evaluate(paste, [event, "https://images.example/photo.png?key=1"])
+    expect(page.locator("#error")).to_contain_text("fetches no images")
+    page.route(
+        "**/playground/address",
+        lambda route: route.fulfill(body=picture, content_type="image/png"),
+    )
+    page.evaluate(paste, [event, "https://images.example/photo.png?key=1"])
+    expect(page.locator("#count")).to_have_text("4 of 6")
+    expect(page.locator("#error")).to_be_hidden()
+    expect(page.locator("#snippet")).to_contain_text("--data-binary @photo.png")

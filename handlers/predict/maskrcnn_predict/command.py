@@ -31,7 +31,7 @@ from maskrcnn_predict.outputs import Output
 from maskrcnn_predict.predictors import ImageResult, Predictor
 from maskrcnn_predict.run import each, predictor_in_process, predictor_of
 from maskrcnn_predict.shards import Shard
-from maskrcnn_predict.sources import Source, check, problem, sources
+from maskrcnn_predict.sources import Source, check, count, problem, sources
 from maskrcnn_server.errors import InvalidImage, InvalidSetting, MaskRCNNError
 from maskrcnn_server.options import Options
 
@@ -133,7 +133,8 @@ def predict(
         if output is not None:
             journal = output.journal(share, asked, restart=restart)
             run.journal = stack.enter_context(journal)
-        pairs = each(console, "predicting", opening, predicted, run.todo(places), concurrency)
+        todo, total = run.todo(places), run.total(places)
+        pairs = each(console, "predicting", opening, predicted, todo, concurrency, total)
         for (source, _), result in pairs:
             run.add(source, result)
         if run.journal is not None and output is not None and share is None:
@@ -174,6 +175,11 @@ class _Run:
                 self.skipped += 1
             else:
                 yield source, place
+
+    def total(self, places: Sequence[str]) -> int | None:
+        """Number of images that `todo` gives, at most, for a bar; None: nobody knows yet."""
+        is_done = (lambda _: False) if self.journal is None else self.journal.has
+        return count(places, self.shard.has, is_done) if self.console.is_terminal else None
 
     def add(self, source: Source, result: ImageResult | MaskRCNNError) -> None:
         """Print the result of an image, and keep it."""

@@ -110,6 +110,20 @@ def sources(places: Sequence[str], keep: Callable[[str], bool] = everything) -> 
             yield from _sources_at(place, keep)
 
 
+def count(
+    places: Sequence[str],
+    keep: Callable[[str], bool] = everything,
+    is_done: Callable[[Source], bool] = lambda _: False,
+) -> int | None:
+    """Number of different images at these places that are not done.
+
+    None if a place is on S3 or a manifest: the number is known when they have been listed.
+    """
+    if any(place.startswith(("s3://", MANIFEST)) for place in places):
+        return None
+    return len({source.name for source in sources(places, keep) if not is_done(source)})
+
+
 def _sources_at(place: str, keep: Callable[[str], bool]) -> Iterator[Source]:
     # A manifest has an image on each line: no file system or store is asked about others' images.
     if _is_image(place) and not keep(place):

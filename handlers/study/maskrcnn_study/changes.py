@@ -1,5 +1,7 @@
 """Changes of a model's detections by another file or precision."""
 
+from collections.abc import Callable
+
 from rich.table import Table
 
 from maskrcnn_server.agreement import compare
@@ -11,17 +13,27 @@ SAME_PLACE = 2.0
 """Maximum distance in pixels between boxes that count as equal."""
 
 
-def change_in_ap(original: Model, converted: Model, truth: CocoSet, max_pixels: int) -> Table:
-    """Table of the average precision of both models, and the change."""
+def change_in_ap(
+    original: Model, converted: Model, truth: CocoSet, max_pixels: int, count: Callable[[], None]
+) -> Table:
+    """Table of the average precision of both models, and the change.
+
+    `count` is called after each image of each model.
+    """
     table = Table("average precision", "original", "converted", "change")
-    before, after = (average_precision(m, truth, max_pixels) for m in (original, converted))
+    before, after = (average_precision(m, truth, max_pixels, count) for m in (original, converted))
     for kind, value in before.items():
         table.add_row(kind, f"{value:.4f}", f"{after[kind]:.4f}", f"{after[kind] - value:+.4f}")
     return table
 
 
-def agreement(original: Model, converted: Model, samples: list[Image]) -> str:
-    """Sentence about the agreement of both models on these images."""
+def agreement(
+    original: Model, converted: Model, samples: list[Image], count: Callable[[], None]
+) -> str:
+    """Sentence about the agreement of both models on these images.
+
+    `count` is called after each image.
+    """
     matched = found = 0
     scores, ious = [0.0], [1.0]
     for image in samples:
@@ -31,6 +43,7 @@ def agreement(original: Model, converted: Model, samples: list[Image]) -> str:
         found += max(len(before), len(after))
         scores += result.score_differences.tolist()
         ious += result.mask_ious.tolist()
+        count()
     return (
         f"{matched} of {found} detections are the same in {len(samples)} sample pictures; scores "
         f"differ by {max(scores):.4f} at most, the least IoU of masks is {min(ious):.4f} "

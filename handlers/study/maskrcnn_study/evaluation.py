@@ -2,7 +2,7 @@
 
 import contextlib
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,15 +61,19 @@ def measure(truth: CocoSet, results: Sequence[CocoResult]) -> dict[str, Figures]
     return {kind: _measured(content, results, kind) for kind, content in measured.items()}
 
 
-def average_precision(model: Model, truth: CocoSet, max_pixels: int) -> dict[str, float]:
+def average_precision(
+    model: Model, truth: CocoSet, max_pixels: int, count: Callable[[], None]
+) -> dict[str, float]:
     """AP over IoU 0.50 to 0.95 of `boxes` and, if the model has them, `masks`: 0 to 1.
+
+    `count` is called after each image.
 
     Raises InvalidSetting if pycocotools is not installed, or model and annotations have no class in
     common; InvalidImage for an image that cannot be read.
     """
     require_pycocotools()
     matching = classes_of(model.metadata, truth)
-    figures = measure(truth, list(matching.renumbered(_results(model, truth, max_pixels))))
+    figures = measure(truth, list(matching.renumbered(_results(model, truth, max_pixels, count))))
     kinds = ("boxes", "masks") if model.metadata.has_masks and truth.has_masks else ("boxes",)
     found = {KINDS[kind]: figure.numbers["AP"] for kind, figure in figures.items()}
     return {kind: found.get(kind, 0.0) for kind in kinds}
@@ -145,7 +149,9 @@ def _nothing_found(categories: Any) -> Figures:
     return Figures(dict.fromkeys(NUMBERS, 0.0), per_category, {})
 
 
-def _results(model: Model, truth: CocoSet, max_pixels: int) -> Iterator[CocoResult]:
+def _results(
+    model: Model, truth: CocoSet, max_pixels: int, count: Callable[[], None]
+) -> Iterator[CocoResult]:
     options = PredictOptions(score_threshold=SCORE_THRESHOLD)
     for image_id, image in truth.decoded(max_pixels):
         (found,) = model.predict([image], options)
@@ -153,3 +159,4 @@ def _results(model: Model, truth: CocoSet, max_pixels: int) -> Iterator[CocoResu
             image_id=str(image_id), image=image, detections=found, model=model.metadata
         )
         yield from coco_results(prediction)
+        count()

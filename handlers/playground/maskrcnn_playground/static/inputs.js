@@ -1,8 +1,11 @@
-// The ways for pictures to come in: chosen, dropped, pasted, taken by a camera, or samples.
+// The ways for pictures to come in: chosen, dropped, pasted, by their addresses, taken by a camera,
+// or samples.
 
 import { offerCamera } from "./camera.js";
-import { $, complain, element } from "./page.js";
+import { $, complain, element, tell } from "./page.js";
 import * as server from "./server.js";
+
+const ADDRESS = /^(https?|s3):\/\/\S+$/;
 
 /** Call `given(files)` whenever there are some. */
 export function listen(given) {
@@ -14,8 +17,8 @@ export function listen(given) {
     $("file").value = "";
     if (files.length) given(files);
   });
-  document.addEventListener("paste", ({ clipboardData: { files } }) => {
-    if (files.length) given([...files]);
+  document.addEventListener("paste", ({ target, clipboardData }) => {
+    if (!target.matches?.("input")) take(clipboardData, given);
   });
   listenToDrops(given);
   offerCamera((file) => given([file]));
@@ -53,7 +56,22 @@ function listenToDrops(given) {
   document.addEventListener("dragover", (event) => event.preventDefault());
   document.addEventListener("drop", (event) => {
     enter(-Infinity)(event);
-    const files = [...event.dataTransfer.files];
-    if (files.length) given(files);
+    take(event.dataTransfer, given);
   });
+}
+
+/** What was pasted or dropped: files, or the address of a picture, which the server fetches. */
+async function take(data, given) {
+  const files = [...data.files];
+  if (files.length) return given(files);
+  const text = data.getData("text/plain").trim();
+  if (!ADDRESS.test(text)) return;
+  complain(null);
+  tell("Getting the picture ...", true);
+  try {
+    given([await server.atAddress(text)]);
+  } catch (error) {
+    tell("");
+    complain(error);
+  }
 }

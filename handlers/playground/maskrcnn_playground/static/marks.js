@@ -17,7 +17,7 @@ export function boxes(context, place, { instances, marked }) {
     const [right, bottom] = place([x2, y2]);
     const dimmed = marked !== null && marked !== index;
     const line = index === marked ? 2.5 : 1.5;
-    context.setLineDash(one.wrong ? [6, 5] : []);
+    context.setLineDash(one.wrong || one.dashed ? [6, 5] : []);
     for (const [style, width] of [[HALO, line + 1.5], [css(one.colour, dimmed ? 0.3 : 1), line]]) {
       if (dimmed && style === HALO) continue;
       context.strokeStyle = style;

@@ -4,12 +4,12 @@ import * as inputs from "./inputs.js";
 import { $, element, tell } from "./page.js";
 import * as server from "./server.js";
 
-/** Wait for the model; its name for requests, null if there is one model only. */
-export async function nameModel() {
+/** Wait for the model; the names of several for requests, none if there is one model only. */
+export async function nameModels() {
   const said = await server.ready((why) => tell(why, true));
   if (said.model) {
     $("model").textContent = `${said.model}, ${said.backend}`;
-    return null;
+    return [];
   }
   const names = await server.models();
   if (!names.length) {
@@ -17,7 +17,7 @@ export async function nameModel() {
   }
   $("models").hidden = false;
   $("models").querySelector("select").append(...names.map((name) => element("option", name)));
-  return names[0];
+  return names;
 }
 
 /** The categories that a model knows; offer photographs if they are COCO's, else `samples`. */

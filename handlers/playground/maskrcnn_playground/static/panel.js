@@ -72,6 +72,7 @@ export function describe(one, size, threshold, isLow) {
     ["width × height", pair(x2 - x1, y2 - y1, " × ")],
   ];
   if (one.mask) lines.push(["mask", `${area(one.mask, size, threshold)} pixels`]);
+  lines.push(...(one.facts ?? []));
   facts.replaceChildren(
     ...lines.flatMap(([name, value]) => [element("dt", name), element("dd", value)]),
   );
@@ -96,7 +97,7 @@ function rowId(index) {
   return `instance-${index}`;
 }
 
-function row({ index, category, score, colour, wrong, reshaped }) {
+function row({ index, category, score, colour, wrong, reshaped, note, scores }) {
   const made = element("li", "", { id: rowId(index), value: index });
   made.setAttribute("role", "option");
   made.style.setProperty("--colour", css(colour));
@@ -104,8 +105,8 @@ function row({ index, category, score, colour, wrong, reshaped }) {
   made.append(
     element("i"),
     element("span", category, { className: "name", title: category }),
-    element("span", "", { className: "meter" }),
-    element("span", score.toFixed(2), { className: "score" }),
+    element("span", note, { className: note ? "note" : "meter", title: note ?? "" }),
+    element("span", scores ?? score.toFixed(2), { className: "score" }),
   );
   if (wrong) {
     made.classList.add("wrong");

@@ -2,13 +2,15 @@
 
 import { Choices } from "./choices.js";
 import { Classes } from "./classes.js";
+import { keys, moves } from "./commands.js";
+import { Comparing } from "./comparing.js";
 import { annotations, Editing } from "./editing.js";
 import * as elsewhere from "./elsewhere.js";
 import * as inputs from "./inputs.js";
 import { shortcuts } from "./keys.js";
 import { asking } from "./looking.js";
 import { RunMask } from "./masks.js";
-import { describeModel, nameModel, showSamples } from "./models.js";
+import { describeModel, nameModels, showSamples } from "./models.js";
 import { colour } from "./overlay.js";
 import { $, complain, tell } from "./page.js";
 import * as panel from "./panel.js";
@@ -17,8 +19,6 @@ import * as server from "./server.js";
 import { View } from "./view.js";
 
 const LEAST_SCORE = 0.05;
-const STEP = 60;
-const FAR = 10;
 
 const view = new View($("canvas"), {
   hover,
@@ -50,9 +50,19 @@ const choices = new Choices(() => {
   show();
 });
 const classes = new Classes(state.hidden, show);
+const comparing = new Comparing(view, {
+  model: () => state.model,
+  options: request,
+  hover,
+  pick: select,
+  began: () => {
+    if (pictures.current) pictures.show(pictures.current);
+  },
+  changed: show,
+});
 const editing = new Editing({
   picture: () => pictures.current,
-  selected: () => state.selected,
+  selected: () => (comparing.isOn ? null : state.selected),
   threshold,
   reveal: (box) => view.reveal(box),
   leave: selectNext,
@@ -76,7 +86,7 @@ async function look(picture) {
   await looking.look(picture, {
     seen: (bitmap) => view.picture(bitmap, [bitmap.height, bitmap.width]),
     tell,
-    options: { score_threshold: LEAST_SCORE, mask_threshold: threshold(), format: "soft" },
+    options: request(),
     answered: (bitmap) => answered(picture, bitmap),
     failed: (error, remedy) => {
       tell("");
@@ -87,9 +97,15 @@ async function look(picture) {
   show();
 }
 
+/** Options of a request for all that the page shows. */
+function request() {
+  return { score_threshold: LEAST_SCORE, mask_threshold: threshold(), format: "soft" };
+}
+
 /** Nothing is known of the picture yet. */
 function reset() {
   view.clear();
+  comparing.clear();
   $("welcome").hidden = true;
   $("frame").classList.remove("empty");
   for (const id of ["tools", "take"]) $(id).hidden = false;
@@ -99,7 +115,8 @@ function reset() {
   show();
 }
 
-function answered({ answer, reply }, bitmap) {
+function answered(picture, bitmap) {
+  const { answer, reply } = picture;
   view.picture(bitmap, answer.size);
   tell(bitmap ? "" : "This picture cannot be shown; what was found is drawn on gray.");
   if (!state.moved) $("score").value = Math.max(LEAST_SCORE, answer.model.score_threshold);
@@ -113,6 +130,7 @@ function answered({ answer, reply }, bitmap) {
   panel.times(reply);
   list();
   show();
+  comparing.look(picture, bitmap);
 }
 
 // What is shown
@@ -130,14 +148,20 @@ function instances(picture = pictures.current) {
   return (picture?.edits?.instances ?? []).map((one) => ({ ...one, colour: colour(number(one)) }));
 }
 
-function isShown({ score, category }) {
-  return score >= least() && !state.hidden.has(category);
+/** The instances that are listed: with those of the other model, if there is one. */
+function listed() {
+  return comparing.instances(instances(), threshold(), least());
+}
+
+function isShown(one) {
+  return one.score >= least() && !state.hidden.has(one.category) && comparing.shows(one);
 }
 
 /** List the instances and their classes anew. */
 function list() {
-  panel.list(instances());
-  classes.list(instances().filter(({ score }) => score >= LEAST_SCORE));
+  const all = listed();
+  panel.list(all);
+  classes.list(all.filter(({ score }) => score >= LEAST_SCORE));
 }
 
 /** Draw, list and count what the controls let through. */
@@ -145,11 +169,13 @@ function show() {
   for (const id of ["score", "mask"]) {
     document.querySelector(`output[for=${id}]`).textContent = Number($(id).value).toFixed(2);
   }
-  const all = instances();
+  const all = listed();
   const shown = all.filter(isShown);
+  if (comparing.isOn) panel.list(all);
   panel.filter(all, shown, least());
   classes.count(all.filter(({ score }) => score >= least()));
-  const said = pictures.current?.answer ? `Picture with ${shown.length} instances` : "Picture";
+  const count = comparing.left(shown).length;
+  const said = pictures.current?.answer ? `Picture with ${count} instances` : "Picture";
   $("canvas").setAttribute("aria-label", said);
   draw();
   const { current, all: opened } = pictures;
@@ -176,19 +202,22 @@ function edited({ answer, edits }) {
 
 /** Draw, with the instance that is pointed at or selected standing out. */
 function draw() {
-  const shown = instances().filter(isShown);
+  const all = listed();
+  const shown = all.filter(isShown);
   const marked = shown.find(({ index }) => index === (state.hovered ?? state.selected));
   const { masks, boxes, labels, opacity } = choices.values;
   const selected = shown.find(({ index }) => index === state.selected);
-  editing.show(selected);
-  view.scene({
+  editing.show(comparing.isOn ? undefined : selected);
+  const scene = {
     instances: shown,
     marked: marked?.index ?? null,
     threshold: threshold(),
     opacity,
     show: { masks, boxes, labels },
     shaping: editing.shaping,
-  });
+  };
+  view.scene({ ...scene, instances: comparing.left(shown) });
+  comparing.show(all.filter(({ score }) => score >= least()), scene);
   panel.mark(marked?.index ?? null, state.selected);
   const described = selected ?? marked;
   const isLow = Boolean(described) && view.isLow(described.box);
@@ -230,7 +259,7 @@ function walk(event) {
   if (event.key in places && rows.length) {
     select(rows[places[event.key]].value);
   } else if (event.key === "Enter" && at >= 0) {
-    view.reveal(instances().find(({ index }) => index === state.selected).box);
+    view.reveal(listed().find(({ index }) => index === state.selected).box);
   } else {
     return;
   }
@@ -260,7 +289,8 @@ function listen() {
     pictures.closeOthers();
     show();
   });
-  shortcuts(keys(), moves());
+  const page = { view, choices, editing, pictures, draw, select, selected: () => state.selected };
+  shortcuts(keys(page), moves(page));
   inputs.listen(given);
   addEventListener("beforeunload", (event) => pictures.isEdited && event.preventDefault());
 }
@@ -270,63 +300,17 @@ function given(files) {
   if (tooMany) complain(new Error(`${tooMany} pictures are left out: ${MOST} is the most.`));
 }
 
-function keys() {
-  const toggled = (name) => () => choices.toggle(name);
-  const shaped = (act) => () => editing.shaping !== null && act();
-  return {
-    "+": () => view.zoom(1.25),
-    "=": () => view.zoom(1.25),
-    "-": () => view.zoom(0.8),
-    0: () => view.fit(),
-    "?": () => $("keys").showModal(),
-    o: () => $("file").click(),
-    m: toggled("masks"),
-    b: toggled("boxes"),
-    l: toggled("labels"),
-    e: () => editing.toggleShaping(),
-    w: () => editing.toggleWrong(),
-    r: () => state.selected !== null && $("label").focus(),
-    Delete: () => editing.removePointOrInstance(),
-    Backspace: () => editing.removePointOrInstance(),
-    ",": shaped(() => step(-1)),
-    ".": shaped(() => step(1)),
-    PageUp: () => pictures.step(-1),
-    PageDown: () => pictures.step(1),
-    "Ctrl z": (event) => (event.shiftKey ? editing.redo() : editing.undo()),
-    "Ctrl y": () => editing.redo(),
-    Escape: () => (editing.shaping ? editing.toggleShaping() : select(null)),
-  };
-}
-
-function step(by) {
-  editing.shaping.step(by);
-  draw();
-}
-
-/** Of the picture; while an outline is edited, of its point. */
-function moves() {
-  const moved = (dx, dy) => (event) => {
-    if (!editing.shaping) return view.pan(-dx * STEP, -dy * STEP);
-    const far = event.shiftKey ? FAR : 1;
-    editing.shaping.nudge(dx * far, dy * far);
-    editing.commit();
-    draw();
-  };
-  return {
-    ArrowLeft: moved(-1, 0),
-    ArrowRight: moved(1, 0),
-    ArrowUp: moved(0, -1),
-    ArrowDown: moved(0, 1),
-  };
-}
-
 // The start
 
 async function start() {
   listen();
   elsewhere.listen();
   show();
-  state.named = nameModel().then((name) => (state.model = name));
+  let names = [];
+  state.named = nameModels().then((all) => {
+    names = all;
+    state.model = names[0] ?? null;
+  });
   try {
     state.server = await server.describe();
     $("mask").value = state.server.mask_threshold;
@@ -334,6 +318,7 @@ async function start() {
     elsewhere.offer(state.server, choices.values.format || state.server.format);
     show();
     await state.named;
+    comparing.offer(names);
     await describe();
     if (!pictures.current) tell("");
   } catch (error) {
@@ -348,6 +333,7 @@ async function changeModel(chosen) {
     return;
   }
   state.model = chosen.value;
+  comparing.offer([...chosen.options].map(({ value }) => value));
   for (const picture of pictures.all) picture.forget();
   if (pictures.current) pictures.show(pictures.current);
   await describe().catch(complain);

@@ -115,6 +115,18 @@ export async function redrawn(file) {
   return reply.blob();
 }
 
+/** The picture at an address, by the server, which fetches only what its operator allows. */
+export async function atAddress(url) {
+  const reply = await fetched(address("playground/address"), {
+    method: "POST",
+    body: JSON.stringify({ img_url: url }),
+    headers: { "Content-Type": "application/json" },
+  });
+  const blob = await reply.blob();
+  const name = url.replace(/[?#].*$/, "").split("/").at(-1) || "picture";
+  return new File([blob], name, { type: blob.type });
+}
+
 /** Write edited annotations in a format: the reply's bytes and media type. */
 export async function exported(edited, model, format) {
   const reply = await fetched(address(`playground/export${query({ model, format })}`), {

@@ -54,6 +54,12 @@ export class View {
     this._draw();
   }
 
+  /** Show the same place as another view of the same picture, whichever of them moves. */
+  link(other) {
+    this._linked = other;
+    other._linked = this;
+  }
+
   /** Show the whole picture. */
   fit() {
     this._fitted = true;
@@ -185,6 +191,18 @@ export class View {
       const [height, width] = this._size;
       this._left = kept(this._left, width * this._scale, this.canvas.clientWidth);
       this._top = kept(this._top, height * this._scale, this.canvas.clientHeight);
+    }
+    this._placed();
+    if (this._size && this._linked?._size) this._linked._follow(this);
+  }
+
+  _follow({ _scale, _left, _top, _fitted }) {
+    Object.assign(this, { _scale, _left, _top, _fitted });
+    this._placed();
+  }
+
+  _placed() {
+    if (this._size) {
       this.canvas.style.touchAction = this._fitted ? "pan-y" : "none";
       this.on.zoom(this._scale);
     }

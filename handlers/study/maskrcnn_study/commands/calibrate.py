@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from maskrcnn_handlers.cli.options import BackendName
+from maskrcnn_predict.progress import counting, working
 from maskrcnn_server import settings as environment
 from maskrcnn_server.backend import Calibrates
 from maskrcnn_server.errors import InvalidModel, InvalidSetting
@@ -49,8 +50,11 @@ def calibrate(
         console.print("part of the network: share of what is found that changes with it alone")
     config = located.config(chosen.name)
     max_change = None if everything else keep_above
-    written = chosen.calibrate(config, found, max_change, partial(report_change, console))
+    with working(console, "measuring"):
+        written = chosen.calibrate(config, found, max_change, partial(report_change, console))
     console.print(f"{escape(str(written))} written; serve it with MASKRCNN_PRECISION=int8")
     before = chosen.load(replace(config, precision="float32"))
     after = chosen.load(replace(config, precision="int8"))
-    console.print(agreement(before, after, found))
+    with counting(console, "comparing both", len(found)) as count:
+        said = agreement(before, after, found, count)
+    console.print(said)

@@ -15,7 +15,7 @@ from maskrcnn_predict.journal import output_folder
 from maskrcnn_predict.options import Concurrency, Images, Profile, Region, ScoreThreshold
 from maskrcnn_predict.predictors import ImageResult, Predictor
 from maskrcnn_predict.run import each, predictor_of
-from maskrcnn_predict.sources import Source, check, sources
+from maskrcnn_predict.sources import Source, check, count, problem, sources
 from maskrcnn_predict.targets import recognised
 from maskrcnn_server.errors import InvalidImage, InvalidModel, MaskRCNNError
 from maskrcnn_server.options import Options
@@ -73,12 +73,24 @@ def compare(
         options = Options(score_threshold=score_threshold)
         return [one.predict(data, options) for one in predictors]
 
+    def fail(source: Source, error: MaskRCNNError) -> None:
+        nonlocal failed
+        console.print(f"[red]{escape(f'{source.name}: {error.message}')}[/]")
+        failed += 1
+
+    def todo() -> Iterator[Source]:
+        """Each image; a file that is no image fails here, and needs no model."""
+        for source in sources(places):
+            if (wrong := problem(source.name)) is not None:
+                fail(source, wrong)
+            else:
+                yield source
+
     with (out / "pictures.jsonl").open("w") as lines:
-        pairs = each(console, "comparing", both, predicted, sources(places), concurrency)
+        pairs = each(console, "comparing", both, predicted, todo(), concurrency, count(places))
         for source, results in pairs:
             if isinstance(results, MaskRCNNError):
-                console.print(f"[red]{escape(f'{source.name}: {results.message}')}[/]")
-                failed += 1
+                fail(source, results)
                 continue
             one, other = results
             differing = difference(one, other, least_iou)

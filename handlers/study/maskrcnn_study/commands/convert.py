@@ -12,7 +12,7 @@ from rich.table import Table
 from maskrcnn_handlers.cli.options import BackendName
 from maskrcnn_handlers.cli.showing import downloading
 from maskrcnn_predict.inputs import read_image
-from maskrcnn_predict.progress import working
+from maskrcnn_predict.progress import counting, working
 from maskrcnn_server import settings as environment
 from maskrcnn_server.backend import Converts
 from maskrcnn_server.errors import InvalidModel, InvalidSetting
@@ -65,14 +65,17 @@ def convert(
     with working(console, f"writing {out}"):
         converters[form](config, out)
     console.print(f"{escape(str(located.folder))} written to {escape(str(out))} as {form}")
-    with working(console, "comparing both models"):
+    with working(console, "loading both models"):
         original = load_model(chosen, config)
         converted = load_model(chosen, replace(config, model_dir=out))
-        if truth:
+    if truth:
+        with counting(console, "measuring both models", 2 * len(truth.paths)) as count:
             change: Table | str = change_in_ap(
-                original, converted, truth, settings.max_image_pixels
+                original, converted, truth, settings.max_image_pixels, count
             )
-        else:
-            samples = [path for demo in plugins.demos().values() for path in demo.images]
-            change = agreement(original, converted, [read_image(p, settings)[1] for p in samples])
+    else:
+        samples = [path for demo in plugins.demos().values() for path in demo.images]
+        decoded = [read_image(path, settings)[1] for path in samples]
+        with counting(console, "comparing both models", len(decoded)) as count:
+            change = agreement(original, converted, decoded, count)
     console.print(change)

@@ -12,7 +12,7 @@ from rich.markup import escape
 
 from maskrcnn_handlers.cli.options import BackendName
 from maskrcnn_handlers.cli.showing import downloading
-from maskrcnn_predict.progress import working
+from maskrcnn_predict.progress import counting, working
 from maskrcnn_server import settings as environment
 from maskrcnn_server.backend import Backend, Exports, ModelConfig, ModelMetadata, Quantizes
 from maskrcnn_server.errors import InvalidModel, InvalidSetting
@@ -99,15 +99,19 @@ def export(
             console.print("part of the network: share of what is found that changes with it alone")
         max_change = None if everything else keep_above
         report = partial(report_change, console)
-        quantizer.quantize(config, calibrated_on, out, max_change, report)
+        with working(console, "measuring and quantising"):
+            quantizer.quantize(config, calibrated_on, out, max_change, report)
         console.print(f"{folder_name} written to {escape(str(out))} as {form}, int8")
         if out.is_dir():
             before, after = (
                 quantizer.load(replace(config, model_dir=d)) for d in (config.model_dir, out)
             )
             limit = settings.max_image_pixels
-            changed = change_in_ap(before, after, truth, limit) if truth else None
-            console.print(changed or agreement(before, after, calibrated_on))
+            total = 2 * len(truth.paths) if truth else len(calibrated_on)
+            with counting(console, "comparing both models", total) as count:
+                changed = change_in_ap(before, after, truth, limit, count) if truth else None
+                said = changed or agreement(before, after, calibrated_on, count)
+            console.print(said)
 
 
 def _metadata(backend: Backend, config: ModelConfig) -> ModelMetadata:

@@ -23,7 +23,7 @@ from maskrcnn_handlers.cli.showing import downloading
 from maskrcnn_handlers.request.envelope import Envelope
 from maskrcnn_handlers.service import Service
 from maskrcnn_predict.inputs import read_image
-from maskrcnn_predict.progress import counting
+from maskrcnn_predict.progress import counting, working
 from maskrcnn_server import settings as environment
 from maskrcnn_server.backend import Backend, Image, Model, ModelConfig, PredictOptions
 from maskrcnn_server.detections import Detections
@@ -85,12 +85,12 @@ def verify(
     config = replace(located.config(chosen.name), original=original)
     options = PredictOptions(score_threshold=score_threshold)
     with contextlib.ExitStack() as stack:
-        console.print("starting the original code ...")
-        theirs = _loaded(chosen, replace(config, engine="original"), stack)
-        again = None
-        if noise:
-            again = _loaded(chosen, replace(config, engine="original", threads=1), stack)
-        ours = _loaded(chosen, config, stack)
+        with working(console, "starting the original code"):
+            theirs = _loaded(chosen, replace(config, engine="original"), stack)
+            again = None
+            if noise:
+                again = _loaded(chosen, replace(config, engine="original", threads=1), stack)
+            ours = _loaded(chosen, config, stack)
         if url is None:
             models = Models.single(Scheduler(ours, max_waiting=1))
             ask = _in_process(Service(plugins.formats(), settings, models))
