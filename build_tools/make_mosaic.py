@@ -105,7 +105,9 @@ def _halved(sums: NDArray[np.float32]) -> NDArray[np.float32]:
     """Means of two by two pixels: float32 (height, width, 4), colours times weight, and weight."""
     height, width = sums.shape[:2]
     even = np.pad(sums, ((0, height % 2), (0, width % 2), (0, 0)))
-    return even.reshape(even.shape[0] // 2, 2, even.shape[1] // 2, 2, 4).mean((1, 3))
+    pairs = even.reshape(even.shape[0] // 2, 2, even.shape[1] // 2, 2, 4)
+    means: NDArray[np.float32] = pairs.mean((1, 3), dtype=np.float32)
+    return means
 
 
 def main() -> None:

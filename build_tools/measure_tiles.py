@@ -14,13 +14,13 @@ import io
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import PIL.Image
 import pycocotools.mask
-from make_mosaic import Mosaic, mosaic
 from numpy.typing import NDArray
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
@@ -60,7 +60,7 @@ class Ways:
         (found,) = self._model.predict([np.ascontiguousarray(pixels)], options)
         return found
 
-    def singly(self, made: Mosaic) -> Iterator[Found]:
+    def singly(self, made: Any) -> Iterator[Found]:
         """The images one by one, as they were before they were laid."""
         for path, y, x in made.images:
             with PIL.Image.open(path) as image:
@@ -70,13 +70,13 @@ class Ways:
                 place = part.place._replace(y=part.place.y + y, x=part.place.x + x)
                 yield Found(part.category_id, part.score, place, part.bitmap())
 
-    def whole(self, made: Mosaic) -> Iterator[Found]:
+    def whole(self, made: Any) -> Iterator[Found]:
         """The mosaic in one."""
         size = made.pixels.shape[0], made.pixels.shape[1]
         for part in parts(Grid(size, size, 0), Tile(0, 0, *size), self.see(made.pixels)):
             yield Found(part.category_id, part.score, part.place, part.bitmap())
 
-    def naive(self, made: Mosaic) -> Iterator[Found]:
+    def naive(self, made: Any) -> Iterator[Found]:
         """What each tile shows, without merging."""
         size, side = (made.pixels.shape[0], made.pixels.shape[1]), self._tile
         grid = Grid(size, (side, side), self._overlap)
@@ -85,17 +85,17 @@ class Ways:
             for part in parts(grid, tile, shown):
                 yield Found(part.category_id, part.score, part.place, part.bitmap())
 
-    def tiles(self, made: Mosaic) -> Iterator[Found]:
+    def tiles(self, made: Any) -> Iterator[Found]:
         """Tiles, merged."""
         tiling = Tiling((self._tile, self._tile), self._overlap)
         for one in instances(Decoded(made.pixels), tiling, self.see):
             yield Found(one.category_id, one.score, one.place, one.bitmap())
 
-    def library_nms(self, made: Mosaic) -> Iterator[Found]:
+    def library_nms(self, made: Any) -> Iterator[Found]:
         """SAHI's slices with every score that counts, for which it chooses NMS."""
         return self.library(made, FLOOR)
 
-    def library(self, made: Mosaic, confidence: float = 0.3) -> Iterator[Found]:
+    def library(self, made: Any, confidence: float = 0.3) -> Iterator[Found]:
         """SAHI's slices, merged by its defaults."""
         from sahi.models.base import DetectionModel
         from sahi.predict import get_sliced_prediction
@@ -146,12 +146,14 @@ class Ways:
             verbose=0,
         )
         for one in result.object_prediction_list:
-            bitmap = one.mask.bool_mask
+            bitmap = one.mask.bool_mask  # as large as the mosaic, and made anew each time
             rows, columns = np.flatnonzero(bitmap.any(1)), np.flatnonzero(bitmap.any(0))
             if len(rows):
                 y, x, bottom, right = rows[0], columns[0], rows[-1] + 1, columns[-1] + 1
                 place = Tile(int(y), int(x), int(bottom - y), int(right - x))
-                yield Found(one.category.id, one.score.value, place, bitmap[y:bottom, x:right])
+                yield Found(
+                    one.category.id, one.score.value, place, bitmap[y:bottom, x:right].copy()
+                )
 
 
 def _polygons(bitmap: NDArray[np.uint8]) -> list[list[float]]:
@@ -162,7 +164,7 @@ def _polygons(bitmap: NDArray[np.uint8]) -> list[list[float]]:
     return [outline.ravel().tolist() for outline in outlines if len(outline) >= 3]
 
 
-def truth(made: Mosaic) -> Iterator[Found]:
+def truth(made: Any) -> Iterator[Found]:
     """What is in a mosaic."""
     for one in made.instances:
         y, x, bitmap = one.mask.window()
@@ -240,6 +242,7 @@ def main() -> None:
     parser.add_argument("--library", action="store_true")
     given = parser.parse_args()
     seeds = [int(seed) for seed in given.seeds.split(",")]
+    mosaic = import_module("make_mosaic").mosaic
     made = [mosaic(given.size, given.size, seed, is_gray=given.gray) for seed in seeds]
     real = [list(truth(one)) for one in made]
     megapixels = len(made) * given.size**2 / 1e6
