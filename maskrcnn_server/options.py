@@ -39,6 +39,18 @@ class Options(BaseModel):
         None, description="Return instances of these classes only: names, or class indices from 1."
     )
     rpn: bool = Field(False, description="True: also `rpn_boxes`, `rpn_scores` and `all_scores`.")
+    tile: str | None = Field(
+        None,
+        pattern=r"^[0-9]{1,5}(x[0-9]{1,5})?$",
+        description="Width and height in pixels of the tiles that the image is cut into, such as "
+        "`512` or `640x512`. Default: it is not cut.",
+    )
+    overlap: float | None = Field(
+        None, ge=0, le=0.8, description="Fraction of a tile that neighbours share. Default: 0.25."
+    )
+    overview: bool = Field(
+        False, description="True: look at the whole image, too, for what is larger than a tile."
+    )
     format: Annotated[str | None, FORMAT] = None
     rle: Encoding | None = Field(
         None, description="Encoding of run lengths, of formats that have them. Default: their own."

@@ -18,6 +18,7 @@ AROUND_THE_CORE = (
     "predict",
     "protocols",
     "sagemaker",
+    "streaming",
     "study",
     "tiles",
     "torchserve",
@@ -48,6 +49,7 @@ MAY_IMPORT = {
     },
     "maskrcnn_protocols": {*CORE, "maskrcnn_annotation_formats", "maskrcnn_client"},
     "maskrcnn_sagemaker": {*CORE, "maskrcnn_annotation_formats", "maskrcnn_predict"},
+    "maskrcnn_streaming": {*CORE, "maskrcnn_tiles"},
     "maskrcnn_study": {
         *(*CORE, "maskrcnn_annotation_formats", "maskrcnn_predict", "maskrcnn_plugin_kit"),
     },

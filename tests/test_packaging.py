@@ -25,6 +25,7 @@ DISTRIBUTIONS = {
     "handlers/predict": ("maskrcnn_predict", {"maskrcnn_predict"}),
     "handlers/protocols": ("maskrcnn_protocols", {"maskrcnn_protocols"}),
     "handlers/sagemaker": ("maskrcnn_sagemaker", {"maskrcnn_sagemaker"}),
+    "handlers/streaming": ("maskrcnn_streaming", {"maskrcnn_streaming"}),
     "handlers/study": ("maskrcnn_study", {"maskrcnn_study"}),
     "handlers/tiles": ("maskrcnn_tiles", {"maskrcnn_tiles"}),
     "handlers/torchserve": ("maskrcnn_torchserve", {"maskrcnn_torchserve"}),

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from maskrcnn_handlers.answer import negotiation
-from maskrcnn_handlers.answer.answering import Inference, check_format
+from maskrcnn_handlers.answer.answering import Inference, check_format, uncut
 from maskrcnn_handlers.answer.reply import Reply, failed, json_reply, refusal
 from maskrcnn_handlers.observe import request_ids
 from maskrcnn_handlers.observe.exchange import Exchange
@@ -28,10 +29,12 @@ from maskrcnn_server.hosting.models import Hosted
 from maskrcnn_server.stopwatch import listen, stage
 
 if TYPE_CHECKING:
+    from maskrcnn_handlers.answer.answering import Cut
     from maskrcnn_handlers.observe.tracing import Tracing
     from maskrcnn_handlers.request.envelope import Codec, Envelope
     from maskrcnn_handlers.request.requests import InferenceRequest
     from maskrcnn_server.formats import Format
+    from maskrcnn_server.hosting.job import Job
     from maskrcnn_server.hosting.models import Models
     from maskrcnn_server.settings import Settings
 
@@ -85,6 +88,8 @@ class Service:
         self.prepare: Callable[[Envelope], Envelope] = lambda envelope: envelope
         """Function of a plugin that completes each request before it waits for the model, such as
         by images at addresses. May raise RequestError."""
+        self.cut: Cut = uncut
+        """Function of a plugin that finds the instances in an image tile by tile."""
 
     def refuse_waiting(self) -> None:
         """Start no more requests; the one that runs goes on."""
@@ -176,14 +181,14 @@ class Service:
                 bytes_in=len(call.envelope.body),
                 bytes_out=len(reply.body),
             )
-            self._tell(exchange)
+            self.tell(exchange)
         return replace(reply, headers={SERVER_TIMING: exchange.server_timing(), **reply.headers})
 
     def refuse(self, error: MaskRCNNError) -> Reply:
         """The reply to a request that is refused before there is a body to `invoke` with."""
         with request_ids.assigned() as request_id:
             reply = refusal(error)
-            self._tell(
+            self.tell(
                 Exchange(
                     request_id=request_id,
                     status=reply.status,
@@ -201,6 +206,22 @@ class Service:
 
     def _answer(self, call: Call) -> Reply:
         """The reply to a call. Raises what `answer` turns into a reply."""
+        with self.understood(call) as (request, inference, job):
+            is_alone = request.layout == "single" and inference.options.tiles is None
+            if is_alone:
+                prediction = inference.predict(request.images[0], job)
+        if is_alone:
+            return inference.written(prediction)
+        if request.layout == "single":
+            return inference.written(inference.detect(request.images[0], call.caller))
+        return inference.several(request, call.caller)
+
+    @contextmanager
+    def understood(self, call: Call) -> Iterator[tuple[InferenceRequest, Inference, Job]]:
+        """A call's request, how its images are answered, and the job that it takes meanwhile.
+
+        Raises MaskRCNNError.
+        """
         model, codec, envelope = call.model, call.codec, call.envelope
         if codec is None:
             envelope = self.prepare(envelope)
@@ -217,19 +238,15 @@ class Service:
                     request, form = codec.parse(envelope), codec.format
                 options = resolved(request.options, defaults, scheduler.metadata)
                 check_format(form, options.rle, request.layout)
-            inference = Inference(scheduler, options, form, self.settings.max_image_pixels)
-            if request.layout == "single":
-                prediction = inference.predict(request.images[0], job)
-        if request.layout == "single":
-            return inference.written(prediction)
-        return inference.several(request, call.caller)
+            limit = self.settings.max_image_pixels
+            yield request, Inference(scheduler, options, form, limit, self.cut), job
 
     def _format(self, request: InferenceRequest, accept: str, default: str) -> Format:
         """The format that a request chooses. Raises NotAcceptable."""
         asked, negotiates = request.options.format, request.negotiates
         return negotiation.choose(self._formats, asked, accept, default, negotiates=negotiates)
 
-    def _tell(self, exchange: Exchange) -> None:
+    def tell(self, exchange: Exchange) -> None:
         """Tell the log, the metrics and the trace of a request that is answered."""
         self._metrics.count(exchange)
         if self.tracing is not None:

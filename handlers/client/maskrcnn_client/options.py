@@ -22,6 +22,12 @@ class Options(TypedDict, total=False):
     """False: boxes only."""
     classes: Sequence[str | int] | None
     """Classes to look for: names, or class indices from 1."""
+    tile: str | None
+    """Width and height in pixels of the tiles that the image is cut into: `512` or `640x512`."""
+    overlap: float | None
+    """Fraction of a tile that neighbours share, 0 to 0.8."""
+    overview: bool
+    """True: the whole image, too, for what is larger than a tile."""
     model: str | None
     """Name of the model, of a server of several."""
 

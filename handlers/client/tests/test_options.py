@@ -19,6 +19,9 @@ GIVEN: Options = {
     "max_detections": 3,
     "masks": False,
     "classes": ["a cat", 2],
+    "tile": "640x512",
+    "overlap": 0.5,
+    "overview": True,
     "model": "shapes",
 }
 
@@ -41,6 +44,7 @@ def test_each_keyword_reaches_the_server() -> None:
     assert options.classes == ["a cat", "2"]
     assert (options.score_threshold, options.mask_threshold) == (0.25, 0.75)
     assert (options.max_detections, options.masks) == (3, False)
+    assert (options.tile, options.overlap, options.overview) == ("640x512", 0.5, True)
 
 
 def test_none_is_the_servers_default() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from maskrcnn_handlers.answer.reply import JSON, Reply, described, failed
 from maskrcnn_handlers.observe import request_ids
@@ -16,11 +16,16 @@ from maskrcnn_server.formats import Prediction, WritesRuns
 from maskrcnn_server.stopwatch import Stopwatch, listen, stage
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from maskrcnn_handlers.request.options import ResolvedOptions
     from maskrcnn_handlers.request.requests import Encoded, InferenceRequest, Layout
     from maskrcnn_server.formats import Encoding, Format
     from maskrcnn_server.hosting.job import Caller, Job
     from maskrcnn_server.hosting.scheduler import Scheduler
+
+Cut: TypeAlias = "Callable[[Inference, Encoded, Caller], Prediction]"
+"""Function that finds the instances in an image tile by tile."""
 
 
 class Inference(NamedTuple):
@@ -30,6 +35,16 @@ class Inference(NamedTuple):
     options: ResolvedOptions
     format: Format
     max_image_pixels: int
+    cut: Cut
+
+    def detect(self, image: Encoded | RequestError, caller: Caller) -> Prediction:
+        """The instances in an image, which waits for its turn by itself. Raises MaskRCNNError."""
+        if self.options.tiles is not None:
+            if isinstance(image, RequestError):
+                raise image
+            return self.cut(self, image, caller)
+        with self.scheduler.job(caller) as job:
+            return self.predict(image, job)
 
     def predict(self, image: Encoded | RequestError, job: Job) -> Prediction:
         """The instances in an image, which takes a job. Raises MaskRCNNError."""
@@ -37,7 +52,7 @@ class Inference(NamedTuple):
             raise image
         with stage("decode"):
             pixels = images.decode(image.data, self.max_image_pixels)
-        predict, category_ids, max_detections, rle = self.options
+        predict, category_ids, max_detections, rle, _ = self.options
         (detections,) = job.predict([pixels], predict)
         if category_ids is not None:
             detections = detections.of_categories(category_ids, max_detections)
@@ -68,9 +83,7 @@ class Inference(NamedTuple):
         def outcome(image: Encoded | RequestError) -> tuple[bytes | MaskRCNNError, Stopwatch]:
             with request_ids.assigned(request_id), listen() as stopwatch:
                 try:
-                    with self.scheduler.job(caller) as job:
-                        prediction = self.predict(image, job)
-                    return self.written(prediction).body, stopwatch
+                    return self.written(self.detect(image, caller)).body, stopwatch
                 except MaskRCNNError as error:
                     return error, stopwatch
                 except Exception as error:
@@ -93,6 +106,11 @@ class Inference(NamedTuple):
         if request.layout == "lines":
             return Reply(200, b"".join(entry + b"\n" for entry in entries), LINES[0])
         return Reply(200, b'{"predictions":[' + b",".join(entries) + b"]}")
+
+
+def uncut(*_: object) -> Prediction:
+    """Refuse to cut an image, where no plugin can. Raises RequestError."""
+    raise RequestError("tile: this server cuts no images: maskrcnn-tiles is not installed there")
 
 
 def check_format(form: Format, rle: Encoding | None, layout: Layout) -> None:

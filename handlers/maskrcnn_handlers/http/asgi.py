@@ -72,7 +72,8 @@ class App:
             Route("/models/{name}", self._unload, methods=["DELETE"]),
         ]
         """The server's own routes."""
-        self._every_route: list[BaseRoute] = [*self.routes, *routes]
+        # Those of plugins come first: one of them may answer some requests to a path of ours.
+        self._every_route: list[BaseRoute] = [*routes, *self.routes]
         self.asgi = shared(self, self._access)
 
     def end(self) -> None:

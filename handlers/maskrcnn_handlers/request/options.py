@@ -16,9 +16,20 @@ if TYPE_CHECKING:
     from maskrcnn_server.formats import Encoding
     from maskrcnn_server.settings import ModelDefaults
 
-
 NAMES = set(Options.model_fields)
 """Names of the options, which schemas of requests have among other fields."""
+UNLIMITED = 1_000_000_000
+"""Number of detections that are kept of an image in tiles, unless its request says one."""
+
+
+class TileOptions(NamedTuple):
+    """How a request wants its images cut."""
+
+    tile: str
+    """Width and height in pixels, such as `512` or `640x512`."""
+    overlap: float | None
+    """Fraction of a tile that neighbours share. None: the default."""
+    overview: bool
 
 
 class ResolvedOptions(NamedTuple):
@@ -32,6 +43,8 @@ class ResolvedOptions(NamedTuple):
     """Number of detections that are kept at most, the best."""
     rle: Encoding | None
     """Encoding of run lengths. None: the format's own."""
+    tiles: TileOptions | None = None
+    """How images are cut. None: they are not."""
 
 
 def given(options: Options) -> dict[str, Any]:
@@ -46,7 +59,8 @@ def resolved(asked: Options, defaults: ModelDefaults, metadata: ModelMetadata) -
     """
     options = defaults.model_copy(update=given(asked))
     score_threshold = options.score_threshold
-    limit = options.max_detections or metadata.max_detections
+    own = metadata.max_detections if options.tile is None else UNLIMITED
+    limit = options.max_detections or own
     chosen = None if options.classes is None else class_ids(options.classes, metadata.categories)
     predict = PredictOptions(
         score_threshold=metadata.score_threshold if score_threshold is None else score_threshold,
@@ -56,7 +70,10 @@ def resolved(asked: Options, defaults: ModelDefaults, metadata: ModelMetadata) -
         masks=options.masks,
         proposals=options.rpn,
     )
-    return ResolvedOptions(predict, chosen, limit, options.rle)
+    tiles = None
+    if options.tile is not None:
+        tiles = TileOptions(options.tile, options.overlap, options.overview)
+    return ResolvedOptions(predict, chosen, limit, options.rle, tiles)
 
 
 def class_ids(wanted: Sequence[str | int], categories: Sequence[Category]) -> frozenset[int]:

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from maskrcnn_handlers.cli.options import BackendName, ModelOption
-from maskrcnn_predict import outputs, shards, targets, tiled
+from maskrcnn_predict import geo, outputs, shards, targets, tiled
 from maskrcnn_predict.drawings import Drawings
 from maskrcnn_predict.joining import Joined
 from maskrcnn_predict.journal import Journal
@@ -47,6 +47,10 @@ def predict(
     json_file: Annotated[
         str | None,
         typer.Option("--json", help="File or s3:// address for all results, in COCO's format."),
+    ] = None,
+    geojson: Annotated[
+        Path | None,
+        typer.Option(help="File for the instances in georeferenced rasters, in degrees (GeoJSON)."),
     ] = None,
     score_threshold: ScoreThreshold = None,
     model: ModelOption = None,
@@ -96,15 +100,14 @@ def predict(
     share = None if shard is None else shards.named(shard)
     if (share is not None or join) and (output is None or (share is not None and join)):
         raise InvalidSetting("--shard and --join need --json FILE.json, and exclude each other")
+    _check_geojson(geojson, may_be=output is not None and share is None and not join)
     for note in check(places):
         console.print(f"[yellow]{escape(note)}[/]")
     target = targets.named(url, endpoint, model)
     spec = ModelSpec(address=model, backend=backend)
     settings = spec.settings()
     asked: dict[str, object] = {"target": str(target), "score_threshold": score_threshold}
-    if tile is None and (overlap is not None or overview):
-        raise InvalidSetting("--overlap and --overview need --tile")
-    tiling = None if tile is None else tiled.tiling(tile, overlap, overview=overview)
+    tiling = tiled.tiling(tile, overlap, overview=overview)
     if tiling is not None:
         asked["tiling"] = [*tiling.tile, tiling.overlap, tiling.overview]
     opening = partial(predictor_of, console, target, backend, region, profile)
@@ -139,6 +142,7 @@ def predict(
             run.add(source, result)
         if run.journal is not None and output is not None and share is None:
             _report(console, output.finish(run.journal))
+            _write_geojson(console, geojson, run.journal)
     if run.skipped:
         console.print(f"{run.skipped} of {len(run.names)} images were done already")
     if not run.names and share is None:
@@ -205,6 +209,21 @@ def _join(
         raise InvalidImage(
             f"{joined.failed} images failed, and {missing} are not done: run their shards again"
         )
+
+
+def _check_geojson(path: Path | None, *, may_be: bool) -> None:
+    if path is not None:
+        if not may_be:
+            raise InvalidSetting("--geojson needs --json FILE.json, and no --shard or --join")
+        geo.check()
+
+
+def _write_geojson(console: Console, path: Path | None, journal: Journal) -> None:
+    if path is None:
+        return
+    for name in geo.write(path, journal.lines()):
+        said = f"{name}: it does not say where on the earth it is; it is not in {path}"
+        console.print(f"[yellow]{escape(said)}[/]")
 
 
 def _report(console: Console, joined: Joined) -> None:

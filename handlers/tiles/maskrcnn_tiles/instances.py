@@ -38,6 +38,8 @@ SAME_SHAPE = 0.7
 """The same for masks of different categories: a tile may see too little to know the category."""
 COVERED = 0.5
 """Fraction of a cut part from which a whole instance explains it."""
+EXPLAINING = 0.5
+"""Fraction of a cut part's score from which a whole instance explains it."""
 MIN_WEIGHT = 0.01
 """Weight of a tile that shows an instance at its very border."""
 
@@ -111,9 +113,9 @@ class Group:
             scores = {part.tile: part.score}
             for other, found in self._overlaps[part].items():
                 is_same = other.category_id == part.category_id and found.iou >= SAME
-                if is_same and not other.is_cut and other not in taken and other.tile not in scores:
+                if is_same and not other.is_cut and other not in taken:
                     taken.add(other)
-                    scores[other.tile] = other.score
+                    scores[other.tile] = max(other.score, scores.get(other.tile, 0.0))
             tiles = {*self._grid.showing(part.place), *scores}
             weights = {tile: max(MIN_WEIGHT, 0.5 - tile.distance(part.place)) for tile in tiles}
             score = sum(weights[tile] * scores[tile] for tile in scores) / sum(weights.values())
@@ -143,7 +145,9 @@ class Group:
     def _is_explained(self, part: Part) -> bool:
         """Whether another tile shows what a cut part is a part of, or that it is nothing."""
         return bool(self._grid.showing(part.place)) or any(
-            not other.is_cut and found.both >= COVERED * part.area
+            not other.is_cut
+            and found.both >= COVERED * part.area
+            and other.score >= EXPLAINING * part.score
             for other, found in self._overlaps[part].items()
         )
 
@@ -164,11 +168,16 @@ class Group:
         return Instance(place, np.packbits(bitmap), score, category_id, box)
 
     def _is_doubtful(self, part: Part) -> bool:
-        """Whether another tile shows most of the place."""
+        """Whether another tile shows most of the place, and nothing alike was found in it."""
         area = part.place.height * part.place.width
+        seen = {part.tile} | {
+            other.tile
+            for other, found in self._overlaps[part].items()
+            if other.category_id == part.category_id and found.iou >= SAME
+        }
         for tile in self._grid.around(part.place):
             shown = tile.common(part.place)
-            if tile != part.tile and shown is not None and 2 * shown.height * shown.width >= area:
+            if tile not in seen and shown is not None and 2 * shown.height * shown.width >= area:
                 return True
         return False
 

@@ -6,7 +6,7 @@ import re
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -74,6 +74,49 @@ def side(text: str) -> Size:
     return int(found[2] or width), width
 
 
+class Step(NamedTuple):
+    """A tile that is done."""
+
+    tile: Tile
+    done: int
+    """Number of tiles that are done, this one included."""
+    total: int
+    settled: Sequence[Instance]
+    """Instances that no other tile can change any more."""
+
+
+def steps(
+    image: Windows,
+    tiling: Tiling,
+    predict: Callable[[Image], Detections],
+    concurrency: int = 1,
+    max_tiles: int = MAX_TILES,
+) -> Iterator[Step]:
+    """Each tile of an image, in order, with the instances that are settled by then.
+
+    `predict` is called from `concurrency` threads with the pixels of a tile, and should return what
+    scores `FLOOR` or more. Raises what `predict` and reading raise, and RequestError for more than
+    `max_tiles` tiles.
+    """
+    grid = Grid(image.size, tiling.tile, tiling.overlap)
+    total = len(grid)
+    if total > max_tiles:
+        raise RequestError(f"tile: {total} tiles, at most {max_tiles} are allowed", field="tile")
+    merger = Merger(grid)
+    if tiling.overview and total > 1:
+        merger.add(_overview(image, grid, predict))
+    row = 0
+    for done, (tile, detections) in enumerate(_seen(image, grid, predict, concurrency), 1):
+        settled: list[Instance] = []
+        if tile.y != row:
+            settled += merger.settled(tile.y)
+            row = tile.y
+        merger.add(parts(grid, tile, detections))
+        if done == total:
+            settled += merger.settled()
+        yield Step(tile, done, total, settled)
+
+
 def instances(
     image: Windows,
     tiling: Tiling,
@@ -83,26 +126,12 @@ def instances(
 ) -> Iterator[Instance]:
     """The instances in an image, each as soon as no other tile can change it, roughly from the top.
 
-    `predict` is called from `concurrency` threads with the pixels of a tile, and should return what
-    scores `FLOOR` or more. `progress` gets the number of tiles that are done, and of all. Raises
-    what `predict` and reading raise, and RequestError for more than a million tiles.
+    As `steps`. `progress` gets the number of tiles that are done, and of all.
     """
-    grid = Grid(image.size, tiling.tile, tiling.overlap)
-    total = len(grid)
-    if total > MAX_TILES:
-        raise RequestError(f"tile: {total} tiles, at most {MAX_TILES} are allowed", field="tile")
-    merger = Merger(grid)
-    if tiling.overview and total > 1:
-        merger.add(_overview(image, grid, predict))
-    row = 0
-    for done, (tile, detections) in enumerate(_seen(image, grid, predict, concurrency), 1):
-        if tile.y != row:
-            yield from merger.settled(tile.y)
-            row = tile.y
-        merger.add(parts(grid, tile, detections))
+    for step in steps(image, tiling, predict, concurrency):
+        yield from step.settled
         if progress is not None:
-            progress(done, total)
-    yield from merger.settled()
+            progress(step.done, step.total)
 
 
 def detections(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -22,12 +23,19 @@ if TYPE_CHECKING:
     from maskrcnn_server.rle import Size
     from maskrcnn_tiles.grid import Tile
 
+TIFF = "GTiff"
 DRIVERS = {
-    rb"II[*+]\x00|MM\x00[*+]": "GTiff",
+    rb"II[*+]\x00|MM\x00[*+]": TIFF,
     rb"\x00\x00\x00\x0cjP  |\xff\x4f\xff\x51": "JP2OpenJPEG",
 }
 """GDAL's readers by a pattern of a file's first bytes. Its others may open further files or
 addresses."""
+MISSING = (
+    "images are read in parts by rasterio, which is not installed: "
+    "pip install 'maskrcnn-tiles[geo]'"
+)
+MAX_BLOCK_PIXELS = 1 << 24
+"""Largest block of a file, in pixels, that is decoded as a whole."""
 CACHE_MB = 64
 """Memory for decoded blocks of a file, which neighbouring tiles share."""
 
@@ -105,7 +113,11 @@ class Raster:
 def driver_of(path: Path) -> str | None:
     """Name of the reader of a file that can be read in parts. None: it is no such file."""
     with path.open("rb") as file:
-        start = file.read(12)
+        return driver_of_bytes(file.read(12))
+
+
+def driver_of_bytes(start: bytes) -> str | None:
+    """The same for the first bytes of a file."""
     return next((name for pattern, name in DRIVERS.items() if re.match(pattern, start)), None)
 
 
@@ -116,26 +128,48 @@ def raster(path: Path) -> Iterator[Raster]:
     Raises InvalidSetting without rasterio, InvalidImage for a file that it does not read or whose
     pixels are not of 8 or 16 bits.
     """
+    with _opened(path, driver_of(path), path.name) as opened:
+        yield opened
+
+
+@contextmanager
+def raster_in_memory(data: bytes) -> Iterator[Raster]:
+    """The same for the bytes of a file."""
+    try:
+        from rasterio.io import MemoryFile
+    except ImportError:
+        raise InvalidSetting(MISSING) from None
+    with MemoryFile(data) as file, _opened(file.name, driver_of_bytes(data[:12]), "image") as found:
+        yield found
+
+
+@contextmanager
+def _opened(path: Path | str, driver: str | None, name: str) -> Iterator[Raster]:
     try:
         import rasterio
         import rasterio.errors
     except ImportError:
-        raise InvalidSetting(
-            f"{path.name}: images are read in parts by rasterio, which is not installed: "
-            "pip install 'maskrcnn-tiles[geo]'"
-        ) from None
-    driver = driver_of(path)
+        raise InvalidSetting(f"{name}: {MISSING}") from None
     if driver is None:
-        raise InvalidImage(f"{path}: no TIFF or JPEG 2000, which can be read in parts")
+        raise InvalidImage(f"{name}: no TIFF or JPEG 2000, which can be read in parts")
     with rasterio.Env(GDAL_CACHEMAX=CACHE_MB << 20, GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"):
         try:
-            dataset = rasterio.open(path, driver=driver)
+            with warnings.catch_warnings():
+                # Most images lie nowhere on the earth.
+                warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+                dataset = rasterio.open(path, driver=driver)
         except rasterio.errors.RasterioError as error:
-            raise InvalidImage(f"{path}: {error}") from error
+            raise InvalidImage(f"{name}: {error}") from error
         with dataset:
+            largest = max(height * width for height, width in dataset.block_shapes)
+            if largest > MAX_BLOCK_PIXELS:
+                raise InvalidImage(
+                    f"{name}: blocks of {largest} pixels, at most {MAX_BLOCK_PIXELS} are read at "
+                    "once; save it in tiles"
+                )
             kinds = set(dataset.dtypes)
             if not kinds <= {"uint8", "uint16"}:
                 raise InvalidImage(
-                    f"{path}: pixels of {', '.join(sorted(kinds))}; save 8 bits a channel"
+                    f"{name}: pixels of {', '.join(sorted(kinds))}; save 8 bits a channel"
                 )
             yield Raster(dataset)

@@ -130,6 +130,47 @@ def test_parts_of_different_categories_are_one_instance_of_the_larger_ones() -> 
     assert (whole(instance) == tall).all()
 
 
+def test_an_unlikely_instance_does_not_explain_what_every_tile_cuts() -> None:
+    grid = Grid(SIZE, (100, 260), 0.2)
+    bar, phantom = np.zeros(SIZE, np.bool_), np.zeros(SIZE, np.bool_)
+    bar[60:130, 40:60] = True
+    phantom[70:98, 40:60] = True
+    found = merged(
+        grid, lambda tile: seen(tile, [(1, bar), (2, phantom)], lambda _, i: (0.9, 0.1)[i])
+    )
+    best = max(found, key=lambda one: one.score)
+    assert (whole(best) == bar).all()
+    assert best.score == pytest.approx(0.9)
+
+
+def test_what_a_tile_finds_twice_and_its_neighbour_once_is_one_instance() -> None:
+    grid = Grid(SIZE, (100, 260), 0.5)
+    spot, larger = ellipse(75, 130, 10, 10), ellipse(75, 130, 10, 15)
+    twice = grid.showing(Tile(65, 115, 21, 31))[0]
+
+    def score(tile: Tile, number: int) -> float:
+        return 0.9 - 0.1 * number if number == 0 or tile == twice else 0
+
+    (instance,) = merged(grid, lambda tile: seen(tile, [(1, spot), (1, larger)], score))
+    assert (whole(instance) == spot).all()
+
+
+def test_a_cut_part_that_another_tile_confirms_keeps_its_score() -> None:
+    grid = Grid(SIZE, (100, 260), 0.5)
+    first, second, *_ = grid
+    bar, less = np.zeros(SIZE, np.bool_), np.zeros(SIZE, np.bool_)
+    bar[40:100, 40:60] = True
+    less[second.y + 1 : 90, 40:60] = True
+
+    def score(tile: Tile, number: int) -> float:
+        return 0.8 * (tile == (first, second)[number])
+
+    (instance,) = merged(grid, lambda tile: seen(tile, [(1, bar), (1, less)], score))
+    assert instance.score == pytest.approx(0.8)
+    (alone,) = merged(grid, lambda tile: seen(tile, [(1, bar)], score))
+    assert alone.score == pytest.approx(0.4)
+
+
 def test_touching_instances_stay_apart() -> None:
     grid = Grid(SIZE, (100, 260), 0.3)
     left, right = np.zeros(SIZE, np.bool_), np.zeros(SIZE, np.bool_)

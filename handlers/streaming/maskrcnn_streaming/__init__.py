@@ -1,0 +1,1 @@
+"""Replies that come entry by entry, as images and tiles are done."""

@@ -1,0 +1,205 @@
+"""The streamed reply to a request: its head when the first entry is there, then each entry."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from anyio import CapacityLimiter, to_thread
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from maskrcnn_handlers.answer.answering import check_format
+from maskrcnn_handlers.answer.status import status_of
+from maskrcnn_handlers.http.host import front_end, response
+from maskrcnn_handlers.observe import request_ids
+from maskrcnn_handlers.observe.exchange import Exchange
+from maskrcnn_handlers.request.envelope import ATTRIBUTES, TARGET_MODEL, Envelope
+from maskrcnn_server.errors import (
+    BackendTimedOut,
+    CallerGone,
+    MaskRCNNError,
+    Overloaded,
+    UnavailableError,
+)
+from maskrcnn_server.hosting.models import Hosted
+from maskrcnn_streaming import entries
+from maskrcnn_streaming.accepting import EVENTS, Accepted, streamed
+from maskrcnn_streaming.work import Work
+
+if TYPE_CHECKING:
+    from starlette.types import Receive, Scope, Send
+
+    from maskrcnn_handlers.answer.answering import Inference
+    from maskrcnn_handlers.request.requests import InferenceRequest
+    from maskrcnn_handlers.service import Call, Service
+    from maskrcnn_streaming.entries import Entry
+    from maskrcnn_tiles.answering import Cutter
+
+MAX_STREAMED = 32
+"""Number of streamed replies at the same time at most."""
+ALIVE_S = 15.0
+"""Seconds without an entry after which a client is told that the connection is alive."""
+
+
+class Streams:
+    """Answers requests to one service with streamed replies."""
+
+    def __init__(self, service: Service, cutter: Cutter) -> None:
+        self.service = service
+        self.cutter = cutter
+        self.limiter = CapacityLimiter(MAX_STREAMED)
+        self.running = 0
+        """Number of streamed replies now."""
+
+    async def answer(self, request: Request) -> Response:
+        """A streamed reply, or why there is none."""
+        accepted = streamed(request.headers.get("accept", ""))
+        if accepted is None:
+            raise ValueError("the request accepts no streamed reply")
+        return Streamed(self, request, accepted)
+
+
+class Streamed(Response):
+    """One streamed reply."""
+
+    def __init__(self, streams: Streams, request: Request, accepted: Accepted) -> None:
+        super().__init__()
+        self._streams = streams
+        self._request = request
+        self._accepted = accepted
+        self._bytes_out = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        streams, headers = self._streams, self._request.headers
+        try:
+            if streams.running >= MAX_STREAMED:
+                raise Overloaded(
+                    f"{MAX_STREAMED} replies are streamed already; try again in a second",
+                    retry_after_s=1,
+                )
+            envelope = Envelope.of(
+                b"",
+                headers.get("content-type", ""),
+                self._accepted.accept,
+                headers.get(ATTRIBUTES, ""),
+                self._request.path_params.get("name", headers.get(TARGET_MODEL)),
+            )
+            streams.running += 1
+            try:
+                async with front_end(self._request).body(self._request) as body:
+                    await self._answer(replace(envelope, body=body), send)
+            finally:
+                streams.running -= 1
+        except ClientDisconnect:
+            return
+        except MaskRCNNError as error:
+            await response(streams.service.refuse(error))(scope, receive, send)
+
+    async def _answer(self, envelope: Envelope, send: Send) -> None:
+        """Send the entries. Raises MaskRCNNError as long as nothing is sent."""
+        service = self._streams.service
+        call, start = service.call(envelope), time.perf_counter()
+        leaving = asyncio.create_task(self._left())
+        leaving.add_done_callback(lambda _: call.caller.leave())
+        try:
+            request, inference = await to_thread.run_sync(
+                _understood, service, call, limiter=self._streams.limiter
+            )
+            timeout_s = service.settings.timeout_s
+            work = Work(request, inference, self._streams.cutter, timeout_s)
+            try:
+                work.start()
+                error = await self._sent(work, call, leaving, send)
+            finally:
+                work.stop()
+        finally:
+            leaving.cancel()
+        service.tell(
+            Exchange(
+                request_id=request_ids.current(),
+                model=call.model.name if isinstance(call.model, Hosted) else "",
+                status=200 if error is None else status_of(error),
+                code="" if error is None else error.code,
+                seconds=time.perf_counter() - start,
+                stages=work.heard.seconds,
+                laps=work.heard.laps,
+                bytes_in=len(envelope.body),
+                bytes_out=self._bytes_out,
+            )
+        )
+
+    async def _sent(
+        self, work: Work, call: Call, leaving: asyncio.Task[None], send: Send
+    ) -> MaskRCNNError | None:
+        """Send each entry when it is there, and the last one. Returns why that ended early.
+
+        Raises the error of the first entry if the server can answer nothing now.
+        """
+        deadline = time.monotonic() + call.limit_s
+        has_begun = False
+        while True:
+            entry = await self._next(work, leaving, min(ALIVE_S, deadline - time.monotonic()))
+            if leaving.done():
+                return CallerGone("the client has gone")
+            if not has_begun:
+                if isinstance(entry, entries.Entry) and isinstance(entry.error, UnavailableError):
+                    raise entry.error
+                await self._begin(send)
+                has_begun = True
+            if entry is None:
+                images = len(work.request.images)
+                last = entries.end(images, work.failed, request_ids.current())
+                await self._send(send, last, is_last=True)
+                return None
+            if isinstance(entry, entries.Entry):
+                await self._send(send, entry)
+                work.sent()
+                deadline = time.monotonic() + call.limit_s
+            elif time.monotonic() >= deadline:
+                hangs = BackendTimedOut("the model does not finish this request")
+                await self._send(send, entries.broken(hangs), is_last=True)
+                return hangs
+            elif self._accepted.media_type == EVENTS:
+                await self._write(send, entries.ALIVE)
+
+    async def _next(
+        self, work: Work, leaving: asyncio.Task[None], timeout_s: float
+    ) -> Entry | TimeoutError | None:
+        """The next entry; None: there are no more; TimeoutError: not yet."""
+        getting = asyncio.ensure_future(work.entries.get())
+        await asyncio.wait(
+            {getting, leaving}, timeout=max(0, timeout_s), return_when=asyncio.FIRST_COMPLETED
+        )
+        if getting.done():
+            return getting.result()
+        getting.cancel()
+        return TimeoutError()
+
+    async def _left(self) -> None:
+        """Return when the client closes the connection."""
+        while (await self._request.receive())["type"] != "http.disconnect":
+            pass
+
+    async def _begin(self, send: Send) -> None:
+        headers = [(b"content-type", self._accepted.media_type.encode())]
+        # Proxies would keep entries back, or change them.
+        headers += [(b"cache-control", b"no-cache, no-transform"), (b"x-accel-buffering", b"no")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+
+    async def _send(self, send: Send, entry: Entry, *, is_last: bool = False) -> None:
+        is_event = self._accepted.media_type == EVENTS
+        await self._write(send, entry.event() if is_event else entry.line(), is_last=is_last)
+
+    async def _write(self, send: Send, body: bytes, *, is_last: bool = False) -> None:
+        self._bytes_out += len(body)
+        await send({"type": "http.response.body", "body": body, "more_body": not is_last})
+
+
+def _understood(service: Service, call: Call) -> tuple[InferenceRequest, Inference]:
+    """The request, and how its images are answered. Raises MaskRCNNError."""
+    with request_ids.assigned(), service.understood(call) as (request, inference, _):
+        check_format(inference.format, inference.options.rle, "list")
+        return request, inference
