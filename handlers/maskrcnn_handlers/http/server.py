@@ -106,8 +106,8 @@ def listen(
 
     `load` calls the function that it is given when requests can be answered; the log then ends
     with the address to open. `at_once` requests are in the service's hands at a time, and no more
-    are refused without delay. Returns whether `load` has returned. Raises what `load` raised, and StartupError if the port cannot be
-    listened on.
+    are refused without delay. Returns whether `load` has returned. Raises what it raised, and
+    StartupError if the port cannot be listened on.
     """
     start = time.monotonic()
     service, settings = host.service, host.settings
