@@ -7,7 +7,8 @@ READY := $(VENV)/ready
 BACKENDS := $(patsubst %/setup.cfg,%,$(wildcard backends/*/setup.cfg))
 HANDLERS := $(patsubst %/setup.cfg,%,$(wildcard handlers/*/setup.cfg))
 PARTS := $(HANDLERS) $(BACKENDS)
-TESTS := $(BIN)/python -m pytest --cov --cov-report=term --durations=10
+TESTS := $(BIN)/python -m pytest --durations=10
+COVERAGE := --cov --cov-report=term
 DEMO := .venv-demo
 DEMO_PARTS := $(addprefix handlers/,annotation_formats playground predict) \
 	$(addprefix backends/,network openvino tensorpack)
@@ -34,15 +35,16 @@ $(DEMO)/ready: setup.cfg $(addsuffix /setup.cfg,$(DEMO_PARTS)) Makefile build_to
 # Threads of NumPy's library cost more than they gain beside other processes.
 test test-full: export OPENBLAS_NUM_THREADS := 1
 
+# Without the coverage, which takes a tenth of the time: `make test-all` measures it.
 test: $(READY)
-	$(TESTS) -m "not full and not exhaustive" -n logical --maxprocesses 4 --dist loadfile
+	$(TESTS) -m "not full and not exhaustive" -n logical --maxprocesses 4 --dist loadfile $(COVER)
 
 # One process: large networks use every core, and wheels are built once.
 test-full: $(READY)
-	$(TESTS) -m "full and not exhaustive" --cov-append
+	$(TESTS) -m "full and not exhaustive" $(COVERAGE) --cov-append
 
 test-all:
-	$(MAKE) test
+	$(MAKE) test COVER="$(COVERAGE)"
 	$(MAKE) test-full
 
 # Backends are typed one by one: they have tests of the same names.

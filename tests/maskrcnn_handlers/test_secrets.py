@@ -6,6 +6,7 @@ import json
 import logging
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -66,7 +67,7 @@ def test_a_server_shows_no_secret(
     server = start(tmp_path, env=env)
     with httpx.Client(base_url=server.url, timeout=30) as client:
         while "loading" in client.get("/models").text:
-            pass
+            time.sleep(0.1)
         replies = [client.get(path) for path in ("/models", "/ping", "/metrics")]
         replies += [client.get(f"/models/{name}") for name in ADDRESSES]
         replies += [client.post(f"/models/{name}/invoke", content=png) for name in ADDRESSES]

@@ -147,6 +147,7 @@ def test_fewer_detections_and_no_masks_may_be_asked_for(
     assert nothing.masks.shape == (0, 28, 28)
 
 
+@pytest.mark.full
 def test_graphs_find_the_same(opened: Callable[..., TorchSession], images: list[Image]) -> None:
     class FakeGraph(CudaGraph):
         device_type = "cpu"
@@ -206,6 +207,7 @@ class TooLarge:
         return self._inputs(images, *rest)
 
 
+@pytest.mark.full
 def test_what_does_not_fit_is_computed_in_parts(
     opened: Callable[..., TorchSession], images: list[Image]
 ) -> None:
@@ -249,6 +251,7 @@ def test_a_lost_gpu_ends_a_process_that_is_there_for_models(
     assert "any more: CUDA error: an illegal" in caplog.text
 
 
+@pytest.mark.full
 def test_float16_finds_what_float32_does(
     opened: Callable[..., TorchSession], photograph: Callable[[str], Image]
 ) -> None:

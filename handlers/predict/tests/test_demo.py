@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import httpx
@@ -57,6 +58,7 @@ def test_the_last_line_is_the_address_to_open(tmp_path: Path, arguments: tuple[s
         try:
             page: re.Match[str] | None = None
             while page is None and process.poll() is None:
+                time.sleep(0.05)
                 page = re.search(r"(http://127\.0\.0\.1:\d+/)\n\Z", log.read_text())
             assert page is not None, log.read_text()
             assert "ready after" in log.read_text()

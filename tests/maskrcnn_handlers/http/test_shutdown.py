@@ -192,7 +192,7 @@ def exchanged(server: Server, request: bytes, pause_s: float = 0) -> bytes:
         return reply.read()
 
 
-@pytest.mark.parametrize("isolation", ["none", "process"])
+@pytest.mark.parametrize("isolation", ["none", pytest.param("process", marks=pytest.mark.full)])
 @pytest.mark.parametrize("delay_s", ["0", "0.5"])
 def test_no_request_on_a_new_connection_is_lost(
     slow: Callable[..., Server],
