@@ -220,6 +220,13 @@ SIGNATURES = (
     (rb"\0{512}", "begins with zeros: its download was broken off, download it again"),
     (rb"\x00\x05\x16\x07", "is a file of macOS's own about another file: remove it"),
     (rb"\x1f\x8b", "is compressed by gzip: unpack it"),
+    (rb"BZh\d1AY", "is compressed by bzip2: unpack it"),
+    (rb"\xfd7zXZ", "is compressed by xz: unpack it"),
+    (rb"\x28\xb5\x2f\xfd", "is compressed by Zstandard: unpack it"),
+    (
+        rb"7z\xbc\xaf|Rar!",
+        "is an archive of 7-Zip or RAR: unpack it, and pack a .zip",
+    ),
     (rb".{257}ustar", "is a tar archive: unpack it"),
 )
 """Beginnings of files, and what such files are."""
