@@ -25,7 +25,7 @@ MIN_BYTES = 256 << 20
 """Size up to which an archive may grow more than that."""
 SUFFIXES = (".tar.gz", ".tgz", ".tar", ".zip", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 CHUNK = 1 << 20
-NO_TAR = "invalid header"
+NO_TAR = ("invalid header", "bad checksum")
 """What `tarfile` says of bytes that are no tar archive."""
 GZIP = b"\x1f\x8b"
 ZIP = b"PK"
@@ -93,7 +93,7 @@ def unpack(
         is_packed = any(_starts_with(archive, start) for start in PACKED)
         found = None if is_packed else kind(archive)
         reason = f"({error})" if found is None else f"(it {found.description})"
-        if is_packed and str(error) == NO_TAR:
+        if is_packed and str(error) in NO_TAR:
             reason = "(what is compressed in it is no tar archive: pack the model folder with tar)"
         raise InvalidModel(f"{archive}: cannot be unpacked {reason}") from error
     if not any(path.is_file() for path in folder.rglob("*")):

@@ -6,6 +6,7 @@ import stat
 import tarfile
 import zipfile
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -108,6 +109,7 @@ def test_damaged_archives_are_refused(
         unpack(archive, tmp_path / "out")
 
 
+@cache
 def stored_zip() -> bytes:
     """A zip file as `torch.save` and `np.savez` write them: not compressed."""
     file = io.BytesIO()
