@@ -67,6 +67,8 @@ class Detections:
     def _broken_rules(self) -> Iterator[str]:
         """Each rule that is broken, and by what; types before values."""
         n = len(self.scores)
+        if len([*self.size]) != 2:
+            yield f"size is (height, width): got {self.size}"
         arrays: Sequence[tuple[str, object, tuple[int, ...], type[np.generic]]] = (
             ("boxes are float32 (N, 4)", self.boxes, (n, 4), np.float32),
             ("scores are float32 (N,)", self.scores, (n,), np.float32),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from maskrcnn_server.backend import Batches, PredictOptions
+from maskrcnn_server.detections import Detections
 from maskrcnn_server.engine import AUTO, ORIGINAL, Computes
 from maskrcnn_server.errors import (
     InvalidModel,
@@ -157,6 +158,10 @@ def warm_up(model: Model) -> None:
     if isinstance(model, Batches) and len(shape := model.network_shape(WARM_UP_SIZE)) != 2:
         raise ValueError(f"network_shape is (height, width): got {shape}")
     found = answers[0]
+    if not isinstance(found, Detections):
+        raise ValueError(f"a list of Detections is right: got one of {type(found).__name__}")
+    if found.size != WARM_UP_SIZE:
+        raise ValueError(f"detections have the image's size, {WARM_UP_SIZE}: got {found.size}")
     if found.masks is not None:
         found.masks.rle("rows")
 

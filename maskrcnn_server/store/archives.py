@@ -23,8 +23,10 @@ MAX_GROWTH = 20
 """Maximum size of what is unpacked by that of the archive. Weights hardly shrink; text does."""
 MIN_BYTES = 256 << 20
 """Size up to which an archive may grow more than that."""
-SUFFIXES = (".tar.gz", ".tgz", ".tar", ".zip")
+SUFFIXES = (".tar.gz", ".tgz", ".tar", ".zip", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 CHUNK = 1 << 20
+NO_TAR = ("invalid header", "bad checksum")
+"""What `tarfile` says of bytes that are no tar archive."""
 GZIP = b"\x1f\x8b"
 ZIP = b"PK"
 PACKED: dict[bytes, Callable[[Path], object]] = {
@@ -50,7 +52,7 @@ def is_archive(name: str) -> bool:
 def unpack(
     archive: Path, folder: Path, *, max_files: int = MAX_FILES, max_bytes: int = MAX_BYTES
 ) -> None:
-    """Unpack a `.tar.gz`, `.tgz`, `.tar` or `.zip` into `folder`, which is made.
+    """Unpack a tar archive, compressed or not, or a `.zip` into `folder`, which is made.
 
     Raises InvalidModel for an archive that is damaged, has more files or more bytes than allowed,
     or a member that is anything but a file or folder below `folder`: an absolute path, a path with
@@ -88,8 +90,11 @@ def unpack(
             raise
         from maskrcnn_server.store.kinds import kind
 
-        found = None if _starts_with(archive, GZIP) else kind(archive)
+        is_packed = any(_starts_with(archive, start) for start in PACKED)
+        found = None if is_packed else kind(archive)
         reason = f"({error})" if found is None else f"(it {found.description})"
+        if is_packed and str(error) in NO_TAR:
+            reason = "(what is compressed in it is no tar archive: pack the model folder with tar)"
         raise InvalidModel(f"{archive}: cannot be unpacked {reason}") from error
     if not any(path.is_file() for path in folder.rglob("*")):
         raise InvalidModel(f"{archive}: holds no files: pack the model folder again")
@@ -100,6 +105,7 @@ def _members(archive: Path) -> Iterator[Iterator[_Member]]:
     # Not `is_zipfile`: it finds the end of a zip file that is stored inside a tar.
     if _starts_with(archive, ZIP):
         with open_zip(archive, meter(archive)) as opened:
+            _check_no_checkpoint(archive, opened.namelist())
             yield _zip_members(opened)
         return
     opener = next(
@@ -109,6 +115,17 @@ def _members(archive: Path) -> Iterator[Iterator[_Member]]:
         stream = TarStream(file, meter(archive))
         with tarfile.open(fileobj=cast("IO[bytes]", stream), mode="r:") as opened_tar:
             yield _tar_members(opened_tar, stream)
+
+
+def _check_no_checkpoint(archive: Path, names: list[str]) -> None:
+    """Raises InvalidModel for what PyTorch and NumPy write, which are zip files, too."""
+    is_torch = any(name.endswith("/data.pkl") for name in names)
+    if is_torch or (names and all(name.endswith(".npy") for name in names)):
+        suffix = ".pth" if is_torch else ".npz"
+        raise InvalidModel(
+            f"{archive}: is a checkpoint itself, not an archive with one: rename it to "
+            f"{archive.stem}{suffix}, and name the folder it is in"
+        )
 
 
 def _plain(archive: Path) -> IO[bytes]:

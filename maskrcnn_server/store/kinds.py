@@ -36,6 +36,21 @@ SUFFIXES = frozenset(
 )
 """Suffixes of files that hold models."""
 
+READ = {
+    "torchvision": (".pth", ".pt", ".ckpt", ".pth.tar"),
+    "detectron2": (".pth", ".pt", ".ckpt", ".pth.tar", ".pkl"),
+    **dict.fromkeys(("tensorpack", "aws_samples"), (".npz", ".index")),
+    "matterport": (".h5", ".hdf5"),
+    "onnx": (".onnx",),
+}
+"""Ends of the names of files that official backends read, besides those that are the same in
+every framework. The first is that of a file whose name has another."""
+READ_BY_ALL = (".npz", ".safetensors")
+MAX_UNKNOWN = 100
+"""Maximum number of files in a folder whose first bytes are read because their suffix is none."""
+MODEL = re.compile(rb"PK\x03\x04|\x80[\x02-\x05]|\x89HDF|\x1f\x8b")
+"""Pattern of the beginning of a file that may hold a model, whatever it is called."""
+
 
 @dataclass(frozen=True)
 class Kind:
@@ -132,7 +147,7 @@ def described(folder: Path, installed: Collection[str]) -> list[str]:
 def _described(folder: Path, installed: Collection[str]) -> Iterator[str]:
     for path in _files(folder):
         try:
-            found = kind(path)
+            found = kind(path) or _without_names(path)
         except TooMuchWork as error:
             yield error.message
             return
@@ -146,6 +161,17 @@ def _described(folder: Path, installed: Collection[str]) -> Iterator[str]:
             yield f"{line}: {_install(missing)}"
         elif not found.backends:
             yield line
+        elif not path.name.endswith(ends := (*READ[found.backends[0]], *READ_BY_ALL)):
+            yield f"{line}: rename it to {path.stem}{ends[0]}"
+
+
+def _without_names(path: Path) -> Kind | None:
+    if not zipfile.is_zipfile(path):
+        return None
+    with open_zip(path, meter(path)) as archive:
+        if not any(name.endswith("data.pkl") for name in archive.namelist()):
+            return None
+    return Kind("is a file of PyTorch without a state dict: save model.state_dict()")
 
 
 def _install(backends: list[str]) -> str:
@@ -159,11 +185,21 @@ def _files(folder: Path) -> list[Path]:
     files: list[Path] = []
     for _ in range(MAX_DEPTH + 1):
         inside = sorted(p for f in below for p in f.iterdir() if not p.name.startswith("."))
-        files += [p for p in inside if p.suffix.lower() in SUFFIXES and p.is_file()]
+        unknown = [p for p in inside if p.suffix.lower() not in SUFFIXES and p.is_file()]
+        unnamed = [p for p in unknown[:MAX_UNKNOWN] if _begins_as_model(p)]
+        files += [p for p in inside if p.suffix.lower() in SUFFIXES and p.is_file()] + unnamed
         below = [p for p in inside if p.is_dir() and not p.is_symlink()]
         if len(files) >= MAX_FILES or len(below) > MAX_FILES:
             break
     return files[:MAX_FILES]
+
+
+def _begins_as_model(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return MODEL.match(file.read(4)) is not None
+    except OSError:
+        return False
 
 
 SIGNATURES = (
@@ -184,6 +220,13 @@ SIGNATURES = (
     (rb"\0{512}", "begins with zeros: its download was broken off, download it again"),
     (rb"\x00\x05\x16\x07", "is a file of macOS's own about another file: remove it"),
     (rb"\x1f\x8b", "is compressed by gzip: unpack it"),
+    (rb"BZh\d1AY", "is compressed by bzip2: unpack it"),
+    (rb"\xfd7zXZ", "is compressed by xz: unpack it"),
+    (rb"\x28\xb5\x2f\xfd", "is compressed by Zstandard: unpack it"),
+    (
+        rb"7z\xbc\xaf|Rar!",
+        "is an archive of 7-Zip or RAR: unpack it, and pack a .zip",
+    ),
     (rb".{257}ustar", "is a tar archive: unpack it"),
 )
 """Beginnings of files, and what such files are."""

@@ -89,6 +89,11 @@ class ModelStore:
         if path.is_file() and is_archive(path.name):
             return self._archive(path)
         if path.is_file():
+            from maskrcnn_server.store.kinds import kind
+
+            found = kind(path)
+            if found is not None and not found.backends:
+                raise InvalidModel(f"{path} {found.description}")
             raise InvalidModel(f"{path}: is a file; name the folder it is in: {path.parent}")
         if ":" in where and not path.exists():
             raise InvalidModel(

@@ -38,6 +38,12 @@ def bitmaps(n: int, size: Size) -> BitMasks:
     return BitMasks(np.zeros((n, *size), np.bool_))
 
 
+@pytest.mark.parametrize("size", [(5, 8, 3), (5,)])
+def test_a_size_is_a_height_and_a_width(size: Any) -> None:
+    with pytest.raises(ValueError, match=r"size is \(height, width\): got"):
+        detections(size=size)
+
+
 def test_length_is_the_number_of_instances() -> None:
     assert len(detections()) == 2
 

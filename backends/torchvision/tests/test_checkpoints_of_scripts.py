@@ -123,6 +123,62 @@ def test_checkpoints_of_lightning_are_ordered_by_step(tensors: Tensors, tmp_path
 
 
 @pytest.mark.parametrize(
+    "content",
+    [
+        {"state": {0: {"exp_avg": NUMBER}}, "param_groups": [{"lr": 0.1}]},
+        {"scale": 65536.0, "_growth_tracker": 0},
+        None,
+        [],
+    ],
+    ids=["optimizer", "scaler", "nothing", "list"],
+)
+@pytest.mark.parametrize("name", ["optimizer.pt", "a.pth", "zzz.ckpt"])
+def test_what_else_a_training_saves_is_passed_over(
+    name: str, content: object, tensors: Tensors, tmp_path: Path
+) -> None:
+    torch.save(content, tmp_path / name)
+    found = probe(tmp_path, "model.pth", tensors)
+    assert not found.problems
+    assert found.notes[0] == f"model.pth is served, not {name}"
+
+
+@pytest.mark.parametrize("name", ["model.pt", "model.ckpt"])
+def test_a_second_file_of_the_same_name_is_named_in_a_note(
+    name: str, tensors: Tensors, tmp_path: Path
+) -> None:
+    torch.save({**tensors, "rpn.head.cls_logits.bias": NUMBER}, tmp_path / name)
+    found = probe(tmp_path, "model.pth", tensors)
+    assert found.notes[0] == f"model.pth is served, not {name}"
+
+
+MORE_WAYS: dict[str, Callable[[Tensors], object]] = {
+    "DeepSpeed": lambda t: {"module": t, "ds_config": {"zero": 1}},
+    "an average of a package": lambda t: {
+        **around(t, "ema_model."),
+        "initted": torch.tensor(True),
+        "step": STEP,
+    },
+    "three prefixes": lambda t: {"state_dict": around(t, "model.module._orig_mod.")},
+    "states of random numbers": lambda t: {"model": t, "rng_state": torch.get_rng_state()},
+    "scores as NumPy's numbers": lambda t: {"model": t, "best": np.float64(0.5)},
+    "six levels": lambda t: {"a": {"b": {"c": {"d": {"e": {"f": t}}}}}},
+    "half precision": lambda t: {name: tensor.half() for name, tensor in t.items()},
+    "double precision": lambda t: {name: tensor.double() for name, tensor in t.items()},
+    "parameters": lambda t: {
+        name: torch.nn.Parameter(tensor) if tensor.is_floating_point() else tensor
+        for name, tensor in t.items()
+    },
+}
+
+
+@pytest.mark.parametrize("way", MORE_WAYS.values(), ids=MORE_WAYS)
+def test_what_packages_write_is_read(
+    way: Callable[[Tensors], object], tensors: Tensors, tmp_path: Path
+) -> None:
+    assert not probe(tmp_path, "model.pth", way(tensors)).problems
+
+
+@pytest.mark.parametrize(
     "name", ["resnet50-0676ba61.pth", "resnet50_9.pth", "aaa.pt", "zzz.ckpt", "._model.pth"]
 )
 def test_the_weights_that_training_began_with_are_passed_over(

@@ -38,6 +38,20 @@ MAGIC = {
 ANY_MAGIC = re.compile(b"|".join(b"(%s)" % pattern for pattern in MAGIC), re.DOTALL)
 MEDIA_TYPES = tuple(MAGIC.values())
 
+NO_IMAGES = (
+    (
+        rb"\x89PNG\x1a",
+        "a PNG without its line ends; with curl, use --data-binary, not -d",
+    ),
+    (rb"\s*[{\[]\s*[\"{]", "they are JSON; send it as Content-Type: application/json"),
+    (rb"\x1f\x8b", "they are compressed by gzip; send the image itself"),
+    (rb"(iVBORw0KG|/9j/)", "they are an image in base64; send the image itself, or JSON"),
+    (rb"--[-\w]+\r\n", "they are a form; send its boundary in Content-Type"),
+    (rb"(?i)\s*<(!doctype|html|svg|\?xml)", "they are an HTML, XML or SVG text"),
+    (rb"%PDF", "they are a PDF"),
+)
+"""Patterns of the beginnings of bytes that people send, and what to do."""
+
 ORIENTATION = 274
 """EXIF's tag of the orientation."""
 QUARTER_TURNS = (5, 6, 7, 8)
@@ -104,7 +118,8 @@ def unknown(data: bytes) -> str:
         return f"{tiff.describe(data)} of a kind that cannot be read; {tiff.ADVICE}"
     if media_type(data) == "image/heic":
         return "a HEIC or AVIF image, which is not read here; save it as JPEG or PNG"
-    return "the bytes are no JPEG, PNG, WebP, BMP, GIF or TIFF image"
+    hint = next((f": {said}" for start, said in NO_IMAGES if re.match(start, data[:64])), "")
+    return f"the bytes are no JPEG, PNG, WebP, BMP, GIF or TIFF image{hint}"
 
 
 def _decoded(data: bytes, max_pixels: int) -> Image:

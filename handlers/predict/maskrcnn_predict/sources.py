@@ -15,7 +15,19 @@ from maskrcnn_predict.addresses import address
 from maskrcnn_server.errors import DownloadFailed, InvalidImage, InvalidSetting
 from maskrcnn_server.store.downloads import Remote, S3Source, s3_client, s3_objects
 
-SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+SUFFIXES = (
+    ".jpg",
+    ".jpeg",
+    ".jfif",
+    ".jpe",
+    ".png",
+    ".apng",
+    ".webp",
+    ".bmp",
+    ".gif",
+    ".tif",
+    ".tiff",
+)
 """Suffixes of the images in a folder or prefix; a file that is named may have any."""
 MORE_SUFFIXES = {"HEIF": (".heic", ".heif"), "AVIF": (".avif",)}
 """Suffixes of images in formats that some installations of Pillow read."""

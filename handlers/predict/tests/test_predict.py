@@ -9,13 +9,15 @@ from typing import Any
 
 import boto3
 import numpy as np
+import PIL.Image
 import pytest
 
+from maskrcnn_handlers.request import images
 from maskrcnn_plugin_kit.testing import FakeBackend
 from maskrcnn_predict import local, predictors
 from maskrcnn_predict.concurrency import in_order
 from maskrcnn_predict.local import ModelSpec
-from maskrcnn_predict.sources import Source, check, contents, problem, sources
+from maskrcnn_predict.sources import Source, check, contents, problem, sources, suffixes
 from maskrcnn_predict.targets import Target, recognised
 from maskrcnn_server.backend import ModelConfig
 from maskrcnn_server.errors import (
@@ -268,3 +270,8 @@ def test_a_server_finds_what_the_model_in_this_process_finds(
     assert one.to_coco(7) == other.to_coco(7)
     assert one.names == other.names == ["red"]
     np.testing.assert_array_equal(np.asarray(one.draw()), np.asarray(other.draw()))
+
+
+def test_every_suffix_that_pillow_knows_of_these_formats_is_taken() -> None:
+    known = PIL.Image.registered_extensions().items()
+    assert {suffix for suffix, form in known if form in images.FORMATS} <= {*suffixes()}

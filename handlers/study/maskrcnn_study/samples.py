@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 
 from maskrcnn_handlers.request import images
+from maskrcnn_predict.sources import suffixes
 from maskrcnn_server.backend import Image, LayerChange
 from maskrcnn_server.errors import InvalidImage, InvalidSetting
 
@@ -24,7 +25,6 @@ KeepAbove: TypeAlias = Annotated[
 Everything: TypeAlias = Annotated[
     bool, typer.Option("--all", help="Quantise every part, and measure none.")
 ]
-ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 
 
 def samples(folder: Path, max_pixels: int) -> Iterator[Image]:
@@ -34,9 +34,9 @@ def samples(folder: Path, max_pixels: int) -> Iterator[Image]:
     """
     if not folder.is_dir():
         raise InvalidSetting(f"{folder}: no such folder")
-    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in ENDINGS)
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in suffixes())
     if not paths:
-        raise InvalidSetting(f"{folder}: there are no pictures in it ({', '.join(ENDINGS)})")
+        raise InvalidSetting(f"{folder}: there are no pictures in it ({', '.join(suffixes())})")
     step = -(-len(paths) // MAX_SAMPLES)
     for path in paths[::step]:
         try:

@@ -198,6 +198,26 @@ def test_other_bytes_are_refused(data: bytes) -> None:
         decode(data, LIMIT)
 
 
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"\x89PNG\x1a\0\0\0IHDR", "--data-binary"),
+        (b'{"img_id": "a", "img_data": "QQ=="}', "application/json"),
+        (b'[{"image": "QQ=="}]', "application/json"),
+        (b"\x1f\x8b\x08\0", "gzip"),
+        (b"iVBORw0KGgoAAAANSUhEUg", "base64"),
+        (b"/9j/4AAQSkZJRgABAQ", "base64"),
+        (b"--abc-1\r\nContent-Disposition: form-data", "boundary"),
+        (b"<!DOCTYPE html>", "HTML"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "SVG"),
+        (b"%PDF-1.7", "PDF"),
+    ],
+)
+def test_what_people_send_instead_is_named(data: bytes, said: str) -> None:
+    with pytest.raises(InvalidImage, match=f"no JPEG, PNG, .* image: .*{said}"):
+        decode(data, LIMIT)
+
+
 @pytest.mark.parametrize("form", ["PPM", "ICO", "PCX"])
 def test_other_image_files_are_refused(encode: Encode, form: str) -> None:
     with pytest.raises(InvalidImage, match="JPEG, PNG, WebP, BMP, GIF or TIFF"):

@@ -2,6 +2,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from scripted_backend import Scripted
@@ -100,6 +101,16 @@ class Forgetful(FakeModel):
         return []
 
 
+class Wordy(FakeModel):
+    def predict(self, images: Sequence[Image], *_: object) -> list[Any]:
+        return [{"boxes": []} for _ in images]
+
+
+class Small(FakeModel):
+    def predict(self, images: Sequence[Image], options: PredictOptions) -> list[Detections]:
+        return super().predict([image[::2, ::2] for image in images], options)
+
+
 class Deep(FakeModel):
     batch_pixels = 1
 
@@ -112,9 +123,11 @@ class Deep(FakeModel):
     [
         (NoClose(), PluginError, "NoClose has no close"),
         (Forgetful(0.5), WarmUpFailed, "a list of 1 Detections is right: got 0"),
+        (Wordy(0.5), WarmUpFailed, "a list of Detections is right: got one of dict"),
+        (Small(0.5), WarmUpFailed, r"the image's size, \(480, 640\): got \(240, 320\)"),
         (Deep(0.5), WarmUpFailed, r"network_shape is \(height, width\): got \(1, 2, 3\)"),
     ],
-    ids=["no close", "no answer", "three numbers"],
+    ids=["no close", "no answer", "words", "another size", "three numbers"],
 )
 def test_broken_promises_are_named(
     model: object, kind: type[StartupError], reason: str, config: ModelConfig

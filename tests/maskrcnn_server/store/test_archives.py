@@ -1,3 +1,4 @@
+import bz2
 import gzip
 import io
 import lzma
@@ -5,6 +6,7 @@ import stat
 import tarfile
 import zipfile
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -107,11 +109,20 @@ def test_damaged_archives_are_refused(
         unpack(archive, tmp_path / "out")
 
 
+@cache
 def stored_zip() -> bytes:
     """A zip file as `torch.save` and `np.savez` write them: not compressed."""
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr("model/data.pkl", b"pickle")
+    return file.getvalue()
+
+
+def zip_of(*names: str) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for name in names:
+            archive.writestr(name, b"x")
     return file.getvalue()
 
 
@@ -162,6 +173,44 @@ def test_what_macos_adds_to_archives_is_left_out(
 @pytest.mark.parametrize("name", ["model_best.pth.tar", "checkpoint.PTH.TAR"])
 def test_a_file_of_pytorch_is_no_archive(name: str) -> None:
     assert not is_archive(name)
+
+
+def bz2_tar(path: Path, files: dict[str, bytes]) -> Path:
+    path.write_bytes(bz2.compress(plain_tar(path, files).read_bytes()))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [(bz2_tar, "m.tar.bz2"), (bz2_tar, "m.tbz2"), (xz, "m.tar.xz"), (xz, "M.TXZ"), (tar, "M.TGZ")],
+)
+def test_tar_archives_of_every_compression_are_unpacked(
+    make: Callable[[Path, dict[str, bytes]], Path], name: str, tmp_path: Path
+) -> None:
+    assert is_archive(name)
+    unpack(make(tmp_path / name, FILES), tmp_path / "out")
+    assert {p.read_bytes() for p in (tmp_path / "out/train_log").iterdir()} == {*FILES.values()}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("m.zip", zip_of("archive/data.pkl", "archive/data/0"), "rename it to m.pth"),
+        ("m.zip", zip_of("fpn/W.npy", "rpn/W.npy"), "rename it to m.npz"),
+        ("m.tar.gz", gzip.compress(gzip.compress(bytes(2000), 0)), "no tar archive"),
+        ("m.tar.gz", gzip.compress(stored_zip() * 20), "no tar archive"),
+        ("m.tar.gz", b"\x28\xb5\x2f\xfd" + bytes(2000), "compressed by Zstandard"),
+        ("m.zip", b"7z\xbc\xaf\x27\x1c" + bytes(2000), "of 7-Zip or RAR"),
+        ("m.tar.gz", b"Rar!\x1a\x07\0" + bytes(2000), "of 7-Zip or RAR"),
+        ("m.tar", b"version https://git-lfs.github.com/spec/v1\n", "Git LFS pointer"),
+    ],
+)
+def test_what_is_no_archive_is_called_by_its_name(
+    name: str, content: bytes, said: str, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InvalidModel, match=said):
+        unpack(tmp_path / name, tmp_path / "out")
 
 
 @pytest.mark.parametrize(

@@ -157,6 +157,34 @@ def test_a_backend_that_is_not_installed_is_named_with_the_line_that_installs_it
     assert described(tmp_path, BACKENDS) == []
 
 
+TORCHVISION = pickled("backbone.body.layer1.0.conv1.weight")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "line"),
+    [
+        ("pytorch_model.bin", TORCHVISION, "rename it to pytorch_model.pth"),
+        ("model.chkpt", TORCHVISION, "rename it to model.pth"),
+        ("checkpoint", TORCHVISION, "rename it to checkpoint.pth"),
+        ("MODEL.PTH", TORCHVISION, "rename it to MODEL.pth"),
+        ("model.pkl", TORCHVISION, "rename it to model.pth"),
+        ("best.pt.tar", TORCHVISION, "rename it to best.pt.pth"),
+        ("w.hdf", b"\x89HDF\r\n\x1a\n" + bytes(9) + b"mrcnn_mask_conv1", "rename it to w.h5"),
+        ("model.npz.bak", arrays("group0/block0/conv1/W", "fpn/W"), "rename it to model.npz.npz"),
+        ("model.pth.gz", gzip.compress(TORCHVISION), "is compressed by gzip: unpack it"),
+        ("net", zipped({"m/data.pkl": b"\x80\x02N."}), "is a file of PyTorch without a state dict"),
+    ],
+)
+def test_a_file_whose_name_no_backend_reads_is_described(
+    name: str, content: bytes, line: str, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    (tmp_path / "notes.txt").write_text("of a training")
+    (found,) = described(tmp_path, BACKENDS)
+    assert found.startswith(f"{name} ")
+    assert line in found
+
+
 @pytest.mark.parametrize(
     "damage",
     [lambda d: d[:-30], lambda d: d[:60], lambda d: d.replace(b"data.pkl", b"data.pk\xff")],

@@ -56,7 +56,7 @@ def test_a_local_archive_is_unpacked_once(store: ModelStore, tmp_path: Path) -> 
 
 
 def test_a_file_is_no_folder(store: ModelStore, tmp_path: Path) -> None:
-    (tmp_path / "model.pth").touch()
+    (tmp_path / "model.pth").write_bytes(b"weights")
     with pytest.raises(InvalidModel, match=f"name the folder it is in: {tmp_path}$"):
         store.resolve(str(tmp_path / "model.pth"))
 
@@ -74,6 +74,23 @@ def test_a_refused_archive_leaves_nothing(store: ModelStore, tmp_path: Path) -> 
         store.resolve(str(tmp_path / "model.zip"))
     assert [p for p in store.cache.iterdir() if p.suffix != ".lock"] == []
     assert store.entries() == []
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("model.pth.gz", b"\x1f\x8b\x08" + bytes(99), "is compressed by gzip: unpack it"),
+        ("model.7z", b"7z\xbc\xaf\x27\x1c", "is an archive of 7-Zip"),
+        ("model.pth", b"", "is empty"),
+        ("model.pth", b"<!DOCTYPE html>", "is an HTML page"),
+    ],
+)
+def test_a_file_that_is_no_model_is_called_by_its_name(
+    name: str, content: bytes, said: str, store: ModelStore, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InvalidModel, match=said):
+        store.resolve(str(tmp_path / name))
 
 
 def test_a_name_of_the_zoo_is_downloaded_once(store: ModelStore, files: "Files") -> None:

@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from maskrcnn_network.checkpoints.refusals import Foreign, unreadable
+from maskrcnn_network.checkpoints.refusals import Foreign, NoTensors, unreadable
 from maskrcnn_network.checkpoints.tensor_bundle import TensorBundle
 from maskrcnn_server.errors import InvalidModel
 from maskrcnn_server.remembering import read_once
@@ -114,13 +114,13 @@ class Files:
                 f"{model_dir}: several checkpoints {what}; keep only one of: "
                 f"{', '.join(sorted(f.path.name for f in rivals))}"
             )
-        return last, [f.path.name for f in found if f.stem != last.stem]
+        return last, [f.path.name for f in found if f.path != last.path]
 
     def _is_foreign(self, file: CheckpointFile) -> bool:
         """Whether a file can be read and has no network of the framework."""
         try:
             self.open(file.path)
-        except Foreign:
+        except (Foreign, NoTensors):
             return True
         except InvalidModel:
             return False

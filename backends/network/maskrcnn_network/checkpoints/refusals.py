@@ -14,6 +14,10 @@ class Unreadable(InvalidModel):
     """A file that is recognised as something else than a checkpoint."""
 
 
+class NoTensors(InvalidModel):
+    """A file of PyTorch without the tensors of a network, such as an optimizer's."""
+
+
 def unreadable(path: Path, reason: str) -> InvalidModel:
     """The error of a file that cannot be read: what the file is, if that is known, or `reason`."""
     found = kind(path)

@@ -25,7 +25,7 @@ from maskrcnn_network.checkpoints.pickles import (
     Unpickler,
     width,
 )
-from maskrcnn_network.checkpoints.refusals import unreadable
+from maskrcnn_network.checkpoints.refusals import NoTensors, Unreadable, unreadable
 from maskrcnn_server.errors import InvalidModel
 from maskrcnn_server.work import Meter, meter, open_zip
 
@@ -104,10 +104,11 @@ class StateDict:
                 )
             tensors[name] = value
         if not tensors:
-            raise unreadable(
+            found = unreadable(
                 self.path,
                 "contains no tensors; save a state dict, as returned by model.state_dict()",
             )
+            raise found if isinstance(found, Unreadable) else NoTensors(found.message)
         return tensors
 
     def _zipped(self, archive: zipfile.ZipFile) -> object:
