@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Take the screenshots of docs/playground.md: the bundled demo model in headless Chromium.
+"""Take the screenshots of docs: the bundled demo model, in headless Chromium and as images.
 
 screenshot_playground.py [--out FOLDER]
 """
@@ -8,6 +8,7 @@ import argparse
 import shutil
 import sys
 import tempfile
+import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from io import BytesIO
@@ -34,6 +35,8 @@ PHONE = MappingProxyType(
 )
 TABLET = MappingProxyType({"viewport": {"width": 820, "height": 1180}, "has_touch": True})
 SAMPLE = 2
+DRAWN = ("overlay", "instance-map")
+"""Response formats that are images."""
 TWO = """
 defaults: {{backend: {backend}}}
 models:
@@ -61,9 +64,20 @@ def main() -> None:
         take(browser, url, out / "playground-dark.png", SCREEN | {"color_scheme": "dark"}, 1)
         take(browser, url, out / "playground-tablet.png", TABLET, 1)
         take(browser, url, out / "playground-phone.png", PHONE, 1)
+        for name in DRAWN:
+            (out / f"{name}.png").write_bytes(drawn(url, demo.images[SAMPLE], name))
         with two_models(demo) as two:
             take(browser, two, out / "playground-compare.png", SCREEN, None)
         browser.close()
+
+
+def drawn(url: str, image: Path, form: str) -> bytes:
+    """The server's reply to an image in a response format."""
+    headers = {"Content-Type": "image/png", "X-Amzn-SageMaker-Custom-Attributes": f"format={form}"}
+    request = urllib.request.Request(f"{url}/invocations", image.read_bytes(), headers)
+    with urllib.request.urlopen(request) as reply:
+        body: bytes = reply.read()
+    return body
 
 
 @contextmanager

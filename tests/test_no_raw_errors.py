@@ -114,7 +114,11 @@ REFUSED = {**BROKEN, **{name: write for name, write in FILES.items() if "weights
 
 
 @pytest.fixture(autouse=True)
-def _small_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+def _small_budget(
+    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Little work is allowed, and what commands write by default is written elsewhere."""
+    monkeypatch.chdir(tmp_path_factory.mktemp("here"))
     monkeypatch.setattr(work, "Work", partial(Work, max_steps=120_000))
 
 

@@ -6,6 +6,7 @@ Links are written for the repository, where they lead from file to file. In the 
 
 import os
 import re
+from importlib.metadata import version
 from pathlib import Path
 
 import typer
@@ -24,6 +25,11 @@ PAGES = [*ROOT.glob("*.md"), *ROOT.glob("backends/*/README.md"), *ROOT.glob("han
 """Pages outside `docs`."""
 LINK = re.compile(r"(?<=\]\()[^)#\s]+")
 """Target of a link, without the anchor."""
+
+
+def on_config(config: MkDocsConfig) -> None:
+    """Say at the end of each page which version it is of."""
+    config.copyright = f"maskrcnn_server {version('maskrcnn-server')}, Apache-2.0"
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:

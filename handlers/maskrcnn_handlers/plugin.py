@@ -20,6 +20,8 @@ EXAMPLES = {
         "MASKRCNN_PRECISION=int8 maskrcnn-server serve model",
     ),
     "doctor": ("maskrcnn-server doctor model.tar.gz", "maskrcnn-server doctor models.yaml"),
+    "models": ("maskrcnn-server models",),
+    "backends": ("maskrcnn-server backends",),
 }
 """Command lines that `--help` shows, by command."""
 
@@ -45,7 +47,7 @@ def register_commands(register: Callable[[Command], None]) -> None:
     for command in (
         Command("serve", serve, "Serve", EXAMPLES["serve"]),
         Command("doctor", doctor, "Models", EXAMPLES["doctor"]),
-        Command("models", models, "Models"),
-        Command("backends", backends, "Plugins"),
+        Command("models", models, "Models", EXAMPLES["models"]),
+        Command("backends", backends, "Plugins", EXAMPLES["backends"]),
     ):
         register(command)

@@ -7,6 +7,8 @@ from maskrcnn_server.extensions import Command
 from maskrcnn_server.formats import Format
 
 api_version = "1.0"
+EXAMPLES = ("maskrcnn-server convert-results old/*.json --format coco --out results.json",)
+"""Command lines that `--help` shows."""
 
 
 @hookimpl
@@ -35,4 +37,4 @@ def register_commands(register: Callable[[Command], None]) -> None:
     """`convert-results`."""
     from maskrcnn_annotation_formats.convert_results import convert_results
 
-    register(Command("convert-results", convert_results, "Results"))
+    register(Command("convert-results", convert_results, "Results", EXAMPLES))

@@ -7,6 +7,7 @@ from maskrcnn_server.extensions import Command
 
 api_version = "1.0"
 NEW_BACKEND = ("maskrcnn-server new-backend yolact",)
+NEW_ENGINE = ("maskrcnn-server new-engine numpy",)
 CHECK_BACKEND = (
     "maskrcnn-server check-backend yolact --model example/model",
     "maskrcnn-server check-backend yolact --model example/model --without 'every shape'",
@@ -23,4 +24,4 @@ def register_commands(register: Callable[[Command], None]) -> None:
 
     register(Command("new-backend", new_backend, "Plugins", NEW_BACKEND))
     register(Command("check-backend", check_backend, "Plugins", CHECK_BACKEND))
-    register(Command("new-engine", new_engine, "Plugins"))
+    register(Command("new-engine", new_engine, "Plugins", NEW_ENGINE))

@@ -7,6 +7,11 @@ from maskrcnn_server.extensions import Command, Routes
 from maskrcnn_server.formats import Format
 
 api_version = "1.0"
+EXAMPLES = (
+    "maskrcnn-server annotate label-studio --project 7 --url http://labels.example:8080 "
+    "--server http://127.0.0.1:8080 --token TOKEN",
+)
+"""Command lines that `--help` shows."""
 
 
 @hookimpl
@@ -14,7 +19,7 @@ def register_commands(register: Callable[[Command], None]) -> None:
     """`annotate`."""
     from maskrcnn_protocols.annotate import annotate
 
-    register(Command("annotate", annotate, "Results"))
+    register(Command("annotate", annotate, "Results", EXAMPLES))
 
 
 @hookimpl

@@ -7,6 +7,18 @@ from maskrcnn_server.extensions import Command, Routes
 
 api_version = "1.0"
 
+EXAMPLES = {
+    "pack": ("maskrcnn-server pack model",),
+    "deploy": (
+        "maskrcnn-server deploy mask-rcnn --image URI --role ARN --model s3://bucket/model.tar.gz "
+        "--instance-type ml.m5.xlarge",
+    ),
+    "status": ("maskrcnn-server status mask-rcnn",),
+    "invoke": ("maskrcnn-server invoke mask-rcnn photo.jpg --out drawn",),
+    "delete": ("maskrcnn-server delete mask-rcnn",),
+}
+"""Command lines that `--help` shows, by command."""
+
 
 @hookimpl
 def register_commands(register: Callable[[Command], None]) -> None:
@@ -18,7 +30,7 @@ def register_commands(register: Callable[[Command], None]) -> None:
     from maskrcnn_sagemaker.commands.status import status
 
     for run in (pack, deploy, status, invoke, delete):
-        register(Command(run.__name__, run, "SageMaker"))
+        register(Command(run.__name__, run, "SageMaker", EXAMPLES[run.__name__]))
 
 
 @hookimpl

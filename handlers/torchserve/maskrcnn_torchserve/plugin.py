@@ -6,6 +6,8 @@ from maskrcnn_server import hookimpl
 from maskrcnn_server.extensions import Command
 
 api_version = "1.0"
+EXAMPLES = ("maskrcnn-server torchserve --model model --batch-size 4",)
+"""Command lines that `--help` shows."""
 
 
 @hookimpl
@@ -13,4 +15,4 @@ def register_commands(register: Callable[[Command], None]) -> None:
     """`torchserve`."""
     from maskrcnn_torchserve.command import torchserve
 
-    register(Command("torchserve", torchserve, "Serve"))
+    register(Command("torchserve", torchserve, "Serve", EXAMPLES))
