@@ -72,19 +72,19 @@ class Batches:
             return list(batch.items)
         return []
 
-    def took(self, images: int, seconds: float) -> None:
-        """Learn how long a worker takes for so many images."""
-        wanted = int(images / max(seconds, 1e-3) * BATCH_S)
-        self._size = max(1, min(wanted, 2 * self._size, MAX_IMAGES))
+    def adapt(self, speed: float) -> None:
+        """Make batches as large as a worker needs that does so many images a second."""
+        self._size = max(1, min(int(speed * BATCH_S), 2 * self._size, MAX_IMAGES))
 
 
 class Clock:
-    """Measures the time from one batch of a worker to its next."""
+    """Measures how fast a worker is. Its batches end several at a time, so all of them count."""
 
     def __init__(self) -> None:
-        self._last = time.monotonic()
+        self._start = time.monotonic()
+        self._images = 0
 
-    def lap(self) -> float:
-        """Seconds since the last call."""
-        last, self._last = self._last, time.monotonic()
-        return self._last - last
+    def speed(self, images: int) -> float:
+        """Images a second since the start, with those that are done now."""
+        self._images += images
+        return self._images / max(time.monotonic() - self._start, 1e-3)

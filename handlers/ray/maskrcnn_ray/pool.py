@@ -141,10 +141,10 @@ class Pool:
         else:
             if batch is None:
                 member.is_ready, self._early_ends = True, 0
-                member.clock.lap()
+                member.clock = Clock()
                 return
             member.batches, member.is_alone = member.batches - 1, False
-            batches.took(outcome.count, member.clock.lap())
+            batches.adapt(member.clock.speed(outcome.count))
             yield outcome
 
     def _lose(self, member: _Member, error: RayError) -> None:

@@ -20,12 +20,12 @@ def taken(batches: Batches) -> Batch:
 def test_a_batch_is_what_a_worker_does_in_ten_seconds() -> None:
     batches = Batches(items(10_000))
     assert len(taken(batches).items) == FIRST_IMAGES
-    batches.took(8, 4.0)
+    batches.adapt(2.0)
     assert len(taken(batches).items) == 2 * FIRST_IMAGES
     for _ in range(9):
-        batches.took(1000, 1.0)
+        batches.adapt(1000)
     assert len(taken(batches).items) == MAX_IMAGES
-    batches.took(1, 60.0)
+    batches.adapt(1 / 60)
     assert len(taken(batches).items) == 1
 
 
