@@ -48,7 +48,10 @@ def connected(address: str) -> Iterator[None]:
 def _where(address: str) -> dict[str, object]:
     if address != AUTO:
         return {"address": address}
-    running = services.get_ray_address_from_environment(AUTO, None)
+    try:
+        running = services.get_ray_address_from_environment(AUTO, None)
+    except ConnectionError:
+        running = None
     if running and _answers(running):
         return {"address": running}
     # Else Ray tries the address that a cluster left behind when it was killed, for minutes.
