@@ -17,6 +17,7 @@ AROUND_THE_CORE = (
     "plugin_kit",
     "predict",
     "protocols",
+    "ray",
     "sagemaker",
     "streaming",
     "study",
@@ -45,9 +46,11 @@ MAY_IMPORT = {
     **{f"maskrcnn_{name}": CORE for name in AROUND_THE_CORE},
     "maskrcnn_playground": {*CORE, "maskrcnn_annotation_formats"},
     "maskrcnn_predict": {
-        *(*CORE, "maskrcnn_annotation_formats", "maskrcnn_client", "maskrcnn_tiles"),
+        *(*CORE, "maskrcnn_annotation_formats", "maskrcnn_client"),
+        *("maskrcnn_ray", "maskrcnn_tiles"),
     },
     "maskrcnn_protocols": {*CORE, "maskrcnn_annotation_formats", "maskrcnn_client"},
+    "maskrcnn_ray": {*CORE, "maskrcnn_predict"},
     "maskrcnn_sagemaker": {*CORE, "maskrcnn_annotation_formats", "maskrcnn_predict"},
     "maskrcnn_streaming": {*CORE, "maskrcnn_tiles"},
     "maskrcnn_study": {

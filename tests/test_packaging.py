@@ -24,6 +24,7 @@ DISTRIBUTIONS = {
     "handlers/plugin_kit": ("maskrcnn_plugin_kit", {"maskrcnn_plugin_kit"}),
     "handlers/predict": ("maskrcnn_predict", {"maskrcnn_predict"}),
     "handlers/protocols": ("maskrcnn_protocols", {"maskrcnn_protocols"}),
+    "handlers/ray": ("maskrcnn_ray", {"maskrcnn_ray"}),
     "handlers/sagemaker": ("maskrcnn_sagemaker", {"maskrcnn_sagemaker"}),
     "handlers/streaming": ("maskrcnn_streaming", {"maskrcnn_streaming"}),
     "handlers/study": ("maskrcnn_study", {"maskrcnn_study"}),

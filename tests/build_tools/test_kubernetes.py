@@ -18,7 +18,7 @@ kubernetes_validate = pytest.importorskip("kubernetes_validate", reason="not ins
 TOOLS = Path(__file__).parents[2] / "build_tools"
 CHART = TOOLS / "kubernetes/maskrcnn-server"
 VERSIONS = ("1.30", "1.33")
-FOREIGN = {"ScaledObject", "ServiceMonitor", "InferenceService"}
+FOREIGN = {"ScaledObject", "ServiceMonitor", "InferenceService", "RayService"}
 """Kinds that are no part of Kubernetes."""
 VALUES: dict[str, dict[str, Any]] = {
     "defaults": {},
@@ -56,6 +56,10 @@ def pod_specs(objects: list[Any]) -> Iterator[dict[str, Any]]:
         spec = each["spec"]
         if "template" in spec:
             yield spec["template"]["spec"]
+        elif "rayClusterConfig" in spec:
+            cluster = spec["rayClusterConfig"]
+            for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):
+                yield group["template"]["spec"]
         elif "predictor" in spec:
             own = ("minReplicas", "maxReplicas", "scaleMetric", "scaleTarget")
             yield {name: value for name, value in spec["predictor"].items() if name not in own}

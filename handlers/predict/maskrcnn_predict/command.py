@@ -5,14 +5,14 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
 from maskrcnn_handlers.cli.options import BackendName, ModelOption
-from maskrcnn_predict import geo, outputs, shards, targets, tiled
+from maskrcnn_predict import by_ray, geo, outputs, shards, targets, tiled
 from maskrcnn_predict.drawings import Drawings
 from maskrcnn_predict.joining import Joined
 from maskrcnn_predict.journal import Journal
@@ -34,6 +34,9 @@ from maskrcnn_predict.shards import Shard
 from maskrcnn_predict.sources import Source, check, count, problem, sources
 from maskrcnn_server.errors import InvalidImage, InvalidSetting, MaskRCNNError
 from maskrcnn_server.options import Options
+
+if TYPE_CHECKING:
+    pass
 
 Item: TypeAlias = tuple[Source, Path | None]
 """An image, and the file for its drawing."""
@@ -80,6 +83,25 @@ def predict(
     overview: Annotated[
         bool, typer.Option(help="Look at the whole image, too, for what is larger than a tile.")
     ] = False,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Predict on a Ray cluster. auto: this machine's, or one that is started on it.",
+        ),
+    ] = None,
+    workers: Annotated[
+        int, typer.Option(min=1, max=by_ray.MAX_WORKERS, help="Number of workers on the cluster.")
+    ] = 1,
+    gpus: Annotated[float, typer.Option(min=0, help="Number of GPUs of each worker.")] = 0,
+    cpus: Annotated[
+        float | None,
+        typer.Option(min=0.1, help="Number of CPUs of each worker (default: its share of all)."),
+    ] = None,
+    parquet: Annotated[
+        str | None,
+        typer.Option(help="With --ray: folder or s3:// prefix for results as Parquet files."),
+    ] = None,
     region: Region = None,
     profile: Profile = None,
 ) -> None:
@@ -92,14 +114,15 @@ def predict(
     With --shard, several processes or machines share the work; each keeps its own lines. Then the
     same command with --join in place of --shard writes FILE.json.
 
+    With --ray, workers on the machines of a cluster share the work. What is done is kept in parts,
+    in the folder FILE.parts or the one of --parquet, and the same command resumes.
+
     With --tile, images of any size are cut into tiles that overlap; what several tiles show of an
     instance becomes one again.
     """
     console = Console(soft_wrap=True)
     output = None if json_file is None else outputs.output(json_file)
-    share = None if shard is None else shards.named(shard)
-    if (share is not None or join) and (output is None or (share is not None and join)):
-        raise InvalidSetting("--shard and --join need --json FILE.json, and exclude each other")
+    share = _share(shard, output, join=join)
     _check_geojson(geojson, may_be=output is not None and share is None and not join)
     for note in check(places):
         console.print(f"[yellow]{escape(note)}[/]")
@@ -116,6 +139,15 @@ def predict(
         opening = partial(predictor_in_process, console, spec, concurrency)
     if join and output is not None:
         _join(console, output, asked, places)
+        return
+    if ray is not None or parquet is not None:
+        by_ray.refuse(
+            url=url, endpoint=endpoint, out=out, geojson=geojson, tile=tile, shard=shard, join=join
+        )
+        options = Options(score_threshold=score_threshold)
+        fleet = by_ray.Fleet(ray, workers, cpus, gpus, concurrency)
+        results = by_ray.Results(json_file, parquet, restart)
+        by_ray.predict(console, places, spec, options, asked, fleet, results)
         return
     needs_masks = out is not None or output is not None
 
@@ -141,7 +173,7 @@ def predict(
         for (source, _), result in pairs:
             run.add(source, result)
         if run.journal is not None and output is not None and share is None:
-            _report(console, output.finish(run.journal))
+            _report(console, output.finish(run.journal.lines))
             _write_geojson(console, geojson, run.journal)
     if run.skipped:
         console.print(f"{run.skipped} of {len(run.names)} images were done already")
@@ -149,6 +181,13 @@ def predict(
         raise InvalidImage(f"no images at {', '.join(places)}")
     if run.failures:
         raise InvalidImage(f"{run.failures} of {len(run.names)} images failed")
+
+
+def _share(shard: str | None, output: Output | None, *, join: bool) -> Shard | None:
+    share = None if shard is None else shards.named(shard)
+    if (share is not None or join) and (output is None or (share is not None and join)):
+        raise InvalidSetting("--shard and --join need --json FILE.json, and exclude each other")
+    return share
 
 
 @dataclass

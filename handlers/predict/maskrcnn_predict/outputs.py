@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from maskrcnn_predict.addresses import Address, address
-from maskrcnn_predict.joining import Joined, join
+from maskrcnn_predict.joining import Joined, Lines, join
 from maskrcnn_predict.journal import Journal
 from maskrcnn_predict.remote_journal import RemoteJournal, fetch
 from maskrcnn_predict.shards import Shard
@@ -30,8 +30,8 @@ class Output(Protocol):
     ) -> Journal:
         """Journal of a shard; None: of a process alone. Raises InvalidSetting."""
 
-    def finish(self, journal: Journal) -> Joined:
-        """Join the journal of a process alone."""
+    def finish(self, lines: Lines) -> Joined:
+        """Write the file from these lines."""
 
     def join(self, asked: Mapping[str, object], sources: Iterator[Source]) -> tuple[Joined, int]:
         """Join the journals of all shards; also the number of images that none of them has.
@@ -52,8 +52,8 @@ class LocalOutput:
         named = self.path.stem if shard is None else f"{self.path.stem}.{shard}"
         return Journal(self.path.with_name(f"{named}.jsonl"), asked, restart=restart)
 
-    def finish(self, journal: Journal) -> Joined:
-        return join(journal.lines, self.path)
+    def finish(self, lines: Lines) -> Joined:
+        return join(lines, self.path)
 
     def join(self, asked: Mapping[str, object], sources: Iterator[Source]) -> tuple[Joined, int]:
         paths = {
@@ -77,9 +77,9 @@ class S3Output:
         # The copy goes when it is closed.
         return _Temporary(prefix, asked, restart=restart)
 
-    def finish(self, journal: Journal) -> Joined:
+    def finish(self, lines: Lines) -> Joined:
         with self._written() as target:
-            return join(journal.lines, target)
+            return join(lines, target)
 
     def join(self, asked: Mapping[str, object], sources: Iterator[Source]) -> tuple[Joined, int]:
         client = s3_client()
