@@ -144,10 +144,15 @@ def predict(
         by_ray.refuse(
             url=url, endpoint=endpoint, out=out, geojson=geojson, tile=tile, shard=shard, join=join
         )
-        options = Options(score_threshold=score_threshold)
-        fleet = by_ray.Fleet(ray, workers, cpus, gpus, concurrency)
-        results = by_ray.Results(json_file, parquet, restart)
-        by_ray.predict(console, places, spec, options, asked, fleet, results)
+        by_ray.predict(
+            console,
+            places,
+            spec,
+            Options(score_threshold=score_threshold),
+            asked,
+            by_ray.Fleet(ray, workers, cpus, gpus, concurrency),
+            by_ray.Results(json_file, parquet, restart),
+        )
         return
     needs_masks = out is not None or output is not None
 
