@@ -14,6 +14,7 @@ from typing import IO, NamedTuple, cast
 
 from maskrcnn_server.errors import InvalidModel
 from maskrcnn_server.machine import STORAGE_FAULTS
+from maskrcnn_server.store.signatures import signature
 from maskrcnn_server.store.tar_stream import Readable, TarStream
 from maskrcnn_server.work import meter, open_zip
 
@@ -86,10 +87,8 @@ def unpack(
     ) as error:
         if getattr(error, "errno", None) in STORAGE_FAULTS:
             raise
-        from maskrcnn_server.store.kinds import kind
-
-        found = None if _starts_with(archive, GZIP) else kind(archive)
-        reason = f"({error})" if found is None else f"(it {found.description})"
+        found = None if _starts_with(archive, GZIP) else signature(archive)
+        reason = f"({error})" if found is None else f"(it {found})"
         raise InvalidModel(f"{archive}: cannot be unpacked {reason}") from error
     if not any(path.is_file() for path in folder.rglob("*")):
         raise InvalidModel(f"{archive}: holds no files: pack the model folder again")
