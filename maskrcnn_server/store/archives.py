@@ -14,7 +14,6 @@ from typing import IO, NamedTuple, cast
 
 from maskrcnn_server.errors import InvalidModel
 from maskrcnn_server.machine import STORAGE_FAULTS
-from maskrcnn_server.store.signatures import signature
 from maskrcnn_server.store.tar_stream import Readable, TarStream
 from maskrcnn_server.work import meter, open_zip
 
@@ -87,6 +86,8 @@ def unpack(
     ) as error:
         if getattr(error, "errno", None) in STORAGE_FAULTS:
             raise
+        from maskrcnn_server.store.signatures import signature
+
         found = None if _starts_with(archive, GZIP) else signature(archive)
         reason = f"({error})" if found is None else f"(it {found})"
         raise InvalidModel(f"{archive}: cannot be unpacked {reason}") from error
