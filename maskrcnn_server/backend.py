@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, runtime_checkable
@@ -154,6 +154,17 @@ class ChecksWeights(Protocol):
 
     def check_weights(self, config: ModelConfig, /) -> None:
         """Read every weight that `load` would. Raises InvalidModel with what `load` would say."""
+
+
+@runtime_checkable
+class DescribesFiles(Protocol):
+    """Optional ability of a backend: to recognise files that it cannot load itself."""
+
+    def describe_files(self, folder: Path, asked: Collection[str], /) -> list[str]:
+        """What the files of models in a folder are and what to do, a line each.
+
+        `asked` names the backends that do not accept the folder.
+        """
 
 
 @runtime_checkable

@@ -206,7 +206,8 @@ def select_backend(
         return candidates[0]
     if not backends:
         raise BackendNotSelected(
-            "no backend is installed: install one, such as maskrcnn-tensorpack"
+            "no backend is installed: install one, such as maskrcnn-tensorpack, which also says "
+            "whose checkpoint this is"
         )
     if not candidates:
         raise BackendNotSelected(f"no installed backend recognises the model (asked: {choices})")

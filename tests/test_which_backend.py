@@ -5,6 +5,7 @@ import pickle
 import re
 import shutil
 from collections.abc import Callable
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from maskrcnn_network.checkpoints.checkpoint import Npz
 from maskrcnn_server import settings as environment
 from maskrcnn_server.backend import ModelConfig
 from maskrcnn_server.errors import BackendNotSelected
+from maskrcnn_server.hookspecs import PROJECT
 from maskrcnn_server.hosting.located import choose_backend, locate
 from maskrcnn_server.plugins import Plugins, installed
 
@@ -163,11 +165,19 @@ FAMILIES: dict[str, tuple[str, bytes, str]] = {
 def test_every_family_on_the_page_is_known_without_its_backend(file: str, tmp_path: Path) -> None:
     name, content, said = FAMILIES[file]
     (tmp_path / name).write_bytes(content)
-    plugins = Plugins(found=[])
+    others = [e for e in entry_points(group=PROJECT) if e.name in ("matterport", "torchvision")]
+    plugins = Plugins(e for e in others if f"maskrcnn-{e.name}`" not in said)
     settings = environment.read(model=str(tmp_path))
     with pytest.raises(BackendNotSelected) as caught:
         choose_backend(plugins, locate(plugins, settings.model, settings))
     assert said in caught.value.message
+
+
+def test_without_any_backend_the_next_step_is_named(tmp_path: Path) -> None:
+    plugins = Plugins(found=[])
+    settings = environment.read(model=str(tmp_path))
+    with pytest.raises(BackendNotSelected, match="maskrcnn-tensorpack, which also says "):
+        choose_backend(plugins, locate(plugins, settings.model, settings))
 
 
 def test_every_row_of_the_page_has_a_file() -> None:

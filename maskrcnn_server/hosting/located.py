@@ -5,19 +5,18 @@ from __future__ import annotations
 import logging
 import traceback
 from collections import deque
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from maskrcnn_server.backend import Probe
+from maskrcnn_server.backend import DescribesFiles, Probe
 from maskrcnn_server.errors import BackendNotSelected, InvalidModel, InvalidSetting
 from maskrcnn_server.keys import check_keys, undeclared
 from maskrcnn_server.plugins import select_backend
 from maskrcnn_server.remembering import remembering
 from maskrcnn_server.settings import model_config
 from maskrcnn_server.store.downloads import silent
-from maskrcnn_server.store.kinds import described
 from maskrcnn_server.store.model_store import ModelStore
 from maskrcnn_server.work import limited, meter
 
@@ -52,10 +51,12 @@ class Located:
         """Configuration of the model for one backend."""
         return model_config(self.settings, self.folder, backend)
 
-    def reasons(self) -> list[str]:
-        """Why no backend accepts the folder: what they say, and what its files are."""
+    def reasons(self, backends: Iterable[Backend]) -> list[str]:
+        """Why no backend accepts the folder: what they say, or what its files are, which one of
+        `backends` knows."""
         said = [f"{name}: {p}" for name, probe in self.probes.items() for p in probe.problems]
-        return said or described(self.folder, self.asked)
+        expert = next((one for one in backends if isinstance(one, DescribesFiles)), None)
+        return said if said or expert is None else expert.describe_files(self.folder, self.asked)
 
     def __str__(self) -> str:
         held = ", ".join(sorted(path.name for path in self.folder.iterdir())[:8]) or "nothing"
@@ -113,7 +114,7 @@ def choose_backend(plugins: Plugins, model: Located) -> Backend:
     try:
         chosen = select_backend(plugins.backends(), model.settings.backend, accepts)
     except BackendNotSelected as error:
-        reason, reasons = error.message, model.reasons()
+        reason, reasons = error.message, model.reasons(plugins.backends().values())
         if plugins.broken:
             reason = reason if plugins.backends() else "no backend works"
             count = len(plugins.broken)
@@ -121,7 +122,10 @@ def choose_backend(plugins: Plugins, model: Located) -> Backend:
             reasons.append(f"{they} broken: {', '.join(map(str, plugins.broken))}")
         raise BackendNotSelected(f"{model}: {'; '.join([reason, *reasons])}") from None
     if chosen.name not in model.probes:
-        reasons = [f"backend {chosen.name} does not recognise the model", *model.reasons()]
+        reasons = [
+            f"backend {chosen.name} does not recognise the model",
+            *model.reasons(plugins.backends().values()),
+        ]
         raise BackendNotSelected(f"{model}: {'; '.join(reasons)}")
     for note in model.probes[chosen.name].notes:
         logger.info("note: %s", note)

@@ -88,11 +88,11 @@ def unpack(
     ) as error:
         if getattr(error, "errno", None) in STORAGE_FAULTS:
             raise
-        from maskrcnn_server.store.kinds import kind
+        from maskrcnn_server.store.signatures import signature
 
         is_packed = any(_starts_with(archive, start) for start in PACKED)
-        found = None if is_packed else kind(archive)
-        reason = f"({error})" if found is None else f"(it {found.description})"
+        found = None if is_packed else signature(archive)
+        reason = f"({error})" if found is None else f"(it {found})"
         if is_packed and str(error) in NO_TAR:
             reason = "(what is compressed in it is no tar archive: pack the model folder with tar)"
         raise InvalidModel(f"{archive}: cannot be unpacked {reason}") from error

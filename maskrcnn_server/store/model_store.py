@@ -89,11 +89,10 @@ class ModelStore:
         if path.is_file() and is_archive(path.name):
             return self._archive(path)
         if path.is_file():
-            from maskrcnn_server.store.kinds import kind
+            from maskrcnn_server.store.signatures import signature
 
-            found = kind(path)
-            if found is not None and not found.backends:
-                raise InvalidModel(f"{path} {found.description}")
+            if (told := signature(path)) is not None:
+                raise InvalidModel(f"{path} {told}")
             raise InvalidModel(f"{path}: is a file; name the folder it is in: {path.parent}")
         if ":" in where and not path.exists():
             raise InvalidModel(

@@ -1,7 +1,7 @@
 """Dialects: how the backends of this library probe, load, and write other formats."""
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import Any, Generic, Protocol, TypeAlias, runtime_checkable
 from maskrcnn_network import calibration
 from maskrcnn_network.calibration import Calibration
 from maskrcnn_network.checkpoints.checkpoint import TENSORFLOW, Files
+from maskrcnn_network.checkpoints.kinds import described
 from maskrcnn_network.checkpoints.refusals import Foreign, Unreadable
 from maskrcnn_network.checkpoints.renamed import stored
 from maskrcnn_network.checkpoints.writing import (
@@ -87,6 +88,9 @@ class Dialect(Generic[C]):
             return None
         except (InvalidModel, InvalidSetting) as error:
             return Probe(facts={}, problems=[error.message])
+
+    def describe_files(self, folder: Path, asked: Collection[str], /) -> list[str]:
+        return described(folder, asked)
 
     def _idle_option(self, config: ModelConfig) -> list[str]:
         """A note about the folder of the framework's own code, if that does not compute."""

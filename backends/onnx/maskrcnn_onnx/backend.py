@@ -1,9 +1,10 @@
 """The ONNX backend: models in ONNX, computed by OpenVINO."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from maskrcnn_network.checkpoints.kinds import described
 from maskrcnn_onnx.folder import find, read_folder
 from maskrcnn_onnx.layouts import NATIVE
 from maskrcnn_server.backend import Image, LayerChange, ModelConfig, Probe
@@ -30,6 +31,9 @@ class OnnxBackend:
             return read_folder(config).probe
         except (InvalidModel, InvalidSetting) as error:
             return Probe(facts={}, problems=[error.message])
+
+    def describe_files(self, folder: Path, asked: Collection[str], /) -> list[str]:
+        return described(folder, asked)
 
     def load(self, config: ModelConfig, /) -> "OnnxModel | ForeignModel":
         folder = read_folder(config)

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from maskrcnn_network.checkpoints.kinds import kind
 from maskrcnn_server.errors import InvalidModel
-from maskrcnn_server.store.kinds import kind
 
 
 class Foreign(InvalidModel):

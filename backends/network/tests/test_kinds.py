@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from maskrcnn_server.store.kinds import described
+from maskrcnn_network.checkpoints.kinds import described
 
 BACKENDS = ("aws_samples", "detectron2", "matterport", "onnx", "tensorpack", "torchvision")
 

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from maskrcnn_server.store.signatures import ZIP, signature
 from maskrcnn_server.work import Meter, TooMuchWork, limited, meter, open_zip
 
 MAX_TEXT = 4 << 20
@@ -129,7 +130,7 @@ def kind(path: Path) -> Kind | None:
     with path.open("rb") as file:
         text = file.read(MAX_TEXT)
     return (
-        _by_first_bytes(text, path, counter)
+        _by_first_bytes(path, text, counter)
         or _by_names(text, path, counter)
         or BY_SUFFIX.get(path.suffix)
     )
@@ -202,52 +203,17 @@ def _begins_as_model(path: Path) -> bool:
         return False
 
 
-SIGNATURES = (
-    (rb"\Z", "is empty: copy or download it again"),
-    (
-        rb"version https://git-lfs\.",
-        "is a Git LFS pointer, not the file itself: run `git lfs pull` where it was cloned",
-    ),
-    (
-        rb"\s*<(!doctype html|html|head)",
-        "is an HTML page, such as a login or an error: download the file itself",
-    ),
-    (rb"\s*<(\?xml|error)", "is an XML text, such as an error of S3: download it again"),
-    (
-        rb"\s*(\{\s*\"|\[\s*[\{\[\"])",
-        "is a JSON text, such as an error of a server: download it again",
-    ),
-    (rb"\0{512}", "begins with zeros: its download was broken off, download it again"),
-    (rb"\x00\x05\x16\x07", "is a file of macOS's own about another file: remove it"),
-    (rb"\x1f\x8b", "is compressed by gzip: unpack it"),
-    (rb"BZh\d1AY", "is compressed by bzip2: unpack it"),
-    (rb"\xfd7zXZ", "is compressed by xz: unpack it"),
-    (rb"\x28\xb5\x2f\xfd", "is compressed by Zstandard: unpack it"),
-    (
-        rb"7z\xbc\xaf|Rar!",
-        "is an archive of 7-Zip or RAR: unpack it, and pack a .zip",
-    ),
-    (rb".{257}ustar", "is a tar archive: unpack it"),
-)
-"""Beginnings of files, and what such files are."""
-
-
-def _by_first_bytes(text: bytes, path: Path, meter: Meter) -> Kind | None:
-    start = text[:1024].removeprefix(b"\xef\xbb\xbf")
-    for pattern, description in SIGNATURES:
-        if re.match(pattern, start, re.IGNORECASE | re.DOTALL):
-            return Kind(description)
-    if path.suffix != SAFETENSORS[0] and re.match(SAFETENSORS[1], start, re.DOTALL):
+def _by_first_bytes(path: Path, text: bytes, meter: Meter) -> Kind | None:
+    if (told := signature(path)) is not None:
+        return Kind(told)
+    if path.suffix != SAFETENSORS[0] and re.match(SAFETENSORS[1], text[:1024], re.DOTALL):
         return Kind("is in safetensors' format: rename it to model.safetensors")
-    return _zip(path, meter) if text.startswith(b"PK\x03\x04") else None
+    return _zip(path, meter) if text.startswith(ZIP) else None
 
 
 def _zip(path: Path, meter: Meter) -> Kind | None:
-    try:
-        with open_zip(path, meter) as archive:
-            names = archive.namelist()
-    except (zipfile.BadZipFile, ValueError):
-        return Kind("is cut off: its end is missing; copy or download it again")
+    with open_zip(path, meter) as archive:
+        names = archive.namelist()
     if any(name.endswith("/constants.pkl") or "/code/" in name for name in names):
         return Kind(
             "is a TorchScript program, not a state dict: save model.state_dict() with torch.save"
@@ -275,7 +241,7 @@ def _by_names(text: bytes, path: Path, meter: Meter) -> Kind | None:
 
 def _listed(text: bytes, path: Path, meter: Meter) -> bytes:
     """The bytes with the names of tensors: the file's beginning, or a zip file's members."""
-    if not text.startswith(b"PK\x03\x04"):
+    if not text.startswith(ZIP):
         return text
     try:
         with open_zip(path, meter) as archive:
