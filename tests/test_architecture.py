@@ -22,6 +22,7 @@ AROUND_THE_CORE = (
     "study",
     "tiles",
     "torchserve",
+    "video",
 )
 """Distributions that bring commands, routes, formats or tracers by hooks."""
 PACKAGES = {
@@ -45,10 +46,12 @@ MAY_IMPORT = {
     "maskrcnn_playground": {*CORE, "maskrcnn_annotation_formats"},
     "maskrcnn_predict": {
         *(*CORE, "maskrcnn_annotation_formats", "maskrcnn_client", "maskrcnn_tiles"),
+        "maskrcnn_video",
     },
     "maskrcnn_protocols": {*CORE, "maskrcnn_annotation_formats", "maskrcnn_client"},
     "maskrcnn_sagemaker": {*CORE, "maskrcnn_annotation_formats", "maskrcnn_predict"},
     "maskrcnn_streaming": {*CORE, "maskrcnn_tiles"},
+    "maskrcnn_video": {*CORE, "maskrcnn_annotation_formats"},
     "maskrcnn_study": {
         *(*CORE, "maskrcnn_annotation_formats", "maskrcnn_predict", "maskrcnn_plugin_kit"),
     },

@@ -29,6 +29,7 @@ DISTRIBUTIONS = {
     "handlers/study": ("maskrcnn_study", {"maskrcnn_study"}),
     "handlers/tiles": ("maskrcnn_tiles", {"maskrcnn_tiles"}),
     "handlers/torchserve": ("maskrcnn_torchserve", {"maskrcnn_torchserve"}),
+    "handlers/video": ("maskrcnn_video", {"maskrcnn_video"}),
     "backends/network": ("maskrcnn_network", {"maskrcnn_network"}),
     "backends/openvino": ("maskrcnn_openvino", {"maskrcnn_openvino"}),
     "backends/tensorflow": ("maskrcnn_tensorflow", {"maskrcnn_tensorflow"}),

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from maskrcnn_handlers.cli.options import BackendName, ModelOption
-from maskrcnn_predict import geo, outputs, shards, targets, tiled
+from maskrcnn_predict import geo, outputs, shards, targets, tiled, tracked
 from maskrcnn_predict.drawings import Drawings
 from maskrcnn_predict.joining import Joined
 from maskrcnn_predict.journal import Journal
@@ -80,6 +80,16 @@ def predict(
     overview: Annotated[
         bool, typer.Option(help="Look at the whole image, too, for what is larger than a tile.")
     ] = False,
+    track: Annotated[
+        bool, typer.Option("--track", help="Follow the instances of a clip; --out is a clip, too.")
+    ] = False,
+    fps: Annotated[
+        float | None,
+        typer.Option(min=0.01, max=1000, help="Frames a second of the clip to look at (all)."),
+    ] = None,
+    mots: Annotated[
+        Path | None, typer.Option(help="File for the tracks as MOTS' text, with --track.")
+    ] = None,
     region: Region = None,
     profile: Profile = None,
 ) -> None:
@@ -92,30 +102,34 @@ def predict(
     With --shard, several processes or machines share the work; each keeps its own lines. Then the
     same command with --join in place of --shard writes FILE.json.
 
+    With --track, the image is a clip: --out CLIP.mp4 draws its tracks, and --json FILE.json has
+    them in YouTube-VIS' format.
+
     With --tile, images of any size are cut into tiles that overlap; what several tiles show of an
     instance becomes one again.
     """
     console = Console(soft_wrap=True)
-    output = None if json_file is None else outputs.output(json_file)
+    following = _following(places, (out, json_file, mots), fps, score_threshold, is_on=track)
+    output = None if json_file is None or track else outputs.output(json_file)
     share = None if shard is None else shards.named(shard)
     if (share is not None or join) and (output is None or (share is not None and join)):
         raise InvalidSetting("--shard and --join need --json FILE.json, and exclude each other")
     _check_geojson(geojson, may_be=output is not None and share is None and not join)
-    for note in check(places):
+    for note in [] if track else check(places):
         console.print(f"[yellow]{escape(note)}[/]")
     target = targets.named(url, endpoint, model)
     spec = ModelSpec(address=model, backend=backend)
     settings = spec.settings()
     asked: dict[str, object] = {"target": str(target), "score_threshold": score_threshold}
-    if tile is None and (overlap is not None or overview):
-        raise InvalidSetting("--overlap and --overview need --tile")
-    tiling = None if tile is None else tiled.tiling(tile, overlap, overview=overview)
-    if tiling is not None:
-        asked["tiling"] = [*tiling.tile, tiling.overlap, tiling.overview]
+    tiling = tiled.asked(tile, overlap, overview=overview)
+    asked |= {} if tiling is None else {"tiling": [*tiling.tile, tiling.overlap, tiling.overview]}
     opening = partial(predictor_of, console, target, backend, region, profile)
     if target.kind == "model":
         asked["mask_threshold"] = settings.model.mask_threshold
         opening = partial(predictor_in_process, console, spec, concurrency)
+    if following is not None:
+        tracked.track(console, following, opening, concurrency, settings.max_image_pixels)
+        return
     if join and output is not None:
         _join(console, output, asked, places)
         return
@@ -205,6 +219,22 @@ def _join(
         raise InvalidImage(
             f"{joined.failed} images failed, and {missing} are not done: run their shards again"
         )
+
+
+def _following(
+    places: Sequence[str],
+    files: tuple[Path | None, str | None, Path | None],
+    fps: float | None,
+    score_threshold: float | None,
+    *,
+    is_on: bool,
+) -> tracked.Tracking | None:
+    """What to do with a clip. None: images are no clips."""
+    if is_on:
+        return tracked.tracking(places, files, fps, score_threshold)
+    if fps is not None or files[2] is not None:
+        raise InvalidSetting("--fps and --mots need --track")
+    return None
 
 
 def _check_geojson(path: Path | None, *, may_be: bool) -> None:
