@@ -23,6 +23,7 @@ AROUND_THE_CORE = (
     "study",
     "tiles",
     "torchserve",
+    "video",
     "workers",
 )
 """Distributions that bring commands, routes, formats, tracers or hosting by hooks."""
@@ -47,12 +48,13 @@ MAY_IMPORT = {
     "maskrcnn_playground": {*CORE, "maskrcnn_annotation_formats"},
     "maskrcnn_predict": {
         *(*CORE, "maskrcnn_annotation_formats", "maskrcnn_client"),
-        *("maskrcnn_ray", "maskrcnn_tiles"),
+        *("maskrcnn_ray", "maskrcnn_tiles", "maskrcnn_video"),
     },
     "maskrcnn_protocols": {*CORE, "maskrcnn_annotation_formats", "maskrcnn_client"},
     "maskrcnn_ray": {*CORE, "maskrcnn_predict"},
     "maskrcnn_sagemaker": {*CORE, "maskrcnn_annotation_formats", "maskrcnn_predict"},
     "maskrcnn_streaming": {*CORE, "maskrcnn_tiles"},
+    "maskrcnn_video": {*CORE, "maskrcnn_annotation_formats"},
     "maskrcnn_study": {
         *(*CORE, "maskrcnn_annotation_formats", "maskrcnn_predict", "maskrcnn_plugin_kit"),
     },

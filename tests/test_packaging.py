@@ -30,6 +30,7 @@ DISTRIBUTIONS = {
     "handlers/study": ("maskrcnn_study", {"maskrcnn_study"}),
     "handlers/tiles": ("maskrcnn_tiles", {"maskrcnn_tiles"}),
     "handlers/torchserve": ("maskrcnn_torchserve", {"maskrcnn_torchserve"}),
+    "handlers/video": ("maskrcnn_video", {"maskrcnn_video"}),
     "handlers/workers": ("maskrcnn_workers", {"maskrcnn_workers"}),
     "backends/network": ("maskrcnn_network", {"maskrcnn_network"}),
     "backends/openvino": ("maskrcnn_openvino", {"maskrcnn_openvino"}),

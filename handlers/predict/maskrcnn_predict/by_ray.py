@@ -67,10 +67,3 @@ def predict(
         ) from None
     with cluster.connected(fleet.address):
         predicting.predict(console, places, spec, options, asked, fleet, results)
-
-
-def refuse(**others: object) -> None:
-    """Refuse options that are for one process. Raises InvalidSetting."""
-    given = [f"--{name}" for name, value in others.items() if value not in (None, False)]
-    if given:
-        raise InvalidSetting(f"--ray does not go with {', '.join(given)}")

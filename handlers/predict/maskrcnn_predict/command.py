@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from maskrcnn_handlers.cli.options import BackendName, ModelOption
-from maskrcnn_predict import by_ray, geo, outputs, shards, targets, tiled
+from maskrcnn_predict import by_ray, geo, outputs, shards, targets, tiled, tracked
 from maskrcnn_predict.drawings import Drawings
 from maskrcnn_predict.joining import Joined
 from maskrcnn_predict.journal import Journal
@@ -102,6 +102,16 @@ def predict(
         str | None,
         typer.Option(help="With --ray: folder or s3:// prefix for results as Parquet files."),
     ] = None,
+    track: Annotated[
+        bool, typer.Option("--track", help="Follow the instances of a clip; --out is a clip, too.")
+    ] = False,
+    fps: Annotated[
+        float | None,
+        typer.Option(min=0.01, max=1000, help="Frames a second of the clip to look at (all)."),
+    ] = None,
+    mots: Annotated[
+        Path | None, typer.Option(help="File for the tracks as MOTS' text, with --track.")
+    ] = None,
     region: Region = None,
     profile: Profile = None,
 ) -> None:
@@ -117,33 +127,39 @@ def predict(
     With --ray, workers on the machines of a cluster share the work. What is done is kept in parts,
     in the folder FILE.parts or the one of --parquet, and the same command resumes.
 
+    With --track, the image is a clip: --out CLIP.mp4 draws its tracks, and --json FILE.json has
+    them in YouTube-VIS' format.
+
     With --tile, images of any size are cut into tiles that overlap; what several tiles show of an
     instance becomes one again.
     """
     console = Console(soft_wrap=True)
-    output = None if json_file is None else outputs.output(json_file)
+    following = _following(places, (out, json_file, mots), fps, score_threshold, is_on=track)
+    output = None if json_file is None or track else outputs.output(json_file)
     share = _share(shard, output, join=join)
     _check_geojson(geojson, may_be=output is not None and share is None and not join)
-    for note in check(places):
+    for note in [] if track else check(places):
         console.print(f"[yellow]{escape(note)}[/]")
     target = targets.named(url, endpoint, model)
     spec = ModelSpec(address=model, backend=backend)
     settings = spec.settings()
     asked: dict[str, object] = {"target": str(target), "score_threshold": score_threshold}
-    tiling = tiled.tiling(tile, overlap, overview=overview)
-    if tiling is not None:
-        asked["tiling"] = [*tiling.tile, tiling.overlap, tiling.overview]
+    tiling = tiled.asked(tile, overlap, overview=overview)
+    asked |= {} if tiling is None else {"tiling": [*tiling.tile, tiling.overlap, tiling.overview]}
     opening = partial(predictor_of, console, target, backend, region, profile)
     if target.kind == "model":
         asked["mask_threshold"] = settings.model.mask_threshold
         opening = partial(predictor_in_process, console, spec, concurrency)
+    others = {"geojson": geojson, "tile": tile, "shard": shard, "join": join}
+    if following is not None:
+        _alone("track", **others, ray=ray, parquet=parquet, restart=restart)
+        tracked.track(console, following, opening, concurrency, settings.max_image_pixels)
+        return
     if join and output is not None:
         _join(console, output, asked, places)
         return
     if ray is not None or parquet is not None:
-        by_ray.refuse(
-            url=url, endpoint=endpoint, out=out, geojson=geojson, tile=tile, shard=shard, join=join
-        )
+        _alone("ray", **others, url=url, endpoint=endpoint, out=out)
         by_ray.predict(
             console,
             places,
@@ -180,12 +196,14 @@ def predict(
         if run.journal is not None and output is not None and share is None:
             _report(console, output.finish(run.journal.lines))
             _write_geojson(console, geojson, run.journal)
-    if run.skipped:
-        console.print(f"{run.skipped} of {len(run.names)} images were done already")
-    if not run.names and share is None:
-        raise InvalidImage(f"no images at {', '.join(places)}")
-    if run.failures:
-        raise InvalidImage(f"{run.failures} of {len(run.names)} images failed")
+    run.end(places)
+
+
+def _alone(option: str, **others: object) -> None:
+    """Refuse options that do not go with another."""
+    given = [f"--{name}" for name, value in others.items() if value not in (None, False)]
+    if given:
+        raise InvalidSetting(f"--{option} does not go with {', '.join(given)}")
 
 
 def _share(shard: str | None, output: Output | None, *, join: bool) -> Shard | None:
@@ -241,6 +259,15 @@ class _Run:
         if self.journal is not None:
             self.journal.add(source, result.to_coco(source.image_id), result.notes)
 
+    def end(self, places: Sequence[str]) -> None:
+        """Raises InvalidImage if there were no images, or some failed."""
+        if self.skipped:
+            self.console.print(f"{self.skipped} of {len(self.names)} images were done already")
+        if not self.names and self.shard == shards.WHOLE:
+            raise InvalidImage(f"no images at {', '.join(places)}")
+        if self.failures:
+            raise InvalidImage(f"{self.failures} of {len(self.names)} images failed")
+
 
 def _join(
     console: Console, output: Output, asked: Mapping[str, object], places: Sequence[str]
@@ -253,6 +280,22 @@ def _join(
         raise InvalidImage(
             f"{joined.failed} images failed, and {missing} are not done: run their shards again"
         )
+
+
+def _following(
+    places: Sequence[str],
+    files: tuple[Path | None, str | None, Path | None],
+    fps: float | None,
+    score_threshold: float | None,
+    *,
+    is_on: bool,
+) -> tracked.Tracking | None:
+    """What to do with a clip. None: images are no clips."""
+    if is_on:
+        return tracked.tracking(places, files, fps, score_threshold)
+    if fps is not None or files[2] is not None:
+        raise InvalidSetting("--fps and --mots need --track")
+    return None
 
 
 def _check_geojson(path: Path | None, *, may_be: bool) -> None:

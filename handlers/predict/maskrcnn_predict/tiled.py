@@ -31,13 +31,17 @@ SCORE_THRESHOLD = 0.5
 """Default score threshold of what tiles show together."""
 
 
-def tiling(tile: str | None, overlap: float | None, *, overview: bool) -> Tiling | None:
-    """How to cut images. None: not at all. Raises InvalidSetting for what cannot be, or without
-    maskrcnn-tiles."""
-    if tile is None:
-        if overlap is not None or overview:
-            raise InvalidSetting("--overlap and --overview need --tile")
-        return None
+def asked(tile: str | None, overlap: float | None, *, overview: bool) -> Tiling | None:
+    """How flags ask to cut images. None: not at all. Raises InvalidSetting, as `tiling`."""
+    if tile is not None:
+        return tiling(tile, overlap, overview=overview)
+    if overlap is not None or overview:
+        raise InvalidSetting("--overlap and --overview need --tile")
+    return None
+
+
+def tiling(tile: str, overlap: float | None, *, overview: bool) -> Tiling:
+    """How to cut images. Raises InvalidSetting for what cannot be, or without maskrcnn-tiles."""
     try:
         from maskrcnn_tiles import predicting
     except ImportError:

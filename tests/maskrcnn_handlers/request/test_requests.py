@@ -53,6 +53,9 @@ def test_every_option_may_be_a_json_field() -> None:
         "format": "coco",
         "classes": ["person", 3],
         "rle": "columns",
+        "tile": "640x512",
+        "overlap": 0.5,
+        "overview": True,
     }
     assert set(fields) == set(Options.model_fields)
     assert parsed(**fields).options == Options(**fields)

@@ -1,0 +1,1 @@
+"""Instances in clips: frames in, tracks out."""

@@ -1,0 +1,83 @@
+"""Clips as frames, and frames as clips."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from maskrcnn_server.errors import InvalidImage
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytest.importorskip("av")
+
+from maskrcnn_video.clip import ClipWriter, opened
+
+LIMIT = 10_000_000
+
+
+def written(path: Path, frames: int = 20, size: tuple[int, int] = (60, 82)) -> Path:
+    """A clip whose frames become brighter, of 10 frames a second."""
+    with ClipWriter(path, size, Fraction(10)) as writer:
+        for number in range(frames):
+            writer.write(np.full((*size, 3), 10 * number, np.uint8))
+    return path
+
+
+def test_frames_come_back_in_order(tmp_path: Path) -> None:
+    with opened(written(tmp_path / "a.mp4"), LIMIT) as clip:
+        assert (clip.size, clip.rate, clip.length) == ((60, 82), 10, 20)
+        frames = list(clip.frames())
+    assert [frame.number for frame in frames] == list(range(20))
+    assert [frame.time_s for frame in frames] == pytest.approx(np.arange(20) / 10)
+    assert [frame.pixels.mean() for frame in frames] == pytest.approx(10 * np.arange(20), abs=3)
+
+
+def test_odd_sides_are_kept_even(tmp_path: Path) -> None:
+    with opened(written(tmp_path / "a.mp4", 2, (61, 83)), LIMIT) as clip:
+        assert next(clip.frames()).pixels.shape == (62, 84, 3)
+
+
+@pytest.mark.parametrize(("fps", "expected"), [(5, 10), (2.5, 5), (10, 20), (100, 20)])
+def test_a_lower_frame_rate_takes_some_frames(tmp_path: Path, fps: float, expected: int) -> None:
+    with opened(written(tmp_path / "a.mp4"), LIMIT, fps) as clip:
+        frames = list(clip.frames())
+        assert clip.length == len(frames) == expected
+        assert float(clip.rate) == min(fps, 10)
+    gaps = np.diff([frame.time_s for frame in frames])
+    assert gaps == pytest.approx(np.full(expected - 1, 1 / min(fps, 10)), abs=0.051)
+
+
+def test_large_frames_are_refused(tmp_path: Path) -> None:
+    limit = 60 * 82 - 1
+    with (
+        opened(written(tmp_path / "a.mp4"), limit) as clip,
+        pytest.raises(InvalidImage, match="82 x 60"),
+    ):
+        next(clip.frames())
+
+
+def test_a_file_that_opens_others_is_refused(tmp_path: Path) -> None:
+    other = written(tmp_path / "a.mp4")
+    lists = {
+        "a.m3u8": f"#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:5,\n{other}\n#EXT-X-ENDLIST\n",
+        "a.ffconcat": f"ffconcat version 1.0\nfile {other.name}\n",
+        "no.mp4": "nothing",
+    }
+    for name, text in lists.items():
+        (tmp_path / name).write_text(text)
+        with pytest.raises(InvalidImage), opened(tmp_path / name, LIMIT):
+            pass
+    with pytest.raises(InvalidImage), opened(tmp_path / "absent.mp4", LIMIT):
+        pass
+
+
+def test_a_broken_clip_gives_what_it_has_or_an_error(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.mp4")
+    path.write_bytes(path.read_bytes()[:-200])
+    with pytest.raises(InvalidImage), opened(path, LIMIT):
+        pass
