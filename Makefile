@@ -61,12 +61,15 @@ bench: $(READY)
 	$(BIN)/maskrcnn-server bench tests/images/china.png --json-body --backend tensorpack \
 		--model backends/tensorpack/maskrcnn_tensorpack/demo/model
 
+# trackers requires opencv-python, which needs libraries for windows and excludes the headless one;
+# the rest that it requires is there.
 $(READY): setup.cfg $(addsuffix /setup.cfg,$(PARTS)) Makefile build_tools/make_venv.sh \
 		build_tools/requirements/dev.txt
 	build_tools/make_venv.sh $(PYTHON) $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet \
 		--constraint build_tools/requirements/dev.txt -e .[dev] $(addprefix -e ,$(PARTS))
+	$(BIN)/python -m pip install --quiet --no-deps 'trackers>=2.6'
 	touch $(READY)
 
 clean:
