@@ -11,7 +11,16 @@ from pydantic import BeforeValidator, Field
 
 from maskrcnn_network.architecture import Architecture
 from maskrcnn_network.centred import CentredPreparation
-from maskrcnn_network.config import Fraction, Length, NetworkConfig, Pads, Positive, Weights, only
+from maskrcnn_network.config import (
+    Fraction,
+    Length,
+    NetworkConfig,
+    Pads,
+    Positive,
+    Sizes,
+    Weights,
+    only,
+)
 from maskrcnn_network.preparation import Triple
 from maskrcnn_server.categories import Category, coco
 
@@ -95,6 +104,7 @@ class MatterportConfig(NetworkConfig):
     channels: Literal["RGB", "BGR"] = "RGB"
     norm_epsilon: Length = 1e-3
     stride_1x1: bool = True
+    anchor_sizes: Sizes = (32, 64, 128, 256, 512)
     anchor_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
     """Width by height of the anchors."""
     proposal_candidates: Positive = 6000

@@ -74,7 +74,7 @@ FILES: dict[str, tuple[str, bytes, str]] = {
     "C4": (
         "model_final.pth",
         pickled("backbone.stem.conv1.weight", "proposal_generator.rpn_head.conv.weight"),
-        "Detectron2's C4 or DC5 networks",
+        "Detectron2's networks with a ResNet",
     ),
     "Swin": ("model_final.pth", pickled("backbone.bottom_up.patch_embed.proj.weight"), "another"),
     "MMDetection": (
