@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from make_golden_pytorch import Run, run_detectron2
+from make_golden_pytorch import Run, run_detectron2, run_torchvision
 
 Case = tuple[Any, str, Run]
 """Model, configuration as text, and what runs it on an image."""
@@ -111,6 +111,69 @@ def _detectron2(config: Any) -> Case:
     return model, config.dump(), run_detectron2(model, config)
 
 
+TORCHVISION = """\
+min_size: 150
+max_size: 300
+rpn_pre_nms_top_n_test: 80
+rpn_post_nms_top_n_test: 60
+box_detections_per_img: 30
+rpn_anchor_generator:
+  sizes: {sizes}
+  aspect_ratios: [[0.5, 1.0, 2.0]]
+"""
+SIZES = [[8], [16], [32], [64], [128]]
+SEVERAL_SIZES = [[8, 12], [16, 24], [32, 48], [64, 96], [128, 160]]
+
+
+def torchvision(
+    *, sizes: list[list[int]] = SIZES, groups: int = 1, masks: bool = True, v2: bool = False
+) -> Case:
+    """torchvision's thin model of four classes; in `v2`, heads have convolutions and norms."""
+    from torch import nn
+    from torchvision.models import detection
+    from torchvision.models.detection import faster_rcnn, mask_rcnn
+    from torchvision.models.detection.backbone_utils import BackboneWithFPN
+    from torchvision.models.detection.rpn import AnchorGenerator, RPNHead
+    from torchvision.models.resnet import Bottleneck, ResNet
+
+    body = ResNet(Bottleneck, [1, 1, 1, 1], groups=groups, width_per_group=64 // groups)
+    body.inplanes = 8
+    body.conv1, body.bn1 = nn.Conv2d(3, 8, 7, 2, 3, bias=False), nn.BatchNorm2d(8)
+    widths = (8, 16, 24, 32)
+    for i, width in enumerate(widths):
+        layer = body._make_layer(Bottleneck, width, 2, stride=1 if i == 0 else 2)
+        setattr(body, f"layer{i + 1}", layer)
+    layers = {f"layer{i + 1}": str(i) for i in range(4)}
+    norm = nn.BatchNorm2d if v2 else None
+    channels = [4 * width for width in widths]
+    backbone = BackboneWithFPN(body, layers, channels, 32, norm_layer=norm)
+    anchors = AnchorGenerator(tuple(map(tuple, sizes)), ((0.5, 1.0, 2.0),) * 5)
+    count = 3 * len(sizes[0])
+    head = faster_rcnn.TwoMLPHead(32 * 49, 32)
+    if v2:
+        head = faster_rcnn.FastRCNNConvFCHead((32, 7, 7), [32, 32], [32], norm_layer=norm)
+    options: dict[str, Any] = {
+        "min_size": 150,
+        "max_size": 300,
+        "rpn_pre_nms_top_n_test": 80,
+        "rpn_post_nms_top_n_test": 60,
+        "box_detections_per_img": 30,
+        "rpn_anchor_generator": anchors,
+        "rpn_head": RPNHead(32, count, conv_depth=2 if v2 else 1),
+        "box_head": head,
+        "box_predictor": faster_rcnn.FastRCNNPredictor(32, 5),
+    }
+    kind = detection.FasterRCNN
+    if masks:
+        kind = detection.MaskRCNN
+        options |= {
+            "mask_head": mask_rcnn.MaskRCNNHeads(32, (16, 16), 1, norm_layer=norm),
+            "mask_predictor": mask_rcnn.MaskRCNNPredictor(16, 16, 5),
+        }
+    model = kind(backbone, **options)
+    return model, TORCHVISION.format(sizes=sizes), run_torchvision(model)
+
+
 CASES: dict[str, Callable[[], Case]] = {
     "detectron2-fpn": partial(detectron2, FPN),
     "detectron2-resnext": partial(detectron2, FPN, RESNEXT),
@@ -121,4 +184,8 @@ CASES: dict[str, Callable[[], Case]] = {
     "detectron2-gn": partial(detectron2, FPN, GROUP_NORM),
     "detectron2-boxes": partial(detectron2, FPN, BOXES),
     "detectron2-anchors": partial(detectron2, FPN, SEVERAL_ANCHORS),
+    "torchvision-anchors": partial(torchvision, sizes=SEVERAL_SIZES),
+    "torchvision-boxes": partial(torchvision, masks=False),
+    "torchvision-boxes_v2": partial(torchvision, masks=False, v2=True),
+    "torchvision-resnext": partial(torchvision, groups=2),
 }

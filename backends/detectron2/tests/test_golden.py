@@ -1,11 +1,12 @@
 """Detectron2's own outputs of thin networks, reproduced by every engine in float32."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import thin
+from _pytest.mark.structures import ParameterSet
 from golden import assert_reproduced
 
 from maskrcnn_detectron2.backend import Detectron2Backend
@@ -17,8 +18,15 @@ KINDS = ("agnostic", "anchors", "boxes", "c4", "cascade", "dc5", "fpn", "gn", "r
 SCORE_TOLERANCE = 2e-4
 
 
-@pytest.mark.parametrize("engine", sorted(installed().engines()))
-@pytest.mark.parametrize("kind", KINDS)
+def on_engines() -> Iterator[ParameterSet]:
+    """Every kind on every engine; those that are not the default one take longer."""
+    for kind in KINDS:
+        for engine in sorted(installed().engines()):
+            marks = [] if engine == "openvino" else [pytest.mark.full]
+            yield pytest.param(kind, engine, marks=marks, id=f"{kind}-{engine}")
+
+
+@pytest.mark.parametrize(("kind", "engine"), [*on_engines()])
 def test_every_kind_of_network_finds_what_detectron2_found(
     kind: str,
     engine: str,

@@ -111,6 +111,7 @@ TORCHVISION = replace(
     level_epsilon=0.0,
     octave_epsilon=1e-6,
     fitted_anchors=True,
+    anchors_by_ratio=True,
 )
 DETECTRON2 = replace(
     TENSORPACK,
