@@ -11,8 +11,9 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BeforeValidator
 from typing_extensions import Self
 
+from maskrcnn_network.anchor_lists import LevelRatios, LevelSizes
 from maskrcnn_network.architecture import Architecture
-from maskrcnn_network.config import LevelRatios, LevelSizes, NetworkConfig, Positive, only
+from maskrcnn_network.config import NetworkConfig, Positive, only
 from maskrcnn_network.preparation import Triple
 
 DEPTHS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}

@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field
 
+from maskrcnn_network.anchor_lists import Sizes
 from maskrcnn_network.architecture import Architecture
 from maskrcnn_network.centred import CentredPreparation
 from maskrcnn_network.config import (
@@ -17,7 +18,6 @@ from maskrcnn_network.config import (
     NetworkConfig,
     Pads,
     Positive,
-    Sizes,
     Weights,
     only,
 )

@@ -8,8 +8,9 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from maskrcnn_network.anchor_lists import Sizes
 from maskrcnn_network.architecture import Architecture
-from maskrcnn_network.config import NetworkConfig, Positive, Sizes
+from maskrcnn_network.config import NetworkConfig, Positive
 
 FIELDS_BY_KEY = {
     "MODE_FPN": "mode_fpn",

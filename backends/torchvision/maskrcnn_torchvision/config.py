@@ -7,7 +7,8 @@ import math
 from collections.abc import Callable, Mapping
 from typing import ClassVar, Literal
 
-from maskrcnn_network.config import LevelRatios, LevelSizes, NetworkConfig, Positive
+from maskrcnn_network.anchor_lists import LevelRatios, LevelSizes
+from maskrcnn_network.config import NetworkConfig, Positive
 from maskrcnn_network.preparation import Triple
 from maskrcnn_server.categories import Category, coco_with_gaps
 
