@@ -65,24 +65,32 @@ def torchvision(architecture: str) -> Run:
         }[architecture]
         model = make(weights=None, weights_backbone=None, num_classes=CLASSES)
     _load(model, state_dict("torchvision", architecture))
+    return run_torchvision(model)
+
+
+def run_torchvision(model: Any) -> Run:
+    """A model of torchvision."""
 
     def run(image: Any) -> dict[str, Any]:
         seen: dict[str, Any] = {}
         model.transform.register_forward_hook(lambda _m, _i, out: seen.update(images=out[0]))
         model.rpn.register_forward_hook(lambda _m, _i, out: seen.update(rpn=out[0][0].clone()))
         model.roi_heads.register_forward_hook(
-            lambda _m, _i, out: seen.update(masks=out[0][0]["masks"][:, 0].clone())
+            lambda _m, _i, out: seen.update({k: v.clone() for k, v in out[0][0].items()})
         )
         (found,) = model([torch.from_numpy(image).permute(2, 0, 1).float() / 255])
-        return {
+        arrays = {
             "boxes": found["boxes"].numpy(),
             "scores": found["scores"].numpy(),
             "class_ids": found["labels"].numpy(),
-            "raw_masks": seen["masks"].numpy().astype(np.float16),
-            "masks_packed": np.packbits((found["masks"][:, 0] >= 0.5).numpy(), axis=2),
             "raw_proposal_boxes": seen["rpn"].numpy(),
             "raw_resized_shape": np.array(seen["images"].image_sizes[0]),
         }
+        if "masks" in found:
+            bitmaps = (found["masks"][:, 0] >= 0.5).numpy()
+            arrays["masks_packed"] = np.packbits(bitmaps, axis=2)
+            arrays["raw_masks"] = seen["masks"][:, 0].numpy().astype(np.float16)
+        return arrays
 
     return run
 
@@ -90,9 +98,7 @@ def torchvision(architecture: str) -> Run:
 def detectron2(architecture: str, configs: Path) -> Run:
     """Detectron2's model, driven as its `DefaultPredictor` does."""
     from detectron2.config import get_cfg
-    from detectron2.data.transforms import ResizeShortestEdge
     from detectron2.modeling import build_model
-    from detectron2.modeling.postprocessing import detector_postprocess
 
     config = get_cfg()
     depth = architecture.rpartition("resnet")[2]
@@ -105,6 +111,14 @@ def detectron2(architecture: str, configs: Path) -> Run:
         config.MODEL.RESNETS.STRIDE_IN_1X1 = False
     model = build_model(config)
     _load(model, state_dict("detectron2", architecture))
+    return run_detectron2(model, config)
+
+
+def run_detectron2(model: Any, config: Any) -> Run:
+    """A model of Detectron2 with its configuration."""
+    from detectron2.data.transforms import ResizeShortestEdge
+    from detectron2.modeling.postprocessing import detector_postprocess
+
     resize = ResizeShortestEdge([config.INPUT.MIN_SIZE_TEST] * 2, config.INPUT.MAX_SIZE_TEST)
 
     def run(image: Any) -> dict[str, Any]:
@@ -117,18 +131,20 @@ def detectron2(architecture: str, configs: Path) -> Run:
         pixels = resize.get_transform(bgr).apply_image(bgr).astype("float32").transpose(2, 0, 1)
         asked = {"image": torch.as_tensor(pixels), "height": height, "width": width}
         (found,) = model.inference([asked], do_postprocess=False)
-        soft = found.pred_masks[:, 0].clone()
+        soft = found.pred_masks[:, 0].clone() if found.has("pred_masks") else None
         found.index = torch.arange(len(found))
         answer = detector_postprocess(found, height, width)
-        return {
+        arrays = {
             "boxes": answer.pred_boxes.tensor.numpy(),
             "scores": answer.scores.numpy(),
             "class_ids": answer.pred_classes.numpy() + 1,
-            "raw_masks": soft[answer.index].numpy().astype(np.float16),
-            "masks_packed": np.packbits(answer.pred_masks.numpy(), axis=2),
             "raw_proposal_boxes": seen["rpn"].numpy(),
             "raw_resized_shape": np.array(pixels.shape[1:]),
         }
+        if soft is not None:
+            arrays["raw_masks"] = soft[answer.index].numpy().astype(np.float16)
+            arrays["masks_packed"] = np.packbits(answer.pred_masks.numpy(), axis=2)
+        return arrays
 
     return run
 

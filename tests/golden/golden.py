@@ -1,6 +1,6 @@
 """Holds what a backend finds against what the original code found (see ../NOTICE.md)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -26,21 +26,21 @@ def _as_they_are(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def assert_reproduced(
-    file: Path,
+    outputs: Path | Mapping[str, NDArray[Any]],
     image: Image,
     found: Detections,
     score_tolerance: float,
     scale: NDArray[np.float32],
     mask_boxes: MaskBoxes = _as_they_are,
 ) -> None:
-    """`found`, with proposals, is what the original code found in `image`.
+    """`found`, with proposals, is what the original code found in `image`: `outputs`, or its file.
 
     `scale` (4,) is how many pixels the network saw for one, in x, y, x, y; `mask_boxes` is where
     the original pastes masks, if not in their boxes. Every detection has its twin and no other is
     there; scores within the tolerance; masks with a mean IoU of 0.9995 and none below 0.99, ties
     aside; 99.5 % of the proposals have a twin.
     """
-    golden = dict(np.load(file))
+    golden = dict(np.load(outputs) if isinstance(outputs, Path) else outputs)
     reference = _reference(golden, image)
     result = compare(found, reference, BOX_TOLERANCE)
     assert not result.missing, "the original found more"

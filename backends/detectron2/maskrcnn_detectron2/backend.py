@@ -23,7 +23,7 @@ FILES = Files(
 
 
 class Detectron2Backend(Dialect[Detectron2Config]):
-    """Loads checkpoints of Detectron2's `mask_rcnn_R_50_FPN`, `mask_rcnn_R_101_FPN` and similar."""
+    """Loads checkpoints of Detectron2's Mask R-CNN and Faster R-CNN with a ResNet."""
 
     def __init__(self) -> None:
         super().__init__(

@@ -9,18 +9,11 @@ from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator
+from typing_extensions import Self
 
+from maskrcnn_network.anchor_lists import LevelRatios, LevelSizes
 from maskrcnn_network.architecture import Architecture
-from maskrcnn_network.config import (
-    Deviations,
-    LevelRatios,
-    LevelSizes,
-    Means,
-    NetworkConfig,
-    Positive,
-    Side,
-    only,
-)
+from maskrcnn_network.config import Deviations, Means, NetworkConfig, Positive, Side, only
 from maskrcnn_network.preparation import Triple
 
 DEPTHS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
@@ -42,14 +35,35 @@ WITHOUT_EFFECT = frozenset(
     "MODEL.ROI_BOX_HEAD.SMOOTH_L1_BETA MODEL.ROI_BOX_HEAD.NUM_FC "
     "MODEL.ROI_BOX_HEAD.CONV_DIM MODEL.ROI_BOX_HEAD.TRAIN_ON_PRED_BOXES "
     "MODEL.ROI_BOX_HEAD.USE_FED_LOSS MODEL.ROI_BOX_HEAD.FED_LOSS_FREQ_WEIGHT_POWER "
-    "MODEL.ROI_BOX_HEAD.FED_LOSS_NUM_CLASSES "
+    "MODEL.ROI_BOX_HEAD.FED_LOSS_NUM_CLASSES MODEL.ROI_BOX_CASCADE_HEAD.IOUS "
     "MODEL.ROI_MASK_HEAD.CONV_DIM TEST.EXPECTED_RESULTS TEST.EVAL_PERIOD "
     "TEST.KEYPOINT_OKS_SIGMAS".split()
 )
 """Keys for training, and for what the weights show."""
 BODY = ("res2", "res3", "res4", "res5")
 PYRAMID = ("p2", "p3", "p4", "p5", "p6")
+MAPS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    "pyramid": {
+        "body_features": BODY,
+        "pyramid_features": BODY,
+        "proposal_features": PYRAMID,
+        "region_features": PYRAMID[:4],
+    },
+    "c4": dict.fromkeys(("body_features", "proposal_features", "region_features"), ("res4",)),
+    "c5": dict.fromkeys(("body_features", "proposal_features", "region_features"), ("res5",)),
+}
+"""Feature maps that each kind of body uses, by field."""
+BACKBONES = {"pyramid": "build_resnet_fpn_backbone"}
+"""Builder of each kind of body, if not `build_resnet_backbone`."""
+IMAGENET_STD = (57.375, 57.12, 58.395)
+"""`PIXEL_STD` of the model zoo's ResNeXt networks, whose backbones are not Caffe's."""
 NOT_DEFORMABLE = (False, False, False, False)
+NORMS = {
+    "": "none",
+    **dict.fromkeys(("FrozenBN", "BN", "SyncBN", "naiveSyncBN"), "batch"),
+    "GN": "group",
+}
+"""Kind of normalisation by Detectron2's name."""
 
 
 def _none_if_zero(short_edge: Any) -> Any:
@@ -102,6 +116,7 @@ class Detectron2Config(NetworkConfig):
         "MODEL.ROI_BOX_HEAD.NAME": "box_head",
         "MODEL.ROI_BOX_HEAD.NORM": "box_norm",
         "MODEL.ROI_BOX_HEAD.NUM_CONV": "box_convs",
+        "MODEL.ROI_BOX_CASCADE_HEAD.BBOX_REG_WEIGHTS": "cascade_regression_weights",
         "MODEL.ROI_BOX_HEAD.FC_DIM": "fc",
         "MODEL.ROI_BOX_HEAD.CLS_AGNOSTIC_BBOX_REG": "one_box_for_all_classes",
         "MODEL.ROI_BOX_HEAD.USE_SIGMOID_CE": "has_sigmoid_classes",
@@ -122,13 +137,14 @@ class Detectron2Config(NetworkConfig):
     without_effect: ClassVar[frozenset[str]] = WITHOUT_EFFECT
     sections_without_effect: ClassVar[tuple[str, ...]] = (
         *"DATALOADER. DATASETS. GLOBAL. SOLVER. INPUT.CROP. TEST.AUG. TEST.PRECISE_BN.".split(),
-        *"MODEL.PANOPTIC_FPN. MODEL.RETINANET. MODEL.ROI_BOX_CASCADE_HEAD.".split(),
-        *"MODEL.ROI_KEYPOINT_HEAD. MODEL.SEM_SEG_HEAD.".split(),
+        *"MODEL.PANOPTIC_FPN. MODEL.RETINANET. MODEL.ROI_KEYPOINT_HEAD.".split(),
+        "MODEL.SEM_SEG_HEAD.",
     )
     """Prefixes of keys for training and for other heads."""
     open_sections: ClassVar[tuple[str, ...]] = ("INPUT.", "TEST.")
     resampling: ClassVar[Literal["pillow"]] = "pillow"
     one_scale: ClassVar[bool] = False
+    symmetric: ClassVar[bool] = True
     min_detection_side: ClassVar[float] = 1e-30
     """Minimum side, so that boxes have an area. Detectron2 drops boxes without at the very end,
     which differs only in images with more than `detections`."""
@@ -147,16 +163,15 @@ class Detectron2Config(NetworkConfig):
 
     depth: Literal[50, 101, 152] | None = None
     meta_architecture: Literal["GeneralizedRCNN"] = "GeneralizedRCNN"
-    backbone: Literal["build_resnet_fpn_backbone"] = "build_resnet_fpn_backbone"
-    norm: Literal["FrozenBN", "BN", "SyncBN", "naiveSyncBN"] = "FrozenBN"
-    groups: Literal[1] = 1
-    dilation: Literal[1] = 1
+    backbone: Literal["build_resnet_fpn_backbone", "build_resnet_backbone"] | None = None
+    norm: Literal["FrozenBN", "BN", "SyncBN", "naiveSyncBN", "GN"] | None = None
+    groups: Positive | None = None
     fuse: Literal["sum"] = "sum"
-    pyramid_norm: Literal[""] = ""
-    body_features: Annotated[tuple[str, ...], only(*BODY)] = BODY
-    pyramid_features: Annotated[tuple[str, ...], only(*BODY)] = BODY
-    proposal_features: Annotated[tuple[str, ...], only(*PYRAMID)] = PYRAMID
-    region_features: Annotated[tuple[str, ...], only(*PYRAMID[:4])] = PYRAMID[:4]
+    pyramid_norm: Literal["", "BN", "SyncBN", "naiveSyncBN", "GN"] | None = None
+    body_features: tuple[str, ...] | None = None
+    pyramid_features: tuple[str, ...] | None = None
+    proposal_features: tuple[str, ...] | None = None
+    region_features: tuple[str, ...] | None = None
     proposal_head: Literal["StandardRPNHead"] = "StandardRPNHead"
     deformable: Annotated[tuple[bool, ...], only(*NOT_DEFORMABLE)] = NOT_DEFORMABLE
     has_keypoints: Literal[False] = False
@@ -170,21 +185,21 @@ class Detectron2Config(NetworkConfig):
         1,
         1,
     )
-    heads: Literal["StandardROIHeads"] = "StandardROIHeads"
-    one_box_for_all_classes: Literal[False] = False
+    heads: Literal["StandardROIHeads", "Res5ROIHeads", "CascadeROIHeads"] | None = None
+    one_box_for_all_classes: bool | None = None
     has_sigmoid_classes: Literal[False] = False
-    box_resolution: Literal[7] = 7
+    box_resolution: Literal[7, 14] | None = None
     box_samples: Literal[0] = 0
     """Number of samples in each direction of a bin. 0: one for each pixel covered, rounded up."""
     box_pooler: Literal["ROIAlignV2"] = "ROIAlignV2"
-    box_head: Literal["FastRCNNConvFCHead"] = "FastRCNNConvFCHead"
-    box_norm: Literal[""] = ""
+    box_head: Literal["FastRCNNConvFCHead", ""] = "FastRCNNConvFCHead"
+    box_norm: Literal["", "BN", "SyncBN", "naiveSyncBN", "GN"] | None = None
     box_convs: int | None = None
     """Convolutions of the box head; checked against the weights, as those of the mask head are."""
-    mask_norm: Literal[""] = ""
+    mask_norm: Literal["", "BN", "SyncBN", "naiveSyncBN", "GN"] | None = None
     mask_convs: int | None = None
     mask_head: Literal["MaskRCNNConvUpsampleHead"] = "MaskRCNNConvUpsampleHead"
-    one_mask_for_all_classes: Literal[False] = False
+    one_mask_for_all_classes: bool | None = None
     mask_resolution: Literal[14] = 14
     mask_samples: Literal[0] = 0
     mask_pooler: Literal["ROIAlignV2"] = "ROIAlignV2"
@@ -209,9 +224,55 @@ class Detectron2Config(NetworkConfig):
         first, second, third = values
         return (third, second, first) if self.channels == "BGR" else values
 
+    def settled(self, architecture: Architecture) -> Self:
+        """Also with the model zoo's values for such networks, where nothing is configured."""
+        usual: dict[str, object] = {}
+        if architecture.pyramid is None:
+            usual["level_candidates"] = 6000
+        if architecture.body == "c5":
+            usual["dilation"] = 2
+        if architecture.group_norm or architecture.groups > 1:
+            usual["stride_1x1"] = False
+        if architecture.groups > 1:
+            usual["pixel_std"] = IMAGENET_STD
+        missing = {k: v for k, v in usual.items() if k not in self.model_fields_set}
+        return super().settled(architecture).model_copy(update=missing)
+
     def _checkable(self, architecture: Architecture) -> dict[str, tuple[object, object]]:
         values = super()._checkable(architecture)
-        values["depth"] = (self.depth and DEPTHS[self.depth], architecture.blocks)
-        values["box_convs"] = (self.box_convs, architecture.box_convs.count)
-        values["mask_convs"] = (self.mask_convs, architecture.mask_convs.count)
-        return values
+        body = architecture.body
+        heads = "Res5ROIHeads" if body == "c4" else "StandardROIHeads"
+        values |= {
+            "depth": (self.depth and DEPTHS[self.depth], architecture.blocks),
+            "groups": (self.groups, architecture.groups),
+            "backbone": (self.backbone, BACKBONES.get(body, "build_resnet_backbone")),
+            "heads": (self.heads, "CascadeROIHeads" if architecture.cascade else heads),
+            "one_box_for_all_classes": (self.one_box_for_all_classes, architecture.shared_boxes),
+            "box_convs": (self.box_convs, architecture.box_convs.count),
+            "box_resolution": (self.box_resolution, 14 if body == "c4" else 7),
+        }
+        if body != "c5":
+            values["dilation"] = (self.dilation, 1)
+        if architecture.has_masks:
+            values["mask_convs"] = (self.mask_convs, architecture.mask_convs.count)
+            values["one_mask_for_all_classes"] = (
+                self.one_mask_for_all_classes,
+                architecture.shared_masks,
+            )
+        values |= {field: (getattr(self, field), names) for field, names in MAPS[body].items()}
+        return values | self._norms(architecture)
+
+    def _norms(self, architecture: Architecture) -> dict[str, tuple[object, object]]:
+        """Configured norms that are not those of the weights, by field."""
+        found = {"norm": "group" if architecture.group_norm else "batch"}
+        if architecture.pyramid is not None:
+            found["pyramid_norm"] = architecture.pyramid_norm
+        if architecture.box_convs.count:
+            found["box_norm"] = architecture.box_convs.norm
+        if architecture.has_masks and architecture.mask_convs.count:
+            found["mask_norm"] = architecture.mask_convs.norm
+        return {
+            field: (given, kind)
+            for field, kind in found.items()
+            if (given := getattr(self, field)) is not None and NORMS[given] != kind.split()[0]
+        }

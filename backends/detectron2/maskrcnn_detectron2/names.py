@@ -12,11 +12,23 @@ from numpy.typing import NDArray
 
 from maskrcnn_network.checkpoints.renamed import Naming
 
-_BLOCK = r"backbone\.bottom_up\.res(\d)\.(\d+)"
+_BODY = r"backbone\.(?:bottom_up\.)?"
+"""Pattern of the backbone's module, which is within the pyramid's if there is one."""
+_BLOCK = rf"(?:{_BODY}|roi_heads\.)res(\d)\.(\d+)"
+"""Pattern of a block's module. The heads of C4 networks have `res5`."""
 
 
 def _block(found: re.Match[str], layer: str) -> str:
     return f"group{int(found[1]) - 2}/block{found[2]}/{layer}"
+
+
+def _box(found: re.Match[str], part: str) -> str:
+    """A layer of the box head; heads of a cascade are numbered from 0."""
+    stage = found[1]
+    if stage is None:
+        return f"fastrcnn/{part}"
+    scope = "" if part.startswith("outputs/") else "head/"
+    return f"cascade_rcnn_stage{int(stage) + 1}/{scope}{part}"
 
 
 def _background_first(class_layer: NDArray[Any]) -> NDArray[Any]:
@@ -24,15 +36,24 @@ def _background_first(class_layer: NDArray[Any]) -> NDArray[Any]:
 
 
 def _with_background(box_layer: NDArray[Any]) -> NDArray[Any]:
-    """Zeros for the box of the background, which Detectron2 does not have."""
-    background = [(0, 0)] * (box_layer.ndim - 1) + [(4, 0)]
+    """Zeros for the box of the background, which Detectron2 does not have; a box for all classes
+    as it is."""
+    if box_layer.shape[-1] == CORNERS:
+        return box_layer
+    background = [(0, 0)] * (box_layer.ndim - 1) + [(CORNERS, 0)]
     return np.pad(box_layer, background)
 
 
+CORNERS = 4
+"""Numbers of a box."""
+_OUTPUTS = ("fastrcnn/outputs", *(f"cascade_rcnn_stage{i}/outputs" for i in (1, 2, 3)))
+_HEAD, _PREDICTOR = (rf"roi_heads\.box_{part}\.(?:([0-2])\.)?" for part in ("head", "predictor"))
+
 NAMING = Naming(
     framework="Detectron2",
+    kind="Mask R-CNN or Faster R-CNN with ResNet, Cascade included",
     layers={
-        r"backbone\.bottom_up\.stem\.conv1": lambda _: "conv0",
+        rf"{_BODY}stem\.conv1": lambda _: "conv0",
         rf"{_BLOCK}\.conv(\d)": lambda m: _block(m, f"conv{m[3]}"),
         rf"{_BLOCK}\.shortcut": lambda m: _block(m, "convshortcut"),
         r"backbone\.fpn_lateral(\d)": lambda m: f"fpn/lateral_1x1_c{m[1]}",
@@ -41,23 +62,28 @@ NAMING = Naming(
         r"proposal_generator\.rpn_head\.conv\.conv(\d)": lambda m: f"rpn/conv{m[1]}",
         r"proposal_generator\.rpn_head\.objectness_logits": lambda _: "rpn/class",
         r"proposal_generator\.rpn_head\.anchor_deltas": lambda _: "rpn/box",
-        r"roi_heads\.box_head\.fc(\d)": lambda m: f"fastrcnn/fc{int(m[1]) + 5}",
-        r"roi_heads\.box_predictor\.cls_score": lambda _: "fastrcnn/outputs/class",
-        r"roi_heads\.box_predictor\.bbox_pred": lambda _: "fastrcnn/outputs/box",
+        rf"{_HEAD}conv(\d)": lambda m: _box(m, f"conv{int(m[2]) - 1}"),
+        rf"{_HEAD}fc(\d)": lambda m: _box(m, f"fc{int(m[2]) + 5}"),
+        rf"{_PREDICTOR}cls_score": lambda m: _box(m, "outputs/class"),
+        rf"{_PREDICTOR}bbox_pred": lambda m: _box(m, "outputs/box"),
         r"roi_heads\.mask_head\.mask_fcn(\d)": lambda m: f"maskrcnn/fcn{int(m[1]) - 1}",
         r"roi_heads\.mask_head\.deconv": lambda _: "maskrcnn/deconv",
         r"roi_heads\.mask_head\.predictor": lambda _: "maskrcnn/conv",
     },
     norms={
-        r"backbone\.bottom_up\.stem\.conv1\.norm": lambda _: "conv0",
+        rf"{_BODY}stem\.conv1\.norm": lambda _: "conv0",
         rf"{_BLOCK}\.conv(\d)\.norm": lambda m: _block(m, f"conv{m[3]}"),
         rf"{_BLOCK}\.shortcut\.norm": lambda m: _block(m, "convshortcut"),
+        r"backbone\.fpn_lateral(\d)\.norm": lambda m: f"fpn/lateral_1x1_c{m[1]}",
+        r"backbone\.fpn_output(\d)\.norm": lambda m: f"fpn/posthoc_3x3_p{m[1]}",
+        rf"{_HEAD}conv(\d)\.norm": lambda m: _box(m, f"conv{int(m[2]) - 1}"),
+        r"roi_heads\.mask_head\.mask_fcn(\d)\.norm": lambda m: f"maskrcnn/fcn{int(m[1]) - 1}",
     },
     ignored=re.compile(r"(^pixel_(mean|std)|anchor_generator\..*|\.num_batches_tracked)$"),
     changes={
-        "fastrcnn/outputs/class/W": _background_first,
-        "fastrcnn/outputs/class/b": _background_first,
-        "fastrcnn/outputs/box/W": _with_background,
-        "fastrcnn/outputs/box/b": _with_background,
+        f"{scope}/{name}/{leaf}": change
+        for scope in _OUTPUTS
+        for name, change in (("class", _background_first), ("box", _with_background))
+        for leaf in ("W", "b")
     },
 )

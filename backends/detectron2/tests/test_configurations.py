@@ -41,8 +41,11 @@ def test_a_configuration_is_read(config: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("config", "said"),
     [
-        ("MODEL: {ROI_HEADS: {IN_FEATURES: [p2]}}", "IN_FEATURES=['p2']: only ['p2',"),
-        ("MODEL: {RPN: {IN_FEATURES: [p3, p4]}}", "MODEL.RPN.IN_FEATURES=['p3', 'p4']"),
+        (
+            "MODEL: {ROI_HEADS: {IN_FEATURES: [p2]}}",
+            "ROI_HEADS.IN_FEATURES is configured as ('p2',),",
+        ),
+        ("MODEL: {RPN: {IN_FEATURES: [p3, p4]}}", "RPN.IN_FEATURES is configured as ('p3', 'p4')"),
         ("MODEL: {FPN: {IN_FEATURES: [res3, res4, res5]}}", "MODEL.FPN.IN_FEATURES"),
         ("MODEL: {RPN: {HEAD_NAME: MyHead}}", "MODEL.RPN.HEAD_NAME='MyHead'"),
         (
@@ -53,15 +56,27 @@ def test_a_configuration_is_read(config: str, tmp_path: Path) -> None:
         ("MODEL: {ROI_HEADS: {NMS_TRESH_TEST: 0.3}}", "the nearest is MODEL.ROI_HEADS.NMS_THRESH_"),
         ("TEST: {DETECTION_PER_IMAGE: 30}", "the nearest is TEST.DETECTIONS_PER_IMAGE"),
         ("MODLE: {MASK_ON: true}", "no such key: MODLE.MASK_ON"),
-        ("MODEL: {ANCHOR_GENERATOR: {SIZES: [[32, 64], [1], [2], [3], [4]]}}", "one size for each"),
+        (
+            "MODEL: {ANCHOR_GENERATOR: {SIZES: [[32, 64], [1], [2], [3], [4]]}}",
+            "as many sizes for each",
+        ),
         ("model: {_target_: GeneralizedRCNN}", "LazyConfig"),
         ("MODEL: {ROI_BOX_HEAD: {NAME: MyHead}}", "MODEL.ROI_BOX_HEAD.NAME='MyHead'"),
-        ("MODEL: {RESNETS: {NORM: GN}}", "MODEL.RESNETS.NORM='GN'"),
-        ("MODEL: {FPN: {NORM: GN}}", "MODEL.FPN.NORM='GN'"),
-        ("MODEL: {ROI_MASK_HEAD: {NORM: BN}}", "MODEL.ROI_MASK_HEAD.NORM='BN'"),
+        (
+            "MODEL: {RESNETS: {NORM: GN}}",
+            "configured as GN, but the weights have batch",
+        ),
+        ("MODEL: {FPN: {NORM: GN}}", "configured as GN, but the weights have none"),
+        (
+            "MODEL: {ROI_MASK_HEAD: {NORM: BN}}",
+            "configured as BN, but the weights have none",
+        ),
         ("MODEL: {ROI_MASK_HEAD: {NUM_CONV: 8}}", "configured as 8, but the weights have 4"),
         ("MODEL: {ROI_BOX_HEAD: {NUM_CONV: 4}}", "configured as 4, but the weights have 0"),
-        ("MODEL: {RESNETS: {RES5_DILATION: 2}}", "MODEL.RESNETS.RES5_DILATION=2"),
+        (
+            "MODEL: {RESNETS: {RES5_DILATION: 2}}",
+            "configured as 2, but the weights have 1",
+        ),
         ("MODEL: {META_ARCHITECTURE: PanopticFPN}", "META_ARCHITECTURE='PanopticFPN'"),
         ("Model: {PIXEL_MEAN: [0, 0, 0]}", "Model.PIXEL_MEAN; the nearest is MODEL.PIXEL_MEAN"),
         ("MODEL: {pixel_mean: [0, 0, 0]}", "the nearest is MODEL.PIXEL_MEAN"),

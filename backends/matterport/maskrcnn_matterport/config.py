@@ -9,11 +9,11 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field
 
+from maskrcnn_network.anchor_lists import AboveZero, Sizes
 from maskrcnn_network.architecture import Architecture
 from maskrcnn_network.centred import CentredPreparation
 from maskrcnn_network.config import (
     MAX_SIDE,
-    AboveZero,
     Deviations,
     Fraction,
     Length,
@@ -107,6 +107,7 @@ class MatterportConfig(NetworkConfig):
     channels: Literal["RGB", "BGR"] = "RGB"
     norm_epsilon: Length = 1e-3
     stride_1x1: bool = True
+    anchor_sizes: Sizes = (32, 64, 128, 256, 512)
     anchor_ratios: tuple[AboveZero, ...] = (0.5, 1.0, 2.0)
     """Width by height of the anchors."""
     proposal_candidates: Positive = 6000

@@ -2,7 +2,7 @@
 
 import itertools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -14,16 +14,21 @@ RESNETS: dict[tuple[int, ...], str] = {
     (3, 4, 23, 3): "resnet101",
     (3, 8, 36, 3): "resnet152",
 }
+"""Names of ResNets by the blocks of each group."""
 NETWORK = re.compile(r"(conv0|group\d|fpn|rpn|fastrcnn|maskrcnn|cascade_rcnn\w*)/")
 """Pattern of the network's scopes."""
 SLOT = re.compile(r"/(Momentum|Adam|Adam_1|AccumGrad\w*|ExponentialMovingAverage)$")
 """Pattern of optimizer variables, which are inside the network's scopes."""
 CASCADE = tuple(f"cascade_rcnn_stage{i}" for i in (1, 2, 3))
+FULLY_CONNECTED = ("fc", "fc6", "fc7")
+"""Names of fully connected layers: of a head that begins with convolutions, and of others."""
 GRID = 7
 """Height and width of the regions that fully connected layers take."""
 
 
-Norm: TypeAlias = Literal["none", "batch", "group"]
+Norm: TypeAlias = Literal["none", "batch", "group", "group first"]
+"""Normalisation of a layer. `group` comes after the ReLU of a layer with a bias, as in TensorPack;
+`group first` before the ReLU of a layer without."""
 
 
 @dataclass(frozen=True)
@@ -70,23 +75,52 @@ class Architecture:
     """Normalisation after each fully connected layer."""
     biased: bool = False
     """Whether layers with batch normalisation have a bias, too."""
+    groups: int = 1
+    """Groups of channels in the 3 x 3 convolutions of the backbone. More than 1: a ResNeXt."""
+    outputs: str = "fastrcnn/outputs"
+    """Scope of a single box head's outputs."""
+    shared_boxes: bool = False
+    """Whether a region has one box for all classes."""
+    shared_masks: bool = False
+    """Whether a region has one mask for all classes."""
 
     @property
     def name(self) -> str:
-        """`resnet50` and so on, or the block counts of a ResNet without a name."""
-        return RESNETS.get(self.blocks, "resnet-" + "-".join(map(str, self.blocks)))
+        """`resnet50`, `resnext101_32x8d` and so on; with block counts if they have no name."""
+        name = RESNETS.get(self.blocks, "resnet-" + "-".join(map(str, self.blocks)))
+        if self.groups == 1:
+            return name
+        width = self.widths[0][0] // self.groups
+        return f"{name.replace('resnet', 'resnext')}_{self.groups}x{width}d"
+
+    @property
+    def body(self) -> Literal["pyramid", "c4", "c5"]:
+        """The kind of feature maps: several, or the third or fourth group's."""
+        if self.pyramid is not None:
+            return "pyramid"
+        return "c5" if self.fc else "c4"
+
+    @property
+    def features(self) -> int:
+        """Channels of the feature maps."""
+        return self.pyramid or self.widths[2 if self.body == "c4" else 3][1]
 
     @property
     def description(self) -> str:
         """The architecture in words."""
         parts = [self.name]
-        parts.append("C4" if self.pyramid is None else f"FPN of {self.pyramid} channels")
-        if self.group_norm or self.pyramid_norm == "group":
+        is_pyramid = self.pyramid is not None
+        parts.append(f"FPN of {self.pyramid} channels" if is_pyramid else self.body.upper())
+        if self.group_norm or self.pyramid_norm.startswith("group"):
             parts.append("group normalisation")
         if self.cascade:
             parts.append("cascade of three box heads")
         if self.box_convs.count:
             parts.append(f"box head of {self.box_convs.count} convolutions")
+        if self.shared_boxes and not self.cascade:
+            parts.append("one box for all classes")
+        if self.shared_masks:
+            parts.append("one mask for all classes")
         return ", ".join(parts)
 
     @property
@@ -94,7 +128,7 @@ class Architecture:
         """Scopes of the layers and of the outputs of each box head."""
         if self.cascade:
             return tuple((f"{stage}/head", f"{stage}/outputs") for stage in CASCADE)
-        return (("fastrcnn", "fastrcnn" if self.pyramid is None else "fastrcnn/outputs"),)
+        return (("fastrcnn", self.outputs),)
 
     @property
     def flattening(self) -> list[str]:
@@ -107,12 +141,9 @@ class Architecture:
 
     def _variables(self) -> Iterator[tuple[str, Shape]]:
         yield from self._backbone()
-        if self.pyramid is None:
-            features = self.widths[2][1]
-        else:
-            features = self.pyramid
+        if self.pyramid is not None:
             yield from self._fpn(self.pyramid)
-        yield from self._convs("rpn", "conv", features, self.rpn)
+        yield from self._convs("rpn", "conv", self.features, self.rpn)
         yield from _biased("rpn/class", (1, 1, self.rpn.width, self.anchors))
         yield from _biased("rpn/box", (1, 1, self.rpn.width, 4 * self.anchors))
         regions = self.widths[3][1] if self.pyramid is None else self.pyramid
@@ -123,7 +154,8 @@ class Architecture:
             last = self.mask_convs.width if self.mask_convs.count else regions
             yield "maskrcnn/deconv/W", (2, 2, self.mask, last)
             yield "maskrcnn/deconv/b", (self.mask,)
-            yield from _biased("maskrcnn/conv", (1, 1, self.mask, self.classes))
+            masks = 1 if self.shared_masks else self.classes
+            yield from _biased("maskrcnn/conv", (1, 1, self.mask, masks))
 
     def _backbone(self) -> Iterator[tuple[str, Shape]]:
         norm = _group_norm if self.group_norm else self._batch_norm
@@ -133,7 +165,7 @@ class Architecture:
             for i in range(count):
                 block = f"group{group}/block{i}"
                 yield from norm(f"{block}/conv1", (1, 1, previous, inner))
-                yield from norm(f"{block}/conv2", (3, 3, inner, inner))
+                yield from norm(f"{block}/conv2", (3, 3, inner // self.groups, inner))
                 yield from norm(f"{block}/conv3", (1, 1, inner, outer))
                 if previous != outer:
                     yield from norm(f"{block}/convshortcut", (1, 1, previous, outer))
@@ -141,7 +173,7 @@ class Architecture:
 
     def _fpn(self, channels: int) -> Iterator[tuple[str, Shape]]:
         for level, (_, outer) in enumerate(self.widths, start=2):
-            layer = self._batch_norm if self.pyramid_norm == "batch" else _biased
+            layer = self._layer(self.pyramid_norm)
             yield from layer(f"fpn/lateral_1x1_c{level}", (1, 1, outer, channels))
             yield from layer(f"fpn/posthoc_3x3_p{level}", (3, 3, channels, channels))
             if self.pyramid_norm == "group":
@@ -151,12 +183,12 @@ class Architecture:
     def _box_head(self, head: str, outputs: str, regions: int) -> Iterator[tuple[str, Shape]]:
         yield from self._convs(head, "conv", regions, self.box_convs)
         previous = (self.box_convs.width if self.box_convs.count else regions) * GRID**2
-        layer = self._batch_norm if self.fc_norm == "batch" else _biased
+        layer = self._layer(self.fc_norm)
         for name, units in self.fc:
             yield from layer(f"{head}/{name}", (previous, units))
             previous = units
         previous = previous if self.fc else regions
-        boxes = 1 if self.cascade else self.classes + 1
+        boxes = 1 if self.shared_boxes else self.classes + 1
         yield from _biased(f"{outputs}/class", (previous, self.classes + 1))
         yield from _biased(f"{outputs}/box", (previous, 4 * boxes))
 
@@ -164,11 +196,16 @@ class Architecture:
         self, scope: str, kind: str, channels: int, convs: Convs
     ) -> Iterator[tuple[str, Shape]]:
         for i in range(convs.count):
-            layer = self._batch_norm if convs.norm == "batch" else _biased
+            layer = self._layer(convs.norm)
             yield from layer(f"{scope}/{kind}{i}", (3, 3, channels, convs.width))
             if convs.norm == "group":
                 yield from _scaled(f"{scope}/gn{i}", convs.width)
             channels = convs.width
+
+    def _layer(self, norm: Norm) -> Callable[[str, Shape], Iterator[tuple[str, Shape]]]:
+        """The variables of a layer with this normalisation by its name and kernel; those of `group`
+        are elsewhere."""
+        return {"batch": self._batch_norm, "group first": _group_norm}.get(norm, _biased)
 
     def _batch_norm(self, name: str, kernel: Shape) -> Iterator[tuple[str, Shape]]:
         yield from _biased(name, kernel) if self.biased else iter([(f"{name}/W", kernel)])
@@ -197,11 +234,17 @@ def read_off(shapes: Shapes) -> Architecture:
         )
 
     cascade = any(name.startswith("cascade_rcnn") for name in shapes)
-    c4 = not any(name.startswith("fpn/") for name in shapes)
+    has_pyramid = any(name.startswith("fpn/") for name in shapes)
     head = f"{CASCADE[0]}/head" if cascade else "fastrcnn"
-    outputs = f"{CASCADE[0]}/outputs" if cascade else ("fastrcnn" if c4 else "fastrcnn/outputs")
     box_convs = convs(head, "conv")
-    fc = () if c4 else (("fc",) if box_convs.count else ("fc6", "fc7"))
+    fc = _fully_connected(shapes, head, has_pyramid, box_convs.count > 0)
+    is_c4 = not (has_pyramid or fc)
+    scope = "fastrcnn/outputs"
+    if is_c4 and f"{scope}/class/W" not in shapes:
+        scope = "fastrcnn"
+    outputs = f"{CASCADE[0]}/outputs" if cascade else scope
+    classes = max(1, out(f"{outputs}/class/W", 81) - 1)
+    inner = out("group0/block0/conv1/W", 64)
     return Architecture(
         blocks=tuple(_count(shapes, f"group{g}/block{{}}/conv1/W") for g in range(4)),
         stem=out("conv0/W", 64),
@@ -213,28 +256,53 @@ def read_off(shapes: Shapes) -> Architecture:
             for g in range(4)
         ),
         group_norm="conv0/gn/gamma" in shapes,
-        pyramid=None if c4 else out("fpn/lateral_1x1_c2/W", 256),
+        pyramid=out("fpn/lateral_1x1_c2/W", 256) if has_pyramid else None,
         pyramid_norm=_norm(shapes, "fpn/gn_c2", "fpn/lateral_1x1_c2"),
         rpn=Convs(
-            max(1, _count(shapes, "rpn/conv{}/W")), out("rpn/conv0/W", 1024 if c4 else 256), "none"
+            max(1, _count(shapes, "rpn/conv{}/W")),
+            out("rpn/conv0/W", 256 if has_pyramid else 1024),
+            "none",
         ),
-        anchors=out("rpn/class/W", 15 if c4 else 3),
+        anchors=out("rpn/class/W", 3 if has_pyramid else 15),
         cascade=cascade,
         box_convs=box_convs,
         fc=tuple((name, out(f"{head}/{name}/W", 1024)) for name in fc),
-        classes=max(1, out(f"{outputs}/class/W", 81) - 1),
+        classes=classes,
         has_masks=any(name.startswith("maskrcnn/") for name in shapes),
         mask_convs=convs("maskrcnn", "fcn"),
         mask=out("maskrcnn/deconv/b", 256),
         fc_norm=_norm(shapes, f"{head}/gn", f"{head}/fc6"),
         biased="conv0/b" in shapes,
+        groups=_groups(shapes, inner),
+        outputs=scope,
+        shared_boxes=cascade or out(f"{outputs}/box/W", 0) == 4,
+        shared_masks=classes > 1 and out("maskrcnn/conv/W", 0) == 1,
     )
+
+
+def _fully_connected(
+    shapes: Shapes, head: str, has_pyramid: bool, has_convs: bool
+) -> tuple[str, ...]:
+    """Names of a box head's fully connected layers."""
+    found = tuple(name for name in FULLY_CONNECTED if f"{head}/{name}/W" in shapes)
+    if has_convs:
+        return found or ("fc",)
+    return ("fc6", "fc7") if found or has_pyramid else ()
+
+
+def _groups(shapes: Shapes, inner: int) -> int:
+    """Groups of the backbone's 3 x 3 convolutions, the first of which has `inner` channels."""
+    kernel = shapes.get("group0/block0/conv2/W", ())
+    within = kernel[2] if len(kernel) == 4 else inner
+    return max(1, inner // max(1, within))
 
 
 def _norm(shapes: Shapes, group: str, layer: str) -> Norm:
     """The kind of normalisation, from where its variables are."""
     if f"{group}/gamma" in shapes:
         return "group"
+    if f"{layer}/gn/gamma" in shapes:
+        return "group first"
     return "batch" if f"{layer}/bn/gamma" in shapes else "none"
 
 

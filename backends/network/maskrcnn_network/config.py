@@ -8,13 +8,13 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import (
     AfterValidator,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     ValidationError,
 )
 from typing_extensions import Self
 
+from maskrcnn_network.anchor_lists import AboveZero, LevelSizes
 from maskrcnn_network.architecture import Architecture
 from maskrcnn_network.preparation import Paste, Preparation, Triple
 from maskrcnn_server.categories import Category, coco
@@ -30,10 +30,8 @@ Positive = Annotated[int, Field(gt=0, le=MAX_COUNT)]
 Side = Annotated[int, Field(gt=0, le=MAX_SIDE)]
 Length = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
-AboveZero = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Means = tuple[Number, Number, Number]
 Deviations = tuple[AboveZero, AboveZero, AboveZero]
-Sizes = tuple[AboveZero, AboveZero, AboveZero, AboveZero, AboveZero]
 Weights = tuple[AboveZero, AboveZero, AboveZero, AboveZero]
 Pads = tuple[int, int]
 
@@ -47,38 +45,6 @@ def only(*computed: object) -> AfterValidator:
         return given
 
     return AfterValidator(check)
-
-
-def _size_of_each_level(sizes: Any) -> Any:
-    """Sizes of all levels from lists of one size for each level."""
-    if not _is_nested(sizes):
-        return sizes
-    if any(len(size) != 1 for size in sizes):
-        raise ValueError("one size for each level is computed, such as [[32], [64], ...]")
-    return [size[0] for size in sizes]
-
-
-def _ratios_of_all_levels(ratios: Any) -> Any:
-    """Ratios from one list for all levels, or from equal lists for each level."""
-    if not _is_nested(ratios):
-        return ratios
-    if any(level != ratios[0] for level in ratios):
-        raise ValueError("the same ratios on all levels are computed")
-    return ratios[0]
-
-
-def _is_nested(value: Any) -> bool:
-    return bool(
-        isinstance(value, list | tuple)
-        and value
-        and all(isinstance(v, list | tuple) for v in value)
-    )
-
-
-LevelSizes = Annotated[Sizes, BeforeValidator(_size_of_each_level)]
-"""Size of the anchors of each level of the pyramid, in pixels; also as a list for each level."""
-LevelRatios = Annotated[tuple[AboveZero, ...], BeforeValidator(_ratios_of_all_levels)]
-"""Height by width of the anchors of every level; also as a list for each level."""
 
 
 class NetworkConfig(BaseModel):
@@ -103,6 +69,8 @@ class NetworkConfig(BaseModel):
     former_keys: ClassVar[Mapping[str, str]] = {}
     """Keys of today, by former or shorter names of them."""
     paste: ClassVar[Paste] = "box"
+    symmetric: ClassVar[bool] = False
+    """Whether convolutions and the first pooling are padded equally on all sides."""
     min_detection_side: ClassVar[float] = 0
     """Minimum side of a detection, in pixels of the resized image; smaller ones are dropped."""
 
@@ -117,13 +85,7 @@ class NetworkConfig(BaseModel):
     """Order of the network's input channels."""
     norm_epsilon: Length = 1e-5
     """Epsilon of batch normalisation."""
-    anchor_sizes: tuple[AboveZero, AboveZero, AboveZero, AboveZero, AboveZero] = (
-        32,
-        64,
-        128,
-        256,
-        512,
-    )
+    anchor_sizes: LevelSizes = (32, 64, 128, 256, 512)
     anchor_ratios: tuple[AboveZero, ...] = (0.5, 1.0, 2.0)
     anchor_strides: tuple[Literal[4], Literal[8], Literal[16], Literal[32], Literal[64]] = (
         4,
@@ -147,6 +109,8 @@ class NetworkConfig(BaseModel):
     """Whether the bottom and right are padded first, as TensorFlow does."""
     stride_1x1: bool = False
     """Whether blocks stride in their first convolution, as in models by MSRA."""
+    dilation: Literal[1, 2] = 1
+    """Dilation of the last ResNet group. 2: it is dilated instead of strided."""
     detection_nms_threshold: Fraction = 0.5
     detections: Positive = 100
     score_floor: Fraction = 0.05
@@ -261,7 +225,22 @@ class NetworkConfig(BaseModel):
     @property
     def pool_pads(self) -> Pads:
         """Zeros on the top and left, and on the bottom and right, before the first pooling."""
+        if self.symmetric:
+            return 1, 1
         return (0, 1) if self.tf_pad_mode else (1, 0)
+
+    @property
+    def level_sizes(self) -> tuple[tuple[float, ...], ...]:
+        """Sizes of the anchors of each level of a pyramid."""
+        levels = tuple(own if isinstance(own, tuple) else (own,) for own in self.anchor_sizes)
+        return levels * len(self.anchor_strides) if len(levels) == 1 else levels
+
+    @property
+    def cell_sizes(self) -> tuple[float, ...]:
+        """Sizes of the anchors of a network with a single feature map."""
+        levels = self.level_sizes
+        is_flat = not isinstance(self.anchor_sizes[0], tuple)
+        return tuple(own[0] for own in levels) if is_flat else levels[0]
 
     @property
     def height_ratios(self) -> tuple[float, ...]:
@@ -322,11 +301,12 @@ class NetworkConfig(BaseModel):
         if architecture.has_masks:
             values["mask"] = (self.mask, architecture.mask)
         if architecture.pyramid is None:
-            anchors = len(self.anchor_sizes) * len(self.anchor_ratios)
+            anchors = len(self.cell_sizes) * len(self.anchor_ratios)
             values["anchor_ratios"] = (anchors, architecture.anchors)
         else:
+            anchors = len(self.level_sizes[0]) * len(self.anchor_ratios)
             values |= {
-                "anchor_ratios": (len(self.anchor_ratios), architecture.anchors),
+                "anchor_ratios": (anchors, architecture.anchors),
                 "cascade": (self.cascade, architecture.cascade),
                 "pyramid": (self.pyramid, architecture.pyramid),
                 "fc": (self.fc, architecture.fc[0][1]),

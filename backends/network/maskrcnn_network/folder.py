@@ -20,6 +20,7 @@ from maskrcnn_network.checkpoints.checkpoint import (
 )
 from maskrcnn_network.checkpoints.differences import differences
 from maskrcnn_network.checkpoints.rows import ORIGIN, RowOrder, channels_last, observed
+from maskrcnn_network.config import NetworkConfig
 from maskrcnn_network.sources import TEXTS, C, Configuration, Texts
 from maskrcnn_server.backend import ModelConfig, ModelMetadata, Probe
 from maskrcnn_server.categories import Category, named, numbered
@@ -37,7 +38,7 @@ BACKGROUND_NAMES = ("BG", "background", "__background__")
 NOT_IN_WEIGHTS = frozenset(
     "short_edge max_size proposal_mode proposals proposal_nms_threshold detections tf_pad_mode "
     "anchor_sizes anchor_ratios "
-    "detection_nms_threshold stride_1x1 pixel_mean pixel_std channels norm_epsilon "
+    "detection_nms_threshold stride_1x1 dilation pixel_mean pixel_std channels norm_epsilon "
     "resize_mode min_scale width_ratios proposal_candidates proposal_std box_std".split()
 )
 """Fields of the configuration that affect results but do not show in the weights."""
@@ -172,7 +173,7 @@ def read_folder(
         "class names": origin,
         **({"fc6 rows": _rows_fact(found_rows)} if rows else {}),
         "resize": network.preparation.description,
-        **_configuration_facts(configuration),
+        **_configuration_facts(configuration, network),
     }
     notes = list(configuration.notes)
     if passed_over:
@@ -207,10 +208,9 @@ def _row_order(
     return remembered(lambda: observed(checkpoint.read(name)), checkpoint, name)
 
 
-def _configuration_facts(configuration: Configuration[C]) -> dict[str, str]:
-    """Settings that do not show in the weights, by source."""
+def _configuration_facts(configuration: Configuration[C], network: NetworkConfig) -> dict[str, str]:
+    """Settings that do not show in the weights, by source; `network` is settled."""
     by_origin: dict[str, list[str]] = {}
-    network = configuration.network
     for key, field_name in network.fields_by_key.items():
         if field_name in NOT_IN_WEIGHTS:
             value = getattr(network, field_name)

@@ -8,6 +8,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from maskrcnn_network.anchor_lists import Sizes
 from maskrcnn_network.architecture import Architecture
 from maskrcnn_network.config import NetworkConfig, Positive
 
@@ -73,6 +74,7 @@ class TensorPackConfig(NetworkConfig):
         "RPN.TEST_FPN_NMS_TOPK": "RPN.TEST_PER_LEVEL_NMS_TOPK",
     }
 
+    anchor_sizes: Sizes = (32, 64, 128, 256, 512)
     proposal_mode: Literal["Level", "Joint"] = "Level"
     """Whether overlaps are suppressed in each level, or in all levels together."""
     joint_candidates: Positive = 6000

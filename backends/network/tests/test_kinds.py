@@ -71,11 +71,6 @@ FILES: dict[str, tuple[str, bytes, str]] = {
         "is a TorchScript program",
     ),
     "cut off": ("model.pth", zipped({"m/data.pkl": bytes(9999)})[:5000], "is cut off"),
-    "C4": (
-        "model_final.pth",
-        pickled("backbone.stem.conv1.weight", "proposal_generator.rpn_head.conv.weight"),
-        "Detectron2's C4 or DC5 networks",
-    ),
     "Swin": ("model_final.pth", pickled("backbone.bottom_up.patch_embed.proj.weight"), "another"),
     "MMDetection": (
         "epoch_12.pth",

@@ -62,9 +62,17 @@ class OpenVinoOperations(SymbolicOperations):
         return leaf == "W" and layer in self._ranges
 
     def convolved(
-        self, name: str, x: Symbol, weights: Weights, stride: int = 1, pads: Pads = (0, 0)
+        self,
+        name: str,
+        x: Symbol,
+        weights: Weights,
+        stride: int = 1,
+        pads: Pads = (0, 0),
+        groups: int = 1,
+        dilation: int = 1,
     ) -> Symbol:
-        return super().convolved(name, self._input(name, x), weights, stride, pads)
+        seen = self._input(name, x)
+        return super().convolved(name, seen, weights, stride, pads, groups, dilation)
 
     def dense(self, name: str, x: Symbol, *, relu: bool = False) -> Symbol:
         return super().dense(name, self._input(name, x), relu=relu)
@@ -147,7 +155,15 @@ def _pooled(x: list[Node], a: Mapping[str, Any]) -> Node:
 
 def _conv(x: list[Node], a: Mapping[str, Any]) -> Node:
     data, kernel, bias = x
-    y = op.convolution(data, kernel, a["strides"], a["pads"][:2], a["pads"][2:], [1, 1])
+    groups, rest = a["group"], (a["strides"], a["pads"][:2], a["pads"][2:], a["dilations"])
+    if groups == 1:
+        y = op.convolution(data, kernel, *rest)
+    else:
+        out, *own = (
+            kernel.get_output_shape(0) if isinstance(kernel, openvino.Node) else kernel.shape
+        )
+        split = op.constant(np.array([groups, out // groups, *own]))
+        y = op.group_convolution(data, op.reshape(kernel, split, False), *rest)
     return op.add(y, op.reshape(bias, op.constant(np.array([1, -1, 1, 1])), False))
 
 

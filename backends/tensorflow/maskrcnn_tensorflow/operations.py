@@ -45,10 +45,18 @@ class TensorFlowOperations(Operations):
 
     # Layers.
 
-    def convolve(self, name: str, x: Map, stride: int, pads: Pads) -> Map:
+    def convolve(
+        self,
+        name: str,
+        x: Map,
+        stride: int,
+        pads: Pads,
+        groups: int = 1,  # noqa: ARG002 (TensorFlow sees them in the kernel's shape)
+        dilation: int = 1,
+    ) -> Map:
         kernel, bias = self.layers[name]
         padding = [[0, 0], pads, pads, [0, 0]]
-        y = tf.nn.conv2d(tf.cast(x, kernel.dtype), kernel, stride, padding)
+        y = tf.nn.conv2d(tf.cast(x, kernel.dtype), kernel, stride, padding, dilations=dilation)
         return tf.nn.bias_add(y, bias)
 
     def group_norm(self, x: Map, scales: Scales) -> Map:

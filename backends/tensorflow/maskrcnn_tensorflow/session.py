@@ -47,7 +47,7 @@ class TensorFlowSession:
             ops = TensorFlowOperations(folded, self._dtype)
         # autograph takes two seconds to look for control flow in Python, of which there is none.
         compiled = partial(tf.function, autograph=False)
-        channels = network.architecture.pyramid or network.architecture.widths[2][1]
+        channels = network.architecture.features
         feature = tf.TensorSpec([None, None, None, channels], self._dtype)
         self._detect = compiled(
             partial(network.detect, ops),

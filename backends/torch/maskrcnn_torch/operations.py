@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from maskrcnn_network.graph.cropping import CropsByRoiAlign
 from maskrcnn_network.graph.folding import EPSILON, GROUPS, Folded, Scales, Weights
-from maskrcnn_network.graph.operations import DROPPED, LOWEST, Pads, Regions, Slots
+from maskrcnn_network.graph.operations import DROPPED, LOWEST, Pads, Regions, Slots, same
 from maskrcnn_network.graph.sampling import Sampling
 from maskrcnn_torch import suppression
 from maskrcnn_torch.devices import is_lost, is_out_of_memory
@@ -92,10 +92,11 @@ class TorchOperations(CropsByRoiAlign):
         x, kernel = (v.contiguous(memory_format=torch.channels_last) for v in (x, kernel))
         bias = torch.linspace(-1, 1, 64, **options)
         plain = functional.conv2d(x, kernel, bias, 1, 1)
+        steps = [1] * 2, [1] * 2, [1] * 2, 1
         try:
             pairs = [
-                (_fused(x, kernel, bias, 1, 1, None), plain.relu()),
-                (_fused(x, kernel, bias, 1, 1, x), (plain + x).relu()),
+                (_fused(x, kernel, bias, steps, None), plain.relu()),
+                (_fused(x, kernel, bias, steps, x), (plain + x).relu()),
             ]
         except RuntimeError:
             return False
@@ -110,28 +111,33 @@ class TorchOperations(CropsByRoiAlign):
         stride: int = 1,
         pads: Pads | None = None,
         *,
+        groups: int = 1,
+        dilation: int = 1,
         add: Tensor | None = None,
         relu: bool = False,
     ) -> Tensor:
         kernel, bias = self._weights[name]
         size, norm = kernel.shape[-1], f"{name}/gn"
-        pads = pads or ((size - 1) // 2, size // 2)
+        pads = pads or same(size, dilation)
         if relu and self.fuses and norm not in self.norms and name not in self._unfused:
-            whole, padding = _padded(x, size, stride, pads)
+            whole, padding = _padded(x, (size - 1) * dilation + 1, stride, pads)
+            steps = [stride] * 2, [padding] * 2, [dilation] * 2, groups
             try:
-                return _fused(whole, kernel, bias, stride, padding, add)
+                return _fused(whole, kernel, bias, steps, add)
             except RuntimeError as error:
                 if is_lost(error) or is_out_of_memory(error):
                     raise
                 self._unfused.add(name)  # cuDNN does not support its shape
-        y: Tensor = self.norm(norm, self.convolve(name, x, stride, pads))
+        y: Tensor = self.norm(norm, self.convolve(name, x, stride, pads, groups, dilation))
         y = y if add is None else y.add_(add)
         return y.relu_() if relu else y
 
-    def convolve(self, name: str, x: Tensor, stride: int, pads: Pads) -> Tensor:
+    def convolve(
+        self, name: str, x: Tensor, stride: int, pads: Pads, groups: int = 1, dilation: int = 1
+    ) -> Tensor:
         kernel, bias = self._weights[name]
-        x, padding = _padded(x, kernel.shape[-1], stride, pads)
-        return functional.conv2d(x, kernel, bias, stride, padding)
+        x, padding = _padded(x, (kernel.shape[-1] - 1) * dilation + 1, stride, pads)
+        return functional.conv2d(x, kernel, bias, stride, padding, dilation, groups)
 
     def conv_each(self, names: Sequence[str], x: Tensor) -> list[Tensor]:
         kernel, bias, counts = self._joined(names)
@@ -368,10 +374,16 @@ def _padded(x: Tensor, size: int, stride: int, pads: Pads) -> tuple[Tensor, int]
 
 
 def _fused(
-    x: Tensor, kernel: Tensor, bias: Tensor, stride: int, padding: int, add: Tensor | None
+    x: Tensor,
+    kernel: Tensor,
+    bias: Tensor,
+    steps: tuple[list[int], list[int], list[int], int],
+    add: Tensor | None,
 ) -> Tensor:
-    """A convolution, an optional sum, and ReLU in one call of cuDNN."""
-    rest: tuple[Any, ...] = (bias, [stride] * 2, [padding] * 2, [1, 1], 1)
+    """A convolution, an optional sum, and ReLU in one call of cuDNN.
+
+    `steps`: stride, padding and dilation of height and width, and groups.
+    """
     if add is None:
-        return torch.cudnn_convolution_relu(x, kernel, *rest)
-    return torch.cudnn_convolution_add_relu(x, kernel, add, 1.0, *rest)
+        return torch.cudnn_convolution_relu(x, kernel, bias, *steps)
+    return torch.cudnn_convolution_add_relu(x, kernel, add, 1.0, bias, *steps)

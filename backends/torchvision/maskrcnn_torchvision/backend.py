@@ -22,7 +22,7 @@ FILES = Files(
 
 
 class TorchvisionBackend(Dialect[TorchvisionConfig]):
-    """Loads state dicts of torchvision's `maskrcnn_resnet50_fpn` and its relatives."""
+    """Loads state dicts of torchvision's Mask R-CNN and Faster R-CNN with ResNet and FPN."""
 
     def __init__(self) -> None:
         super().__init__(

@@ -7,15 +7,9 @@ import math
 from collections.abc import Callable, Mapping
 from typing import ClassVar, Literal
 
+from maskrcnn_network.anchor_lists import LevelRatios, LevelSizes
 from maskrcnn_network.architecture import Architecture
-from maskrcnn_network.config import (
-    Deviations,
-    LevelRatios,
-    LevelSizes,
-    Means,
-    NetworkConfig,
-    Positive,
-)
+from maskrcnn_network.config import Deviations, Means, NetworkConfig, Positive
 from maskrcnn_network.preparation import Triple
 from maskrcnn_server.categories import Category, coco_with_gaps
 

@@ -26,6 +26,7 @@ def _without_background(mask_layer: NDArray[Any]) -> NDArray[Any]:
 
 NAMING = Naming(
     framework="torchvision",
+    kind="Mask R-CNN or Faster R-CNN with ResNet and FPN",
     layers={
         r"backbone\.body\.conv1": lambda _: "conv0",
         rf"{_BLOCK}\.conv(\d)": lambda m: _block(m, f"conv{m[3]}"),
@@ -37,8 +38,8 @@ NAMING = Naming(
         r"rpn\.head\.cls_logits": lambda _: "rpn/class",
         r"rpn\.head\.bbox_pred": lambda _: "rpn/box",
         r"roi_heads\.box_head\.(fc6|fc7)": lambda m: f"fastrcnn/{m[1]}",
-        r"roi_heads\.box_head\.([0-3])\.0": lambda m: f"fastrcnn/conv{m[1]}",
-        r"roi_heads\.box_head\.5": lambda _: "fastrcnn/fc",
+        r"roi_heads\.box_head\.(\d)\.0": lambda m: f"fastrcnn/conv{m[1]}",
+        r"roi_heads\.box_head\.\d": lambda _: "fastrcnn/fc",
         r"roi_heads\.box_predictor\.cls_score": lambda _: "fastrcnn/outputs/class",
         r"roi_heads\.box_predictor\.bbox_pred": lambda _: "fastrcnn/outputs/box",
         r"roi_heads\.mask_head\.mask_fcn(\d)": lambda m: f"maskrcnn/fcn{int(m[1]) - 1}",

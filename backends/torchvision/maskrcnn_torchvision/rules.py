@@ -19,4 +19,5 @@ def rules(config: TorchvisionConfig) -> Rules:
         sampling=Sampling(samples=2, half_pixel=False),
         octave_epsilon=1e-6,
         fitted_anchors=True,
+        anchors_by_ratio=True,
     )

@@ -64,7 +64,10 @@ def test_anchors_are_among_what_is_assumed(tmp_path: Path) -> None:
         ("image_std_dev: [1, 1, 1]", "the nearest is image_std"),
         ("Min_Size: 256", "the nearest is min_size"),
         ("rpn_anchor_generater: {sizes: [1, 2, 3, 4, 5]}", "no such key: rpn_anchor_generater"),
-        ("anchor_sizes: [[32, 64], [64], [128], [256], [512]]", "one size for each level"),
+        (
+            "anchor_sizes: [[32, 64], [64], [128], [256], [512]]",
+            "as many sizes for each of five levels",
+        ),
         ("anchor_ratios: [[1], [2], [1], [1], [1]]", "the same ratios on all levels"),
         ("anchor_ratios: [1, 2]", "configured as 2, but the weights have 3"),
         ("rpn_score_thresh: 0.1", "rpn_score_thresh=0.1"),

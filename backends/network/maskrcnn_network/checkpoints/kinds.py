@@ -68,14 +68,11 @@ FAMILIES = {
     r"roi_heads\.(box|mask)\.feature_extractor|backbone\.body\.stem\.conv1": Kind(
         "has the tensors of maskrcnn-benchmark, which no backend serves"
     ),
-    r"backbone\.bottom_up\.res2\.": Kind(
-        "has the tensors of Detectron2's networks with a ResNet and FPN", ("detectron2",)
+    r"backbone\.(bottom_up\.res2|stem|res2)\.": Kind(
+        "has the tensors of Detectron2's networks with a ResNet", ("detectron2",)
     ),
     r"backbone\.bottom_up\.": Kind(
-        f"has the tensors of a Detectron2 network with another backbone; {ONLY_RESNET_FPN}"
-    ),
-    r"backbone\.(stem|res2)\.": Kind(
-        f"has the tensors of Detectron2's C4 or DC5 networks; {ONLY_RESNET_FPN}"
+        "has the tensors of a Detectron2 network with another backbone; only ResNets are served"
     ),
     r"roi_head\.(mask|bbox)_head\.|rpn_head\.rpn_(cls|conv)|bbox_head\.\w+\.weight": Kind(
         "has the tensors of MMDetection, which no backend serves"

@@ -33,7 +33,7 @@ MAX_PREFIX = 8
 
 @dataclass(frozen=True, kw_only=True)
 class Naming:
-    """How a framework names the layers of a Mask R-CNN with a feature pyramid."""
+    """How a framework names the layers of a Mask R-CNN."""
 
     framework: str
     layers: Mapping[str, Callable[[re.Match[str]], str]]
@@ -46,6 +46,8 @@ class Naming:
     """Changes besides `layout`, by our name of the variable."""
     file: Callable[[Path], Checkpoint] = StateDict
     """Reader of the framework's own files."""
+    kind: str = "Mask R-CNN with ResNet and FPN"
+    """The networks that have these names, in words."""
     separator: str = "."
     """What separates a module from the names of its tensors."""
     leaves: Mapping[str, str] = field(default_factory=lambda: LEAVES)
@@ -95,7 +97,7 @@ class Renamed:
             and not (tensor in scalars and "." not in name)
         ]
         ours = {name: naming.variable(name, counter) for name in names}
-        self.tensors = {variable or "": name for name, variable in ours.items()}
+        self.tensors = _told_apart({variable or "": name for name, variable in ours.items()})
         unknown = [name for name, variable in ours.items() if variable is None]
         if 2 * len(unknown) >= len(names):
             some = ", ".join(names[:3]) or "none"
@@ -105,7 +107,7 @@ class Renamed:
         if unknown:
             raise InvalidModel(
                 f"{self.path}: {len(unknown)} of {len(names)} tensors do not belong to a "
-                f"{naming.framework} Mask R-CNN with ResNet and FPN, the only kind supported: "
+                f"{naming.framework} {naming.kind}, the only kind supported: "
                 f"{', '.join(unknown[:6])}{', ...' if len(unknown) > 6 else ''}"
             )
 
@@ -132,6 +134,18 @@ class Renamed:
         value = self._naming.layout(value)
         change = self._naming.changes.get(variable)
         return value if change is None else change(value)
+
+
+def _told_apart(tensors: Mapping[str, str]) -> dict[str, str]:
+    """The same names by variable, with group norms told from batch norms: they have no statistics
+    of training."""
+
+    def kind(variable: str) -> str:
+        layer, norm, leaf = variable.rpartition("/bn/")
+        has_statistics = any(f"{layer}/bn/{name}/EMA" in tensors for name in ("mean", "variance"))
+        return variable if has_statistics or not norm else f"{layer}/gn/{leaf}"
+
+    return {kind(variable): name for variable, name in tensors.items()}
 
 
 def from_pytorch(value: NDArray[Any]) -> NDArray[Any]:

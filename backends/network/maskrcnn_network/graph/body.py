@@ -1,11 +1,12 @@
-"""The two kinds of body below the heads: a feature pyramid, and C4."""
+"""The kinds of body below the heads: a feature pyramid, C4 and C5."""
 
 from typing import NamedTuple, Protocol
 
 from maskrcnn_network.architecture import Architecture
 from maskrcnn_network.config import NetworkConfig
 from maskrcnn_network.graph.frames import LEVELS
-from maskrcnn_network.graph.operations import Map, Operations, Pads, Regions, Tensor
+from maskrcnn_network.graph.operations import Map, Operations, Regions, Tensor
+from maskrcnn_network.graph.resnet import ResNet
 from maskrcnn_network.graph.rules import Rules
 
 
@@ -47,8 +48,8 @@ class Body(Protocol):
 
 def body(architecture: Architecture, config: NetworkConfig, rules: Rules) -> Body:
     """The body of a network with this architecture."""
-    kind = C4 if architecture.pyramid is None else Pyramid
-    return kind(architecture, config, rules)
+    kinds: dict[str, type[Pyramid | C4 | C5]] = {"pyramid": Pyramid, "c4": C4, "c5": C5}
+    return kinds[architecture.body](architecture, config, rules)
 
 
 class Pyramid:
@@ -61,16 +62,15 @@ class Pyramid:
     mask_resolution = mask_side = 14
 
     def __init__(self, architecture: Architecture, config: NetworkConfig, rules: Rules) -> None:
-        self._blocks = architecture.blocks
-        self._config = config
+        self._resnet = ResNet(architecture, config)
         self._rules = rules
-        sizes, strides = config.anchor_sizes, config.anchor_strides
-        self.cells = [Cell((s,), stride) for s, stride in zip(sizes, strides, strict=True)]
+        sizes, strides = config.level_sizes, config.anchor_strides
+        self.cells = [Cell(own, stride) for own, stride in zip(sizes, strides, strict=True)]
 
     def features(self, ops: Operations, images: Map) -> list[Map]:
-        maps = [_stem(ops, images, self._config)]
-        for index, blocks in enumerate(self._blocks):
-            maps.append(_group(ops, index, maps[-1], blocks, self._config))
+        maps = [self._resnet.stem(ops, images)]
+        for index in range(4):
+            maps.append(self._resnet.group(ops, index, maps[-1]))
         laterals = [
             ops.norm(f"fpn/gn_c{i}", ops.conv(f"fpn/lateral_1x1_c{i}", c))
             for i, c in enumerate(maps[1:], start=2)
@@ -107,15 +107,14 @@ class C4:
     mask_side = 7
 
     def __init__(self, architecture: Architecture, config: NetworkConfig, rules: Rules) -> None:
-        self._blocks = architecture.blocks
-        self._config = config
+        self._resnet = ResNet(architecture, config)
         self._rules = rules
-        self.cells = [Cell(config.anchor_sizes, self.STRIDE)]
+        self.cells = [Cell(config.cell_sizes, self.STRIDE)]
 
     def features(self, ops: Operations, images: Map) -> list[Map]:
-        x = _stem(ops, images, self._config)
-        for index, blocks in enumerate(self._blocks[:3]):
-            x = _group(ops, index, x, blocks, self._config)
+        x = self._resnet.stem(ops, images)
+        for index in range(3):
+            x = self._resnet.group(ops, index, x)
         return [x]
 
     def regions(
@@ -125,47 +124,35 @@ class C4:
         seen = rules.frame.sampled(
             ops, features, strides, boxes, images, None, resolution, rules.sampling
         )
-        return seen._replace(maps=_group(ops, 3, seen.maps, self._blocks[3], self._config))
+        return seen._replace(maps=self._resnet.group(ops, 3, seen.maps))
 
 
-def _stem(ops: Operations, images: Map, config: NetworkConfig) -> Map:
-    """ResNet with bottleneck blocks (He et al. 2015), padded and strided as TensorPack does it.
+class C5:
+    """The map of the whole ResNet, from which the heads take regions as from a pyramid.
 
-    Source: TensorPack, FasterRCNN/modeling/backbone.py.
+    Its last group is usually dilated instead of strided, so that the map's stride is 16.
+    Source: Dai et al. 2017, "Deformable Convolutional Networks".
     """
-    x = ops.conv("conv0", images, 2, _sides(3, 2, config), relu=True)
-    return ops.max_pool(x, config.pool_pads)
 
+    box_resolution = 7
+    mask_resolution = mask_side = 14
 
-def _group(ops: Operations, index: int, x: Map, blocks: int, config: NetworkConfig) -> Map:
-    """Group `index`, 0 to 3, of the ResNet; all but the first halve height and width."""
-    for block in range(blocks):
-        stride = 2 if index > 0 and block == 0 else 1
-        x = _bottleneck(ops, f"group{index}/block{block}", x, stride, config)
-    return x
+    def __init__(self, architecture: Architecture, config: NetworkConfig, rules: Rules) -> None:
+        self._resnet = ResNet(architecture, config)
+        self._rules = rules
+        self._stride = 32 // config.dilation
+        self.cells = [Cell(config.cell_sizes, self._stride)]
 
+    def features(self, ops: Operations, images: Map) -> list[Map]:
+        x = self._resnet.stem(ops, images)
+        for index in range(4):
+            x = self._resnet.group(ops, index, x)
+        return [x]
 
-def _bottleneck(ops: Operations, name: str, x: Map, stride: int, config: NetworkConfig) -> Map:
-    shortcut = x
-    if f"{name}/convshortcut" in ops:
-        shortcut = ops.conv(f"{name}/convshortcut", _crop(ops, x, stride, config), stride, (0, 0))
-    stride1, stride2 = (stride, 1) if config.stride_1x1 else (1, stride)
-    cropped = _crop(ops, x, stride1, config)
-    x = ops.conv(f"{name}/conv1", cropped, stride1, (0, 0), relu=True)
-    pads = None if stride2 == 1 else _sides(1, 0, config)
-    x = ops.conv(f"{name}/conv2", x, stride2, pads, relu=True)
-    return ops.conv(f"{name}/conv3", x, add=shortcut, relu=True)
-
-
-def _crop(ops: Operations, x: Map, stride: int, config: NetworkConfig) -> Map:
-    """Crop the last row and column before striding in C4, whose maps may have odd sides."""
-    return x if stride == 1 or config.stride > 1 else ops.crop(x)
-
-
-def _sides(before: int, after: int, config: NetworkConfig) -> Pads:
-    """Zeros on the top and left (`before`) and on the bottom and right (`after`), "AlignPadding".
-
-    Pixel (0, 0) of each feature map is then centred on pixel (0, 0) of the image. Networks with
-    `TF_PAD_MODE` swap both.
-    """
-    return (after, before) if config.tf_pad_mode else (before, after)
+    def regions(
+        self, ops: Operations, features: list[Map], boxes: Tensor, images: Tensor, resolution: int
+    ) -> Regions:
+        rules, strides = self._rules, [self._stride]
+        return rules.frame.sampled(
+            ops, features, strides, boxes, images, None, resolution, rules.sampling
+        )

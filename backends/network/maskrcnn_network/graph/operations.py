@@ -45,6 +45,12 @@ class Slots(NamedTuple):
     """The engine's own record of where each entry was, for `spread`."""
 
 
+def same(size: int, dilation: int = 1) -> Pads:
+    """The zeros around a map that keep its size when a kernel of this size convolves it."""
+    around = (size - 1) * dilation
+    return around // 2, (around + 1) // 2
+
+
 class Operations(ABC):
     """Operations of an engine. Scores, boxes and the like are float32 on every engine.
 
@@ -75,6 +81,8 @@ class Operations(ABC):
         stride: int = 1,
         pads: Pads | None = None,
         *,
+        groups: int = 1,
+        dilation: int = 1,
         add: Map | None = None,
         relu: bool = False,
     ) -> Map:
@@ -82,8 +90,8 @@ class Operations(ABC):
 
         `pads` None: padding that keeps the size at stride 1.
         """
-        size = self.layers[name].kernel.shape[0]
-        y = self.convolve(name, x, stride, pads or ((size - 1) // 2, size // 2))
+        pads = pads or same(self.layers[name].kernel.shape[0], dilation)
+        y = self.convolve(name, x, stride, pads, groups, dilation)
         y = self.norm(f"{name}/gn", y)
         y = y if add is None else y + add
         return self.relu(y) if relu else y
@@ -97,8 +105,15 @@ class Operations(ABC):
         return self.group_norm(x, self.norms[name]) if name in self.norms else x
 
     @abstractmethod
-    def convolve(self, name: str, x: Map, stride: int, pads: Pads) -> Map:
-        """The layer's convolution, and its bias."""
+    def convolve(
+        self, name: str, x: Map, stride: int, pads: Pads, groups: int = 1, dilation: int = 1
+    ) -> Map:
+        """The layer's convolution, and its bias.
+
+        Channels in and out are cut into `groups`, and each group out sees only its group in: the
+        kernel is (height, width, in / groups, out). `dilation` is the distance of the pixels that a
+        kernel sees.
+        """
 
     @abstractmethod
     def group_norm(self, x: Map, scales: Scales) -> Map:

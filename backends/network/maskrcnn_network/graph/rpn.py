@@ -85,7 +85,7 @@ def _anchors(
     ops: Operations, logits: Map, cell: Cell, images: Map, config: NetworkConfig, rules: Rules
 ) -> Tensor:
     """The anchors (pixels * anchors, 4) of a map; those of its first pixel are around (0, 0)."""
-    shapes = cell_anchors(cell.sizes, config.height_ratios)
+    shapes = cell_anchors(cell.sizes, config.height_ratios, by_ratio=rules.anchors_by_ratio)
     stride: int | None = cell.stride
     if rules.fitted_anchors:
         shapes, stride = np.round(shapes), None

@@ -74,7 +74,7 @@ def _of_every_class(
     classes, slots = architecture.classes, proposals.slots
     scores = ops.spread(probabilities[:, 1 : classes + 1], slots, DROPPED)
     scores = ops.transpose(scores, (0, 2, 1))
-    if not architecture.cascade:
+    if not architecture.shared_boxes:
         class_boxes = class_boxes[:, 1 : classes + 1]
     by_class = ops.transpose(ops.spread(class_boxes, slots, 0.0), (0, 2, 1, 3))
     if config.min_detection_side:

@@ -112,11 +112,20 @@ class SymbolicOperations(CropsByRoiAlign):
 
     # Layers.
 
-    def convolve(self, name: str, x: Symbol, stride: int, pads: Pads) -> Symbol:
-        return self.convolved(name, x, self.layers[name], stride, pads)
+    def convolve(
+        self, name: str, x: Symbol, stride: int, pads: Pads, groups: int = 1, dilation: int = 1
+    ) -> Symbol:
+        return self.convolved(name, x, self.layers[name], stride, pads, groups, dilation)
 
     def convolved(
-        self, name: str, x: Symbol, weights: Weights, stride: int = 1, pads: Pads = (0, 0)
+        self,
+        name: str,
+        x: Symbol,
+        weights: Weights,
+        stride: int = 1,
+        pads: Pads = (0, 0),
+        groups: int = 1,
+        dilation: int = 1,
     ) -> Symbol:
         """Convolve with these weights, and add the bias."""
         size, (before, after) = weights.kernel.shape[0], pads
@@ -129,6 +138,8 @@ class SymbolicOperations(CropsByRoiAlign):
             kernel_shape=[size, size],
             strides=[stride, stride],
             pads=[before, before, after, after],
+            dilations=[dilation, dilation],
+            group=groups,
         )
 
     def group_norm(self, x: Symbol, scales: Scales) -> Symbol:

@@ -56,6 +56,20 @@ GROUP_NORM = replace(
     fc=(("fc", 24),),
     mask_convs=Convs(2, 64, "group"),
 )
+RESNEXT = replace(FPN, groups=2, widths=((4, 12), (8, 16), (8, 20), (8, 24)))
+C5 = replace(
+    C4,
+    fc=(("fc6", 24), ("fc7", 24)),
+    mask_convs=Convs(2, 12, "none"),
+    shared_boxes=True,
+    shared_masks=True,
+)
+GROUP_NORM_FIRST = replace(
+    GROUP_NORM,
+    pyramid_norm="group first",
+    box_convs=Convs(2, 64, "group first"),
+    mask_convs=Convs(2, 64, "group first"),
+)
 BIASED = replace(
     FPN,
     mask_convs=Convs(2, 12, "batch"),
@@ -97,6 +111,7 @@ TORCHVISION = replace(
     level_epsilon=0.0,
     octave_epsilon=1e-6,
     fitted_anchors=True,
+    anchors_by_ratio=True,
 )
 DETECTRON2 = replace(
     TENSORPACK,
@@ -105,6 +120,7 @@ DETECTRON2 = replace(
     sampling=Sampling(samples=0),
     level_epsilon=1e-8,
 )
+DETECTRON2_ONE_MAP = replace(DETECTRON2, candidates=3 * PROPOSALS, kept=3 * PROPOSALS)
 MATTERPORT = Rules(
     candidates=3 * PROPOSALS,
     kept=PROPOSALS,
@@ -133,6 +149,7 @@ class Detectron2Config(NetworkConfig):
     """Settings of Detectron2's networks besides their rules."""
 
     resampling: ClassVar[Literal["pillow"]] = "pillow"
+    symmetric: ClassVar[bool] = True
     min_detection_side: ClassVar[float] = 1e-30
     stride_1x1: bool = True
 
@@ -181,13 +198,17 @@ KINDS: Mapping[str, Kind] = {
     "large": Kind(16, settings=LARGE),
     "c4": Kind(2, C4, replace(JOINT, min_sides=())),
     "group_norm": Kind(0, GROUP_NORM),
-    "cascade": Kind(0, replace(FPN, cascade=True)),
+    "cascade": Kind(0, replace(FPN, cascade=True, shared_boxes=True)),
     "joint": Kind(0, rules=JOINT),
     "boxes": Kind(1, replace(FPN, has_masks=False)),
     "padded_as_tensorflow": Kind(1, settings={"tf_pad_mode": True, "stride_1x1": True}),
     "aws_samples": Kind(1, rules=AWS_SAMPLES),
     "torchvision": Kind(0, rules=TORCHVISION, config=TorchvisionConfig),
     "detectron2": Kind(1, rules=DETECTRON2, config=Detectron2Config),
+    "resnext": Kind(0, RESNEXT),
+    "c5": Kind(1, C5, DETECTRON2_ONE_MAP, Detectron2Config, {"dilation": 2, "stride_1x1": False}),
+    "detectron2_c4": Kind(0, C4, DETECTRON2_ONE_MAP, Detectron2Config, {"stride_1x1": False}),
+    "group_norm_first": Kind(0, GROUP_NORM_FIRST, DETECTRON2, Detectron2Config),
     "matterport": Kind(0, BIASED, MATTERPORT, MatterportConfig),
 }
 """Kinds of network by name. The boxes of `large` are large enough for every level."""
@@ -247,9 +268,14 @@ class _Settling(NumPyOperations):
         self._random = random
         self._settled: set[str] = set()
 
-    def convolve(self, name: str, x: Array, stride: int, pads: Pads) -> Array:
-        self._settle(name, lambda: super(_Settling, self).convolve(name, x, stride, pads))
-        return super().convolve(name, x, stride, pads)
+    def convolve(
+        self, name: str, x: Array, stride: int, pads: Pads, groups: int = 1, dilation: int = 1
+    ) -> Array:
+        def compute() -> Array:
+            return super(_Settling, self).convolve(name, x, stride, pads, groups, dilation)
+
+        self._settle(name, compute)
+        return compute()
 
     def dense(self, name: str, x: Array, *, relu: bool = False) -> Array:
         self._settle(name, lambda: super(_Settling, self).dense(name, x))

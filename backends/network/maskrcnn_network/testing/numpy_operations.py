@@ -25,10 +25,15 @@ class NumPyOperations(Operations):
 
     # Layers.
 
-    def convolve(self, name: str, x: Array, stride: int, pads: Pads) -> Array:
+    def convolve(
+        self, name: str, x: Array, stride: int, pads: Pads, groups: int = 1, dilation: int = 1
+    ) -> Array:
         kernel, bias = self.layers[name]
-        windows = _windows(x, kernel.shape[0], stride, pads)
-        return np.tensordot(windows, kernel, axes=((4, 5, 3), (0, 1, 2))) + bias
+        windows = _windows(x, (kernel.shape[0] - 1) * dilation + 1, stride, pads)
+        windows = windows[..., ::dilation, ::dilation]
+        parts = zip(np.split(windows, groups, 3), np.split(kernel, groups, 3), strict=True)
+        each = [np.tensordot(own, k, axes=((4, 5, 3), (0, 1, 2))) for own, k in parts]
+        return np.concatenate(each, axis=3) + bias
 
     def group_norm(self, x: Array, scales: Scales) -> Array:
         grouped = x.reshape(*x.shape[:3], GROUPS, -1)
