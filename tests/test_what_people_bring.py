@@ -86,11 +86,7 @@ SERVED: dict[str, tuple[Bring, str, str]] = {
 """What is served: the files, the file that is named, and what is said."""
 
 REFUSED: dict[str, tuple[Bring, str]] = {
-    "Detectron2 with C4": (
-        case("detectron2_c4"),
-        "has the tensors of Detectron2's C4 or DC5 networks; only a ResNet with a feature pyramid "
-        "(FPN) is served",
-    ),
+    "layers of other sizes": (case("detectron2_c4"), "4 variables with the wrong shape"),
     "MMDetection": (case("mmdetection"), "has the tensors of MMDetection, which no backend serves"),
     "a pointer": (
         case("git_lfs_pointer"),
@@ -117,7 +113,8 @@ REFUSED: dict[str, tuple[Bring, str]] = {
             "model_final.pth",
             ("config.yaml", "MODEL: {ROI_HEADS: {IN_FEATURES: [p2]}}"),
         ),
-        "MODEL.ROI_HEADS.IN_FEATURES=['p2']: only ['p2', 'p3', 'p4', 'p5'] is computed",
+        "MODEL.ROI_HEADS.IN_FEATURES is configured as ('p2',), but the weights have "
+        "('p2', 'p3', 'p4', 'p5')",
     ),
     "NaN": (
         beside(BACKENDS / "torchvision/tests/faulty/nan.pth", "model.pth"),
