@@ -14,9 +14,11 @@ import numpy as np
 from maskrcnn_handlers.request import images
 from maskrcnn_handlers.request.options import UNLIMITED
 from maskrcnn_server.errors import (
+    CallerGone,
     DeadlineExceeded,
     InvalidImage,
     NotAcceptable,
+    NotReady,
     QueueFull,
     RequestError,
 )
@@ -43,6 +45,8 @@ if TYPE_CHECKING:
 
 AGAIN_S = 0.05
 """Seconds after which a tile that found the queue full tries again."""
+POLL_S = 0.2
+"""Seconds between two looks at whether an image is still to wait for its place."""
 UNSEEN = np.zeros((1, 1, 3), np.uint8)
 
 
@@ -108,12 +112,16 @@ class Cutter:
     @contextmanager
     def _windows(self, inference: Inference, image: Encoded, caller: Caller) -> Iterator[Windows]:
         """The image, read in parts if it can be, which takes one of the places."""
-        left_s = max(0.0, caller.deadline - time.monotonic())
-        if not self.places.acquire(timeout=left_s):
-            raise DeadlineExceeded(
-                f"other images were in tiles for {caller.timeout_s:g} s; this one did not run",
-                timeout_s=caller.timeout_s,
-            )
+        while not self.places.acquire(timeout=POLL_S):
+            if caller.is_gone:
+                raise CallerGone("the client has gone; the request did not run")
+            if inference.scheduler.is_ending:
+                raise NotReady("the server is shutting down; the request did not run")
+            if time.monotonic() > caller.deadline:
+                raise DeadlineExceeded(
+                    f"other images were in tiles for {caller.timeout_s:g} s; this one did not run",
+                    timeout_s=caller.timeout_s,
+                )
         try:
             limit = self.settings.max_image_pixels
             if limit is not None and driver_of_bytes(image.data[:12]) == TIFF:

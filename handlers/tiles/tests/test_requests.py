@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import threading
+import time
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -13,16 +15,23 @@ import numpy as np
 import PIL.Image
 import pytest
 
+from maskrcnn_handlers.answer.answering import Inference
 from maskrcnn_handlers.http.asgi import App
 from maskrcnn_handlers.http.host import Host
 from maskrcnn_handlers.http.model_management import ModelManagement
-from maskrcnn_server.errors import InvalidSetting
+from maskrcnn_handlers.request.options import resolved
+from maskrcnn_handlers.request.requests import Encoded
+from maskrcnn_server.errors import CallerGone, InvalidSetting, NotReady
+from maskrcnn_server.hosting.job import Caller
+from maskrcnn_server.options import Options
 from maskrcnn_server.plugins import Plugins
-from maskrcnn_tiles.answering import TileRequests
+from maskrcnn_server.settings import ModelDefaults
+from maskrcnn_tiles.answering import Cutter, TileRequests
 from maskrcnn_tiles.settings import TileSettings, read, variable
 
 if TYPE_CHECKING:
     from maskrcnn_handlers.service import Service
+    from maskrcnn_server.hosting.scheduler import Scheduler
 
 SPOTS = [(40, 30), (40, 200), (150, 110), (260, 40), (250, 230)]
 """Rows and columns of red squares of 12 pixels."""
@@ -165,6 +174,23 @@ def test_tiles_that_take_too_long_end(start: Start, service: Service) -> None:
     content = {"img_id": "a", "img_data": base64.b64encode(encoded()).decode(), "tile": "64"}
     reply = start().post("/invocations", json=content)
     assert reply.status_code == 504
+
+
+@pytest.mark.parametrize("reason", ["the client has gone", "the server ends"])
+def test_an_image_that_waits_for_its_place_ends_when_nobody_wants_it(
+    scheduler: Scheduler, reason: str
+) -> None:
+    cutter = Cutter(TileSettings(), threading.BoundedSemaphore(1))
+    options = resolved(Options(tile="64"), ModelDefaults(), scheduler.metadata)
+    inference = Inference(scheduler, options, Plugins().formats()["coco"], 10**6, cutter.predict)
+    caller = Caller(60)
+    ends = {"the client has gone": caller.leave, "the server ends": scheduler.refuse_waiting}
+    with cutter.places:
+        threading.Timer(0.1, ends[reason]).start()
+        start = time.monotonic()
+        with pytest.raises((CallerGone, NotReady)):
+            cutter.predict(inference, Encoded("a", encoded()), caller)
+    assert time.monotonic() - start < 5
 
 
 @pytest.mark.parametrize("name", TileSettings.model_fields)
