@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from anyio import CapacityLimiter, to_thread
@@ -12,6 +14,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from maskrcnn_handlers.answer.answering import check_format
+from maskrcnn_handlers.answer.reply import failed
 from maskrcnn_handlers.answer.status import status_of
 from maskrcnn_handlers.http.host import front_end, response
 from maskrcnn_handlers.observe import request_ids
@@ -30,6 +33,8 @@ from maskrcnn_streaming.accepting import EVENTS, Accepted, streamed
 from maskrcnn_streaming.work import Work
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+
     from starlette.types import Receive, Scope, Send
 
     from maskrcnn_handlers.answer.answering import Inference
@@ -54,6 +59,24 @@ class Streams:
         self.running = 0
         """Number of streamed replies now."""
 
+    def check(self) -> None:
+        """Raise Overloaded if there is no place for another reply."""
+        if self.running >= MAX_STREAMED:
+            raise Overloaded(
+                f"{MAX_STREAMED} replies are streamed already; try again in a second",
+                retry_after_s=1,
+            )
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """One of the places, as long as the context lasts. Raises Overloaded."""
+        self.check()
+        self.running += 1
+        try:
+            yield
+        finally:
+            self.running -= 1
+
     async def answer(self, request: Request) -> Response:
         """A streamed reply, or why there is none."""
         accepted = streamed(request.headers.get("accept", ""))
@@ -71,15 +94,12 @@ class Streamed(Response):
         self._request = request
         self._accepted = accepted
         self._bytes_out = 0
+        self._ended: Callable[[], Awaitable[None]] = partial(asyncio.sleep, 0)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         streams, headers = self._streams, self._request.headers
         try:
-            if streams.running >= MAX_STREAMED:
-                raise Overloaded(
-                    f"{MAX_STREAMED} replies are streamed already; try again in a second",
-                    retry_after_s=1,
-                )
+            streams.check()
             envelope = Envelope.of(
                 b"",
                 headers.get("content-type", ""),
@@ -87,12 +107,15 @@ class Streamed(Response):
                 headers.get(ATTRIBUTES, ""),
                 self._request.path_params.get("name", headers.get(TARGET_MODEL)),
             )
-            streams.running += 1
-            try:
-                async with front_end(self._request).body(self._request) as body:
-                    await self._answer(replace(envelope, body=body), send)
-            finally:
-                streams.running -= 1
+            async with front_end(self._request).body(self._request) as body:
+                # Others may have come while the body did.
+                with streams.place():
+                    try:
+                        await self._answer(replace(envelope, body=body), send)
+                    except MaskRCNNError as error:
+                        await response(streams.service.refuse(error))(scope, receive, send)
+                    # Until then the body is in memory, and counts.
+                    await self._ended()
         except ClientDisconnect:
             return
         except MaskRCNNError as error:
@@ -110,6 +133,7 @@ class Streamed(Response):
             )
             timeout_s = service.settings.timeout_s
             work = Work(request, inference, self._streams.cutter, timeout_s)
+            self._ended = partial(work.ended, call.limit_s)
             try:
                 work.start()
                 error = await self._sent(work, call, leaving, send)
@@ -200,6 +224,11 @@ class Streamed(Response):
 
 def _understood(service: Service, call: Call) -> tuple[InferenceRequest, Inference]:
     """The request, and how its images are answered. Raises MaskRCNNError."""
-    with request_ids.assigned(), service.understood(call) as (request, inference, _):
-        check_format(inference.format, inference.options.rle, "list")
-        return request, inference
+    try:
+        with request_ids.assigned(), service.understood(call) as (request, inference, _):
+            check_format(inference.format, inference.options.rle, "list")
+            return request, inference
+    except MaskRCNNError:
+        raise
+    except Exception as error:
+        raise failed(error) from error

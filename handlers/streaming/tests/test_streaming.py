@@ -241,6 +241,50 @@ def test_a_client_that_leaves_ends_the_work(listen: Listen, gate: Gate) -> None:
     until(lambda: not any(one.is_alive() for one in threads))
 
 
+def test_the_body_of_a_client_that_left_counts_while_the_work_on_it_goes_on(
+    listen: Listen, gate: Gate
+) -> None:
+    url = listen(max_payload_mb=1, max_bodies_mb=1)
+    file = BytesIO()
+    noise = np.random.default_rng(1).integers(0, 256, (450, 450, 3), np.uint8)
+    PIL.Image.fromarray(noise).save(file, "png")
+    sent: dict[str, Any] = {
+        "content": file.getvalue(),
+        "headers": {"accept": NDJSON, "content-type": "image/png"},
+    }
+    with pytest.raises(httpx.ReadTimeout):
+        httpx.post(f"{url}/invocations", timeout=0.5, **sent)
+    until(lambda: gate.calls == 1)
+    assert httpx.post(f"{url}/invocations", timeout=20, **sent).status_code == 503
+    gate.open.release(100)
+    until(lambda: httpx.post(f"{url}/invocations", timeout=20, **sent).status_code == 200)
+
+
+def test_a_format_that_fails_is_an_error_in_json(
+    listen: Listen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError("secret")
+
+    monkeypatch.setattr("maskrcnn_handlers.service.resolved", fail)
+    headers = {"accept": NDJSON}
+    reply = httpx.post(f"{listen()}/invocations", json=several(1), headers=headers)
+    assert reply.status_code == 500
+    assert reply.json()["error"]["code"]
+    assert "secret" not in reply.text
+
+
+def test_bodies_on_their_way_take_no_place(listen: Listen, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("maskrcnn_streaming.reply.MAX_STREAMED", 1)
+    url = httpx.URL(listen())
+    head = f"POST /invocations HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\nAccept: {NDJSON}\r\n\r\n"
+    with socket.create_connection((url.host, url.port)) as slow:
+        slow.sendall(head.encode() + b"{")
+        time.sleep(0.2)
+        *_, end = posted(str(url), several(1))
+    assert end["end"]
+
+
 def test_a_client_that_does_not_read_holds_the_work_and_loses_its_reply(
     listen: Listen, gate: Gate
 ) -> None:
