@@ -81,3 +81,14 @@ def test_it_needs_results_to_write(
     (tmp_path / "b.png").write_bytes(encode(pixels))
     done = run(str(tmp_path / "b.png"), *flags[:4], "--geojson", "a.geojson")
     assert "--geojson needs --json" in f"{done.exception} {done.output}"
+
+
+@pytest.mark.parametrize("name", ["b.png", "all.json", "all.jsonl"])
+def test_it_replaces_neither_an_image_nor_results(
+    flags: list[str], tmp_path: Path, pixels: np.ndarray, encode: Callable[..., bytes], name: str
+) -> None:
+    (tmp_path / "b.png").write_bytes(before := encode(pixels))
+    done = run(str(tmp_path / "b.png"), *flags[:-1], str(tmp_path / name))
+    assert "--geojson " in f"{done.exception} {done.output}"
+    assert "it is read" in f"{done.exception} {done.output}"
+    assert (tmp_path / "b.png").read_bytes() == before
