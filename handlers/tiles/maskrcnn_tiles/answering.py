@@ -7,10 +7,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from maskrcnn_handlers.observe import request_ids
 from maskrcnn_handlers.request import images
 from maskrcnn_handlers.request.options import UNLIMITED
 from maskrcnn_server.errors import (
@@ -23,7 +25,7 @@ from maskrcnn_server.errors import (
     RequestError,
 )
 from maskrcnn_server.formats import NeedsPixels, Prediction
-from maskrcnn_server.stopwatch import stage
+from maskrcnn_server.stopwatch import Lap, Stopwatch, listen, stage
 from maskrcnn_tiles.predicting import DEFAULT_OVERLAP, FLOOR, Step, Tiling, detections, side, steps
 from maskrcnn_tiles.settings import TileSettings, read
 from maskrcnn_tiles.windows import TIFF, Decoded, driver_of_bytes, raster_in_memory
@@ -152,7 +154,16 @@ class Cutter:
             options.predict, score_threshold=score_threshold, masks=True, max_detections=limit
         )
 
+        request_id = request_ids.current()
+        done: list[Stopwatch] = []
+
         def see(pixels: Image) -> Detections:
+            """What a tile shows; runs in a thread of its own."""
+            with request_ids.assigned(request_id), listen() as stopwatch:
+                done.append(stopwatch)
+                return found_in(pixels)
+
+        def found_in(pixels: Image) -> Detections:
             while True:
                 try:
                     mine = caller()
@@ -165,13 +176,28 @@ class Cutter:
                     time.sleep(AGAIN_S)
 
         at_once = inference.scheduler.max_admitted
-        return steps(windows, tiling, see, at_once, self.settings.max_tiles)
+        try:
+            yield from steps(windows, tiling, see, at_once, self.settings.max_tiles)
+        finally:
+            with listen() as heard:
+                heard.hear(_together(done))
 
 
 def cutter() -> Cutter:
     """A cutter as the settings say. Raises InvalidSetting."""
     settings = read()
     return Cutter(settings, threading.BoundedSemaphore(settings.images_at_once))
+
+
+def _together(stopwatches: Sequence[Stopwatch]) -> Stopwatch:
+    """One lap for each stage of all tiles, from its first begin to its last end."""
+    laps: dict[str, Lap] = {}
+    for lap in chain.from_iterable(each.laps for each in stopwatches):
+        name, start, end, own = laps.get(lap.stage, lap._replace(own=0.0))
+        laps[name] = Lap(name, min(start, lap.start), max(end, lap.end), own + lap.own)
+    together = Stopwatch()
+    together.laps += laps.values()
+    return together
 
 
 def _check(size: Size, limit: int) -> None:

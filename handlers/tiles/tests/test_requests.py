@@ -19,6 +19,7 @@ from maskrcnn_handlers.answer.answering import Inference
 from maskrcnn_handlers.http.asgi import App
 from maskrcnn_handlers.http.host import Host
 from maskrcnn_handlers.http.model_management import ModelManagement
+from maskrcnn_handlers.observe import request_ids
 from maskrcnn_handlers.request.options import resolved
 from maskrcnn_handlers.request.requests import Encoded
 from maskrcnn_server.errors import CallerGone, InvalidSetting, NotReady
@@ -158,6 +159,30 @@ def test_a_large_tiff_is_read_in_parts_where_the_operator_allows_it(
     assert corners(start().post("/invocations", **sent)) == sorted(SPOTS)
     monkeypatch.setenv("TILES_MAX_IMAGE_PIXELS", "83999")
     assert start().post("/invocations", **sent).status_code == 422
+
+
+def test_the_work_on_tiles_counts_and_is_logged_with_the_request(
+    start: Start,
+    service: Service,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (scheduler,) = service.models.schedulers().values()
+    predict, ids = scheduler._model.predict, set[str]()
+
+    def told(*asked: Any) -> Any:
+        ids.add(request_ids.current())
+        return predict(*asked)
+
+    monkeypatch.setattr(scheduler._model, "predict", told)
+    content = {"img_id": "a", "img_data": base64.b64encode(encoded()).decode(), "tile": "64"}
+    with caplog.at_level("INFO"):
+        reply = start().post("/invocations", json=content)
+    assert "model;dur=" in reply.headers["server-timing"]
+    assert ids == {reply.headers["x-request-id"]}
+    (exchange,) = (record.exchange for record in caplog.records if hasattr(record, "exchange"))
+    assert [lap.stage for lap in exchange.laps].count("model") == 1
+    assert sum(scheduler.calls.values()) > 1
 
 
 def test_tiles_wait_while_the_queue_is_full(start: Start, service: Service) -> None:
