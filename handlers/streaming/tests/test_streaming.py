@@ -215,6 +215,21 @@ def test_a_request_that_is_wrong_gets_its_status(
     assert reply.json()["error"]["code"]
 
 
+def test_images_at_once_are_those_of_streamed_and_plain_replies_together(
+    listen: Listen, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TILES_IMAGES_AT_ONCE", "1")
+    url = listen(timeout_s=1)
+    content = {"img_id": "a", "img_data": encoded(), "tile": "512"}
+    holder = threading.Thread(target=posted, args=(url, content))
+    holder.start()
+    until(lambda: gate.calls == 1)
+    reply = httpx.post(f"{url}/invocations", json=content, timeout=20)
+    assert "other images were in tiles" in reply.json()["error"]["message"]
+    gate.open.release(10)
+    holder.join()
+
+
 def test_a_server_that_is_busy_says_so_by_its_status(listen: Listen, gate: Gate) -> None:
     url = listen(timeout_s=0.5)
     holder = threading.Thread(target=posted, args=(url, several(1)))

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from maskrcnn_handlers.answer.answering import Inference
     from maskrcnn_handlers.http.host import Host
     from maskrcnn_handlers.request.requests import Encoded
+    from maskrcnn_handlers.service import Service
     from maskrcnn_server.backend import Image
     from maskrcnn_server.detections import Detections
     from maskrcnn_server.hosting.job import Caller
@@ -58,7 +60,7 @@ class TileRequests:
     name = "tiles"
 
     def routes(self, host: Host, /) -> Sequence[BaseRoute]:
-        host.service.cut = cutter().predict
+        host.service.cut = cutter(host.service).predict
         return []
 
 
@@ -183,10 +185,16 @@ class Cutter:
                 heard.hear(_together(done))
 
 
-def cutter() -> Cutter:
-    """A cutter as the settings say. Raises InvalidSetting."""
-    settings = read()
-    return Cutter(settings, threading.BoundedSemaphore(settings.images_at_once))
+_cutters: WeakKeyDictionary[Service, Cutter] = WeakKeyDictionary()
+
+
+def cutter(service: Service) -> Cutter:
+    """The one cutter of a service, as the settings say. Raises InvalidSetting."""
+    if service not in _cutters:
+        settings = read()
+        places = threading.BoundedSemaphore(settings.images_at_once)
+        _cutters[service] = Cutter(settings, places)
+    return _cutters[service]
 
 
 def _together(stopwatches: Sequence[Stopwatch]) -> Stopwatch:

@@ -22,6 +22,7 @@ from maskrcnn_handlers.http.model_management import ModelManagement
 from maskrcnn_handlers.observe import request_ids
 from maskrcnn_handlers.request.options import resolved
 from maskrcnn_handlers.request.requests import Encoded
+from maskrcnn_handlers.service import Service
 from maskrcnn_server.errors import CallerGone, InvalidSetting, NotReady
 from maskrcnn_server.hosting.job import Caller
 from maskrcnn_server.options import Options
@@ -31,7 +32,6 @@ from maskrcnn_tiles.answering import Cutter, TileRequests
 from maskrcnn_tiles.settings import TileSettings, read, variable
 
 if TYPE_CHECKING:
-    from maskrcnn_handlers.service import Service
     from maskrcnn_server.hosting.scheduler import Scheduler
 
 SPOTS = [(40, 30), (40, 200), (150, 110), (260, 40), (250, 230)]
@@ -43,12 +43,13 @@ Start = Callable[[], httpx.Client]
 def start(service: Service, connect: Callable[[App], httpx.Client]) -> Start:
     """A client of a server that cuts images, with the settings of this moment."""
 
-    def started() -> httpx.Client:
-        host = Host(service, Plugins().formats(), Plugins(), service.settings)
+    def begun() -> httpx.Client:
+        started = Service(Plugins().formats(), service.settings, service.models)
+        host = Host(started, Plugins().formats(), Plugins(), started.settings)
         routes = TileRequests().routes(host)
-        return connect(App(service, ModelManagement(service.models), 4, routes))
+        return connect(App(started, ModelManagement(started.models), 4, routes))
 
-    return started
+    return begun
 
 
 def encoded(kind: str = "png", **options: Any) -> bytes:
