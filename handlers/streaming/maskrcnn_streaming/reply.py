@@ -14,7 +14,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from maskrcnn_handlers.answer.answering import check_format
-from maskrcnn_handlers.answer.reply import failed
+from maskrcnn_handlers.answer.reply import failed, refusal
 from maskrcnn_handlers.answer.status import status_of
 from maskrcnn_handlers.http.host import front_end, response
 from maskrcnn_handlers.observe import request_ids
@@ -28,6 +28,7 @@ from maskrcnn_server.errors import (
     UnavailableError,
 )
 from maskrcnn_server.hosting.models import Hosted
+from maskrcnn_server.stopwatch import Stopwatch
 from maskrcnn_streaming import entries
 from maskrcnn_streaming.accepting import EVENTS, Accepted, streamed
 from maskrcnn_streaming.work import Work
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
     from maskrcnn_handlers.answer.answering import Inference
+    from maskrcnn_handlers.answer.reply import Reply
     from maskrcnn_handlers.request.requests import InferenceRequest
     from maskrcnn_handlers.service import Call, Service
     from maskrcnn_streaming.entries import Entry
@@ -110,10 +112,9 @@ class Streamed(Response):
             async with front_end(self._request).body(self._request) as body:
                 # Others may have come while the body did.
                 with streams.place():
-                    try:
-                        await self._answer(replace(envelope, body=body), send)
-                    except MaskRCNNError as error:
-                        await response(streams.service.refuse(error))(scope, receive, send)
+                    refused = await self._answer(replace(envelope, body=body), send)
+                    if refused is not None:
+                        await response(refused)(scope, receive, send)
                     # Until then the body is in memory, and counts.
                     await self._ended()
         except ClientDisconnect:
@@ -121,9 +122,9 @@ class Streamed(Response):
         except MaskRCNNError as error:
             await response(streams.service.refuse(error))(scope, receive, send)
 
-    async def _answer(self, envelope: Envelope, send: Send) -> None:
-        """Send the entries. Raises MaskRCNNError as long as nothing is sent."""
-        service = self._streams.service
+    async def _answer(self, envelope: Envelope, send: Send) -> Reply | None:
+        """Send the entries. Returns the reply to send instead of them, if there is none."""
+        service, heard, refused = self._streams.service, Stopwatch(), None
         call, start = service.call(envelope), time.perf_counter()
         leaving = asyncio.create_task(self._left())
         leaving.add_done_callback(lambda _: call.caller.leave())
@@ -133,12 +134,15 @@ class Streamed(Response):
             )
             timeout_s = service.settings.timeout_s
             work = Work(request, inference, self._streams.cutter, timeout_s)
-            self._ended = partial(work.ended, call.limit_s)
+            self._ended, heard = partial(work.ended, call.limit_s), work.heard
             try:
                 work.start()
                 error = await self._sent(work, call, leaving, send)
             finally:
                 work.stop()
+        except MaskRCNNError as raised:
+            error, refused = raised, refusal(raised)
+            self._bytes_out = len(refused.body)
         finally:
             leaving.cancel()
         service.tell(
@@ -148,19 +152,21 @@ class Streamed(Response):
                 status=200 if error is None else status_of(error),
                 code="" if error is None else error.code,
                 seconds=time.perf_counter() - start,
-                stages=work.heard.seconds,
-                laps=work.heard.laps,
+                stages=heard.seconds,
+                laps=heard.laps,
                 bytes_in=len(envelope.body),
                 bytes_out=self._bytes_out,
             )
         )
+        return refused
 
     async def _sent(
         self, work: Work, call: Call, leaving: asyncio.Task[None], send: Send
     ) -> MaskRCNNError | None:
         """Send each entry when it is there, and the last one. Returns why that ended early.
 
-        Raises the error of the first entry if the server can answer nothing now.
+        Raises the error of the first entry if it is that of the only image, or the server can
+        answer nothing now.
         """
         deadline = time.monotonic() + call.limit_s
         has_begun = False
@@ -169,8 +175,10 @@ class Streamed(Response):
             if leaving.done():
                 return CallerGone("the client has gone")
             if not has_begun:
-                if isinstance(entry, entries.Entry) and isinstance(entry.error, UnavailableError):
-                    raise entry.error
+                first = entry.error if isinstance(entry, entries.Entry) else None
+                is_alone = work.request.layout == "single"
+                if first is not None and (is_alone or isinstance(first, UnavailableError)):
+                    raise first
                 await self._begin(send)
                 has_begun = True
             if entry is None:

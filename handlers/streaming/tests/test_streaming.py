@@ -200,19 +200,24 @@ def test_tiles_give_together_what_a_plain_reply_has(listen: Listen) -> None:
     ("content", "accept", "status"),
     [
         ({"img_id": "a"}, NDJSON, 400),
+        ({"img_id": "a", "img_data": "bm8="}, NDJSON, 422),
+        ({"img_id": "a", "img_data": encoded(), "tile": "8"}, EVENTS, 400),
         (several(1, rle="nothing"), NDJSON, 400),
         (several(1), f"{NDJSON}; format=nothing", 406),
         (several(1, format="nothing"), EVENTS, 406),
     ],
-    ids=["no image", "bad option", "accepted format", "format"],
+    ids=["no image", "broken image", "bad tile", "bad option", "accepted format", "format"],
 )
 def test_a_request_that_is_wrong_gets_its_status(
     listen: Listen, content: object, accept: str, status: int
 ) -> None:
-    reply = httpx.post(f"{listen()}/invocations", json=content, headers={"accept": accept})
+    url = listen()
+    reply = httpx.post(f"{url}/invocations", json=content, headers={"accept": accept})
     assert reply.status_code == status
     assert reply.headers["content-type"] == "application/json"
-    assert reply.json()["error"]["code"]
+    code = reply.json()["error"]["code"]
+    counted = f'requests_total{{code="{code}",model="colours",status="{status}"}} 1.0'
+    assert counted in httpx.get(f"{url}/metrics").text
 
 
 def test_images_at_once_are_those_of_streamed_and_plain_replies_together(
