@@ -261,6 +261,22 @@ def test_a_client_that_leaves_ends_the_work(listen: Listen, gate: Gate) -> None:
     until(lambda: not any(one.is_alive() for one in threads))
 
 
+def test_a_server_that_ends_says_so_in_the_stream(
+    listen: Listen, gate: Gate, scheduler: Scheduler
+) -> None:
+    content = {"img_id": "a", "img_data": encoded(), "tile": "64", "overlap": 0.5}
+    request: dict[str, Any] = {"json": content, "headers": {"accept": NDJSON}}
+    gate.open.release(1)
+    with httpx.stream("POST", f"{listen()}/invocations", timeout=20, **request) as reply:
+        lines = reply.iter_lines()
+        assert "tile" in json.loads(next(lines))
+        scheduler.refuse_waiting()
+        gate.open.release(10_000)
+        *_, error, end = map(json.loads, lines)
+    assert error["error"]["code"] == "not_ready"
+    assert (end["end"], end["failed"]) == (True, 1)
+
+
 def test_the_body_of_a_client_that_left_counts_while_the_work_on_it_goes_on(
     listen: Listen, gate: Gate
 ) -> None:
