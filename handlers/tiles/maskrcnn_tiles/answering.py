@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 from weakref import WeakKeyDictionary
@@ -20,6 +21,7 @@ from maskrcnn_server.errors import (
     CallerGone,
     DeadlineExceeded,
     InvalidImage,
+    InvalidSetting,
     NotAcceptable,
     NotReady,
     QueueFull,
@@ -28,8 +30,8 @@ from maskrcnn_server.errors import (
 from maskrcnn_server.formats import NeedsPixels, Prediction
 from maskrcnn_server.stopwatch import Lap, Stopwatch, listen, stage
 from maskrcnn_tiles.predicting import DEFAULT_OVERLAP, FLOOR, Step, Tiling, detections, side, steps
-from maskrcnn_tiles.settings import TileSettings, read
-from maskrcnn_tiles.windows import TIFF, Decoded, driver_of_bytes, raster_in_memory
+from maskrcnn_tiles.settings import TileSettings, read, variable
+from maskrcnn_tiles.windows import MISSING, TIFF, Decoded, driver_of_bytes, raster_in_memory
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -192,6 +194,8 @@ def cutter(service: Service) -> Cutter:
     """The one cutter of a service, as the settings say. Raises InvalidSetting."""
     if service not in _cutters:
         settings = read()
+        if settings.max_image_pixels is not None and find_spec("rasterio") is None:
+            raise InvalidSetting(f"{variable('max_image_pixels')}: {MISSING}")
         places = threading.BoundedSemaphore(settings.images_at_once)
         _cutters[service] = Cutter(settings, places)
     return _cutters[service]

@@ -162,6 +162,16 @@ def test_a_large_tiff_is_read_in_parts_where_the_operator_allows_it(
     assert start().post("/invocations", **sent).status_code == 422
 
 
+def test_a_server_without_what_reads_in_parts_says_so_when_it_starts(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("maskrcnn_tiles.answering.find_spec", lambda _: None)
+    start()
+    monkeypatch.setenv("TILES_MAX_IMAGE_PIXELS", "84000")
+    with pytest.raises(InvalidSetting, match=r"TILES_MAX_IMAGE_PIXELS: .*rasterio"):
+        start()
+
+
 def test_the_work_on_tiles_counts_and_is_logged_with_the_request(
     start: Start,
     service: Service,
