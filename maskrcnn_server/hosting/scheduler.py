@@ -124,6 +124,11 @@ class Scheduler:
         return sum(map(len, list(self._running)))
 
     @property
+    def is_ending(self) -> bool:
+        """Whether no more requests are started."""
+        return self._refusing
+
+    @property
     def hangs(self) -> bool:
         """Whether a call that runs takes too long."""
         began = min(list(self._running.values()), default=math.inf)

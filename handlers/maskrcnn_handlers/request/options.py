@@ -55,9 +55,12 @@ def given(options: Options) -> dict[str, Any]:
 def resolved(asked: Options, defaults: ModelDefaults, metadata: ModelMetadata) -> ResolvedOptions:
     """Options of a request, else those of the model's settings, else the model's own.
 
-    Raises RequestError for a class that the model does not have.
+    Raises RequestError for a class that the model does not have, and options of tiles without any.
     """
     options = defaults.model_copy(update=given(asked))
+    for name in ("overlap", "overview") if options.tile is None else ():
+        if getattr(asked, name):
+            raise RequestError(f"{name}: it needs `tile`, the size of the tiles", field=name)
     score_threshold = options.score_threshold
     own = metadata.max_detections if options.tile is None else UNLIMITED
     limit = options.max_detections or own

@@ -42,6 +42,16 @@ class Results:
     """Whether the results of an earlier run are dropped."""
 
 
+def checked(fleet: Fleet, parquet: str | None) -> Fleet:
+    """The fleet. Raises InvalidSetting for flags that need `--ray`, without it."""
+    if fleet.address is None:
+        if parquet is not None:
+            raise InvalidSetting("--parquet needs --ray")
+        if (fleet.workers, fleet.cpus, fleet.gpus) != (1, None, 0):
+            raise InvalidSetting("--workers, --cpus and --gpus need --ray")
+    return fleet
+
+
 def predict(
     console: Console,
     places: Sequence[str],
@@ -55,8 +65,6 @@ def predict(
 
     Raises InvalidSetting without maskrcnn-ray, or for results in no place or two, MaskRCNNError.
     """
-    if fleet.address is None:
-        raise InvalidSetting("--parquet needs --ray")
     if (results.json_file is None) == (results.parquet is None):
         raise InvalidSetting("--ray needs --json FILE.json or --parquet FOLDER")
     try:
@@ -65,5 +73,5 @@ def predict(
         raise InvalidSetting(
             "--ray: maskrcnn-ray is not installed: pip install maskrcnn-ray"
         ) from None
-    with cluster.connected(fleet.address):
+    with cluster.connected(fleet.address or cluster.AUTO):
         predicting.predict(console, places, spec, options, asked, fleet, results)

@@ -5,7 +5,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeAlias
+from typing import Annotated, TypeAlias
 
 import typer
 from rich.console import Console
@@ -31,12 +31,9 @@ from maskrcnn_predict.outputs import Output
 from maskrcnn_predict.predictors import ImageResult, Predictor
 from maskrcnn_predict.run import each, predictor_in_process, predictor_of
 from maskrcnn_predict.shards import Shard
-from maskrcnn_predict.sources import Source, check, count, problem, sources
+from maskrcnn_predict.sources import Source, check, count, keep_inputs, problem, sources
 from maskrcnn_server.errors import InvalidImage, InvalidSetting, MaskRCNNError
 from maskrcnn_server.options import Options
-
-if TYPE_CHECKING:
-    pass
 
 Item: TypeAlias = tuple[Source, Path | None]
 """An image, and the file for its drawing."""
@@ -137,7 +134,9 @@ def predict(
     following = _following(places, (out, json_file, mots), fps, score_threshold, is_on=track)
     output = None if json_file is None or track else outputs.output(json_file)
     share = _share(shard, output, join=join)
-    _check_geojson(geojson, may_be=output is not None and share is None and not join)
+    whole = output is not None and share is None and not join
+    _check_geojson(geojson, json_file if whole else None, places)
+    fleet = by_ray.checked(by_ray.Fleet(ray, workers, cpus, gpus, concurrency), parquet)
     for note in [] if track else check(places):
         console.print(f"[yellow]{escape(note)}[/]")
     target = targets.named(url, endpoint, model)
@@ -152,13 +151,13 @@ def predict(
         opening = partial(predictor_in_process, console, spec, concurrency)
     others = {"geojson": geojson, "tile": tile, "shard": shard, "join": join}
     if following is not None:
-        _alone("track", **others, ray=ray, parquet=parquet, restart=restart)
+        _alone("track", **others, ray=ray, restart=restart)
         tracked.track(console, following, opening, concurrency, settings.max_image_pixels)
         return
     if join and output is not None:
         _join(console, output, asked, places)
         return
-    if ray is not None or parquet is not None:
+    if ray is not None:
         _alone("ray", **others, url=url, endpoint=endpoint, out=out)
         by_ray.predict(
             console,
@@ -166,15 +165,14 @@ def predict(
             spec,
             Options(score_threshold=score_threshold),
             asked,
-            by_ray.Fleet(ray, workers, cpus, gpus, concurrency),
+            fleet,
             by_ray.Results(json_file, parquet, restart),
         )
         return
-    needs_masks = out is not None or output is not None
 
     def predicted(predictor: Predictor, item: Item) -> ImageResult:
         source, place = item
-        options = Options(score_threshold=score_threshold, masks=needs_masks)
+        options = Options(score_threshold=score_threshold, masks=bool(out or output))
         if tiling is None:
             result = predictor.predict(source.read(), options)
         else:
@@ -298,11 +296,15 @@ def _following(
     return None
 
 
-def _check_geojson(path: Path | None, *, may_be: bool) -> None:
-    if path is not None:
-        if not may_be:
-            raise InvalidSetting("--geojson needs --json FILE.json, and no --shard or --join")
-        geo.check()
+def _check_geojson(path: Path | None, json_file: str | None, places: Sequence[str]) -> None:
+    if path is None:
+        return
+    if json_file is None:
+        raise InvalidSetting("--geojson needs --json FILE.json, and no --shard or --join")
+    geo.check()
+    results = Path(json_file)
+    taken = [*places, str(results.with_suffix(".jsonl"))]
+    keep_inputs({"json": results, "geojson": path}, taken)
 
 
 def _write_geojson(console: Console, path: Path | None, journal: Journal) -> None:

@@ -66,6 +66,7 @@ def placed(path: Path) -> Placed:
     import rasterio
     import rasterio.errors
     import rasterio.warp
+    from rasterio._err import CPLE_BaseError
     from rasterio.crs import CRS
 
     from maskrcnn_tiles.windows import raster
@@ -73,6 +74,7 @@ def placed(path: Path) -> Placed:
     try:
         with raster(path) as opened:
             crs, transform = opened.dataset.crs, opened.dataset.transform
+            height, width = opened.size
     except OSError as error:
         raise InvalidImage(f"{path}: {error.strerror}") from None
     if crs is None:
@@ -83,6 +85,13 @@ def placed(path: Path) -> Placed:
         longitudes, latitudes = rasterio.warp.transform(crs, CRS.from_string(WGS84), x, y)
         return np.round(np.column_stack([longitudes, latitudes]), DIGITS)
 
+    corners = np.array([[0, 0], [width, 0], [0, height], [width, height]], np.float64)
+    try:
+        is_on_earth = bool(np.isfinite(degrees(corners)).all())
+    except CPLE_BaseError:
+        is_on_earth = False
+    if not is_on_earth:
+        raise InvalidImage(f"{path}: its coordinates are none on the earth")
     return degrees
 
 

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -85,6 +85,19 @@ def check(places: Sequence[str]) -> list[str]:
         if others:
             notes.append(f"{place}: {others.total()} files are no images: {kinds}{hint}")
     return notes
+
+
+def keep_inputs(outputs: Mapping[str, Path | None], places: Sequence[str]) -> None:
+    """Raise InvalidSetting for a file, by its option, that would replace what is read, or another
+    of them."""
+    taken = {os.path.realpath(place) for place in places}
+    for option, path in outputs.items():
+        if path is None:
+            continue
+        where = os.path.realpath(path)
+        if where in taken:
+            raise InvalidSetting(f"--{option} {path}: it is read, or another option's file")
+        taken.add(where)
 
 
 def problem(place: str) -> InvalidImage | None:

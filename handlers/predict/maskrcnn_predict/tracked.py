@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from maskrcnn_predict.run import each
+from maskrcnn_predict.sources import keep_inputs
 from maskrcnn_server.errors import InvalidSetting, MaskRCNNError
 from maskrcnn_server.options import Options
 
@@ -64,6 +65,7 @@ def tracking(
     if json_file is not None and json_file.startswith("s3://"):
         raise InvalidSetting("--track: --json is a file of this machine")
     path = None if json_file is None else Path(json_file)
+    keep_inputs({"out": out, "json": path, "mots": mots}, clips)
     return Tracking(Path(clips[0]), out, path, mots, fps, score_threshold)
 
 

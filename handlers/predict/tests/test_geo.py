@@ -75,9 +75,38 @@ def test_a_square_lies_where_it_is_on_the_earth(
     assert np.ptp(y) == pytest.approx(400, abs=0.1)
 
 
+@pytest.mark.parametrize(
+    ("crs", "east"),
+    [('LOCAL_CS["site",UNIT["metre",1]]', 0), ("EPSG:32633", 1e12)],
+    ids=["a building site", "beyond the projection"],
+)
+def test_coordinates_that_are_none_on_the_earth_are_left_out(
+    tmp_path: Path, pixels: np.ndarray, flags: list[str], crs: str, east: float
+) -> None:
+    made: dict[str, Any] = {"driver": "GTiff", "count": 3, "dtype": "uint8", "crs": crs}
+    made["transform"] = rasterio.Affine(METRES, 0, east, 0, -METRES, 0)
+    with rasterio.open(tmp_path / "a.tif", "w", height=200, width=300, **made) as written:
+        written.write(pixels.transpose(2, 0, 1))
+    done = run(str(tmp_path / "a.tif"), *flags)
+    assert done.exit_code == 0, done.output
+    assert "a.tif: it does not say where" in done.output
+    assert json.loads((tmp_path / "all.geojson").read_text())["features"] == []
+
+
 def test_it_needs_results_to_write(
     flags: list[str], tmp_path: Path, pixels: np.ndarray, encode: Callable[..., bytes]
 ) -> None:
     (tmp_path / "b.png").write_bytes(encode(pixels))
     done = run(str(tmp_path / "b.png"), *flags[:4], "--geojson", "a.geojson")
     assert "--geojson needs --json" in f"{done.exception} {done.output}"
+
+
+@pytest.mark.parametrize("name", ["b.png", "all.json", "all.jsonl"])
+def test_it_replaces_neither_an_image_nor_results(
+    flags: list[str], tmp_path: Path, pixels: np.ndarray, encode: Callable[..., bytes], name: str
+) -> None:
+    (tmp_path / "b.png").write_bytes(before := encode(pixels))
+    done = run(str(tmp_path / "b.png"), *flags[:-1], str(tmp_path / name))
+    assert "--geojson " in f"{done.exception} {done.output}"
+    assert "it is read" in f"{done.exception} {done.output}"
+    assert (tmp_path / "b.png").read_bytes() == before

@@ -69,6 +69,7 @@ def test_a_clip_is_followed_drawn_and_written(
     ("flags", "said"),
     [
         (["--fps", "3"], "--fps and --mots need --track"),
+        (["--workers", "3"], "need --ray"),
         (["--track", "other.mp4"], "one clip at a time"),
         (["--track", "--json", "s3://a/b.json"], "a file of this machine"),
     ],
@@ -77,6 +78,15 @@ def test_flags_are_checked(clip: Path, flags: list[str], said: str) -> None:
     done = run(str(clip), *flags)
     assert done.exit_code != 0
     assert said in f"{done.exception} {done.output}"
+
+
+@pytest.mark.parametrize("option", ["--out", "--json", "--mots"])
+def test_the_clip_itself_is_never_written_over(clip: Path, option: str) -> None:
+    before = clip.read_bytes()
+    done = run(str(clip), "--track", option, str(clip.parent / "." / "x" / ".." / clip.name))
+    assert f"{option} " in f"{done.exception} {done.output}"
+    assert "it is read" in f"{done.exception} {done.output}"
+    assert clip.read_bytes() == before
 
 
 def test_without_the_distribution_it_says_what_to_install(

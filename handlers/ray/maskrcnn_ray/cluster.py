@@ -27,8 +27,11 @@ OBJECT_STORE_BYTES = 128 << 20
 
 @contextmanager
 def connected(address: str) -> Iterator[None]:
-    """Connect to a cluster; its workers have this process's settings. Raises StartupError."""
-    without = environment.without_settings()
+    """Connect to a cluster; its workers have this process's settings. Raises StartupError.
+
+    They serve nobody, and Ray shows their environment: they do not get the API key.
+    """
+    without = {*environment.without_settings(), environment.API_KEY}
     own = {name: text for name, text in environment.inherited().items() if name not in without}
     try:
         ray.init(

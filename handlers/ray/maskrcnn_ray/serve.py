@@ -1,20 +1,22 @@
 """The server as an application of Ray Serve: `serve run maskrcnn_ray.serve:app model=ADDRESS`."""
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 from ray import serve
 from ray.exceptions import RayActorError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from maskrcnn_handlers.answer.reply import refusal
+from maskrcnn_handlers.http.bodies import Bodies
 from maskrcnn_handlers.http.host import response
 from maskrcnn_predict.local import ModelSpec
 from maskrcnn_ray.exchange import Forwarded, Replied
 from maskrcnn_ray.replica import Replica
-from maskrcnn_server.errors import NotReady, PayloadTooLarge
+from maskrcnn_server.errors import MaskRCNNError, NotReady, PayloadTooLarge
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -54,6 +56,16 @@ class Arguments(BaseModel):
     """Time in which a replica that ends finishes the requests that it has."""
 
 
+class BodyLimits(NamedTuple):
+    """Limits of the bodies at one gate."""
+
+    max_body_mb: float
+    max_bodies_mb: float
+    """MiB of all bodies that the gate has at a time."""
+    timeout_s: float
+    """Seconds in which a body must arrive."""
+
+
 class Gate:
     """Takes requests and gives them to replicas. It has no model, so it does not end with one.
 
@@ -61,25 +73,37 @@ class Gate:
     replica busy, and clients send it again.
     """
 
-    def __init__(self, replicas: Any, max_body_bytes: int) -> None:
-        self._replicas = replicas
-        self._max_body_bytes = max_body_bytes
+    def __init__(self, replicas: Any, limits: BodyLimits) -> None:
+        self._replicas, self._max_body_mb = replicas, limits.max_body_mb
+        most = int(max(limits.max_bodies_mb, limits.max_body_mb) * 2**20)
+        self._bodies = Bodies(most, limits.timeout_s, self._check_length)
 
     async def __call__(self, request: "Request") -> Response:
         """The reply of a replica."""
-        body = bytearray()
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > self._max_body_bytes:
-                limit = self._max_body_bytes >> 20
-                return response(refusal(PayloadTooLarge(f"at most {limit} MiB are taken")))
+        try:
+            body = await self._bodies.read(request)
+        except ClientDisconnect:
+            return Response()
+        except MaskRCNNError as error:
+            return response(refusal(error))
+        try:
+            return await self._passed_on(request, body)
+        finally:
+            self._bodies.release(body)
+
+    def _check_length(self, length: int) -> None:
+        if length > self._max_body_mb * 2**20:
+            raise PayloadTooLarge(f"the body is larger than {self._max_body_mb:g} MiB")
+
+    async def _passed_on(self, request: "Request", body: bytes) -> Response:
+        """The reply of a replica to a request with this body."""
         asked = Forwarded(
             request.method,
             request.url.path,
             request.url.query.encode(),
             [pair for pair in request.headers.raw if pair[0] not in HOP_HEADERS]
             + [(b"content-length", str(len(body)).encode())],
-            bytes(body),
+            body,
         )
         try:
             reply: Replied = await self._replicas.remote(asked)
@@ -137,4 +161,5 @@ def app(args: Arguments) -> serve.Application:
         ray_actor_options={"num_cpus": 0},
         graceful_shutdown_timeout_s=args.drain_s,
     )
-    return gate.bind(replicas.bind(spec), int(settings.max_payload_mb * 2**20))
+    limits = BodyLimits(settings.max_payload_mb, settings.max_bodies_mb, settings.body_timeout_s)
+    return gate.bind(replicas.bind(spec), limits)

@@ -1,10 +1,13 @@
 """Which cluster `--ray auto` is."""
 
 import socket
+from typing import Any
 
 import pytest
 
 pytest.importorskip("ray")
+
+import ray
 
 from maskrcnn_ray import cluster
 
@@ -36,3 +39,15 @@ def test_a_cluster_that_runs_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(FIND, lambda *_: address)
         assert cluster._where("auto") == {"address": address}
     assert cluster._where("ray://head:10001") == {"address": "ray://head:10001"}
+
+
+def test_workers_have_the_settings_without_the_api_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: dict[str, Any] = {}
+    monkeypatch.setattr(ray, "init", given.update)
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+    monkeypatch.setenv("MASKRCNN_API_KEY", "secret")
+    monkeypatch.setenv("MASKRCNN_MASK_THRESHOLD", "0.4")
+    monkeypatch.setenv("OTHER", "1")
+    with cluster.connected("ray://head:10001"):
+        pass
+    assert given["runtime_env"] == {"env_vars": {"MASKRCNN_MASK_THRESHOLD": "0.4"}}

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from anyio import CapacityLimiter, to_thread
@@ -12,6 +14,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from maskrcnn_handlers.answer.answering import check_format
+from maskrcnn_handlers.answer.reply import failed, refusal
 from maskrcnn_handlers.answer.status import status_of
 from maskrcnn_handlers.http.host import front_end, response
 from maskrcnn_handlers.observe import request_ids
@@ -25,14 +28,18 @@ from maskrcnn_server.errors import (
     UnavailableError,
 )
 from maskrcnn_server.hosting.models import Hosted
+from maskrcnn_server.stopwatch import Stopwatch
 from maskrcnn_streaming import entries
 from maskrcnn_streaming.accepting import EVENTS, Accepted, streamed
 from maskrcnn_streaming.work import Work
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+
     from starlette.types import Receive, Scope, Send
 
     from maskrcnn_handlers.answer.answering import Inference
+    from maskrcnn_handlers.answer.reply import Reply
     from maskrcnn_handlers.request.requests import InferenceRequest
     from maskrcnn_handlers.service import Call, Service
     from maskrcnn_streaming.entries import Entry
@@ -54,6 +61,24 @@ class Streams:
         self.running = 0
         """Number of streamed replies now."""
 
+    def check(self) -> None:
+        """Raise Overloaded if there is no place for another reply."""
+        if self.running >= MAX_STREAMED:
+            raise Overloaded(
+                f"{MAX_STREAMED} replies are streamed already; try again in a second",
+                retry_after_s=1,
+            )
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """One of the places, as long as the context lasts. Raises Overloaded."""
+        self.check()
+        self.running += 1
+        try:
+            yield
+        finally:
+            self.running -= 1
+
     async def answer(self, request: Request) -> Response:
         """A streamed reply, or why there is none."""
         accepted = streamed(request.headers.get("accept", ""))
@@ -71,15 +96,12 @@ class Streamed(Response):
         self._request = request
         self._accepted = accepted
         self._bytes_out = 0
+        self._ended: Callable[[], Awaitable[None]] = partial(asyncio.sleep, 0)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         streams, headers = self._streams, self._request.headers
         try:
-            if streams.running >= MAX_STREAMED:
-                raise Overloaded(
-                    f"{MAX_STREAMED} replies are streamed already; try again in a second",
-                    retry_after_s=1,
-                )
+            streams.check()
             envelope = Envelope.of(
                 b"",
                 headers.get("content-type", ""),
@@ -87,20 +109,22 @@ class Streamed(Response):
                 headers.get(ATTRIBUTES, ""),
                 self._request.path_params.get("name", headers.get(TARGET_MODEL)),
             )
-            streams.running += 1
-            try:
-                async with front_end(self._request).body(self._request) as body:
-                    await self._answer(replace(envelope, body=body), send)
-            finally:
-                streams.running -= 1
+            async with front_end(self._request).body(self._request) as body:
+                # Others may have come while the body did.
+                with streams.place():
+                    refused = await self._answer(replace(envelope, body=body), send)
+                    if refused is not None:
+                        await response(refused)(scope, receive, send)
+                    # Until then the body is in memory, and counts.
+                    await self._ended()
         except ClientDisconnect:
             return
         except MaskRCNNError as error:
             await response(streams.service.refuse(error))(scope, receive, send)
 
-    async def _answer(self, envelope: Envelope, send: Send) -> None:
-        """Send the entries. Raises MaskRCNNError as long as nothing is sent."""
-        service = self._streams.service
+    async def _answer(self, envelope: Envelope, send: Send) -> Reply | None:
+        """Send the entries. Returns the reply to send instead of them, if there is none."""
+        service, heard, refused = self._streams.service, Stopwatch(), None
         call, start = service.call(envelope), time.perf_counter()
         leaving = asyncio.create_task(self._left())
         leaving.add_done_callback(lambda _: call.caller.leave())
@@ -110,11 +134,15 @@ class Streamed(Response):
             )
             timeout_s = service.settings.timeout_s
             work = Work(request, inference, self._streams.cutter, timeout_s)
+            self._ended, heard = partial(work.ended, call.limit_s), work.heard
             try:
                 work.start()
                 error = await self._sent(work, call, leaving, send)
             finally:
                 work.stop()
+        except MaskRCNNError as raised:
+            error, refused = raised, refusal(raised)
+            self._bytes_out = len(refused.body)
         finally:
             leaving.cancel()
         service.tell(
@@ -124,19 +152,21 @@ class Streamed(Response):
                 status=200 if error is None else status_of(error),
                 code="" if error is None else error.code,
                 seconds=time.perf_counter() - start,
-                stages=work.heard.seconds,
-                laps=work.heard.laps,
+                stages=heard.seconds,
+                laps=heard.laps,
                 bytes_in=len(envelope.body),
                 bytes_out=self._bytes_out,
             )
         )
+        return refused
 
     async def _sent(
         self, work: Work, call: Call, leaving: asyncio.Task[None], send: Send
     ) -> MaskRCNNError | None:
         """Send each entry when it is there, and the last one. Returns why that ended early.
 
-        Raises the error of the first entry if the server can answer nothing now.
+        Raises the error of the first entry if it is that of the only image, or the server can
+        answer nothing now.
         """
         deadline = time.monotonic() + call.limit_s
         has_begun = False
@@ -145,8 +175,10 @@ class Streamed(Response):
             if leaving.done():
                 return CallerGone("the client has gone")
             if not has_begun:
-                if isinstance(entry, entries.Entry) and isinstance(entry.error, UnavailableError):
-                    raise entry.error
+                first = entry.error if isinstance(entry, entries.Entry) else None
+                is_alone = work.request.layout == "single"
+                if first is not None and (is_alone or isinstance(first, UnavailableError)):
+                    raise first
                 await self._begin(send)
                 has_begun = True
             if entry is None:
@@ -200,6 +232,11 @@ class Streamed(Response):
 
 def _understood(service: Service, call: Call) -> tuple[InferenceRequest, Inference]:
     """The request, and how its images are answered. Raises MaskRCNNError."""
-    with request_ids.assigned(), service.understood(call) as (request, inference, _):
-        check_format(inference.format, inference.options.rle, "list")
-        return request, inference
+    try:
+        with request_ids.assigned(), service.understood(call) as (request, inference, _):
+            check_format(inference.format, inference.options.rle, "list")
+            return request, inference
+    except MaskRCNNError:
+        raise
+    except Exception as error:
+        raise failed(error) from error

@@ -37,5 +37,5 @@ class StreamedRoutes:
     name = "streaming"
 
     def routes(self, host: Host, /) -> Sequence[BaseRoute]:
-        answer = Streams(host.service, cutter()).answer
+        answer = Streams(host.service, cutter(host.service)).answer
         return [StreamedRoute(path, answer, methods=["POST"]) for path in PATHS]

@@ -16,6 +16,8 @@ from maskrcnn_server.stopwatch import Stopwatch, listen, stage
 from maskrcnn_streaming import entries
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     from maskrcnn_handlers.answer.answering import Inference
     from maskrcnn_handlers.request.requests import Encoded, InferenceRequest
     from maskrcnn_streaming.entries import Entry
@@ -53,13 +55,14 @@ class Work:
         """Number of images with an error."""
         at_once = min(len(request.images), inference.scheduler.max_admitted)
         self._pool = ThreadPoolExecutor(at_once, "streamed")
+        self._running: list[Future[None]] = []
         self._left = len(request.images)
         self._request_id = request_ids.current()
 
     def start(self) -> None:
         """Begin with every image."""
         for index, image in enumerate(self.request.images):
-            self._pool.submit(self._one, index, image)
+            self._running.append(self._pool.submit(self._one, index, image))
 
     def sent(self) -> None:
         """Note that an entry has left memory."""
@@ -73,6 +76,12 @@ class Work:
         for caller in callers:
             caller.leave()
         self._pool.shutdown(wait=False, cancel_futures=True)
+
+    async def ended(self, limit_s: float) -> None:
+        """Wait until no thread has an image any more, but not longer than `limit_s` seconds."""
+        left = [asyncio.wrap_future(one) for one in self._running if not one.done()]
+        if left:
+            await asyncio.wait(left, timeout=limit_s)
 
     def _one(self, index: int, image: Encoded | RequestError) -> None:
         """Put the entries of one image."""

@@ -200,19 +200,39 @@ def test_tiles_give_together_what_a_plain_reply_has(listen: Listen) -> None:
     ("content", "accept", "status"),
     [
         ({"img_id": "a"}, NDJSON, 400),
+        ({"img_id": "a", "img_data": "bm8="}, NDJSON, 422),
+        ({"img_id": "a", "img_data": encoded(), "tile": "8"}, EVENTS, 400),
         (several(1, rle="nothing"), NDJSON, 400),
         (several(1), f"{NDJSON}; format=nothing", 406),
         (several(1, format="nothing"), EVENTS, 406),
     ],
-    ids=["no image", "bad option", "accepted format", "format"],
+    ids=["no image", "broken image", "bad tile", "bad option", "accepted format", "format"],
 )
 def test_a_request_that_is_wrong_gets_its_status(
     listen: Listen, content: object, accept: str, status: int
 ) -> None:
-    reply = httpx.post(f"{listen()}/invocations", json=content, headers={"accept": accept})
+    url = listen()
+    reply = httpx.post(f"{url}/invocations", json=content, headers={"accept": accept})
     assert reply.status_code == status
     assert reply.headers["content-type"] == "application/json"
-    assert reply.json()["error"]["code"]
+    code = reply.json()["error"]["code"]
+    counted = f'requests_total{{code="{code}",model="colours",status="{status}"}} 1.0'
+    assert counted in httpx.get(f"{url}/metrics").text
+
+
+def test_images_at_once_are_those_of_streamed_and_plain_replies_together(
+    listen: Listen, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TILES_IMAGES_AT_ONCE", "1")
+    url = listen(timeout_s=1)
+    content = {"img_id": "a", "img_data": encoded(), "tile": "512"}
+    holder = threading.Thread(target=posted, args=(url, content))
+    holder.start()
+    until(lambda: gate.calls == 1)
+    reply = httpx.post(f"{url}/invocations", json=content, timeout=20)
+    assert "other images were in tiles" in reply.json()["error"]["message"]
+    gate.open.release(10)
+    holder.join()
 
 
 def test_a_server_that_is_busy_says_so_by_its_status(listen: Listen, gate: Gate) -> None:
@@ -239,6 +259,66 @@ def test_a_client_that_leaves_ends_the_work(listen: Listen, gate: Gate) -> None:
     assert gate.calls < 10  # of 64 tiles
     threads = [one for one in threading.enumerate() if one.name.startswith("streamed")]
     until(lambda: not any(one.is_alive() for one in threads))
+
+
+def test_a_server_that_ends_says_so_in_the_stream(
+    listen: Listen, gate: Gate, scheduler: Scheduler
+) -> None:
+    content = {"img_id": "a", "img_data": encoded(), "tile": "64", "overlap": 0.5}
+    request: dict[str, Any] = {"json": content, "headers": {"accept": NDJSON}}
+    gate.open.release(1)
+    with httpx.stream("POST", f"{listen()}/invocations", timeout=20, **request) as reply:
+        lines = reply.iter_lines()
+        assert "tile" in json.loads(next(lines))
+        scheduler.refuse_waiting()
+        gate.open.release(10_000)
+        *_, error, end = map(json.loads, lines)
+    assert error["error"]["code"] == "not_ready"
+    assert (end["end"], end["failed"]) == (True, 1)
+
+
+def test_the_body_of_a_client_that_left_counts_while_the_work_on_it_goes_on(
+    listen: Listen, gate: Gate
+) -> None:
+    url = listen(max_payload_mb=1, max_bodies_mb=1)
+    file = BytesIO()
+    noise = np.random.default_rng(1).integers(0, 256, (450, 450, 3), np.uint8)
+    PIL.Image.fromarray(noise).save(file, "png")
+    sent: dict[str, Any] = {
+        "content": file.getvalue(),
+        "headers": {"accept": NDJSON, "content-type": "image/png"},
+    }
+    with pytest.raises(httpx.ReadTimeout):
+        httpx.post(f"{url}/invocations", timeout=0.5, **sent)
+    until(lambda: gate.calls == 1)
+    assert httpx.post(f"{url}/invocations", timeout=20, **sent).status_code == 503
+    gate.open.release(100)
+    until(lambda: httpx.post(f"{url}/invocations", timeout=20, **sent).status_code == 200)
+
+
+def test_a_format_that_fails_is_an_error_in_json(
+    listen: Listen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError("secret")
+
+    monkeypatch.setattr("maskrcnn_handlers.service.resolved", fail)
+    headers = {"accept": NDJSON}
+    reply = httpx.post(f"{listen()}/invocations", json=several(1), headers=headers)
+    assert reply.status_code == 500
+    assert reply.json()["error"]["code"]
+    assert "secret" not in reply.text
+
+
+def test_bodies_on_their_way_take_no_place(listen: Listen, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("maskrcnn_streaming.reply.MAX_STREAMED", 1)
+    url = httpx.URL(listen())
+    head = f"POST /invocations HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\nAccept: {NDJSON}\r\n\r\n"
+    with socket.create_connection((url.host, url.port)) as slow:
+        slow.sendall(head.encode() + b"{")
+        time.sleep(0.2)
+        *_, end = posted(str(url), several(1))
+    assert end["end"]
 
 
 def test_a_client_that_does_not_read_holds_the_work_and_loses_its_reply(

@@ -7,24 +7,31 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from maskrcnn_handlers.observe import request_ids
 from maskrcnn_handlers.request import images
 from maskrcnn_handlers.request.options import UNLIMITED
 from maskrcnn_server.errors import (
+    CallerGone,
     DeadlineExceeded,
     InvalidImage,
+    InvalidSetting,
     NotAcceptable,
+    NotReady,
     QueueFull,
     RequestError,
 )
 from maskrcnn_server.formats import NeedsPixels, Prediction
-from maskrcnn_server.stopwatch import stage
+from maskrcnn_server.stopwatch import Lap, Stopwatch, listen, stage
 from maskrcnn_tiles.predicting import DEFAULT_OVERLAP, FLOOR, Step, Tiling, detections, side, steps
-from maskrcnn_tiles.settings import TileSettings, read
-from maskrcnn_tiles.windows import TIFF, Decoded, driver_of_bytes, raster_in_memory
+from maskrcnn_tiles.settings import TileSettings, read, variable
+from maskrcnn_tiles.windows import MISSING, TIFF, Decoded, driver_of_bytes, raster_in_memory
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,6 +41,7 @@ if TYPE_CHECKING:
     from maskrcnn_handlers.answer.answering import Inference
     from maskrcnn_handlers.http.host import Host
     from maskrcnn_handlers.request.requests import Encoded
+    from maskrcnn_handlers.service import Service
     from maskrcnn_server.backend import Image
     from maskrcnn_server.detections import Detections
     from maskrcnn_server.hosting.job import Caller
@@ -43,6 +51,8 @@ if TYPE_CHECKING:
 
 AGAIN_S = 0.05
 """Seconds after which a tile that found the queue full tries again."""
+POLL_S = 0.2
+"""Seconds between two looks at whether an image is still to wait for its place."""
 UNSEEN = np.zeros((1, 1, 3), np.uint8)
 
 
@@ -52,7 +62,7 @@ class TileRequests:
     name = "tiles"
 
     def routes(self, host: Host, /) -> Sequence[BaseRoute]:
-        host.service.cut = cutter().predict
+        host.service.cut = cutter(host.service).predict
         return []
 
 
@@ -108,12 +118,16 @@ class Cutter:
     @contextmanager
     def _windows(self, inference: Inference, image: Encoded, caller: Caller) -> Iterator[Windows]:
         """The image, read in parts if it can be, which takes one of the places."""
-        left_s = max(0.0, caller.deadline - time.monotonic())
-        if not self.places.acquire(timeout=left_s):
-            raise DeadlineExceeded(
-                f"other images were in tiles for {caller.timeout_s:g} s; this one did not run",
-                timeout_s=caller.timeout_s,
-            )
+        while not self.places.acquire(timeout=POLL_S):
+            if caller.is_gone:
+                raise CallerGone("the client has gone; the request did not run")
+            if inference.scheduler.is_ending:
+                raise NotReady("the server is shutting down; the request did not run")
+            if time.monotonic() > caller.deadline:
+                raise DeadlineExceeded(
+                    f"other images were in tiles for {caller.timeout_s:g} s; this one did not run",
+                    timeout_s=caller.timeout_s,
+                )
         try:
             limit = self.settings.max_image_pixels
             if limit is not None and driver_of_bytes(image.data[:12]) == TIFF:
@@ -144,7 +158,16 @@ class Cutter:
             options.predict, score_threshold=score_threshold, masks=True, max_detections=limit
         )
 
+        request_id = request_ids.current()
+        done: list[Stopwatch] = []
+
         def see(pixels: Image) -> Detections:
+            """What a tile shows; runs in a thread of its own."""
+            with request_ids.assigned(request_id), listen() as stopwatch:
+                done.append(stopwatch)
+                return found_in(pixels)
+
+        def found_in(pixels: Image) -> Detections:
             while True:
                 try:
                     mine = caller()
@@ -157,13 +180,36 @@ class Cutter:
                     time.sleep(AGAIN_S)
 
         at_once = inference.scheduler.max_admitted
-        return steps(windows, tiling, see, at_once, self.settings.max_tiles)
+        try:
+            yield from steps(windows, tiling, see, at_once, self.settings.max_tiles)
+        finally:
+            with listen() as heard:
+                heard.hear(_together(done))
 
 
-def cutter() -> Cutter:
-    """A cutter as the settings say. Raises InvalidSetting."""
-    settings = read()
-    return Cutter(settings, threading.BoundedSemaphore(settings.images_at_once))
+_cutters: WeakKeyDictionary[Service, Cutter] = WeakKeyDictionary()
+
+
+def cutter(service: Service) -> Cutter:
+    """The one cutter of a service, as the settings say. Raises InvalidSetting."""
+    if service not in _cutters:
+        settings = read()
+        if settings.max_image_pixels is not None and find_spec("rasterio") is None:
+            raise InvalidSetting(f"{variable('max_image_pixels')}: {MISSING}")
+        places = threading.BoundedSemaphore(settings.images_at_once)
+        _cutters[service] = Cutter(settings, places)
+    return _cutters[service]
+
+
+def _together(stopwatches: Sequence[Stopwatch]) -> Stopwatch:
+    """One lap for each stage of all tiles, from its first begin to its last end."""
+    laps: dict[str, Lap] = {}
+    for lap in chain.from_iterable(each.laps for each in stopwatches):
+        name, start, end, own = laps.get(lap.stage, lap._replace(own=0.0))
+        laps[name] = Lap(name, min(start, lap.start), max(end, lap.end), own + lap.own)
+    together = Stopwatch()
+    together.laps += laps.values()
+    return together
 
 
 def _check(size: Size, limit: int) -> None:

@@ -91,13 +91,23 @@ class Grid:
         ]
 
 
+def number_of_tiles(size: Size, tile: Size, overlap: float) -> int:
+    """Number of tiles of such a `Grid`, which need not be made."""
+    return _count(size[0], tile[0], overlap) * _count(size[1], tile[1], overlap)
+
+
+def _count(length: int, tile: int, overlap: float) -> int:
+    """Number of tiles along one axis."""
+    if length <= tile:
+        return 1
+    step = max(1, math.floor(tile * (1 - overlap)))
+    return 1 + math.ceil((length - tile) / step)
+
+
 def _starts(length: int, tile: int, overlap: float) -> list[int]:
     """Where tiles begin along one axis."""
-    if length <= tile:
-        return [0]
-    step = max(1, math.floor(tile * (1 - overlap)))
-    count = 1 + math.ceil((length - tile) / step)
-    return [round(i * (length - tile) / (count - 1)) for i in range(count)]
+    count = _count(length, tile, overlap)
+    return [round(i * (length - tile) / max(1, count - 1)) for i in range(count)]
 
 
 def _between(starts: list[int], low: int, high: int) -> list[int]:

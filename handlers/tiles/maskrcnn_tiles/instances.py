@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
-from itertools import combinations
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -128,14 +127,14 @@ class Group:
 
         def root(part: Part) -> Part:
             while roots[part] is not part:
+                roots[part] = roots[roots[part]]
                 part = roots[part]
             return part
 
-        for first, second in combinations(cut, 2):
-            found = self._overlaps[first].get(second)
-            if found is not None:
+        for first in cut:
+            for second, found in self._overlaps[first].items():
                 alike = first.category_id == second.category_id
-                if found.iou >= (SAME if alike else SAME_SHAPE):
+                if second in roots and found.iou >= (SAME if alike else SAME_SHAPE):
                     roots[root(first)] = root(second)
         joined: dict[Part, list[Part]] = defaultdict(list)
         for part in cut:

@@ -14,7 +14,7 @@ from maskrcnn_server.detections import Detections
 from maskrcnn_server.errors import RequestError
 from maskrcnn_server.masks import RunLengthMasks
 from maskrcnn_server.rle import edges, from_edges
-from maskrcnn_tiles.grid import MAX_OVERLAP, Grid, Tile
+from maskrcnn_tiles.grid import MAX_OVERLAP, Grid, Tile, number_of_tiles
 from maskrcnn_tiles.merging import Merger
 from maskrcnn_tiles.part import parts
 
@@ -98,10 +98,10 @@ def steps(
     scores `FLOOR` or more. Raises what `predict` and reading raise, and RequestError for more than
     `max_tiles` tiles.
     """
-    grid = Grid(image.size, tiling.tile, tiling.overlap)
-    total = len(grid)
+    total = number_of_tiles(image.size, tiling.tile, tiling.overlap)
     if total > max_tiles:
         raise RequestError(f"tile: {total} tiles, at most {max_tiles} are allowed", field="tile")
+    grid = Grid(image.size, tiling.tile, tiling.overlap)
     merger = Merger(grid)
     if tiling.overview and total > 1:
         merger.add(_overview(image, grid, predict))

@@ -36,6 +36,8 @@ MISSING = (
 )
 MAX_BLOCK_PIXELS = 1 << 24
 """Largest block of a file, in pixels, that is decoded as a whole."""
+MAX_BLOCK_BANDS = 4
+"""Largest number of bands of such a block; smaller blocks may have more."""
 CACHE_MB = 64
 """Memory for decoded blocks of a file, which neighbouring tiles share."""
 
@@ -83,6 +85,7 @@ class Raster:
         self.dataset = dataset
         """Dataset of rasterio."""
         self._lock = threading.Lock()
+        self._colours = _colours(dataset)
 
     @property
     def size(self) -> Size:
@@ -94,6 +97,7 @@ class Raster:
         import rasterio.windows
 
         bands = [1, 2, 3] if self.dataset.count >= 3 else [1, 1, 1]
+        resampling = rasterio.enums.Resampling
         try:
             # A dataset is not for two threads at once.
             with self._lock:
@@ -101,13 +105,28 @@ class Raster:
                     bands,
                     window=rasterio.windows.Window(tile.x, tile.y, tile.width, tile.height),
                     out_shape=None if size is None else (3, *size),
-                    resampling=rasterio.enums.Resampling.average,
+                    resampling=resampling.average if self._colours is None else resampling.nearest,
                 )
         except rasterio.errors.RasterioError as error:
             raise InvalidImage(f"{self.dataset.name}: {error}") from error
+        if self._colours is not None:
+            coloured: Image = self._colours[read[0]]
+            return coloured
         if read.dtype == np.uint16:
             read = (read >> 8).astype(np.uint8)
         return np.ascontiguousarray(read.transpose(1, 2, 0))
+
+
+def _colours(dataset: Any) -> Image | None:
+    """The colour of each number of a palette: uint8 (numbers, 3). None: there is none."""
+    import rasterio.enums
+
+    if dataset.colorinterp[0] is not rasterio.enums.ColorInterp.palette:
+        return None
+    colours = np.zeros((np.iinfo(dataset.dtypes[0]).max + 1, 3), np.uint8)
+    for number, colour in dataset.colormap(1).items():
+        colours[number] = colour[:3]
+    return colours
 
 
 def driver_of(path: Path) -> str | None:
@@ -166,6 +185,12 @@ def _opened(path: Path | str, driver: str | None, name: str) -> Iterator[Raster]
                 raise InvalidImage(
                     f"{name}: blocks of {largest} pixels, at most {MAX_BLOCK_PIXELS} are read at "
                     "once; save it in tiles"
+                )
+            # A block may have all bands.
+            if largest * dataset.count > MAX_BLOCK_PIXELS * MAX_BLOCK_BANDS:
+                raise InvalidImage(
+                    f"{name}: blocks of {largest} pixels with {dataset.count} bands are too large; "
+                    "save it with three, in smaller tiles"
                 )
             kinds = set(dataset.dtypes)
             if not kinds <= {"uint8", "uint16"}:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maskrcnn_tiles.grid import Grid, Tile
+from maskrcnn_tiles.grid import Grid, Tile, number_of_tiles
 
 
 @given(
@@ -21,7 +21,7 @@ def test_tiles_cover_the_image_and_share_what_they_should(
     grid = Grid(size, tile, overlap)
     covered = np.zeros(size, np.int32)
     tiles = list(grid)
-    assert len(tiles) == len(grid)
+    assert len(tiles) == len(grid) == number_of_tiles(size, tile, overlap)
     for one in tiles:
         assert Tile(0, 0, *size).common(one) == one
         covered[one.y : one.bottom, one.x : one.right] += 1

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from maskrcnn_server.detections import Detections
+from maskrcnn_server.errors import RequestError
 from maskrcnn_server.masks import BitMasks
 from maskrcnn_tiles.grid import Grid, Tile
 from maskrcnn_tiles.merging import Merger
@@ -178,6 +179,41 @@ def test_touching_instances_stay_apart() -> None:
     right[20:200, 80:110] = True
     found = merged(grid, lambda tile: seen(tile, [(1, left), (1, right)]))
     assert {whole(one).tobytes() for one in found} == {left.tobytes(), right.tobytes()}
+
+
+def test_what_is_not_settled_has_a_limit_and_what_is_settled_counts_no_more() -> None:
+    grid = Grid(SIZE, (100, 100), 0.5)
+    merger = Merger(grid, 1 << 20)
+
+    def add(mask: NDArray[np.bool_], count: int) -> None:
+        for tile in grid:
+            merger.add(parts(grid, tile, seen(tile, [(1, mask)] * count)))
+
+    add(ellipse(50, 50, 20, 20), 10)
+    assert merger._bytes > 0
+    assert list(merger.settled())
+    assert merger._bytes == 0
+    with pytest.raises(RequestError, match="more than 1 MiB"):
+        add(ellipse(150, 130, 140, 120), 20)
+
+
+def test_a_ribbon_through_hundreds_of_tiles_is_one_instance() -> None:
+    grid = Grid((64, 32 * 300), (64, 64), 0.5)
+    merger = Merger(grid)
+    for tile in grid:
+        bar = np.zeros((1, tile.height, tile.width), np.bool_)
+        bar[0, 20:40] = True
+        found = Detections(
+            size=(tile.height, tile.width),
+            boxes=np.zeros((1, 4), np.float32),
+            scores=np.ones(1, np.float32),
+            category_ids=np.ones(1, np.int64),
+            masks=BitMasks(bar),
+        )
+        merger.add(parts(grid, tile, found))
+    (instance,) = merger.settled()
+    assert instance.place == Tile(20, 0, 20, 32 * 300)
+    assert instance.bitmap().all()
 
 
 def test_an_overview_gives_only_what_no_tile_shows_whole() -> None:

@@ -65,6 +65,12 @@ def pixels() -> Image:
     return drawn
 
 
+def test_too_many_tiles_are_refused_before_they_are_listed() -> None:
+    line = np.broadcast_to(np.zeros(3, np.uint8), (1, 10**9, 3))
+    with pytest.raises(RequestError, match="166666663 tiles, at most 1000000"):
+        next(instances(Decoded(line), Tiling((32, 32), 0.8), by_colour))
+
+
 def test_every_instance_once_with_its_box_and_mask(pixels: Image) -> None:
     found = list(instances(Decoded(pixels), Tiling((64, 80), 0.3), by_colour, concurrency=3))
     expected = by_colour(pixels)

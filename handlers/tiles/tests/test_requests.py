@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import threading
+import time
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -13,16 +15,24 @@ import numpy as np
 import PIL.Image
 import pytest
 
+from maskrcnn_handlers.answer.answering import Inference
 from maskrcnn_handlers.http.asgi import App
 from maskrcnn_handlers.http.host import Host
 from maskrcnn_handlers.http.model_management import ModelManagement
-from maskrcnn_server.errors import InvalidSetting
+from maskrcnn_handlers.observe import request_ids
+from maskrcnn_handlers.request.options import resolved
+from maskrcnn_handlers.request.requests import Encoded
+from maskrcnn_handlers.service import Service
+from maskrcnn_server.errors import CallerGone, InvalidSetting, NotReady
+from maskrcnn_server.hosting.job import Caller
+from maskrcnn_server.options import Options
 from maskrcnn_server.plugins import Plugins
-from maskrcnn_tiles.answering import TileRequests
+from maskrcnn_server.settings import ModelDefaults
+from maskrcnn_tiles.answering import Cutter, TileRequests
 from maskrcnn_tiles.settings import TileSettings, read, variable
 
 if TYPE_CHECKING:
-    from maskrcnn_handlers.service import Service
+    from maskrcnn_server.hosting.scheduler import Scheduler
 
 SPOTS = [(40, 30), (40, 200), (150, 110), (260, 40), (250, 230)]
 """Rows and columns of red squares of 12 pixels."""
@@ -33,12 +43,13 @@ Start = Callable[[], httpx.Client]
 def start(service: Service, connect: Callable[[App], httpx.Client]) -> Start:
     """A client of a server that cuts images, with the settings of this moment."""
 
-    def started() -> httpx.Client:
-        host = Host(service, Plugins().formats(), Plugins(), service.settings)
+    def begun() -> httpx.Client:
+        started = Service(Plugins().formats(), service.settings, service.models)
+        host = Host(started, Plugins().formats(), Plugins(), started.settings)
         routes = TileRequests().routes(host)
-        return connect(App(service, ModelManagement(service.models), 4, routes))
+        return connect(App(started, ModelManagement(started.models), 4, routes))
 
-    return started
+    return begun
 
 
 def encoded(kind: str = "png", **options: Any) -> bytes:
@@ -151,6 +162,40 @@ def test_a_large_tiff_is_read_in_parts_where_the_operator_allows_it(
     assert start().post("/invocations", **sent).status_code == 422
 
 
+def test_a_server_without_what_reads_in_parts_says_so_when_it_starts(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("maskrcnn_tiles.answering.find_spec", lambda _: None)
+    start()
+    monkeypatch.setenv("TILES_MAX_IMAGE_PIXELS", "84000")
+    with pytest.raises(InvalidSetting, match=r"TILES_MAX_IMAGE_PIXELS: .*rasterio"):
+        start()
+
+
+def test_the_work_on_tiles_counts_and_is_logged_with_the_request(
+    start: Start,
+    service: Service,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (scheduler,) = service.models.schedulers().values()
+    predict, ids = scheduler._model.predict, set[str]()
+
+    def told(*asked: Any) -> Any:
+        ids.add(request_ids.current())
+        return predict(*asked)
+
+    monkeypatch.setattr(scheduler._model, "predict", told)
+    content = {"img_id": "a", "img_data": base64.b64encode(encoded()).decode(), "tile": "64"}
+    with caplog.at_level("INFO"):
+        reply = start().post("/invocations", json=content)
+    assert "model;dur=" in reply.headers["server-timing"]
+    assert ids == {reply.headers["x-request-id"]}
+    (exchange,) = (record.exchange for record in caplog.records if hasattr(record, "exchange"))
+    assert [lap.stage for lap in exchange.laps].count("model") == 1
+    assert sum(scheduler.calls.values()) > 1
+
+
 def test_tiles_wait_while_the_queue_is_full(start: Start, service: Service) -> None:
     """A tile is no request: that others fill the queue delays it."""
     (scheduler,) = service.models.schedulers().values()
@@ -165,6 +210,23 @@ def test_tiles_that_take_too_long_end(start: Start, service: Service) -> None:
     content = {"img_id": "a", "img_data": base64.b64encode(encoded()).decode(), "tile": "64"}
     reply = start().post("/invocations", json=content)
     assert reply.status_code == 504
+
+
+@pytest.mark.parametrize("reason", ["the client has gone", "the server ends"])
+def test_an_image_that_waits_for_its_place_ends_when_nobody_wants_it(
+    scheduler: Scheduler, reason: str
+) -> None:
+    cutter = Cutter(TileSettings(), threading.BoundedSemaphore(1))
+    options = resolved(Options(tile="64"), ModelDefaults(), scheduler.metadata)
+    inference = Inference(scheduler, options, Plugins().formats()["coco"], 10**6, cutter.predict)
+    caller = Caller(60)
+    ends = {"the client has gone": caller.leave, "the server ends": scheduler.refuse_waiting}
+    with cutter.places:
+        threading.Timer(0.1, ends[reason]).start()
+        start = time.monotonic()
+        with pytest.raises((CallerGone, NotReady)):
+            cutter.predict(inference, Encoded("a", encoded()), caller)
+    assert time.monotonic() - start < 5
 
 
 @pytest.mark.parametrize("name", TileSettings.model_fields)

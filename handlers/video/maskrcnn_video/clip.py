@@ -43,6 +43,8 @@ class Clip:
     def __init__(self, container: Any, max_pixels: int, fps: float | None) -> None:
         self._container = container
         self._stream = container.streams.video[0]
+        # Frames may be larger than the clip says. A codec counts its padding, too.
+        self._stream.codec_context.options = {"max_pixels": str(2 * max_pixels)}
         self._max_pixels = max_pixels
         self._fps = fps
         own = self._stream.average_rate or DEFAULT_RATE
@@ -62,6 +64,7 @@ class Clip:
         Raises InvalidImage for what cannot be decoded, and frames that are too large.
         """
         number, first = 0, None
+        self._check(*self.size)
         try:
             for frame in self._container.decode(self._stream):
                 time_s = float(frame.time or 0.0)
@@ -69,11 +72,7 @@ class Clip:
                 due = first + number / float(self.rate)
                 if self._fps is not None and time_s < due - self._half_period_s:
                     continue
-                if frame.width * frame.height > self._max_pixels:
-                    raise InvalidImage(
-                        f"frames of {frame.width} x {frame.height} pixels are more than "
-                        f"{self._max_pixels}, the largest image"
-                    )
+                self._check(frame.height, frame.width)
                 pixels = _upright(frame)
                 if number == 0:
                     self.size = pixels.shape[0], pixels.shape[1]
@@ -83,6 +82,13 @@ class Clip:
                 number += 1
         except av.error.FFmpegError as error:
             raise InvalidImage(f"frame {number}: {error.strerror}") from error
+
+    def _check(self, height: int, width: int) -> None:
+        if height * width > self._max_pixels:
+            raise InvalidImage(
+                f"frames of {width} x {height} pixels are more than {self._max_pixels}, the "
+                "largest image"
+            )
 
 
 @contextmanager

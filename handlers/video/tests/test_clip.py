@@ -61,6 +61,14 @@ def test_large_frames_are_refused(tmp_path: Path) -> None:
         next(clip.frames())
 
 
+def test_frames_that_become_large_are_not_decoded(tmp_path: Path) -> None:
+    """The decoder itself refuses them: the head of the clip may say anything."""
+    with opened(written(tmp_path / "a.mp4", 2, (600, 820)), 100) as clip:
+        clip.size = (1, 1)
+        with pytest.raises(InvalidImage, match="frame 0: "):
+            next(clip.frames())
+
+
 def test_a_file_that_opens_others_is_refused(tmp_path: Path) -> None:
     other = written(tmp_path / "a.mp4")
     lists = {

@@ -1,4 +1,5 @@
 import dataclasses
+from typing import Any
 
 import pytest
 
@@ -53,6 +54,13 @@ def test_of_some_classes_the_best_are_kept_not_those_among_the_best(
 def test_an_unknown_class_is_refused() -> None:
     with pytest.raises(RequestError, match="the model has no class 'cow'"):
         resolved(Options(classes=["cow"]), UNSET, METADATA)
+
+
+@pytest.mark.parametrize("options", [{"overlap": 0.5}, {"overview": True}])
+def test_options_of_tiles_without_tiles_are_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(RequestError, match="it needs `tile`"):
+        resolved(Options(**options), UNSET, METADATA)
+    assert resolved(Options(**options), ModelDefaults(tile="64"), METADATA).tiles is not None
 
 
 def test_predict_options_hold_no_none() -> None:
