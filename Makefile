@@ -7,6 +7,7 @@ READY := $(VENV)/ready
 BACKENDS := $(patsubst %/setup.cfg,%,$(wildcard backends/*/setup.cfg))
 HANDLERS := $(patsubst %/setup.cfg,%,$(wildcard handlers/*/setup.cfg))
 PARTS := $(HANDLERS) $(BACKENDS)
+WORKERS := $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 TESTS := $(BIN)/python -m pytest --durations=10
 COVERAGE := --cov --cov-report=term
 DEMO := .venv-demo
@@ -35,13 +36,14 @@ $(DEMO)/ready: setup.cfg $(addsuffix /setup.cfg,$(DEMO_PARTS)) Makefile build_to
 # Threads of NumPy's library cost more than they gain beside other processes.
 test test-full: export OPENBLAS_NUM_THREADS := 1
 
-# Without the coverage, which takes a tenth of the time: `make test-all` measures it.
+# One process more than CPUs: tests also wait for servers and clocks.
+# `make test-all` measures the coverage, too, which takes a quarter longer.
 test: $(READY)
-	$(TESTS) -m "not full and not exhaustive" -n logical --maxprocesses 4 --dist loadfile $(COVER)
+	$(TESTS) -m "not full and not exhaustive" -n $(WORKERS) --maxprocesses 4 --dist loadfile $(COVER)
 
 # One process: large networks use every core, and wheels are built once.
 test-full: $(READY)
-	$(TESTS) -m "full and not exhaustive" $(COVERAGE) --cov-append
+	$(TESTS) -m "full and not exhaustive"
 
 test-all:
 	$(MAKE) test COVER="$(COVERAGE)"
