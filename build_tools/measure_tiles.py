@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Measure what tiles find in mosaics, beside the same images one by one and other ways to merge.
+"""Measure what tiles find in mosaics, compared with single images and other ways to merge.
 
 measure_tiles.py [--seeds 4,5,6] [--size 2400] [--tile 320] [--overlap 0.25] [--gray] [--library]
 
@@ -39,7 +39,7 @@ IOU = 0.5
 """Intersection over union of masks from which an instance is found."""
 
 
-class Found(NamedTuple):
+class Detection(NamedTuple):
     """An instance in the mosaic."""
 
     category_id: int
@@ -60,7 +60,7 @@ class Ways:
         (found,) = self._model.predict([np.ascontiguousarray(pixels)], options)
         return found
 
-    def singly(self, made: Any) -> Iterator[Found]:
+    def singly(self, made: Any) -> Iterator[Detection]:
         """The images one by one, as they were before they were laid."""
         for path, y, x in made.images:
             with PIL.Image.open(path) as image:
@@ -68,34 +68,34 @@ class Ways:
             size = pixels.shape[0], pixels.shape[1]
             for part in parts(Grid(size, size, 0), Tile(0, 0, *size), self.see(pixels)):
                 place = part.place._replace(y=part.place.y + y, x=part.place.x + x)
-                yield Found(part.category_id, part.score, place, part.bitmap())
+                yield Detection(part.category_id, part.score, place, part.bitmap())
 
-    def whole(self, made: Any) -> Iterator[Found]:
+    def whole(self, made: Any) -> Iterator[Detection]:
         """The mosaic in one."""
         size = made.pixels.shape[0], made.pixels.shape[1]
         for part in parts(Grid(size, size, 0), Tile(0, 0, *size), self.see(made.pixels)):
-            yield Found(part.category_id, part.score, part.place, part.bitmap())
+            yield Detection(part.category_id, part.score, part.place, part.bitmap())
 
-    def naive(self, made: Any) -> Iterator[Found]:
+    def naive(self, made: Any) -> Iterator[Detection]:
         """What each tile shows, without merging."""
         size, side = (made.pixels.shape[0], made.pixels.shape[1]), self._tile
         grid = Grid(size, (side, side), self._overlap)
         for tile in grid:
             shown = self.see(made.pixels[tile.y : tile.bottom, tile.x : tile.right])
             for part in parts(grid, tile, shown):
-                yield Found(part.category_id, part.score, part.place, part.bitmap())
+                yield Detection(part.category_id, part.score, part.place, part.bitmap())
 
-    def tiles(self, made: Any) -> Iterator[Found]:
+    def tiles(self, made: Any) -> Iterator[Detection]:
         """Tiles, merged."""
         tiling = Tiling((self._tile, self._tile), self._overlap)
         for one in instances(Decoded(made.pixels), tiling, self.see):
-            yield Found(one.category_id, one.score, one.place, one.bitmap())
+            yield Detection(one.category_id, one.score, one.place, one.bitmap())
 
-    def library_nms(self, made: Any) -> Iterator[Found]:
+    def library_nms(self, made: Any) -> Iterator[Detection]:
         """SAHI's slices with every score that counts, for which it chooses NMS."""
         return self.library(made, FLOOR)
 
-    def library(self, made: Any, confidence: float = 0.3) -> Iterator[Found]:
+    def library(self, made: Any, confidence: float = 0.3) -> Iterator[Detection]:
         """SAHI's slices, merged by its defaults."""
         from sahi.models.base import DetectionModel
         from sahi.predict import get_sliced_prediction
@@ -151,7 +151,7 @@ class Ways:
             if len(rows):
                 y, x, bottom, right = rows[0], columns[0], rows[-1] + 1, columns[-1] + 1
                 place = Tile(int(y), int(x), int(bottom - y), int(right - x))
-                yield Found(
+                yield Detection(
                     one.category.id, one.score.value, place, bitmap[y:bottom, x:right].copy()
                 )
 
@@ -164,14 +164,14 @@ def _polygons(bitmap: NDArray[np.uint8]) -> list[list[float]]:
     return [outline.ravel().tolist() for outline in outlines if len(outline) >= 3]
 
 
-def truth(made: Any) -> Iterator[Found]:
+def truth(made: Any) -> Iterator[Detection]:
     """What is in a mosaic."""
     for one in made.instances:
         y, x, bitmap = one.mask.window()
-        yield Found(one.category_id, 1.0, Tile(one.y + y, one.x + x, *bitmap.shape), bitmap)
+        yield Detection(one.category_id, 1.0, Tile(one.y + y, one.x + x, *bitmap.shape), bitmap)
 
 
-def iou(one: Found, other: Found) -> float:
+def iou(one: Detection, other: Detection) -> float:
     """Intersection over union of masks; 0 for different categories."""
     common = one.place.common(other.place)
     if common is None or one.category_id != other.category_id:
@@ -180,7 +180,7 @@ def iou(one: Found, other: Found) -> float:
     return float(both / (one.bitmap.sum() + other.bitmap.sum() - both))
 
 
-def hits(real: Sequence[Found], found: Sequence[Found]) -> tuple[int, int]:
+def hits(real: Sequence[Detection], found: Sequence[Detection]) -> tuple[int, int]:
     """Number of found instances that are real, and of all that score enough."""
     counted = sorted((f for f in found if f.score >= SCORE), key=lambda one: -one.score)
     left, right = list(real), 0
@@ -193,7 +193,7 @@ def hits(real: Sequence[Found], found: Sequence[Found]) -> tuple[int, int]:
 
 
 def average_precision(
-    mosaics: Sequence[tuple[Sequence[Found], Sequence[Found]]], size: int
+    mosaics: Sequence[tuple[Sequence[Detection], Sequence[Detection]]], size: int
 ) -> tuple[float, float]:
     """AP and AP at an IoU of 0.5, of (real, found) instances of each mosaic."""
     images = [{"id": i, "height": size, "width": size} for i in range(1, len(mosaics) + 1)]
@@ -216,7 +216,7 @@ def average_precision(
     return float(precision.mean()), float(precision[0].mean())
 
 
-def _entry(one: Found, image: int, size: int) -> dict[str, Any]:
+def _entry(one: Detection, image: int, size: int) -> dict[str, Any]:
     full = np.zeros((size, size), np.uint8, order="F")
     place = one.place
     full[place.y : place.bottom, place.x : place.right] = one.bitmap
@@ -226,7 +226,7 @@ def _entry(one: Found, image: int, size: int) -> dict[str, Any]:
     return {**common, "score": one.score, "bbox": box, "area": int(full.sum()), "iscrowd": 0}
 
 
-def _within(found: Found, place: Tile) -> NDArray[np.bool_]:
+def _within(found: Detection, place: Tile) -> NDArray[np.bool_]:
     y, x = place.y - found.place.y, place.x - found.place.x
     return found.bitmap[y : y + place.height, x : x + place.width]
 

@@ -1,17 +1,20 @@
 """Holds what a backend finds against what the original code found (see ../NOTICE.md)."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
+import pytest
+from _pytest.mark.structures import ParameterSet
 from numpy.typing import NDArray
 
 from maskrcnn_server.agreement import compare
 from maskrcnn_server.backend import Image
 from maskrcnn_server.detections import Detections
 from maskrcnn_server.masks import BitMasks, RoiMasks
+from maskrcnn_server.plugins import installed
 
 MaskBoxes: TypeAlias = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
@@ -133,3 +136,11 @@ def _assert_same_proposals(
     distances = np.abs(boxes[:, None] - ours[None]).max(axis=2).min(axis=1)
     assert len(ours) == len(boxes)
     assert (distances <= PROPOSAL_TOLERANCE / scale.max()).mean() >= 0.995
+
+
+def on_engines(kinds: Sequence[str]) -> Iterator[ParameterSet]:
+    """Every kind of network on every engine; those that are not the default one take longer."""
+    for kind in kinds:
+        for engine in sorted(installed().engines()):
+            marks = [] if engine == "openvino" else [pytest.mark.full]
+            yield pytest.param(kind, engine, marks=marks, id=f"{kind}-{engine}")

@@ -1,34 +1,24 @@
 """torchvision's own outputs of thin networks, reproduced by every engine in float32."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import thin
-from _pytest.mark.structures import ParameterSet
-from golden import assert_reproduced
+from golden import assert_reproduced, on_engines
 
 from maskrcnn_network.model import NetworkModel
 from maskrcnn_network.preparation import mask_boxes
 from maskrcnn_server.backend import Image, ModelConfig, PredictOptions
-from maskrcnn_server.plugins import installed
 from maskrcnn_torchvision.backend import TorchvisionBackend
 
 KINDS = ("anchors", "boxes", "boxes_v2", "resnext")
 SCORE_TOLERANCE = 2e-4
 
 
-def on_engines() -> Iterator[ParameterSet]:
-    """Every kind on every engine; those that are not the default one take longer."""
-    for kind in KINDS:
-        for engine in sorted(installed().engines()):
-            marks = [] if engine == "openvino" else [pytest.mark.full]
-            yield pytest.param(kind, engine, marks=marks, id=f"{kind}-{engine}")
-
-
-@pytest.mark.parametrize(("kind", "engine"), [*on_engines()])
+@pytest.mark.parametrize(("kind", "engine"), [*on_engines(KINDS)])
 def test_every_kind_of_network_finds_what_torchvision_found(
     kind: str,
     engine: str,

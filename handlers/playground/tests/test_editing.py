@@ -139,7 +139,7 @@ def test_they_need_the_key(page: httpx.Client, path: str) -> None:
 def test_an_image_at_an_address_comes_by_the_server(
     page: httpx.Client, service: Service, png: bytes
 ) -> None:
-    """As the plugin that fetches completes it; what is no image is not given away."""
+    """The address is completed as by the plugin that fetches; only images are passed on."""
     files = {"https://allowed.example/a": png, "https://allowed.example/b": b"a secret"}
 
     def prepare(envelope: Envelope) -> Envelope:

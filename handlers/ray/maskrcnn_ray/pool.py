@@ -43,7 +43,7 @@ class _Member:
 
 
 class Pool:
-    """As many workers as were asked for, as soon as the cluster has room for them.
+    """The workers that were asked for, started as soon as the cluster has room for them.
 
     Nothing else needs a CPU: a worker reads, computes and writes, and images and results never are
     in Ray's object store. A worker that ends is replaced, and its batches go to the others; while

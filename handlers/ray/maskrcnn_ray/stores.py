@@ -31,10 +31,10 @@ class Store(Protocol):
         """The whole file."""
 
     def start(self, name: str, count: int) -> bytes:
-        """At most `count` bytes from the file's start."""
+        """The first bytes of the file, `count` at most."""
 
     def end(self, name: str, count: int) -> bytes:
-        """At most `count` bytes from the file's end."""
+        """The last bytes of the file, `count` at most."""
 
     def write(self, name: str, content: bytes) -> None:
         """Write a file, or replace it: others see all of it, or what was there."""

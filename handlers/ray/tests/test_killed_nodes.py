@@ -136,7 +136,7 @@ def test_a_node_dies_and_no_row_is_lost(nodes: Nodes, photos: Path) -> None:
 
 
 def test_the_driver_dies_and_is_run_again(nodes: Nodes, photos: Path, tmp_path: Path) -> None:
-    """On one node that has room for one of two workers."""
+    """The cluster then is one node, with room for one of two workers."""
     nodes.kill()
     out = tmp_path / "out"
     process = nodes.predict(str(photos), "--parquet", str(out))

@@ -34,7 +34,7 @@ MARGIN = 0.03
 """How much lower precision and recall may be than for single images."""
 
 
-class Found(NamedTuple):
+class Detection(NamedTuple):
     """An instance in the mosaic."""
 
     category_id: int
@@ -58,7 +58,7 @@ def mosaics(pytestconfig: pytest.Config) -> list[Any]:
     return [make(SIDE, SIDE, seed) for seed in SEEDS]
 
 
-def hits(truth: Sequence[Found], found: Sequence[Found]) -> int:
+def hits(truth: Sequence[Detection], found: Sequence[Detection]) -> int:
     """Number of objects that are found with their category, at a mask IoU of 0.5 or more."""
     left = list(found)
     count = 0
@@ -70,7 +70,7 @@ def hits(truth: Sequence[Found], found: Sequence[Found]) -> int:
     return count
 
 
-def iou(one: Found, other: Found) -> float:
+def iou(one: Detection, other: Detection) -> float:
     common = one.place.common(other.place)
     if common is None or one.category_id != other.category_id:
         return 0.0
@@ -78,7 +78,7 @@ def iou(one: Found, other: Found) -> float:
     return float(both / (one.bitmap.sum() + other.bitmap.sum() - both))
 
 
-def within(found: Found, place: Tile) -> NDArray[np.bool_]:
+def within(found: Detection, place: Tile) -> NDArray[np.bool_]:
     y, x = place.y - found.place.y, place.x - found.place.x
     return found.bitmap[y : y + place.height, x : x + place.width]
 
@@ -88,7 +88,7 @@ def test_tiles_find_what_single_images_show(model: LocalModel, mosaics: Sequence
         (found,) = model.predict([image], Options(score_threshold=FLOOR))
         return found
 
-    def shown(path: Path, y: int, x: int) -> Iterator[Found]:
+    def shown(path: Path, y: int, x: int) -> Iterator[Detection]:
         """What the model finds in one image."""
         with PIL.Image.open(path) as image:
             pixels = np.array(image.convert("RGB"))
@@ -97,20 +97,20 @@ def test_tiles_find_what_single_images_show(model: LocalModel, mosaics: Sequence
         for part in parts(grid, Tile(0, 0, *size), see(pixels)):
             if part.score >= 0.5:
                 place = part.place._replace(y=y + part.place.y, x=x + part.place.x)
-                yield Found(part.category_id, place, part.bitmap())
+                yield Detection(part.category_id, place, part.bitmap())
 
     real = expected = got = 0
-    singly: list[Found] = []
-    together: list[Found] = []
+    singly: list[Detection] = []
+    together: list[Detection] = []
     for mosaic in mosaics:
         truth = []
         for category_id, y, x, mask in mosaic.instances:
             window = mask.window()
             place = Tile(y + window.y, x + window.x, *window.bitmap.shape)
-            truth.append(Found(category_id, place, window.bitmap))
+            truth.append(Detection(category_id, place, window.bitmap))
         single = [found for where in mosaic.images for found in shown(*where)]
         tiles = [
-            Found(one.category_id, one.place, one.bitmap())
+            Detection(one.category_id, one.place, one.bitmap())
             for one in instances(Decoded(mosaic.pixels), Tiling((TILE, TILE), OVERLAP), see)
             if one.score >= 0.5
         ]

@@ -1,7 +1,7 @@
 // Which instances two models both find in a picture, and which only one of them. Knows no page.
 
-const LEAST_IOU = 0.5;
-const MOST_SAMPLES = 128;
+const MIN_IOU = 0.5;
+const MAX_SAMPLES = 128;
 const APART = 1e6;
 
 /** Intersections over unions of masks at a threshold, each computed once. */
@@ -39,7 +39,7 @@ export function differences(left, right, iou) {
   const partners = new Map();
   const taken = new Set();
   for (const [one, other, share] of pairs.sort((a, b) => b[2] - a[2])) {
-    if (share < LEAST_IOU) break;
+    if (share < MIN_IOU) break;
     if (partners.has(one) || taken.has(other)) continue;
     partners.set(one, [other, share]);
     taken.add(other);
@@ -89,7 +89,7 @@ function maskIou(one, other, [height, width], threshold) {
 /** Evenly spaced places within an image's side: the centres of pixels, if they are not too many. */
 function places(start, end, side) {
   const [first, last] = [Math.max(0, Math.floor(start)), Math.min(side, Math.ceil(end))];
-  const step = Math.max(1, (last - first) / MOST_SAMPLES);
+  const step = Math.max(1, (last - first) / MAX_SAMPLES);
   const count = Math.max(0, Math.round((last - first) / step));
   return Float64Array.from({ length: count }, (_, i) => first + step * (i + 0.5));
 }

@@ -4,7 +4,7 @@ import { RunMask, centres } from "./masks.js";
 
 const FINEST = 1;
 const SHARE = 1 / 150;
-const LEAST_AREA = 4;
+const MIN_AREA = 4;
 
 /** Run lengths of a mask row by row, beginning with 0s, in an image of size (height, width). */
 export function runs(mask, [height, width], threshold) {
@@ -47,7 +47,7 @@ export function outline(mask, size, threshold) {
   const tolerance = Math.max(FINEST, Math.max(columns, rows) * SHARE);
   const rings = traced(bits, wide)
     .map((ring) => simplified(ring, tolerance))
-    .filter((ring) => ring.length > 2 && Math.abs(signedArea(ring)) >= LEAST_AREA);
+    .filter((ring) => ring.length > 2 && Math.abs(signedArea(ring)) >= MIN_AREA);
   return rings.map((ring) => ring.map(([x, y]) => [x - 1 + left, y - 1 + top]));
 }
 

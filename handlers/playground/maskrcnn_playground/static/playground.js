@@ -18,7 +18,7 @@ import { MOST, Pictures } from "./pictures.js";
 import * as server from "./server.js";
 import { View } from "./view.js";
 
-const LEAST_SCORE = 0.05;
+const MIN_SCORE = 0.05;
 
 const view = new View($("canvas"), {
   hover,
@@ -99,7 +99,7 @@ async function look(picture) {
 
 /** Options of a request for all that the page shows. */
 function request() {
-  return { score_threshold: LEAST_SCORE, mask_threshold: threshold(), format: "soft" };
+  return { score_threshold: MIN_SCORE, mask_threshold: threshold(), format: "soft" };
 }
 
 /** Nothing is known of the picture yet. */
@@ -119,13 +119,13 @@ function answered(picture, bitmap) {
   const { answer, reply } = picture;
   view.picture(bitmap, answer.size);
   tell(bitmap ? "" : "This picture cannot be shown; what was found is drawn on gray.");
-  if (!state.moved) $("score").value = Math.max(LEAST_SCORE, answer.model.score_threshold);
+  if (!state.moved) $("score").value = Math.max(MIN_SCORE, answer.model.score_threshold);
   const isFinished = answer.instances.some(({ mask }) => mask instanceof RunMask);
   $("score").disabled = false;
   $("mask").disabled = isFinished || !answer.instances.some(({ mask }) => mask);
   $("asked").textContent = isFinished
     ? "This model gives finished masks: their threshold cannot be changed here."
-    : `Both act on one answer, with all that scores ${LEAST_SCORE} or more, without asking again.`;
+    : `Both act on one answer, with all that scores ${MIN_SCORE} or more, without asking again.`;
   $("found").hidden = $("times").hidden = false;
   panel.times(reply);
   list();
@@ -161,7 +161,7 @@ function isShown(one) {
 function list() {
   const all = listed();
   panel.list(all);
-  classes.list(all.filter(({ score }) => score >= LEAST_SCORE));
+  classes.list(all.filter(({ score }) => score >= MIN_SCORE));
 }
 
 /** Draw, list and count what the controls let through. */

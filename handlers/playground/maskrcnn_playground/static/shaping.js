@@ -3,7 +3,7 @@
 import { middles } from "./marks.js";
 
 const NEAR = { mouse: 10, pen: 14, touch: 24 };
-const LEAST_POINTS = 3;
+const MIN_POINTS = 3;
 
 /** The rings of an outline, [[x, y], ...] each, in an image of size (height, width). */
 export class Shaping {
@@ -67,7 +67,7 @@ export class Shaping {
   removePoint() {
     if (!this.active) return false;
     const [r, i] = this.active;
-    if (this.rings[r].length > LEAST_POINTS) this.rings[r] = this.rings[r].toSpliced(i, 1);
+    if (this.rings[r].length > MIN_POINTS) this.rings[r] = this.rings[r].toSpliced(i, 1);
     else if (this.rings.length > 1) this.rings.splice(r, 1);
     else return false;
     this.active = null;

@@ -2,7 +2,7 @@
 
 const QUALITY = 0.9;
 const STEP = 0.8;
-const LEAST_SIDE = 320;
+const MIN_SIDE = 320;
 
 /** A picture as a JPEG of at most so many bytes and pixels; null if the browser cannot draw it. */
 export async function smaller(file, maxBytes, maxPixels = Infinity) {
@@ -20,7 +20,7 @@ export async function smaller(file, maxBytes, maxPixels = Infinity) {
     context.imageSmoothingQuality = "high";
     context.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
     const blob = await new Promise((made) => canvas.toBlob(made, "image/jpeg", QUALITY));
-    const isSmallest = Math.max(canvas.width, canvas.height) < LEAST_SIDE;
+    const isSmallest = Math.max(canvas.width, canvas.height) < MIN_SIDE;
     if (blob && (blob.size <= maxBytes || isSmallest)) {
       bitmap.close();
       const name = file.name.replace(/\.[^.]*$/, "") || "picture";

@@ -6,8 +6,8 @@ import * as marks from "./marks.js";
 import { paint } from "./overlay.js";
 
 const MARGIN = 16;
-const MOST_SCALE = 64;
-const MOST_RATIO = 2;
+const MAX_SCALE = 64;
+const MAX_RATIO = 2;
 const LARGE = 2400;
 const SLOW_MS = 24;
 const PAUSE_MS = 90;
@@ -76,7 +76,7 @@ export class View {
   zoom(factor, x = this.canvas.clientWidth / 2, y = this.canvas.clientHeight / 2) {
     if (!this._size) return;
     const least = Math.min(1, this._fit());
-    const scale = Math.max(least, Math.min(MOST_SCALE, this._scale * factor));
+    const scale = Math.max(least, Math.min(MAX_SCALE, this._scale * factor));
     this._left = x - (x - this._left) * (scale / this._scale);
     this._top = y - (y - this._top) * (scale / this._scale);
     this._scale = scale;
@@ -95,7 +95,7 @@ export class View {
   reveal([x1, y1, x2, y2]) {
     const { clientWidth: width, clientHeight: height } = this.canvas;
     const wanted = Math.min(width / (x2 - x1 + 1), height / (y2 - y1 + 1)) * REVEALED;
-    this._scale = Math.max(this._fit(), Math.min(MOST_SCALE / 2, wanted));
+    this._scale = Math.max(this._fit(), Math.min(MAX_SCALE / 2, wanted));
     this._left = width / 2 - ((x1 + x2) / 2) * this._scale;
     this._top = height * ABOVE - ((y1 + y2) / 2) * this._scale;
     this._fitted = false;
@@ -152,7 +152,7 @@ export class View {
 
   /** Pixels of the masks for each of the screen's: two make smooth edges, if there are not many. */
   get _finer() {
-    if (this._ratio >= MOST_RATIO) return 1;
+    if (this._ratio >= MAX_RATIO) return 1;
     const { clientWidth: width, clientHeight: height } = this.canvas;
     const seen = (start, end, room) => Math.max(0, Math.min(room, end) - Math.max(0, start));
     const boxes = this._scene.instances.map(({ box: [x1, y1, x2, y2] }) => {
@@ -165,7 +165,7 @@ export class View {
   }
 
   get _ratio() {
-    return Math.min(MOST_RATIO, window.devicePixelRatio || 1);
+    return Math.min(MAX_RATIO, window.devicePixelRatio || 1);
   }
 
   _fit() {
@@ -173,7 +173,7 @@ export class View {
     const [height, width] = this._size;
     const { clientWidth, clientHeight } = this.canvas;
     const room = (space) => Math.max(1, space - 2 * MARGIN);
-    return Math.min(room(clientWidth) / width, room(clientHeight) / height, MOST_SCALE);
+    return Math.min(room(clientWidth) / width, room(clientHeight) / height, MAX_SCALE);
   }
 
   _resized() {
