@@ -47,6 +47,8 @@ LIMIT = 20
 """Number of detections of an image at most, where time is measured."""
 MIN_S = 20.0
 """Time that must be left for a step to begin."""
+KERNELS = 24
+"""Number of kernels that are listed."""
 TESTS_S = 100.0
 """Time that tests may take."""
 Row = dict[str, Any]
@@ -62,6 +64,8 @@ def steps(cpu: bool) -> Iterator[tuple[str, ...]]:
             yield "path", "float32" if cpu else precision
         if precision == "float16":
             yield ("tests",)
+            if not cpu:
+                yield "kernels", precision
     if not cpu:
         yield "halves", "bfloat16"
         yield "halves", "tf32"
@@ -100,8 +104,8 @@ def collect() -> None:
 
 def _find_modules() -> None:
     """Import from this repository, and from the wheels what is not installed."""
-    backends = [str(path) for path in (ROOT / "backends").iterdir() if path.is_dir()]
-    sys.path[:0] = [str(ROOT), str(ROOT / "handlers"), str(ROOT / "tests/golden"), *backends]
+    plugins = [str(path.parent) for path in ROOT.glob("*/*/setup.cfg")]
+    sys.path[:0] = [str(ROOT), str(ROOT / "handlers"), str(ROOT / "tests/golden"), *plugins]
     site = Path(tempfile.gettempdir()) / "measure_gpu_site"
     if all(find_spec(name) for name in ("pydantic", "yaml", "pluggy", "PIL", "google_crc32c")):
         return
@@ -243,7 +247,7 @@ class Step:
         )
         lines = done.stdout.splitlines() or ["nothing"]
         for line in lines:
-            if line.startswith(("FAILED", "ERROR")):
+            if line.startswith(("FAILED", "ERROR", "E  ")):
                 emit(tests=line[:200])
         emit(tests=lines[-1])
 
@@ -309,6 +313,34 @@ class Step:
             options = PredictOptions(score_threshold=0.05, max_detections=LIMIT)
             parts = model.profile(image, options)
             emit(precision=precision, **{part: 1e3 * s for part, s in parts.items()})
+
+    def kernels(self, precision: str) -> None:
+        """Where the GPU's time goes: its kernels in one replay."""
+        from torch.profiler import ProfilerActivity, profile
+
+        model, image = self.load("tensorpack", precision), self.image()
+        self._warm(model, image)
+        for batch in (1, 8):
+            with self.attempt(f"kernels of {batch}"):
+                self._timed_call(model, [image] * batch)
+                with profile(activities=[ProfilerActivity.CUDA]) as profiled:
+                    self._timed_call(model, [image] * batch)
+                calls = 3 + 2 * self.rounds
+                kernels = [e for e in profiled.key_averages() if e.self_device_time_total]
+                total = sum(e.self_device_time_total for e in kernels)
+                kernels.sort(key=lambda e: -e.self_device_time_total)
+                for event in kernels[:KERNELS]:
+                    emit(
+                        images=batch,
+                        kernel=event.key[:90],
+                        **{
+                            "launches": event.count / calls,
+                            "us an image": event.self_device_time_total / calls / batch,
+                            "share": event.self_device_time_total / total,
+                        },
+                    )
+                launches = sum(e.count for e in kernels) / calls
+                emit(images=batch, kernel="all", launches=launches, us=total / calls / batch)
 
     def guessed(self, precision: str) -> None:
         """With algorithms that cuDNN guesses are the fastest, not those that it tried."""

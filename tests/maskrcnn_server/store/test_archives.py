@@ -206,6 +206,7 @@ def test_tar_archives_of_every_compression_are_unpacked(
         ("m.tar.gz", b"Rar!\x1a\x07\0" + bytes(2000), "of 7-Zip or RAR"),
         ("m.tar", b"version https://git-lfs.github.com/spec/v1\n", "Git LFS pointer"),
     ],
+    ids=["PyTorch", "NumPy", "gzip twice", "zip in gzip", "Zstandard", "7-Zip", "RAR", "Git LFS"],
 )
 def test_what_is_no_archive_is_called_by_its_name(
     name: str, content: bytes, said: str, tmp_path: Path
