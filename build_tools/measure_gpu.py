@@ -332,7 +332,7 @@ class Step:
                 for event in kernels[:KERNELS]:
                     emit(
                         images=batch,
-                        kernel=event.key[:90],
+                        kernel=event.key[:160],
                         **{
                             "launches": event.count / calls,
                             "us an image": event.self_device_time_total / calls / batch,
