@@ -27,14 +27,18 @@ class TorchOperations(CropsByRoiAlign):
     """Layers are computed in `dtype`, everything else in float32. Feature maps are NCHW in
     channels_last memory.
 
-    With `kernels`, nothing but the first call of its kind waits for the device.
+    With `kernels`, nothing but the first call of its kind waits for the device. `exact`: products
+    of float32 are not rounded to TF32.
     """
 
     channels_last = True
     kernels: Kernels | None
 
-    def __init__(self, folded: Folded, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(
+        self, folded: Folded, device: torch.device, dtype: torch.dtype, *, exact: bool = True
+    ) -> None:
         super().__init__(folded)
+        self.exact = exact and dtype == torch.float32
         self.device = device
         self.dtype = dtype
         self._weights = {name: self._on_device(layer) for name, layer in folded.layers.items()}
@@ -99,7 +103,9 @@ class TorchOperations(CropsByRoiAlign):
         kernel, bias = self._weights[name]
         size, norm = kernel.shape[-1], f"{name}/gn"
         pads = pads or same(size, dilation)
-        if relu and self.fuses and norm not in self.norms and name not in self._unfused:
+        product = self.exact and self._is_product(name, stride, groups)
+        fuses = self.fuses and norm not in self.norms and name not in self._unfused
+        if relu and fuses and not product:
             whole, padding = _padded(x, (size - 1) * dilation + 1, stride, pads)
             steps = [stride] * 2, [padding] * 2, [dilation] * 2, groups
             try:
@@ -116,7 +122,7 @@ class TorchOperations(CropsByRoiAlign):
         self, name: str, x: Tensor, stride: int, pads: Pads, groups: int = 1, dilation: int = 1
     ) -> Tensor:
         kernel, bias = self._weights[name]
-        if kernel.shape[-1] == stride == groups == 1 and self.kernels:
+        if self._is_product(name, stride, groups):
             return _at_each_pixel(x, kernel, bias)
         x, padding = _padded(x, (kernel.shape[-1] - 1) * dilation + 1, stride, pads)
         steps = stride, padding, dilation, groups
@@ -124,6 +130,13 @@ class TorchOperations(CropsByRoiAlign):
             # PyTorch adds a bias in a kernel of its own, too, and more slowly.
             return self.kernels.add_bias(functional.conv2d(x, kernel, None, *steps), bias)
         return functional.conv2d(x, kernel, bias, *steps)
+
+    def _is_product(self, name: str, stride: int, groups: int) -> bool:
+        """Whether a convolution is computed as a product of matrices.
+
+        On a GPU, that adds the bias by the way, and in exact float32 it is faster, with ReLU too.
+        """
+        return bool(self.kernels) and self._weights[name][0].shape[-1] == stride == groups == 1
 
     def conv_each(self, names: Sequence[str], x: Tensor) -> list[Tensor]:
         kernel, bias, counts = self._joined(names)
@@ -329,6 +342,16 @@ class TorchOperations(CropsByRoiAlign):
         stays = suppression.suppress(self.take(boxes, places), present, iou, int(keep))
         stays &= stays.cumsum(-1) <= keep
         return left.scatter(-1, places, torch.where(stays, best, DROPPED))
+
+    def suppress_ranked(
+        self, boxes: Tensor, scores: Tensor, keep: int | Tensor, iou: float
+    ) -> Tensor:
+        if not self.kernels or scores.shape[-1] > suppression.MAX_SHORT:
+            return self.suppress(boxes, scores, keep, iou)
+        places = self.kernels.suppress(boxes, scores >= LOWEST, iou, int(keep))
+        there, places = places >= 0, places.clamp(min=0)
+        kept = torch.where(there, scores.gather(1, places), DROPPED)
+        return torch.full_like(scores, DROPPED).scatter_reduce(-1, places, kept, "amax")
 
     def survivors(
         self, boxes: Tensor, scores: Tensor, keep: int | Tensor, iou: float

@@ -38,6 +38,9 @@ DTYPES = {
 }
 MAX_BATCH = 8
 """Maximum number of images in one call on a GPU."""
+MAX_EXACT_BATCH = 4
+"""The same in float32, where larger batches are no faster, and cuDNN's guesses for them may need
+tens of gigabytes."""
 SLOTS = (8, 32)
 """Numbers of masks computed for each image; the smallest that suffices is used."""
 MAX_GRAPHS = 16
@@ -86,11 +89,12 @@ class TorchSession:
             torch.set_num_threads(setup.threads)
         with self._computing():
             folded = network.folded(variables, channels_last=TorchOperations.channels_last)
-            self._ops = TorchOperations(folded, self._device, self._dtype)
+            exact = setup.precision == "float32"
+            self._ops = TorchOperations(folded, self._device, self._dtype, exact=exact)
         # PyTorch's operations wait for the GPU, which is impossible in a graph.
         limit = MAX_GRAPHS if self._ops.kernels else 0
         self._graphs = GraphCache(self._detect, limit)
-        self.max_batch = MAX_BATCH
+        self.max_batch = MAX_EXACT_BATCH if self._ops.exact else MAX_BATCH
         self.batch_pixels = 0
         self.facts: Mapping[str, str] = description(self._device)
         if not self._on_gpu:
@@ -98,7 +102,9 @@ class TorchSession:
             return
         self.facts = {**self.facts, "kernels": self._ops.kernels_of}
         usual = [self._rule.resized_size((256 * h, 256 * w)) for h, w in USUAL_RATIOS]
-        self.batch_pixels = MAX_BATCH * max(h * w for h, w in map(self._rule.padded_size, usual))
+        self.batch_pixels = self.max_batch * max(
+            h * w for h, w in map(self._rule.padded_size, usual)
+        )
         if setup.dedicated:
             self.warm(usual)
 
@@ -131,6 +137,8 @@ class TorchSession:
                             ran.then(slots, partial(self._masks, slots))
         finally:
             torch.backends.cudnn.benchmark = tried
+            if self._on_gpu:
+                torch.cuda.empty_cache()  # what slow algorithms needed
 
     def stages(self, image: Image, size: Size, options: RunOptions, /) -> Intermediate:
         with self._computing():

@@ -7,6 +7,8 @@ from torch.nn import functional
 from maskrcnn_network.graph.operations import DROPPED
 
 LOW_BITS = 0xFFFFFFFF
+MAX_SHORT = 8192
+"""Maximum length of a list whose overlaps a kernel computes all at once, one bit each."""
 BLOCK = 256
 """Number of boxes that `suppress` settles at a time."""
 

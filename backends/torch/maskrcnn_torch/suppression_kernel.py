@@ -1,4 +1,4 @@
-"""Greedy suppression in Triton: one program for each list."""
+"""Greedy suppression in Triton: by all overlaps of a short list, or one by one of a long one."""
 # mypy: disable-error-code="no-untyped-def, untyped-decorator"
 # A kernel's arguments have Triton's types.
 
@@ -7,8 +7,14 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from maskrcnn_torch.suppression import MAX_SHORT
+
+WORD = tl.constexpr(32)
+"""Number of boxes whose overlaps with another one are the bits of one int32."""
+WORDS = 8
+"""Number of such words that one program computes, for each of as many boxes as a word has bits."""
 BLOCK = 32
-"""Number of candidates that are settled at a time."""
+"""Number of a long list's candidates that are settled at a time."""
 CHUNK = 128
 """Number of kept boxes that these are compared with at a time."""
 
@@ -16,29 +22,104 @@ CHUNK = 128
 def fused_suppress(boxes: Tensor, present: Tensor, iou_threshold: float, keep: int) -> Tensor:
     """Places of the first `keep` boxes that greedy suppression keeps, (L, keep) int64.
 
-    `boxes` (L, N, 4) float32 are sorted, best first; those not `present` (L, N) come last. Missing
-    places are -1. Equals `suppress_exactly`, without waiting for the device.
+    `boxes` (L, N, 4) float32 are sorted, best first; those not `present` (L, N) are ignored, and
+    come last in lists of more than `MAX_SHORT`. Missing places are -1. Equals `suppress`, without
+    waiting for the device.
     """
     lists, count = present.shape
     places = torch.full((lists, keep), -1, dtype=torch.int64, device=boxes.device)
     if not (lists and count and keep):
         return places
-    kept = torch.empty((lists, keep, 4), dtype=torch.float32, device=boxes.device)
+    boxes = boxes.contiguous()
     with torch.cuda.device(boxes.get_device()):
-        suppress_kernel[(lists,)](
-            boxes.contiguous(),
-            present.sum(1),
-            kept,
-            places,
-            count,
-            keep,
-            iou_threshold,
-            block=BLOCK,
-            chunk=CHUNK,
-            num_warps=4,
-            enable_fp_fusion=False,
-        )
+        if count <= MAX_SHORT:
+            _suppress_short(boxes, present, iou_threshold, keep, places)
+        else:
+            kept = torch.empty((lists, keep, 4), dtype=torch.float32, device=boxes.device)
+            suppress_kernel[(lists,)](
+                boxes,
+                present.sum(1),
+                kept,
+                places,
+                count,
+                keep,
+                iou_threshold,
+                block=BLOCK,
+                chunk=CHUNK,
+                num_warps=4,
+                enable_fp_fusion=False,
+            )
     return places
+
+
+def _suppress_short(
+    boxes: Tensor, present: Tensor, iou_threshold: float, keep: int, places: Tensor
+) -> None:
+    lists, count = present.shape
+    words = triton.next_power_of_2(triton.cdiv(count, WORD.value))
+    bits = torch.empty((lists, count, words), dtype=torch.int32, device=boxes.device)
+    grid = triton.cdiv(count, WORD.value), triton.cdiv(words, WORDS), lists
+    overlap_kernel[grid](
+        boxes, bits, count, words, iou_threshold, words_each=WORDS, enable_fp_fusion=False
+    )
+    sweep_kernel[(lists,)](
+        bits, present.contiguous(), places, count, keep, words=words, num_warps=max(1, words // 64)
+    )
+
+
+@triton.jit(do_not_specialize=["count", "words"])
+def overlap_kernel(boxes, bits, count, words, threshold, words_each: tl.constexpr):
+    """Of each box of a block, which boxes behind it overlap it: bits (count, words)."""
+    block, part, own = tl.program_id(0), tl.program_id(1), tl.program_id(2).to(tl.int64)
+    row = block * WORD + tl.arange(0, WORD)
+    column = part * words_each * WORD + tl.arange(0, words_each * WORD)
+    if (part + 1) * words_each > block:  # what lies before a block is never read
+        boxes += own * count * 4
+        u1, v1, u2, v2 = _corners(boxes, row, row < count)
+        x1, y1, x2, y2 = _corners(boxes, column, column < count)
+        over = _overlaps(u1, v1, u2, v2, x1, y1, x2, y2, threshold)
+        over = tl.where(row[:, None] < column[None, :], over, 0)
+        over = over << (column % WORD)[None, :]
+        word = tl.sum(tl.reshape(over, [WORD, words_each, WORD]), axis=2)
+        number = part * words_each + tl.arange(0, words_each)
+        at = bits + (own * count + row[:, None]) * words + number[None, :]
+        tl.store(at, word, mask=(row < count)[:, None] & (number < words)[None, :])
+
+
+@triton.jit(do_not_specialize=["count", "keep"])
+def sweep_kernel(bits, present, places, count, keep, words: tl.constexpr):
+    """Word after word of a list, settle its boxes, and remove what those that stay overlap."""
+    own = tl.program_id(0).to(tl.int64)
+    bits += own * count * words
+    places += own * keep
+    number, slot = tl.arange(0, words), tl.arange(0, WORD)
+    every = number[:, None] * WORD + slot[None, :]
+    here = tl.load(present + own * count + every, mask=every < count, other=0).to(tl.int32)
+    removed = ~tl.sum((here != 0).to(tl.int32) << slot[None, :], axis=1)
+    block, found = own.to(tl.int32) * 0, own.to(tl.int32) * 0
+    while (block * WORD < count) & (found < keep):
+        row = block * WORD + slot
+        free = (~tl.sum(tl.where(number == block, removed, 0), axis=0) >> slot) & 1
+        over = tl.load(bits + row * words + block, mask=row < count, other=0)
+        # A box stays if no better one that stays overlaps it, until that changes nothing.
+        stays, changed = free, 1
+        while changed > 0:
+            hit = tl.reduce(tl.where(stays > 0, over, 0), 0, _or)
+            after = free & ~(hit >> slot)
+            changed = tl.sum(after ^ stays, axis=0)
+            stays = after
+        rank = found + tl.cumsum(stays, axis=0) - 1
+        tl.store(places + rank, row.to(tl.int64), mask=(stays > 0) & (rank < keep))
+        found += tl.sum(stays, axis=0)
+        at = bits + row[:, None] * words + number[None, :]
+        behind = (stays > 0)[:, None] & (number > block)[None, :]
+        removed |= tl.reduce(tl.load(at, mask=behind, other=0), 0, _or)
+        block += 1
+
+
+@triton.jit
+def _or(a, b):
+    return a | b
 
 
 @triton.jit(do_not_specialize=["count", "keep"])

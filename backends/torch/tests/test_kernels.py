@@ -152,6 +152,20 @@ KERNELS: dict[str, tuple[str, str, dict[str, str], dict[str, Any], dict[str, Any
         {"block": 32, "chunk": 128},
         EXACT,
     ),
+    "overlaps": (
+        "suppression_kernel",
+        "overlap_kernel",
+        {"boxes": "*fp32", "bits": "*i32", "threshold": "fp32"},
+        {"words_each": 8},
+        EXACT,
+    ),
+    "sweep": (
+        "suppression_kernel",
+        "sweep_kernel",
+        {"bits": "*i32", "present": "*i1", "places": "*i64"},
+        {"words": 32},
+        {"num_warps": 1},
+    ),
     "packing": (
         "ranking_kernels",
         "pack_kernel",

@@ -1,11 +1,13 @@
 """Selection and suppression against plain references."""
 
+from itertools import product
+
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
 
-from maskrcnn_torch.suppression import suppress, top
+from maskrcnn_torch.suppression import MAX_SHORT, suppress, top
 
 Boxes = NDArray[np.float32]
 
@@ -106,14 +108,18 @@ def test_fewer_than_wanted_are_followed_by_missing_ones() -> None:
 
 def compare_suppress() -> None:
     """Lists of crowds and chains, some candidates of which are missing."""
-    from maskrcnn_torch.suppression_kernel import fused_suppress
+    from maskrcnn_torch import suppression_kernel as module
 
-    for count, threshold in ((1, 0.5), (33, 0.0), (300, 0.7), (200, 0.25)):
+    cases = (1, 0.5), (33, 0.0), (300, 0.7), (200, 0.25)
+    for limit, (count, threshold) in product((MAX_SHORT, 0), cases):
+        vars(module)["MAX_SHORT"] = limit
         pools = [crowd(1, count, False), crowd(2, count, True), chain(count), chain(count)]
         boxes = torch.from_numpy(np.stack(pools))
         present = torch.arange(count) < torch.tensor([[count], [count * 2 // 3], [count], [0]])
+        if limit:  # some may be missing among others
+            present[2, ::3] = False
         for keep in (count, 5):
-            found = fused_suppress(boxes, present, threshold, keep)
+            found = module.fused_suppress(boxes, present, threshold, keep)
             for row, stays in zip(found, suppress(boxes, present, threshold), strict=True):
                 expected = stays.nonzero()[:keep, 0]
                 assert torch.equal(row[: len(expected)], expected)

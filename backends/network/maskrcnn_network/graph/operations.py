@@ -323,6 +323,12 @@ class Operations(ABC):
         `DROPPED`.
         """
 
+    def suppress_ranked(
+        self, boxes: Tensor, scores: Tensor, keep: int | Tensor, iou: float
+    ) -> Tensor:
+        """`suppress` of lists whose scores are sorted, best first, except dropped ones."""
+        return self.suppress(boxes, scores, keep, iou)
+
     def survivors(
         self, boxes: Tensor, scores: Tensor, keep: int | Tensor, iou: float
     ) -> tuple[Tensor, Tensor]:

@@ -115,7 +115,7 @@ def _best(
 ) -> Proposals:
     """Suppress overlaps within each pool of each image, and keep the best of all pools."""
     each, total = rules.candidates, pools * rules.candidates
-    kept = ops.suppress(
+    kept = ops.suppress_ranked(
         ops.reshape(pool_boxes, (-1, each, 4)),
         ops.reshape(scores, (-1, each)),
         rules.kept,
