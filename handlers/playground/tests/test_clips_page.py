@@ -230,3 +230,17 @@ def test_a_phone_has_room_for_it(
     axe = resources.files("axe_playwright_python").joinpath("axe.min.js").read_text()
     page.evaluate(axe)
     assert page.evaluate("async () => (await axe.run()).violations.map(({ id }) => id)") == []
+
+
+def test_a_question_that_changes_is_asked_about_every_frame_anew(
+    page: Page, site: Site, moving: bytes
+) -> None:
+    """As by another model, or another choice of tiles, in the middle of a clip."""
+    give(page, moving, "moving.webm", "video/webm")
+    expect(page.locator("#bars span:not(.waiting)")).not_to_have_count(0)
+    page.evaluate("tile.value = '256'; tile.dispatchEvent(new Event('change'))")
+    before = site.asked.count("/invocations")
+    expect(page.locator("#bars span:not(.waiting)")).to_have_count(FRAMES, timeout=20_000)
+    expect(page.locator("#status")).to_be_hidden()
+    assert site.asked.count("/invocations") - before >= FRAMES - 3
+    expect(page.locator("#error")).to_be_hidden()

@@ -111,6 +111,7 @@ export class Clips {
     for (;;) {
       try {
         const reply = await server.ask(file, this._page.model(), this._page.options(), signal);
+        if (signal.aborted) return;
         picture.answers[number] = server.parsed(reply.bytes);
         break;
       } catch (error) {
