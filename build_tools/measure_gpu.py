@@ -60,9 +60,8 @@ def steps(cpu: bool) -> Iterator[tuple[str, ...]]:
     yield "halves", "float16"
     for precision in PRECISIONS[:1] if cpu else PRECISIONS:
         yield "speed", "float32" if cpu else precision
-        if precision in ("float16", "float32"):
-            yield "path", "float32" if cpu else precision
         if precision == "float16":
+            yield "path", "float32" if cpu else precision
             yield ("tests",)
             if not cpu:
                 yield "kernels", precision

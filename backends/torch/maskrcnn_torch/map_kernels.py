@@ -12,7 +12,8 @@ POOLED = 512
 
 
 def fused_add_bias(x: Tensor, bias: Tensor) -> Tensor:
-    """Add the bias (C,) to a map (B, C, H, W), channels_last, in place."""
+    """Add the bias (C,) to a map (B, C, H, W), in place if it is channels_last."""
+    x = x.contiguous(memory_format=torch.channels_last)
     with torch.cuda.device(x.get_device()):
         bias_kernel[(triton.cdiv(x.numel(), BLOCK),)](
             x, bias, x.numel(), channels=x.shape[1], block=BLOCK, num_warps=8
@@ -21,7 +22,8 @@ def fused_add_bias(x: Tensor, bias: Tensor) -> Tensor:
 
 
 def fused_add_upsampled(x: Tensor, coarse: Tensor) -> Tensor:
-    """Add a map (B, C, H, W) to one of twice its height and width, both channels_last, in place."""
+    """Add a map to one of twice its height and width, in place if that is channels_last."""
+    x = x.contiguous(memory_format=torch.channels_last)
     coarse = coarse.contiguous(memory_format=torch.channels_last)
     _, channels, height, width = x.shape
     with torch.cuda.device(x.get_device()):

@@ -9,13 +9,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from maskrcnn_network.graph.cropping import CropsByRoiAlign
 from maskrcnn_network.graph.folding import EPSILON, GROUPS, Folded, Scales, Weights
-from maskrcnn_network.graph.operations import DROPPED, LOWEST, Pads, Regions, Slots, same
+from maskrcnn_network.graph.operations import Pads, Regions, same
 from maskrcnn_network.graph.sampling import Sampling
-from maskrcnn_torch import suppression
+from maskrcnn_torch.candidates import CandidateOperations
 from maskrcnn_torch.devices import is_lost, is_out_of_memory
-from maskrcnn_torch.kernels import Kernels, kernels_on
+from maskrcnn_torch.kernels import kernels_on
 from maskrcnn_torch.roi_align import Pooling, gathered_roi_align
 
 CHANNEL_MULTIPLE = 8
@@ -23,7 +22,7 @@ CHANNEL_MULTIPLE = 8
 DECONV = "maskrcnn/deconv"
 
 
-class TorchOperations(CropsByRoiAlign):
+class TorchOperations(CandidateOperations):
     """Layers are computed in `dtype`, everything else in float32. Feature maps are NCHW in
     channels_last memory.
 
@@ -32,7 +31,6 @@ class TorchOperations(CropsByRoiAlign):
     """
 
     channels_last = True
-    kernels: Kernels | None
 
     def __init__(
         self, folded: Folded, device: torch.device, dtype: torch.dtype, *, exact: bool = True
@@ -315,66 +313,6 @@ class TorchOperations(CropsByRoiAlign):
 
     def gather(self, x: Tensor, index: Tensor) -> Tensor:
         return x[index]
-
-    def take(self, x: Tensor, index: Tensor) -> Tensor:
-        rest = x.shape[2:]
-        wide = index.view(*index.shape, *[1] * len(rest)).expand(*index.shape, *rest)
-        return x.gather(1, wide)
-
-    # Lists of candidates.
-
-    def top(self, scores: Tensor, count: int | Tensor) -> tuple[Tensor, Tensor]:
-        return self.top_each([scores], count)[0]
-
-    def top_each(self, lists: Sequence[Tensor], count: int | Tensor) -> list[tuple[Tensor, Tensor]]:
-        if self.kernels:
-            return self.kernels.top_each(lists, int(count))
-        return [suppression.top(scores, int(count)) for scores in lists]
-
-    def suppress(self, boxes: Tensor, scores: Tensor, keep: int | Tensor, iou: float) -> Tensor:
-        left = torch.full_like(scores, DROPPED)
-        if self.kernels:
-            kept, places = self.survivors(boxes, scores, keep, iou)
-            return left.scatter_reduce(-1, places, kept, "amax")  # missing ones are at place 0, too
-        width = int((scores >= LOWEST).sum(-1).max())
-        best, places = suppression.top(scores, width)
-        present = best >= LOWEST
-        stays = suppression.suppress(self.take(boxes, places), present, iou, int(keep))
-        stays &= stays.cumsum(-1) <= keep
-        return left.scatter(-1, places, torch.where(stays, best, DROPPED))
-
-    def suppress_ranked(
-        self, boxes: Tensor, scores: Tensor, keep: int | Tensor, iou: float
-    ) -> Tensor:
-        if not self.kernels or scores.shape[-1] > suppression.MAX_SHORT:
-            return self.suppress(boxes, scores, keep, iou)
-        places = self.kernels.suppress(boxes, scores >= LOWEST, iou, int(keep))
-        there, places = places >= 0, places.clamp(min=0)
-        kept = torch.where(there, scores.gather(1, places), DROPPED)
-        return torch.full_like(scores, DROPPED).scatter_reduce(-1, places, kept, "amax")
-
-    def survivors(
-        self, boxes: Tensor, scores: Tensor, keep: int | Tensor, iou: float
-    ) -> tuple[Tensor, Tensor]:
-        if not self.kernels:
-            return super().survivors(boxes, scores, keep, iou)
-        best, places = self.top(scores, scores.shape[-1])
-        ranked = self.take(boxes, places)
-        ranks = self.kernels.suppress(ranked, best >= LOWEST, iou, int(keep))
-        there, ranks = ranks >= 0, ranks.clamp(min=0)
-        kept = torch.where(there, best.gather(1, ranks), DROPPED)
-        return kept, torch.where(there, places.gather(1, ranks), 0)
-
-    def compact(self, scores: Tensor, *values: Tensor) -> tuple[Slots, list[Tensor]]:
-        """All entries, including dropped ones."""
-        count, width = scores.shape
-        images = torch.arange(count * width, device=self.device) // width
-        lists = [x.reshape(-1, *x.shape[2:]) for x in (scores, *values)]
-        return Slots(images, width, lists[0] >= LOWEST), lists
-
-    def spread(self, values: Tensor, slots: Slots, missing: float) -> Tensor:
-        present = slots.places.view(-1, *[1] * (values.dim() - 1))
-        return torch.where(present, values, missing).view(-1, slots.width, *values.shape[1:])
 
 
 def _at_each_pixel(x: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
