@@ -25,7 +25,7 @@ from maskrcnn_server.backend import Demo
 from maskrcnn_server.plugins import Plugins
 
 DOCS = Path(__file__).parents[1] / "docs/screenshots"
-SCREEN: Mapping[str, Any] = MappingProxyType({"viewport": {"width": 1280, "height": 860}})
+SCREEN: MappingProxyType[str, Any] = MappingProxyType({"viewport": {"width": 1280, "height": 860}})
 PHONE = MappingProxyType(
     {
         "viewport": {"width": 390, "height": 844},
