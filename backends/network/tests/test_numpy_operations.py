@@ -94,7 +94,7 @@ def test_mask_logits_are_of_the_labels_channel() -> None:
     ops = operations(
         maskrcnn_deconv=Weights(deconv, floats(0)), maskrcnn_conv=Weights(conv, floats(10, 20))
     )
-    found = ops.mask_logits(Regions(floats([[[5]]], [[[7]]])), np.array([1, 2]), 1)
+    found = ops.mask_logits("maskrcnn", Regions(floats([[[5]]], [[[7]]])), np.array([1, 2]), 1)
     assert found.tolist() == [[[10, 20], [10, 10]], [[20, 41], [20, 20]]]
 
 

@@ -143,6 +143,18 @@ class PixelFrame:
         return ops.roi_align(features, strides, boxes, images, levels, resolution, sampling)
 
 
+@dataclass(frozen=True)
+class ClampedFrame(PixelFrame):
+    """Pixels, with dw and dh clipped from below, too.
+
+    Source: MMDetection, mmdet/models/task_modules/coders/delta_xywh_bbox_coder.py.
+    """
+
+    def decode(self, ops: Operations, deltas: Tensor, boxes: Tensor, clip: float) -> Tensor:
+        extents = ops.maximum(deltas[..., 2:4], -clip)
+        return super().decode(ops, ops.concat([deltas[..., 0:2], extents], axis=-1), boxes, clip)
+
+
 def _root_area(ops: Operations, boxes: Tensor) -> Tensor:
     """The square root (R,) of each box' area."""
     extent = boxes[..., 2:4] - boxes[..., 0:2]
