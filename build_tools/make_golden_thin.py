@@ -26,9 +26,9 @@ from torch.nn import functional
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "tests/golden"), str(ROOT / "build_tools")]
 
-import thin  # noqa: E402
 import golden_cases  # noqa: E402
 import golden_mmdetection  # noqa: E402
+import thin  # noqa: E402
 from golden_cases import full_size  # noqa: E402
 
 CASES = golden_cases.CASES | golden_mmdetection.CASES
