@@ -77,7 +77,7 @@ class Pyramid:
         ]
         merged = [laterals[-1]]
         for lateral in reversed(laterals[:-1]):
-            merged.insert(0, lateral + ops.upsample(merged[0]))
+            merged.insert(0, ops.add_upsampled(lateral, merged[0]))
         outputs = [
             ops.norm(f"fpn/gn_p{i}", ops.conv(f"fpn/posthoc_3x3_p{i}", m))
             for i, m in enumerate(merged, start=2)
