@@ -128,11 +128,13 @@ def _flat(tree: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
     unless all are the same."""
     for name, value in tree.items():
         key = f"{prefix}{name}"
-        if isinstance(value, dict) and key not in ONLY:
+        if key in ONLY:
+            yield key, _last(value) if name == "type" else value
+        elif isinstance(value, dict):
             yield from _flat(value, f"{key}.")
         elif isinstance(value, list) and value and all(isinstance(v, dict) for v in value):
             each = [dict(_flat(item, f"{key}.")) for item in value]
-            for path in each[0]:
+            for path in dict.fromkeys(path for leaves in each for path in leaves):
                 own = [leaves.get(path) for leaves in each]
                 yield path, own[0] if all(leaf == own[0] for leaf in own) else own
         else:

@@ -89,6 +89,11 @@ def test_version_2_is_read_with_the_order_of_its_channels(test_data: Path, tmp_p
         ("model.roi_head.type", "'HybridTaskCascadeRoIHead'", "only StandardRoIHead or Cascade"),
         ("model.backbone.type", "'SwinTransformer'", "only ResNet or ResNeXt is computed"),
         ("model.backbone.dcn", "dict(type='DCNv2')", "model.backbone.dcn={'type': 'DCNv2'}, but"),
+        (
+            "model.backbone.plugins",
+            "[dict(cfg=dict(type='ContextBlock'))]",
+            "model.backbone.plugins=",
+        ),
         ("model.backbone.deep_stem", "True", "model.backbone.deep_stem=True"),
         ("model.neck.type", "'PAFPN'", "model.neck.type=PAFPN, but only FPN"),
         ("model.rpn_head.type", "'GARPNHead'", "model.rpn_head.type=GARPNHead"),
