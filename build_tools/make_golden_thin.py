@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Compute golden files of thin networks with Detectron2's or torchvision's own code.
+"""Compute golden files of thin networks with Detectron2's, MMDetection's or torchvision's own code.
 
     make_golden_thin.py OUT CASE[=SEED] ...
 
 OUT gets a file for each CASE, such as detectron2-c4: see tests/golden/thin.py, and `golden_cases`
-for the cases. A CASE may also be a configuration of Detectron2, such as
+and `golden_mmdetection` for the cases. A CASE may also be a configuration of Detectron2, such as
 configs/COCO-InstanceSegmentation/mask_rcnn_R_50_C4_3x.yaml of a clone. Needs torch, torchvision
-and, for its cases, detectron2.
+and, for their cases, detectron2 or mmdet with mmcv.
 
 Each layer's output is made to have mean 0 and the wanted spread on the first picture, in the
 framework's own code, so that a network of random kernels finds objects of several classes.
@@ -26,8 +26,12 @@ from torch.nn import functional
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "tests/golden"), str(ROOT / "build_tools")]
 
+import golden_cases  # noqa: E402
+import golden_mmdetection  # noqa: E402
 import thin  # noqa: E402
-from golden_cases import CASES, full_size  # noqa: E402
+from golden_cases import full_size  # noqa: E402
+
+CASES = golden_cases.CASES | golden_mmdetection.CASES
 
 SPREAD = {
     "objectness_logits": 1.0,
@@ -36,6 +40,10 @@ SPREAD = {
     "rpn.head.bbox_pred": 0.3,
     "cls_score": 1.5,
     "bbox_pred": 1.5,
+    "rpn_cls": 1.0,
+    "rpn_reg": 0.3,
+    "fc_cls": 1.5,
+    "fc_reg": 1.5,
 }
 """Standard deviation of layers' outputs, by the end of their names. Others: 1."""
 
@@ -137,7 +145,7 @@ def _statistics(name: str, module: Any, x: Any, random: Any) -> None:
 def _affine(name: str, module: Any, random: Any) -> None:
     """Set scales and offsets. Blocks add little to what they take, so that rounding stays small."""
     count = len(module.weight)
-    gain = 0.3 if re.search(r"res\d\.\d+\.conv3|layer\d\.\d+\.bn3", name) else 1.0
+    gain = 0.3 if re.search(r"res\d\.\d+\.conv3|layer\d\.\d+\.[bg]n3", name) else 1.0
     scales = gain * random.uniform(0.5, 1.5, count)
     module.weight.copy_(torch.from_numpy(scales.astype(np.float32)))
     module.bias.copy_(torch.from_numpy(0.3 * random.randn(count).astype(np.float32)))

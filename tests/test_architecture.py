@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-DIALECTS = ("tensorpack", "aws_samples", "detectron2", "torchvision", "matterport")
+DIALECTS = ("tensorpack", "aws_samples", "detectron2", "torchvision", "matterport", "mmdetection")
 ENGINES = ("openvino", "torch", "tensorflow")
 AROUND_THE_CORE = (
     "annotation_formats",

@@ -39,6 +39,7 @@ DISTRIBUTIONS = {
     "backends/aws_samples": ("maskrcnn_aws_samples", {"maskrcnn_aws_samples"}),
     "backends/detectron2": ("maskrcnn_detectron2", {"maskrcnn_detectron2"}),
     "backends/matterport": ("maskrcnn_matterport", {"maskrcnn_matterport"}),
+    "backends/mmdetection": ("maskrcnn_mmdetection", {"maskrcnn_mmdetection"}),
     "backends/onnx": ("maskrcnn_onnx", {"maskrcnn_onnx"}),
     "backends/torchvision": ("maskrcnn_torchvision", {"maskrcnn_torchvision"}),
     "backends/tensorpack": ("maskrcnn_tensorpack", {"maskrcnn_tensorpack"}),

@@ -5,7 +5,9 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from mmdetection_files import save
 from typer.testing import CliRunner
 
 from maskrcnn_handlers.cli.main import program
@@ -85,9 +87,15 @@ SERVED: dict[str, tuple[Bring, str, str]] = {
 }
 """What is served: the files, the file that is named, and what is said."""
 
+TENSORS = {"rpn_head.init_proposal_bboxes.weight": np.zeros((100, 4), np.float32)}
+
 REFUSED: dict[str, tuple[Bring, str]] = {
     "layers of other sizes": (case("detectron2_c4"), "4 variables with the wrong shape"),
-    "MMDetection": (case("mmdetection"), "has the tensors of MMDetection, which no backend serves"),
+    "a network of MMDetection": (
+        lambda folder: save(folder / "epoch_12.pth", TENSORS, "model = dict(type='QueryInst')"),
+        "epoch_12.pth: model.type=QueryInst, but only MaskRCNN or FasterRCNN or CascadeRCNN is "
+        "computed",
+    ),
     "a pointer": (
         case("git_lfs_pointer"),
         "model.pth is a Git LFS pointer, not the file itself: run `git lfs pull` where it was "

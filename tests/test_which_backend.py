@@ -145,7 +145,7 @@ FAMILIES: dict[str, tuple[str, bytes, str]] = {
     "epoch_12.pth": (
         "epoch_12.pth",
         pickled("backbone.layer1.0.conv1.weight", "roi_head.mask_head.convs.0.conv.weight"),
-        "MMDetection, which no backend serves",
+        "`pip install maskrcnn-mmdetection`",
     ),
     "mask_rcnn_coco.h5": (
         "mask_rcnn_balloon_0030.h5",

@@ -5,11 +5,8 @@ roi_heads/box_head.py, fast_rcnn.py and mask_head.py.
 """
 
 import re
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
+from maskrcnn_network.checkpoints.background import BACKGROUND_FIRST
 from maskrcnn_network.checkpoints.renamed import Naming
 
 _BODY = r"backbone\.(?:bottom_up\.)?"
@@ -31,22 +28,6 @@ def _box(found: re.Match[str], part: str) -> str:
     return f"cascade_rcnn_stage{int(stage) + 1}/{scope}{part}"
 
 
-def _background_first(class_layer: NDArray[Any]) -> NDArray[Any]:
-    return np.roll(class_layer, 1, axis=-1)
-
-
-def _with_background(box_layer: NDArray[Any]) -> NDArray[Any]:
-    """Zeros for the box of the background, which Detectron2 does not have; a box for all classes
-    as it is."""
-    if box_layer.shape[-1] == CORNERS:
-        return box_layer
-    background = [(0, 0)] * (box_layer.ndim - 1) + [(CORNERS, 0)]
-    return np.pad(box_layer, background)
-
-
-CORNERS = 4
-"""Numbers of a box."""
-_OUTPUTS = ("fastrcnn/outputs", *(f"cascade_rcnn_stage{i}/outputs" for i in (1, 2, 3)))
 _HEAD, _PREDICTOR = (rf"roi_heads\.box_{part}\.(?:([0-2])\.)?" for part in ("head", "predictor"))
 
 NAMING = Naming(
@@ -80,10 +61,5 @@ NAMING = Naming(
         r"roi_heads\.mask_head\.mask_fcn(\d)\.norm": lambda m: f"maskrcnn/fcn{int(m[1]) - 1}",
     },
     ignored=re.compile(r"(^pixel_(mean|std)|anchor_generator\..*|\.num_batches_tracked)$"),
-    changes={
-        f"{scope}/{name}/{leaf}": change
-        for scope in _OUTPUTS
-        for name, change in (("class", _background_first), ("box", _with_background))
-        for leaf in ("W", "b")
-    },
+    changes=BACKGROUND_FIRST,
 )

@@ -1,28 +1,17 @@
 """Matterport's configuration in Python and in logs, both read as text: nothing is executed."""
 
 import ast
-import operator
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from maskrcnn_network.literals import COMPUTED, MAX_SOURCE_BYTES, value
 from maskrcnn_network.sources import Said, Texts, last_logged
 from maskrcnn_server.errors import InvalidModel
 
-MAX_SOURCE_BYTES = 1 << 20
-"""Maximum bytes of a configuration in Python."""
-MAX_NUMBER = 1e9
-"""Maximum value of a computed number."""
 _DISPLAYED = re.compile(r"^([A-Z][A-Z0-9_]*) +(\S.*?)\s*$")
 _ARRAY = re.compile(r"\[[\d.\s+e-]+\]")
-_ARITHMETIC = {
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
-    ast.Div: operator.truediv,
-    ast.FloorDiv: operator.floordiv,
-}
 
 
 def displayed(path: Path) -> Said:
@@ -80,13 +69,9 @@ def literals(path: Path) -> Said:
             f"{path}: several configurations, {', '.join([*last, name])}: keep the one that the "
             "model is used with"
         )
-    computed = sorted(key for key, value in values.items() if value is _COMPUTED)
+    computed = sorted(key for key, value in values.items() if value is COMPUTED)
     note = f"{path.name}: computed, and not read: {', '.join(computed[:6])}" if computed else None
-    return {key: value for key, value in values.items() if value is not _COMPUTED}, note
-
-
-_COMPUTED = object()
-"""Value of a key that only running the file would show."""
+    return {key: value for key, value in values.items() if value is not COMPUTED}, note
 
 
 def _assigned(node: ast.ClassDef) -> Iterator[tuple[str, Any]]:
@@ -99,7 +84,7 @@ def _assigned(node: ast.ClassDef) -> Iterator[tuple[str, Any]]:
             targets = [statement.target]
         for target in targets:
             if isinstance(target, ast.Name) and target.id.isupper():
-                yield target.id, _value(statement.value)  # type: ignore[attr-defined]
+                yield target.id, value(statement.value)  # type: ignore[attr-defined]
 
 
 def _inherited(
@@ -111,35 +96,6 @@ def _inherited(
             values |= _inherited(base, own, bases, depth - 1)
         values |= own[name]
     return values
-
-
-def _value(node: ast.expr) -> Any:
-    """The value of a literal, or `_COMPUTED`."""
-    if isinstance(node, ast.Constant):
-        return node.value
-    if isinstance(node, ast.List | ast.Tuple):
-        values = [_value(item) for item in node.elts]
-        return _COMPUTED if _COMPUTED in values else values
-    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
-        return _number(operator.sub, 0, _value(node.operand))
-    if isinstance(node, ast.BinOp) and type(node.op) in _ARITHMETIC:
-        sides = _value(node.left), _value(node.right)
-        return _number(_ARITHMETIC[type(node.op)], *sides)
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute | ast.Name):
-        name = node.func.attr if isinstance(node.func, ast.Attribute) else node.func.id
-        if name in ("array", "list", "tuple") and len(node.args) == 1:
-            return _value(node.args[0])
-    return _COMPUTED
-
-
-def _number(compute: Any, left: Any, right: Any) -> Any:
-    if any(isinstance(x, bool) or not isinstance(x, int | float) for x in (left, right)):
-        return _COMPUTED
-    try:
-        result = compute(left, right)
-    except ArithmeticError:
-        return _COMPUTED
-    return result if abs(result) <= MAX_NUMBER else _COMPUTED
 
 
 TEXTS: Texts = {

@@ -83,6 +83,8 @@ class Architecture:
     """Whether a region has one box for all classes."""
     shared_masks: bool = False
     """Whether a region has one mask for all classes."""
+    cascaded_masks: bool = False
+    """Whether each box head of a cascade has a mask head beside it."""
 
     @property
     def name(self) -> str:
@@ -121,6 +123,8 @@ class Architecture:
             parts.append("one box for all classes")
         if self.shared_masks:
             parts.append("one mask for all classes")
+        if self.cascaded_masks:
+            parts.append("three mask heads")
         return ", ".join(parts)
 
     @property
@@ -129,6 +133,13 @@ class Architecture:
         if self.cascade:
             return tuple((f"{stage}/head", f"{stage}/outputs") for stage in CASCADE)
         return (("fastrcnn", self.outputs),)
+
+    @property
+    def mask_heads(self) -> tuple[str, ...]:
+        """Scopes of the mask heads."""
+        if not self.has_masks:
+            return ()
+        return tuple(f"{s}/mask" for s in CASCADE) if self.cascaded_masks else ("maskrcnn",)
 
     @property
     def flattening(self) -> list[str]:
@@ -149,13 +160,13 @@ class Architecture:
         regions = self.widths[3][1] if self.pyramid is None else self.pyramid
         for head, outputs in self.heads:
             yield from self._box_head(head, outputs, regions)
-        if self.has_masks:
-            yield from self._convs("maskrcnn", "fcn", regions, self.mask_convs)
+        for head in self.mask_heads:
+            yield from self._convs(head, "fcn", regions, self.mask_convs)
             last = self.mask_convs.width if self.mask_convs.count else regions
-            yield "maskrcnn/deconv/W", (2, 2, self.mask, last)
-            yield "maskrcnn/deconv/b", (self.mask,)
+            yield f"{head}/deconv/W", (2, 2, self.mask, last)
+            yield f"{head}/deconv/b", (self.mask,)
             masks = 1 if self.shared_masks else self.classes
-            yield from _biased("maskrcnn/conv", (1, 1, self.mask, masks))
+            yield from _biased(f"{head}/conv", (1, 1, self.mask, masks))
 
     def _backbone(self) -> Iterator[tuple[str, Shape]]:
         norm = _group_norm if self.group_norm else self._batch_norm
@@ -236,6 +247,8 @@ def read_off(shapes: Shapes) -> Architecture:
     cascade = any(name.startswith("cascade_rcnn") for name in shapes)
     has_pyramid = any(name.startswith("fpn/") for name in shapes)
     head = f"{CASCADE[0]}/head" if cascade else "fastrcnn"
+    cascaded_masks = any(name.startswith(f"{CASCADE[0]}/mask/") for name in shapes)
+    mask_head = f"{CASCADE[0]}/mask" if cascaded_masks else "maskrcnn"
     box_convs = convs(head, "conv")
     fc = _fully_connected(shapes, head, has_pyramid, box_convs.count > 0)
     is_c4 = not (has_pyramid or fc)
@@ -268,15 +281,16 @@ def read_off(shapes: Shapes) -> Architecture:
         box_convs=box_convs,
         fc=tuple((name, out(f"{head}/{name}/W", 1024)) for name in fc),
         classes=classes,
-        has_masks=any(name.startswith("maskrcnn/") for name in shapes),
-        mask_convs=convs("maskrcnn", "fcn"),
-        mask=out("maskrcnn/deconv/b", 256),
+        has_masks=any(name.startswith(f"{mask_head}/") for name in shapes),
+        mask_convs=convs(mask_head, "fcn"),
+        mask=out(f"{mask_head}/deconv/b", 256),
         fc_norm=_norm(shapes, f"{head}/gn", f"{head}/fc6"),
         biased="conv0/b" in shapes,
         groups=_groups(shapes, inner),
         outputs=scope,
         shared_boxes=cascade or out(f"{outputs}/box/W", 0) == 4,
-        shared_masks=classes > 1 and out("maskrcnn/conv/W", 0) == 1,
+        shared_masks=classes > 1 and out(f"{mask_head}/conv/W", 0) == 1,
+        cascaded_masks=cascaded_masks,
     )
 
 

@@ -27,8 +27,8 @@ from maskrcnn_server.errors import InvalidModel, InvalidSetting
 FILE_BYTES = 1 << 20
 MIN_CHANNELS = 16
 """Minimum number of channels in and out of a layer for integers to save time."""
-LAST = "maskrcnn/conv"
-"""Last layer of the mask head, of which one channel is computed for each region."""
+LAST = ("maskrcnn/conv", "/mask/conv")
+"""Ends of the names of mask heads' last layers, which compute one channel for each region."""
 BOX_TOLERANCE = 2.0
 """Distance in pixels within which two boxes count as the same."""
 
@@ -104,7 +104,7 @@ def parts(layers: Mapping[str, Weights]) -> dict[str, list[str]]:
     """
     found: dict[str, list[str]] = {}
     for name, (kernel, _) in layers.items():
-        if min(kernel.shape[-2:]) >= MIN_CHANNELS and name != LAST:
+        if min(kernel.shape[-2:]) >= MIN_CHANNELS and not name.endswith(LAST):
             block = re.match(r"group\d/block\d+", name)
             found.setdefault(block[0] if block else name, []).append(name)
     return found

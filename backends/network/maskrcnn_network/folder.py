@@ -39,7 +39,8 @@ NOT_IN_WEIGHTS = frozenset(
     "short_edge max_size proposal_mode proposals proposal_nms_threshold detections tf_pad_mode "
     "anchor_sizes anchor_ratios "
     "detection_nms_threshold stride_1x1 dilation pixel_mean pixel_std channels norm_epsilon "
-    "resize_mode min_scale width_ratios proposal_candidates proposal_std box_std".split()
+    "resize_mode min_scale width_ratios proposal_candidates proposal_std box_std "
+    "anchor_scales bgr_to_rgb level_candidates style".split()
 )
 """Fields of the configuration that affect results but do not show in the weights."""
 
@@ -74,7 +75,8 @@ class ModelFolder(Generic[C]):
         data = path.parent.glob(f"{path.stem}.data-*") if path.suffix == ".index" else ()
         names = (CLASSES_FILE, *sources.CONFIG_FILES, *self.texts, INT8_FILE)
         others = (path.with_name(name) for name in names)
-        return [path, *sorted(data), *(file for file in others if file.is_file())]
+        found = (file for file in others if file.is_file() and file != path)
+        return [path, *sorted(data), *found]
 
     def metadata(self, backend: str, default: float, asked: float | None) -> ModelMetadata:
         """The model's metadata.

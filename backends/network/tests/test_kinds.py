@@ -75,9 +75,9 @@ FILES: dict[str, tuple[str, bytes, str]] = {
     "MMDetection": (
         "epoch_12.pth",
         pickled("backbone.layer1.0.conv1.weight", "rpn_head.rpn_conv.weight"),
-        "has the tensors of MMDetection, which no backend serves (backbone.layer1.0.conv1.weight",
+        "has the tensors of MMDetection's networks of two stages (backbone.layer1.0.conv1.weight",
     ),
-    "MMDetection, box head": ("latest.pth", pickled("bbox_head.fc_cls.weight"), "MMDetection"),
+    "MMDetection 1": ("latest.pth", pickled("bbox_head.fc_cls.weight"), "MMDetection 1, or of"),
     "MobileNet": (
         "model.pth",
         pickled("backbone.body.0.0.weight", "rpn.head.conv.0.0.weight"),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from maskrcnn_network.graph.folding import Folded, Scales, Weights
-from maskrcnn_network.graph.frames import PixelFrame
+from maskrcnn_network.graph.frames import ClampedFrame, PixelFrame
 from maskrcnn_network.graph.operations import DROPPED, Regions
 from maskrcnn_network.graph.rules import Sampling
 from maskrcnn_network.testing.numpy_operations import Array, NumPyOperations
@@ -94,7 +94,7 @@ def test_mask_logits_are_of_the_labels_channel() -> None:
     ops = operations(
         maskrcnn_deconv=Weights(deconv, floats(0)), maskrcnn_conv=Weights(conv, floats(10, 20))
     )
-    found = ops.mask_logits(Regions(floats([[[5]]], [[[7]]])), np.array([1, 2]), 1)
+    found = ops.mask_logits("maskrcnn", Regions(floats([[[5]]], [[[7]]])), np.array([1, 2]), 1)
     assert found.tolist() == [[[10, 20], [10, 10]], [[20, 41], [20, 20]]]
 
 
@@ -129,3 +129,20 @@ def test_deltas_move_and_stretch_anchors() -> None:
     anchors = floats([10, 20, 20, 40], [10, 20, 20, 40])
     decoded = PixelFrame().decode(operations(), deltas, anchors, math.log(4))
     assert decoded == pytest.approx(floats([10, 20, 20, 40], [10, -10, 30, 70]))
+
+
+def test_a_clamped_frame_shrinks_anchors_no_further_than_it_stretches_them() -> None:
+    deltas, anchors = floats([0, 0, -9, 9]), floats([10, 20, 20, 40])
+    decoded = ClampedFrame().decode(operations(), deltas, anchors, math.log(4))
+    assert decoded == pytest.approx(floats([13.75, -10, 16.25, 70]))
+    loose = PixelFrame().decode(operations(), deltas, anchors, math.log(4))
+    assert loose[0, 2] - loose[0, 0] < 0.01
+
+
+def test_a_box_without_area_has_a_region_of_zeros_if_samples_follow_its_size() -> None:
+    boxes, images = floats([4, 4, 4, 12], [4, 4, 12, 12]), np.zeros(2, np.int64)
+    maps, ops = [np.ones((1, 8, 8, 1), np.float32)], operations()
+    for samples, wanted in ((0, [0, 1]), (2, [1, 1])):
+        sampling = Sampling(samples=samples)
+        seen = PixelFrame().sampled(ops, maps, [4], boxes, images, None, 1, sampling)
+        assert seen.maps.ravel().tolist() == wanted

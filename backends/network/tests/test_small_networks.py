@@ -11,6 +11,8 @@ from maskrcnn_detectron2.config import Detectron2Config
 from maskrcnn_detectron2.rules import rules as detectron2_rules
 from maskrcnn_matterport.config import MatterportConfig
 from maskrcnn_matterport.rules import rules as matterport_rules
+from maskrcnn_mmdetection.config import MMDetectionConfig
+from maskrcnn_mmdetection.rules import rules as mmdetection_rules
 from maskrcnn_network.architecture import read_off
 from maskrcnn_network.graph.rules import Rules
 from maskrcnn_network.tensorpack_config import TensorPackConfig
@@ -132,9 +134,18 @@ def test_variables_are_those_of_the_architecture(kind: str) -> None:
         (networks.AWS_SAMPLES, aws_samples_rules(AwsSamplesConfig(min_size=4))),
         (networks.TORCHVISION, torchvision_rules(TorchvisionConfig())),
         (networks.DETECTRON2, detectron2_rules(Detectron2Config())),
+        (networks.MMDETECTION, mmdetection_rules(MMDetectionConfig())),
         (networks.MATTERPORT, matterport_rules(MatterportConfig())),
     ],
-    ids=["tensorpack", "joint", "aws_samples", "torchvision", "detectron2", "matterport"],
+    ids=[
+        "tensorpack",
+        "joint",
+        "aws_samples",
+        "torchvision",
+        "detectron2",
+        "mmdetection",
+        "matterport",
+    ],
 )
 def test_rules_are_those_of_the_dialects(ours: Rules, theirs: Rules) -> None:
     """But for the numbers of proposals, and decimals of the clip."""

@@ -75,12 +75,12 @@ class TensorFlowOperations(Operations):
         y = tf.nn.bias_add(tf.ensure_shape(product, [None, kernel.shape[1]]), bias)
         return self.relu(y) if relu else y
 
-    def mask_logits(self, regions: Regions, labels: Tensor, side: int) -> Tensor:
-        kernel, bias = self.layers["maskrcnn/deconv"]
+    def mask_logits(self, head: str, regions: Regions, labels: Tensor, side: int) -> Tensor:
+        kernel, bias = self.layers[f"{head}/deconv"]
         x = tf.cast(regions.maps, kernel.dtype)
         shape = [tf.shape(x)[0], 2 * side, 2 * side, kernel.shape[2]]
         x = tf.nn.relu(tf.nn.bias_add(tf.nn.conv2d_transpose(x, kernel, shape, 2), bias))
-        kernel, bias = self.layers["maskrcnn/conv"]
+        kernel, bias = self.layers[f"{head}/conv"]
         channels = tf.gather(labels, regions.order) - 1
         own_kernel = tf.gather(tf.transpose(kernel[0, 0]), channels)
         own_bias = tf.gather(bias, channels)

@@ -145,7 +145,7 @@ def test_a_mask_is_the_one_of_its_label() -> None:
     ops = TensorFlowOperations(Folded(layers, {}))
     maps = np.random.default_rng(2).random((3, 2, 2, 3), np.float32)
     labels, order = np.array([4, 1, 2]), np.array([2, 0, 1])
-    found = ops.mask_logits(Regions(tf.constant(maps), order), labels, 2).numpy()
+    found = ops.mask_logits("maskrcnn", Regions(tf.constant(maps), order), labels, 2).numpy()
     deconv, (kernel, bias) = layers["maskrcnn/deconv"], layers["maskrcnn/conv"]
     for x, box in zip(maps, order, strict=True):
         wide = np.einsum("hwc,ijoc->hiwjo", x, deconv.kernel).reshape(4, 4, 5) + deconv.bias

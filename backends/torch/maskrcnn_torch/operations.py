@@ -19,7 +19,8 @@ from maskrcnn_torch.roi_align import Pooling, gathered_roi_align
 
 CHANNEL_MULTIPLE = 8
 """Divisor of the number of channels for which tensor cores are fast."""
-DECONV = "maskrcnn/deconv"
+DECONV = "/deconv"
+"""End of the names of mask heads' transposed convolutions."""
 
 
 class TorchOperations(CandidateOperations):
@@ -40,10 +41,10 @@ class TorchOperations(CandidateOperations):
         self.device = device
         self.dtype = dtype
         self._weights = {name: self._on_device(layer) for name, layer in folded.layers.items()}
-        if DECONV in folded.layers:
-            kernel, bias = folded.layers[DECONV]
-            quarters = kernel.reshape(-1, kernel.shape[-1]).T
-            self._weights[DECONV] = self._on_device(Weights(quarters, np.tile(bias, 4)))
+        for name, (kernel, bias) in folded.layers.items():
+            if name.endswith(DECONV):
+                quarters = kernel.reshape(-1, kernel.shape[-1]).T
+                self._weights[name] = self._on_device(Weights(quarters, np.tile(bias, 4)))
         # From here on, only the shapes of layers are needed.
         self.layers = {
             name: Weights(np.broadcast_to(np.float32(0), layer.kernel.shape), layer.bias)
@@ -173,13 +174,13 @@ class TorchOperations(CandidateOperations):
             self._weights[name] = kernel, functional.pad(torch.cat(biases), (0, counts[-1]))
         return *self._weights[name], counts
 
-    def mask_logits(self, regions: Regions, labels: Tensor, side: int) -> Tensor:
+    def mask_logits(self, head: str, regions: Regions, labels: Tensor, side: int) -> Tensor:
         """Both layers are matrix products: each pixel becomes four places, row by row."""
         maps = regions.maps
-        quarters, biases = self._weights[DECONV]
+        quarters, biases = self._weights[f"{head}{DECONV}"]
         pixels = maps.permute(0, 2, 3, 1).reshape(-1, quarters.shape[1])
         places = functional.linear(pixels, quarters, biases).relu_()
-        kernel, bias = self._weights["maskrcnn/conv"]  # (classes, width, 1, 1)
+        kernel, bias = self._weights[f"{head}/conv"]  # (classes, width, 1, 1)
         own = kernel.flatten(1)[labels - 1][:, :, None]
         logits = torch.bmm(places.view(len(maps), -1, own.shape[1]), own).float()
         logits += bias.float()[labels - 1][:, None, None]

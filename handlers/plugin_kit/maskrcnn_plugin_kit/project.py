@@ -20,8 +20,8 @@ BOTH = {
 }
 """Files of every project."""
 OURS = set(
-    "annotation_formats aws_samples client detectron2 matterport network onnx openvino playground "
-    "plugin_kit predict sagemaker server study tensorflow tensorpack torch torchserve "
+    "annotation_formats aws_samples client detectron2 matterport mmdetection network onnx openvino "
+    "playground plugin_kit predict sagemaker server study tensorflow tensorpack torch torchserve "
     "torchvision".split()
 )
 """Names of this project's own distributions, without `maskrcnn-`."""

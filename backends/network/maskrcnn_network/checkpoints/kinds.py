@@ -42,6 +42,7 @@ READ = {
     "detectron2": (".pth", ".pt", ".ckpt", ".pth.tar", ".pkl"),
     **dict.fromkeys(("tensorpack", "aws_samples"), (".npz", ".index")),
     "matterport": (".h5", ".hdf5"),
+    "mmdetection": (".pth",),
     "onnx": (".onnx",),
 }
 """Ends of the names of files that official backends read, besides those that are the same in
@@ -74,8 +75,12 @@ FAMILIES = {
     r"backbone\.bottom_up\.": Kind(
         "has the tensors of a Detectron2 network with another backbone; only ResNets are served"
     ),
-    r"roi_head\.(mask|bbox)_head\.|rpn_head\.rpn_(cls|conv)|bbox_head\.\w+\.weight": Kind(
-        "has the tensors of MMDetection, which no backend serves"
+    r"roi_head\.(mask|bbox)_head\.|rpn_head\.rpn_(cls|conv)": Kind(
+        "has the tensors of MMDetection's networks of two stages", ("mmdetection",)
+    ),
+    r"bbox_head\.\w+\.weight": Kind(
+        "has the tensors of MMDetection 1, or of a network of one stage; only Mask R-CNN, Cascade "
+        "and Faster R-CNN of MMDetection 2 and 3 are served"
     ),
     r"backbone\.body\.layer1\.": Kind(
         "has the tensors of torchvision's networks with a ResNet and FPN", ("torchvision",)

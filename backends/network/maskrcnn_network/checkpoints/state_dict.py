@@ -57,6 +57,8 @@ class StateDict:
         self.path = path
         self._meter = meter(path)
         self._storages: Callable[[Storage], bytes]
+        self.meta: Mapping[str, object] = {}
+        """What a training script keeps under `meta`: with MMEngine, strings, numbers and lists."""
         try:
             self._tensors = self._parsed()
         except InvalidModel:
@@ -94,6 +96,8 @@ class StateDict:
                 content = self._piped(file)
         else:
             content = self._zipped(archive)
+        if isinstance(content, Mapping) and isinstance(meta := content.get("meta"), Mapping):
+            self.meta = meta
         tensors: dict[str, Tensor | NDArray[Any]] = {}
         for path, value in _tensors(content, self._meter):
             name = ".".join(part for part in path if part not in WRAPPERS)

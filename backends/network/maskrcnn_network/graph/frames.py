@@ -16,6 +16,12 @@ LEVELS = (2, 3, 4, 5)
 CANONICAL = 224.0
 """Side of the regions that level 4 serves, in pixels: the size of ImageNet's images."""
 
+OUTSIDE = np.array([[-4096, -4096, -4095, -4095]], np.float32)
+"""Box beside every image, whose region is zeros: that of a box without area, which covers no pixel,
+and in which engines place from none to one sample."""
+LEAST_SIDE = 1e-30
+"""Minimum side of a box with an area."""
+
 
 class Limits(NamedTuple):
     """The smallest and the largest coordinates of a box, as numbers or tensors (batch, 4)."""
@@ -139,7 +145,22 @@ class PixelFrame:
         resolution: int,
         sampling: Sampling,
     ) -> Regions:
+        if not sampling.samples:
+            has_area = ops.least(boxes[..., 2:4] - boxes[..., 0:2])[..., None] >= LEAST_SIDE
+            boxes = ops.where(has_area, boxes, ops.constant(OUTSIDE))
         return ops.roi_align(features, strides, boxes, images, levels, resolution, sampling)
+
+
+@dataclass(frozen=True)
+class ClampedFrame(PixelFrame):
+    """Pixels, with dw and dh clipped from below, too.
+
+    Source: MMDetection, mmdet/models/task_modules/coders/delta_xywh_bbox_coder.py.
+    """
+
+    def decode(self, ops: Operations, deltas: Tensor, boxes: Tensor, clip: float) -> Tensor:
+        extents = ops.maximum(deltas[..., 2:4], -clip)
+        return super().decode(ops, ops.concat([deltas[..., 0:2], extents], axis=-1), boxes, clip)
 
 
 def _root_area(ops: Operations, boxes: Tensor) -> Tensor:

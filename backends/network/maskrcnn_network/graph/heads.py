@@ -23,8 +23,8 @@ def classify(
 ) -> tuple[Tensor, Tensor]:
     """Class probabilities (P, 1 + classes), and boxes (P, 1 + classes, 4) or (P, 1, 4).
 
-    Each box head refines the boxes of the previous one; their probabilities are averaged. Most
-    networks have one head; Cascade R-CNN (Cai and Vasconcelos 2018) has three.
+    Each box head refines the boxes of the previous one; their probabilities or logits are averaged.
+    Most networks have one head; Cascade R-CNN (Cai and Vasconcelos 2018) has three.
     """
     images = proposals.slots.images
     limits = rules.frame.detection_limits(ops, sizes, features)
@@ -37,14 +37,16 @@ def classify(
         regions = body.regions(ops, features, seen, images, body.box_resolution)
         hidden = ops.in_order(regions, _hidden(ops, regions, head))
         logits, deltas = ops.dense_each((f"{outputs}/class", f"{outputs}/box"), hidden)
-        probabilities, deltas = ops.softmax(ops.to_float(logits)), ops.to_float(deltas)
+        logits, deltas = ops.to_float(logits), ops.to_float(deltas)
+        scores = ops.softmax(logits) if rules.averaged == "probabilities" else logits
         count = ops.layers[f"{outputs}/box"].kernel.shape[1] // 4
         deltas = ops.reshape(deltas, (-1, count, 4)) / ops.constant(np.array(weights, np.float32))
         class_boxes = rules.frame.decode(ops, deltas, seen[:, None], config.delta_clip)
         class_boxes = boxes.clip_to(ops, class_boxes, limits)
-        total = probabilities if total is None else total + probabilities
+        total = scores if total is None else total + scores
         seen = ops.reshape(class_boxes[:, 0:1], (-1, 4))
-    return total / float(len(architecture.heads)), class_boxes
+    average = total / float(len(architecture.heads))
+    return average if rules.averaged == "probabilities" else ops.softmax(average), class_boxes
 
 
 def _hidden(ops: Operations, regions: Regions, head: str) -> Tensor:
@@ -71,13 +73,23 @@ def masks(
     found_boxes: Tensor,
     labels: Tensor,
     images: Tensor,
+    architecture: Architecture,
 ) -> Tensor:
-    """Mask probabilities float32 (D, 2m, 2m) in boxes (D, 4), each for its own label (D,)."""
-    if ops.layers["maskrcnn/conv"].kernel.shape[-1] == 1:
+    """Mask probabilities float32 (D, 2m, 2m) in boxes (D, 4), each for its own label (D,).
+
+    Those of several mask heads are averaged.
+    """
+    if architecture.shared_masks:
         labels = labels * 0 + 1  # one mask for all classes
     regions = body.regions(ops, features, found_boxes, images, body.mask_resolution)
-    x = _convs(ops, regions.maps, "maskrcnn", "fcn")
-    return ops.sigmoid(ops.mask_logits(regions._replace(maps=x), labels, body.mask_side))
+    total: Tensor = None
+    for head in architecture.mask_heads:
+        x = _convs(ops, regions.maps, head, "fcn")
+        logits = ops.mask_logits(head, regions._replace(maps=x), labels, body.mask_side)
+        soft = ops.sigmoid(logits)
+        total = soft if total is None else total + soft
+    count = len(architecture.mask_heads)
+    return total if count == 1 else total / float(count)
 
 
 def _convs(ops: Operations, x: Map, head: str, kind: str) -> Map:

@@ -116,7 +116,7 @@ class Network:
         self, ops: Operations, features: list[Map], boxes: Tensor, labels: Tensor, images: Tensor
     ) -> Tensor:
         """Mask probabilities float32 (D, m, m) of any boxes (D, 4) and labels in images (D,)."""
-        return heads.masks(ops, self.body, features, boxes, labels, images)
+        return heads.masks(ops, self.body, features, boxes, labels, images, self.architecture)
 
 
 def _out_first(weights: Weights) -> Weights:

@@ -132,11 +132,11 @@ class Operations(ABC):
         return [self.dense(name, x) for name in names]
 
     @abstractmethod
-    def mask_logits(self, regions: Regions, labels: Tensor, side: int) -> Tensor:
-        """The mask head's last two layers on regions of m = `side`: float32 (R, 2m, 2m).
+    def mask_logits(self, head: str, regions: Regions, labels: Tensor, side: int) -> Tensor:
+        """The last two layers of a mask head on regions of m = `side`: float32 (R, 2m, 2m).
 
-        `maskrcnn/deconv` is a transposed convolution, 2 x 2 with stride 2, kernel (2, 2, out, in),
-        with a ReLU after it. `maskrcnn/conv` is 1 x 1; each region needs only its channel
+        `HEAD/deconv` is a transposed convolution, 2 x 2 with stride 2, kernel (2, 2, out, in),
+        with a ReLU after it. `HEAD/conv` is 1 x 1; each region needs only its channel
         label - 1. `labels` (R,) from 1; they and the result are in the order of the boxes.
         """
 

@@ -42,6 +42,8 @@ class Rules:
     """Whether anchors are rounded, and placed a whole number of pixels apart."""
     anchors_by_ratio: bool = False
     """Whether the anchors of a cell are ordered by ratio, then by size. If not, by size first."""
+    averaged: Literal["probabilities", "logits"] = "probabilities"
+    """What the class of a box is averaged from over the box heads of a cascade."""
     best_class_only: bool = False
     """Whether a proposal is a detection of its most probable class only, and overlaps are compared
     without shifting boxes. Needs `filled`."""

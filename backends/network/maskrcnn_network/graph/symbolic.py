@@ -160,15 +160,15 @@ class SymbolicOperations(CropsByRoiAlign):
         y = self.node("Gemm", x, *weights, name=name)
         return self.relu(y) if relu else y
 
-    def mask_logits(self, regions: Regions, labels: Symbol, side: int) -> Symbol:
+    def mask_logits(self, head: str, regions: Regions, labels: Symbol, side: int) -> Symbol:
         """The transposed convolution is one of 1 x 1: the four places that each pixel becomes are
         neighbouring channels, which are interleaved at the end."""
-        deconv, (kernel, bias) = self.layers["maskrcnn/deconv"], self.layers["maskrcnn/conv"]
+        deconv, (kernel, bias) = self.layers[f"{head}/deconv"], self.layers[f"{head}/conv"]
         width = kernel.shape[2]
         quarters = Weights(
             deconv.kernel.reshape(-1, deconv.kernel.shape[3]).T[None, None], np.tile(deconv.bias, 4)
         )
-        x = self.relu(self.convolved("maskrcnn/deconv", regions.maps, quarters))
+        x = self.relu(self.convolved(f"{head}/deconv", regions.maps, quarters))
         if regions.order is not None:
             labels = self.gather(labels, regions.order)
         channel = labels - ints(1)

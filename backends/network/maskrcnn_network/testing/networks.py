@@ -12,7 +12,7 @@ from maskrcnn_network.architecture import Architecture, Convs
 from maskrcnn_network.centred import CentredPreparation
 from maskrcnn_network.config import NetworkConfig
 from maskrcnn_network.graph.folding import fold
-from maskrcnn_network.graph.frames import NormalisedFrame
+from maskrcnn_network.graph.frames import ClampedFrame, NormalisedFrame
 from maskrcnn_network.graph.network import Network, Variables
 from maskrcnn_network.graph.operations import Pads
 from maskrcnn_network.graph.rules import Rules, Sampling
@@ -76,6 +76,7 @@ BIASED = replace(
     fc_norm="batch",
     biased=True,
 )
+CASCADED_MASKS = replace(FPN, cascade=True, shared_boxes=True, cascaded_masks=True)
 
 TENSORPACK = Rules(
     candidates=PROPOSALS,
@@ -121,6 +122,17 @@ DETECTRON2 = replace(
     level_epsilon=1e-8,
 )
 DETECTRON2_ONE_MAP = replace(DETECTRON2, candidates=3 * PROPOSALS, kept=3 * PROPOSALS)
+MMDETECTION = replace(
+    TENSORPACK,
+    sigmoid="before",
+    delta_clip=4.14,
+    min_sides=(1e-30,),
+    frame=ClampedFrame(),
+    sampling=Sampling(samples=0),
+    level_epsilon=2.5e-7,
+    anchors_by_ratio=True,
+    averaged="logits",
+)
 MATTERPORT = Rules(
     candidates=3 * PROPOSALS,
     kept=PROPOSALS,
@@ -152,6 +164,13 @@ class Detectron2Config(NetworkConfig):
     symmetric: ClassVar[bool] = True
     min_detection_side: ClassVar[float] = 1e-30
     stride_1x1: bool = True
+
+
+class MMDetectionConfig(NetworkConfig):
+    """Settings of MMDetection's networks besides their rules."""
+
+    symmetric: ClassVar[bool] = True
+    channels: Literal["RGB", "BGR"] = "RGB"
 
 
 class MatterportConfig(NetworkConfig):
@@ -209,6 +228,7 @@ KINDS: Mapping[str, Kind] = {
     "c5": Kind(1, C5, DETECTRON2_ONE_MAP, Detectron2Config, {"dilation": 2, "stride_1x1": False}),
     "detectron2_c4": Kind(0, C4, DETECTRON2_ONE_MAP, Detectron2Config, {"stride_1x1": False}),
     "group_norm_first": Kind(0, GROUP_NORM_FIRST, DETECTRON2, Detectron2Config),
+    "mmdetection": Kind(4, CASCADED_MASKS, MMDETECTION, MMDetectionConfig),
     "matterport": Kind(0, BIASED, MATTERPORT, MatterportConfig),
 }
 """Kinds of network by name. The boxes of `large` are large enough for every level."""
@@ -316,7 +336,7 @@ def _random(name: str, shape: tuple[int, ...], random: np.random.Generator) -> N
     elif name.endswith("/gamma"):
         values = random.uniform(0.5, 1.5, shape)
     elif name.endswith("/W"):
-        inputs = shape[-1] if name == "maskrcnn/deconv/W" else np.prod(shape[:-1])
+        inputs = shape[-1] if name.endswith("/deconv/W") else np.prod(shape[:-1])
         values = random.normal(0, 1.5 / np.sqrt(inputs), shape)
     else:
         values = random.normal(0, 0.3, shape)

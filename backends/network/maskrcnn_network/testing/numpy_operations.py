@@ -46,8 +46,8 @@ class NumPyOperations(Operations):
         y: Array = x @ kernel + bias
         return self.relu(y) if relu else y
 
-    def mask_logits(self, regions: Regions, labels: Array, side: int) -> Array:
-        deconv, conv = self.layers["maskrcnn/deconv"], self.layers["maskrcnn/conv"]
+    def mask_logits(self, head: str, regions: Regions, labels: Array, side: int) -> Array:
+        deconv, conv = self.layers[f"{head}/deconv"], self.layers[f"{head}/conv"]
         quarters = np.tensordot(regions.maps, deconv.kernel, axes=(3, 3))  # R, y, x, 2, 2, out
         x = quarters.transpose(0, 1, 3, 2, 4, 5).reshape(-1, 2 * side, 2 * side, len(deconv.bias))
         x = self.relu(x + deconv.bias)

@@ -1,0 +1,1 @@
+"""Serves MMDetection's Mask R-CNN checkpoints."""
