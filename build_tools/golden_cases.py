@@ -122,7 +122,65 @@ rpn_anchor_generator:
   aspect_ratios: [[0.5, 1.0, 2.0]]
 """
 SIZES = [[8], [16], [32], [64], [128]]
+MOBILE_SIZES = [[32, 64, 96, 128, 192]]
 SEVERAL_SIZES = [[8, 12], [16, 24], [32, 48], [64, 96], [128, 160]]
+
+
+MOBILENET = """\
+min_size: 300
+max_size: 600
+rpn_pre_nms_top_n_test: 80
+rpn_post_nms_top_n_test: 60
+rpn_score_thresh: 0.75
+box_detections_per_img: 30
+rpn_anchor_generator: {{sizes: {sizes}, aspect_ratios: [[0.5, 1.0, 2.0]]}}
+"""
+
+
+def mobilenet(
+    name: str, *, sizes: list[list[int]], masks: bool = True, returned: list[int] | None = None
+) -> Case:
+    """torchvision's model of four classes with a thin MobileNet, made as its own functions make it.
+
+    Its batch norms keep the epsilon of `FrozenBatchNorm2d`. Pictures keep their size, since so many
+    layers enlarge what rounding changes in resized ones.
+    """
+    from torchvision.models import detection, mobilenet
+    from torchvision.models.detection import backbone_utils, faster_rcnn, mask_rcnn
+    from torchvision.models.detection.rpn import AnchorGenerator
+    from torchvision.ops.misc import FrozenBatchNorm2d
+
+    thin = getattr(mobilenet, name)(width_mult=0.25, norm_layer=FrozenBatchNorm2d)
+    backbone = backbone_utils._mobilenet_extractor(thin, True, 6, returned)
+    backbone.fpn = type(backbone.fpn)(
+        [block[0].in_channels for block in backbone.fpn.inner_blocks],
+        32,
+        backbone_utils.LastLevelMaxPool(),
+    )
+    backbone.out_channels = 32
+    levels = len(backbone.fpn.inner_blocks) + 1
+    every = sizes * levels if len(sizes) == 1 else sizes
+    options: dict[str, Any] = {
+        "min_size": 300,
+        "max_size": 600,
+        "rpn_pre_nms_top_n_test": 80,
+        "rpn_post_nms_top_n_test": 60,
+        "rpn_score_thresh": 0.75,
+        "box_detections_per_img": 30,
+        "rpn_anchor_generator": AnchorGenerator(
+            tuple(map(tuple, every)), ((0.5, 1.0, 2.0),) * levels
+        ),
+        "box_head": faster_rcnn.TwoMLPHead(32 * 49, 32),
+        "box_predictor": faster_rcnn.FastRCNNPredictor(32, 5),
+    }
+    if masks:
+        options |= {
+            "mask_head": mask_rcnn.MaskRCNNHeads(32, (16, 16), 1),
+            "mask_predictor": mask_rcnn.MaskRCNNPredictor(16, 16, 5),
+        }
+    kind = detection.MaskRCNN if masks else detection.FasterRCNN
+    model = kind(backbone, **options)
+    return model, MOBILENET.format(sizes=sizes), run_torchvision(model)
 
 
 def torchvision(
@@ -187,5 +245,14 @@ CASES: dict[str, Callable[[], Case]] = {
     "torchvision-anchors": partial(torchvision, sizes=SEVERAL_SIZES),
     "torchvision-boxes": partial(torchvision, masks=False),
     "torchvision-boxes_v2": partial(torchvision, masks=False, v2=True),
+    "torchvision-mobilenet_boxes": partial(
+        mobilenet, "mobilenet_v3_large", sizes=MOBILE_SIZES, masks=False
+    ),
+    "torchvision-mobilenet_small": partial(
+        mobilenet, "mobilenet_v3_small", sizes=[[16], [32], [64], [128]], returned=[2, 3, 4]
+    ),
+    "torchvision-mobilenet_v2": partial(
+        mobilenet, "mobilenet_v2", sizes=MOBILE_SIZES, returned=[2, 3, 4, 5]
+    ),
     "torchvision-resnext": partial(torchvision, groups=2),
 }

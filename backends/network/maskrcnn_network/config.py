@@ -311,6 +311,8 @@ class NetworkConfig(BaseModel):
                 "pyramid": (self.pyramid, architecture.pyramid),
                 "fc": (self.fc, architecture.fc[0][1]),
             }
+            levels = self.level_sizes if len(self.anchor_sizes) > 1 else ()
+            values["anchor_sizes"] = (len(levels) or None, architecture.levels)
         return values
 
 
