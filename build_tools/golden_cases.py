@@ -1,7 +1,10 @@
 """The networks of `make_golden_thin.py`: each a model, its configuration, and what runs it."""
 
+import tempfile
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from make_golden_pytorch import Run, run_detectron2, run_torchvision
@@ -92,6 +95,60 @@ def detectron2(*parts: str) -> Case:
     for part in (THIN, *parts):
         config.merge_from_other_cfg(CfgNode.load_cfg(part))
     return _detectron2(config)
+
+
+def lazy(name: str) -> Case:
+    """A thin model of one of Detectron2's configurations in Python, as `LazyConfig` saves it.
+
+    The groups of its ResNet are thin, which only the weights show.
+    """
+    import detectron2
+    from detectron2.config import LazyConfig, instantiate
+    from detectron2.layers import ShapeSpec
+    from detectron2.modeling.backbone import BottleneckBlock, ResNet
+
+    configs = Path(str(detectron2.__file__)).parent / "model_zoo/configs"
+    config = LazyConfig.load(str(configs / name))
+    model = config.model
+    model.backbone.bottom_up.stem.out_channels = 8
+    model.backbone.out_channels = 32
+    model.proposal_generator.head.in_channels = 32
+    model.proposal_generator.anchor_generator.sizes = [[8], [16], [32], [64], [128]]
+    model.proposal_generator.pre_nms_topk = (100, 80)
+    model.proposal_generator.post_nms_topk = (100, 60)
+    roi_heads = model.roi_heads
+    roi_heads.num_classes = 4
+    roi_heads.box_head.input_shape = ShapeSpec(channels=32, height=7, width=7)
+    roi_heads.box_head.conv_dims = [32] * len(roi_heads.box_head.conv_dims)
+    roi_heads.box_head.fc_dims = [32] * len(roi_heads.box_head.fc_dims)
+    roi_heads.box_predictor.input_shape = ShapeSpec(channels=32)
+    roi_heads.box_predictor.test_topk_per_image = 30
+    roi_heads.mask_head.input_shape = ShapeSpec(channels=32, height=14, width=14)
+    roi_heads.mask_head.conv_dims = [16, 16, 16]
+    (resize,) = config.dataloader.test.mapper.augmentations
+    resize.short_edge_length, resize.max_size = 150, 300
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "config.yaml"
+        LazyConfig.save(config, str(path))
+        text = path.read_text()
+    stages = model.backbone.bottom_up.stages
+    widths = zip((4, 8, 16, 32), (8, 16, 32, 64), (16, 32, 64, 128), (3, 4, 6, 3), strict=True)
+    model.backbone.bottom_up.stages = [
+        ResNet.make_stage(
+            BottleneckBlock,
+            count,
+            stride_per_block=[1 if i == 0 else 2, *[1] * (count - 1)],
+            in_channels=before,
+            bottleneck_channels=width,
+            out_channels=after,
+            stride_in_1x1=stages.stride_in_1x1,
+            norm=stages.norm,
+        )
+        for i, (width, before, after, count) in enumerate(widths)
+    ]
+    built = instantiate(model)
+    size = SimpleNamespace(MIN_SIZE_TEST=150, MAX_SIZE_TEST=300)
+    return built, text, run_detectron2(built, SimpleNamespace(INPUT=size))
 
 
 def full_size(path: str) -> Case:
@@ -242,6 +299,7 @@ CASES: dict[str, Callable[[], Case]] = {
     "detectron2-gn": partial(detectron2, FPN, GROUP_NORM),
     "detectron2-boxes": partial(detectron2, FPN, BOXES),
     "detectron2-anchors": partial(detectron2, FPN, SEVERAL_ANCHORS),
+    "detectron2-lsj": partial(lazy, "new_baselines/mask_rcnn_R_50_FPN_100ep_LSJ.py"),
     "torchvision-anchors": partial(torchvision, sizes=SEVERAL_SIZES),
     "torchvision-boxes": partial(torchvision, masks=False),
     "torchvision-boxes_v2": partial(torchvision, masks=False, v2=True),
