@@ -60,9 +60,8 @@ def steps(cpu: bool) -> Iterator[tuple[str, ...]]:
     yield "halves", "float16"
     for precision in PRECISIONS[:1] if cpu else PRECISIONS:
         yield "speed", "float32" if cpu else precision
-        if precision in ("float16", "float32"):
-            yield "path", "float32" if cpu else precision
         if precision == "float16":
+            yield "path", "float32" if cpu else precision
             yield ("tests",)
             if not cpu:
                 yield "kernels", precision
@@ -282,7 +281,8 @@ class Step:
             seconds["of one shape"] = time.monotonic() - begin
         emit(precision=precision, **seconds, **dict(session.facts))
         cache = session._graphs
-        for batch in BATCHES[:1] if self.cpu or guessed else BATCHES:
+        batches = BATCHES[:1] if self.cpu or guessed else BATCHES
+        for batch in (number for number in batches if number <= session.max_batch):
             for how in ("graph",) if guessed else ("graph", "eager"):
                 with self.attempt(f"{how}, {batch}"):
                     if not self.cpu:
@@ -332,7 +332,7 @@ class Step:
                 for event in kernels[:KERNELS]:
                     emit(
                         images=batch,
-                        kernel=event.key[:90],
+                        kernel=event.key[:160],
                         **{
                             "launches": event.count / calls,
                             "us an image": event.self_device_time_total / calls / batch,

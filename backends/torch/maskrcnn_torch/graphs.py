@@ -26,8 +26,8 @@ logger = logging.getLogger(__name__)
 class CudaGraph:
     """A function of tensors, recorded on the current device for inputs of certain shapes.
 
-    Its result is in memory of its own, and other recordings may read it. Everything else is in
-    memory shared with `other`, where nothing outlives a replay.
+    Other recordings may read its result. All memory is shared with `other`: what was recorded later
+    may use what an earlier recording had freed, so a result is valid until another one is replayed.
     """
 
     device_type: ClassVar[str] = "cuda"
@@ -58,7 +58,7 @@ class CudaGraph:
         torch.cuda.current_stream().wait_stream(self._stream)
 
     def replay(self, *inputs: Tensor) -> Any:
-        """The function's result on the current stream, valid until the next replay."""
+        """The function's result on the current stream, valid until any other's next replay."""
         for target, value in zip(self._inputs, inputs, strict=True):
             target.copy_(value, non_blocking=True)
         self._graph.replay()
@@ -110,7 +110,7 @@ class GraphCache(Generic[T]):
         self._seen: OrderedDict[Hashable, None] = OrderedDict()
 
     def run(self, *inputs: Tensor, at_once: bool = False) -> Ran[T]:
-        """The function's result, valid until it runs again with the same shapes.
+        """The function's result, valid until the function runs again.
 
         `at_once`: a graph is recorded at the first call.
         """

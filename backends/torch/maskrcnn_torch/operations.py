@@ -1,7 +1,6 @@
 """The network's operations in PyTorch, with fixed shapes."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,44 +9,36 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from maskrcnn_network.graph.cropping import CropsByRoiAlign
 from maskrcnn_network.graph.folding import EPSILON, GROUPS, Folded, Scales, Weights
-from maskrcnn_network.graph.operations import DROPPED, LOWEST, Pads, Regions, Slots, same
+from maskrcnn_network.graph.operations import Pads, Regions, same
 from maskrcnn_network.graph.sampling import Sampling
-from maskrcnn_torch import suppression
+from maskrcnn_torch.candidates import CandidateOperations
 from maskrcnn_torch.devices import is_lost, is_out_of_memory
-from maskrcnn_torch.roi_align import Pooling, pool_on
+from maskrcnn_torch.kernels import kernels_on
+from maskrcnn_torch.roi_align import Pooling, gathered_roi_align
 
-MAX_COMPARED = 8192
-"""Maximum length of a list whose candidates are all compared with each other."""
-CUT = 2048
-"""Number of best candidates that are compared in a longer list."""
-ROUNDS = 24
-"""Number of rounds of suppression. Photographs need 15 for proposals, and 3 for detections."""
 CHANNEL_MULTIPLE = 8
 """Divisor of the number of channels for which tensor cores are fast."""
 DECONV = "maskrcnn/deconv"
 
 
-class TorchOperations(CropsByRoiAlign):
+class TorchOperations(CandidateOperations):
     """Layers are computed in `dtype`, everything else in float32. Feature maps are NCHW in
     channels_last memory.
 
-    Unless `exact`, nothing but the first call of its kind waits for the device, and `doubts` shows
-    where suppression may differ from an exact call.
+    With `kernels`, nothing but the first call of its kind waits for the device. `exact`: products
+    of float32 are not rounded to TF32.
     """
 
     channels_last = True
-    exact: bool
-    """Whether suppression may wait for the device and leaves no doubt."""
 
-    def __init__(self, folded: Folded, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(
+        self, folded: Folded, device: torch.device, dtype: torch.dtype, *, exact: bool = True
+    ) -> None:
         super().__init__(folded)
+        self.exact = exact and dtype == torch.float32
         self.device = device
         self.dtype = dtype
-        self.exact = device.type == "cpu"
-        self.doubts: list[Tensor] = []
-        """One () bool for each suppression: whether it may be wrong."""
         self._weights = {name: self._on_device(layer) for name, layer in folded.layers.items()}
         if DECONV in folded.layers:
             kernel, bias = folded.layers[DECONV]
@@ -59,7 +50,7 @@ class TorchOperations(CropsByRoiAlign):
             for name, layer in folded.layers.items()
         }
         self._constants: dict[tuple[bytes, tuple[int, ...], str], Tensor] = {}
-        self._pool, self.pools_by = pool_on(device, dtype)
+        self.kernels, self.kernels_of = kernels_on(device, dtype)
         self._unfused: set[str] = set()
         self.fuses = device.type == "cuda" and self._can_fuse()
 
@@ -67,15 +58,6 @@ class TorchOperations(CropsByRoiAlign):
         """Free the weights."""
         self._weights.clear()
         self._constants.clear()
-
-    @contextmanager
-    def exactly(self) -> Iterator[None]:
-        """Make suppression exact inside the block."""
-        before, self.exact = self.exact, True
-        try:
-            yield
-        finally:
-            self.exact = before
 
     def _on_device(self, layer: Weights) -> tuple[Tensor, Tensor]:
         kernel, bias = (torch.from_numpy(np.ascontiguousarray(values)) for values in layer)
@@ -119,7 +101,9 @@ class TorchOperations(CropsByRoiAlign):
         kernel, bias = self._weights[name]
         size, norm = kernel.shape[-1], f"{name}/gn"
         pads = pads or same(size, dilation)
-        if relu and self.fuses and norm not in self.norms and name not in self._unfused:
+        product = self.exact and self._is_product(name, stride, groups)
+        fuses = self.fuses and norm not in self.norms and name not in self._unfused
+        if relu and fuses and not product:
             whole, padding = _padded(x, (size - 1) * dilation + 1, stride, pads)
             steps = [stride] * 2, [padding] * 2, [dilation] * 2, groups
             try:
@@ -136,12 +120,26 @@ class TorchOperations(CropsByRoiAlign):
         self, name: str, x: Tensor, stride: int, pads: Pads, groups: int = 1, dilation: int = 1
     ) -> Tensor:
         kernel, bias = self._weights[name]
+        if self._is_product(name, stride, groups):
+            return _at_each_pixel(x, kernel, bias)
         x, padding = _padded(x, (kernel.shape[-1] - 1) * dilation + 1, stride, pads)
-        return functional.conv2d(x, kernel, bias, stride, padding, dilation, groups)
+        steps = stride, padding, dilation, groups
+        if self.kernels:
+            # PyTorch adds a bias in a kernel of its own, too, and more slowly.
+            return self.kernels.add_bias(functional.conv2d(x, kernel, None, *steps), bias)
+        return functional.conv2d(x, kernel, bias, *steps)
+
+    def _is_product(self, name: str, stride: int, groups: int) -> bool:
+        """Whether a convolution is computed as a product of matrices.
+
+        On a GPU, that adds the bias by the way, and in exact float32 it is faster, with ReLU too.
+        """
+        return bool(self.kernels) and self._weights[name][0].shape[-1] == stride == groups == 1
 
     def conv_each(self, names: Sequence[str], x: Tensor) -> list[Tensor]:
         kernel, bias, counts = self._joined(names)
-        return list(torch.split(functional.conv2d(x, kernel, bias), counts, 1)[: len(names)])
+        y = _at_each_pixel(x, kernel, bias) if self.kernels else functional.conv2d(x, kernel, bias)
+        return list(torch.split(y, counts, 1)[: len(names)])
 
     def group_norm(self, x: Tensor, scales: Scales) -> Tensor:
         count, channels, height, width = x.shape
@@ -194,11 +192,16 @@ class TorchOperations(CropsByRoiAlign):
         return x.relu()
 
     def max_pool(self, x: Tensor, pads: Pads) -> Tensor:
+        if self.kernels:
+            return self.kernels.max_pool(x, pads)
         x, padding = _padded(x, 3, 2, pads)
         return functional.max_pool2d(x, 3, 2, padding)
 
     def upsample(self, x: Tensor) -> Tensor:
         return functional.interpolate(x, scale_factor=2.0, mode="nearest")
+
+    def add_upsampled(self, x: Tensor, coarse: Tensor) -> Tensor:
+        return self.kernels.add_upsampled(x, coarse) if self.kernels else x + self.upsample(coarse)
 
     def subsample(self, x: Tensor) -> Tensor:
         return x[:, :, ::2, ::2].contiguous(memory_format=torch.channels_last)
@@ -224,10 +227,10 @@ class TorchOperations(CropsByRoiAlign):
         )
 
     def places(self, x: Tensor, stride: int | None, images: Tensor) -> tuple[Tensor, Tensor]:
+        steps = ((x.shape[i], stride or images.shape[i] // x.shape[i]) for i in (3, 2))
         columns, rows = (
-            torch.arange(x.shape[axis], dtype=torch.float32, device=self.device)
-            * (stride or images.shape[axis] // x.shape[axis])
-            for axis in (3, 2)
+            torch.arange(0, count * step, step, dtype=torch.float32, device=self.device)
+            for count, step in steps
         )
         return columns, rows
 
@@ -244,7 +247,7 @@ class TorchOperations(CropsByRoiAlign):
         levels = torch.zeros_like(images) if levels is None else levels
         scales = [1 / stride for stride in strides]
         pooling = Pooling(list(features), scales, boxes, images, levels, resolution, sampling)
-        return Regions(self._pool(pooling))
+        return Regions((self.kernels.roi_align if self.kernels else gathered_roi_align)(pooling))
 
     def weighted(self, regions: Regions, weights: Tensor) -> Regions:
         maps, (columns, rows) = regions.maps, weights.to(regions.maps.dtype).unbind(-1)
@@ -289,6 +292,10 @@ class TorchOperations(CropsByRoiAlign):
     def least(self, x: Tensor) -> Tensor:
         return x.amin(-1)
 
+    def broadcast(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        shape = [max(sides) for sides in zip(x.shape, y.shape, strict=True)]
+        return x.expand(shape), y.expand(shape)
+
     def concat(self, parts: Sequence[Tensor], axis: int) -> Tensor:
         return torch.cat(list(parts), axis)
 
@@ -307,53 +314,10 @@ class TorchOperations(CropsByRoiAlign):
     def gather(self, x: Tensor, index: Tensor) -> Tensor:
         return x[index]
 
-    def take(self, x: Tensor, index: Tensor) -> Tensor:
-        rest = x.shape[2:]
-        wide = index.view(*index.shape, *[1] * len(rest)).expand(*index.shape, *rest)
-        return x.gather(1, wide)
 
-    # Lists of candidates.
-
-    def top(self, scores: Tensor, count: int | Tensor) -> tuple[Tensor, Tensor]:
-        wanted = int(count)
-        best, places = suppression.top(scores, wanted)
-        missing = wanted - best.shape[1]
-        if not missing:
-            return best, places
-        return functional.pad(best, (0, missing), value=DROPPED), functional.pad(
-            places, (0, missing)
-        )
-
-    def suppress(self, boxes: Tensor, scores: Tensor, keep: int | Tensor, iou: float) -> Tensor:
-        """Compares the best of a long list; if `exact`, all candidates."""
-        if self.exact:
-            width = int((scores >= LOWEST).sum(-1).max())
-        else:
-            width = CUT if scores.shape[-1] > MAX_COMPARED else scores.shape[-1]
-        best, places = suppression.top(scores, width)
-        present = best >= LOWEST
-        ranked = self.take(boxes, places)
-        if self.exact:
-            stays = suppression.suppress_exactly(ranked, present, iou, int(keep))
-        else:
-            stays, settled = suppression.suppress_in_rounds(ranked, present, iou, ROUNDS)
-            # Boxes that were not compared are no candidates, or `keep` better ones stay.
-            last = present[:, -1] if width < scores.shape[-1] else torch.zeros_like(present[:, -1])
-            self.doubts.append(~settled | (last & (stays.sum(-1) < keep)).any())
-        stays &= stays.cumsum(-1) <= keep
-        left = torch.where(stays, best, DROPPED)
-        return torch.full_like(scores, DROPPED).scatter(-1, places, left)
-
-    def compact(self, scores: Tensor, *values: Tensor) -> tuple[Slots, list[Tensor]]:
-        """All entries, including dropped ones."""
-        count, width = scores.shape
-        images = torch.arange(count * width, device=self.device) // width
-        lists = [x.reshape(-1, *x.shape[2:]) for x in (scores, *values)]
-        return Slots(images, width, lists[0] >= LOWEST), lists
-
-    def spread(self, values: Tensor, slots: Slots, missing: float) -> Tensor:
-        present = slots.places.view(-1, *[1] * (values.dim() - 1))
-        return torch.where(present, values, missing).view(-1, slots.width, *values.shape[1:])
+def _at_each_pixel(x: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
+    """A convolution of 1 x 1 as a product of matrices, which adds the bias by the way."""
+    return functional.linear(x.permute(0, 2, 3, 1), kernel.flatten(1), bias).permute(0, 3, 1, 2)
 
 
 def _mean(grouped: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """Additions of this distribution to the server."""
 
 import ctypes
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,8 @@ class TorchEngine:
         kind, _, index = device.partition(":")
         if kind == "cpu" and precision in ("tf32", "float16"):
             return f"does not compute in {precision} on a CPU: use float32 or bfloat16"
+        if not re.fullmatch(r"cpu|cuda(:\d{1,3})?", device):
+            return f"knows no device {device!r}: use cpu, cuda or cuda:N"
         if lack := lacks("torch", "maskrcnn-torch"):
             return lack
         if kind == "cpu":

@@ -1,7 +1,8 @@
 """Preparation of images on the device."""
 
-from collections.abc import Sequence
-from typing import TypeVar
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from maskrcnn_server.rle import Size
 from maskrcnn_torch.resize import resize
 
 T = TypeVar("T", np.uint8, np.float32)
+Prepare: TypeAlias = Callable[[Tensor, Tensor, Size, Preparation], None]
 
 
 def prepared(
@@ -22,6 +24,7 @@ def prepared(
     sizes: Sequence[Size],
     device: torch.device,
     dtype: torch.dtype,
+    prepare: Prepare,
 ) -> Tensor:
     """The batch that `Preparation.batch` makes of images, (batch, 3, height, width) channels_last.
 
@@ -34,15 +37,26 @@ def prepared(
         made = sent(rule.batch(images, sizes, shape), device)
         return made.to(dtype).permute(0, 3, 1, 2)
     batch = torch.zeros((len(images), *shape, 3), dtype=dtype, device=device)
-    mean, std = (sent(np.array(v, np.float32), device) for v in (rule.mean, rule.std))
-    for target, image, (height, width) in zip(batch, images, sizes, strict=True):
-        if rule.resampling == "pillow":
-            pixels = sent(np.asarray(rule.resized(image, (height, width)), np.uint8), device)
-        else:
-            pixels = resize(sent(image, device), (height, width), rule.resampling == "opencv")
-        seen = pixels.float() - mean if rule.channels == "RGB" else pixels.flip(-1).float() - mean
-        target[:height, :width] = seen if rule.std == (1, 1, 1) else seen / std
+    for target, image, size in zip(batch, images, sizes, strict=True):
+        by_host = rule.resampling == "pillow"
+        pixels = np.asarray(rule.resized(image, size), np.uint8) if by_host else image
+        prepare(target, sent(pixels, device), size, rule)
     return batch.permute(0, 3, 1, 2)
+
+
+def prepare(target: Tensor, image: Tensor, size: Size, rule: Preparation) -> None:
+    """Resize and normalise `image` (H, W, 3) uint8 into the top left corner of `target`."""
+    height, width = size
+    mean, std = triple(rule.mean, image.device), triple(rule.std, image.device)
+    pixels = resize(image, size, rule.resampling != "float")
+    seen = (pixels if rule.channels == "RGB" else pixels.flip(-1)).float() - mean
+    target[:height, :width] = seen if rule.std == (1, 1, 1) else seen / std
+
+
+@lru_cache(16)
+def triple(values: tuple[float, float, float], device: torch.device) -> Tensor:
+    """One number for each channel on the device, float32."""
+    return torch.tensor(values, dtype=torch.float32, device=device)
 
 
 def sent(values: NDArray[T], device: torch.device) -> Tensor:

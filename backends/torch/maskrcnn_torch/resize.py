@@ -29,8 +29,8 @@ def _fixed_point(image: Tensor, height: int, width: int) -> Tensor:
     Source: opencv, modules/imgproc/src/resize.cpp. OpenCV 4.14 and 5.0 agree on x86, with
     instructions from SSE3 to AVX-512.
     """
-    across = _fixed_weights(image.shape[1], width, image.device, inside=True)
-    down = _fixed_weights(image.shape[0], height, image.device, inside=False)
+    across = fixed_weights(image.shape[1], width, image.device, inside=True)
+    down = fixed_weights(image.shape[0], height, image.device, inside=False)
     left, right, to_left, to_right = across[:, :, None]
     above, below, to_above, to_below = down[:, :, None, None]
     rows = image.index_select(1, left[:, 0]).int().mul_(to_left)
@@ -43,8 +43,8 @@ def _fixed_point(image: Tensor, height: int, width: int) -> Tensor:
 
 def _float(image: Tensor, height: int, width: int) -> Tensor:
     """Resize in float32, without rounding."""
-    columns, to_columns = _float_weights(image.shape[1], width, image.device)
-    lines, to_lines = _float_weights(image.shape[0], height, image.device)
+    columns, to_columns = float_weights(image.shape[1], width, image.device)
+    lines, to_lines = float_weights(image.shape[0], height, image.device)
     left, right = to_columns[:, :, None]
     above, below = to_lines[:, :, None, None]
     rows = image.index_select(1, columns[0]).float().mul_(left)
@@ -55,7 +55,7 @@ def _float(image: Tensor, height: int, width: int) -> Tensor:
 
 
 @lru_cache(MAX_CACHED)
-def _fixed_weights(length: int, new: int, device: torch.device, *, inside: bool) -> Tensor:
+def fixed_weights(length: int, new: int, device: torch.device, *, inside: bool) -> Tensor:
     """The two old places around each new one, and their weights: (4, new) int32.
 
     `inside`: beyond the border, the border counts once. If not, it counts twice and is rounded
@@ -74,7 +74,7 @@ def _fixed_weights(length: int, new: int, device: torch.device, *, inside: bool)
 
 
 @lru_cache(MAX_CACHED)
-def _float_weights(length: int, new: int, device: torch.device) -> tuple[Tensor, Tensor]:
+def float_weights(length: int, new: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """The two old places around each new one, (2, new) int32, and their weights, (2, new) float32.
 
     Beyond the border, the border counts once.

@@ -1,9 +1,6 @@
 """RoIAlign over the levels of a feature pyramid."""
 
-import sys
-from collections.abc import Callable
-from importlib.util import find_spec
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -32,38 +29,6 @@ class Pooling(NamedTuple):
     """(R,) int64: index of the map that a region reads."""
     resolution: int
     sampling: Sampling
-
-
-Pool: TypeAlias = Callable[[Pooling], Tensor]
-
-
-def pool_on(device: torch.device, dtype: torch.dtype) -> tuple[Pool, str]:
-    """The function that pools features of a type on a device, and its description.
-
-    On CUDA, it is a kernel that does not wait for the device, if a trial shows that Triton and its
-    compilers work.
-    """
-    if device.type != "cuda":
-        return gathered_roi_align, "PyTorch"
-    if find_spec("triton") is None:
-        return gathered_roi_align, "PyTorch, because Triton is not installed"
-    if "tensorflow" in sys.modules and "triton" not in sys.modules:
-        # Both contain LLVM: importing Triton would crash the process.
-        return gathered_roi_align, "PyTorch, because TensorFlow is loaded: isolate the model"
-    maps = [torch.ones((1, 32, 4, 4), dtype=dtype, device=device)]
-    box = torch.tensor([[0.0, 0.0, 8.0, 8.0]], device=device)
-    none = torch.zeros(1, dtype=torch.int64, device=device)
-    tried = Pooling(maps, [0.5], box, none, none, 2, Sampling(samples=2))
-    try:
-        from maskrcnn_torch.roi_kernel import fused_roi_align
-
-        works = torch.allclose(fused_roi_align(tried), gathered_roi_align(tried))
-    except Exception as error:  # a missing compiler or an old driver may raise anything
-        reason = (str(error) or repr(error)).partition("\n")[0]
-        return gathered_roi_align, f"PyTorch, because Triton fails: {reason}"
-    if not works:
-        return gathered_roi_align, "PyTorch, because Triton computes wrong numbers"
-    return fused_roi_align, "Triton"
 
 
 def gathered_roi_align(pooling: Pooling) -> Tensor:

@@ -28,7 +28,7 @@ from maskrcnn_server.stopwatch import stage
 from maskrcnn_torch.devices import description, is_lost, is_out_of_memory
 from maskrcnn_torch.graphs import CudaGraph, GraphCache, Ran
 from maskrcnn_torch.operations import TorchOperations
-from maskrcnn_torch.preparation import prepared, sent
+from maskrcnn_torch.preparation import prepare, prepared, sent
 
 DTYPES = {
     "float32": torch.float32,
@@ -38,6 +38,9 @@ DTYPES = {
 }
 MAX_BATCH = 8
 """Maximum number of images in one call on a GPU."""
+MAX_EXACT_BATCH = 4
+"""The same in float32, where larger batches are no faster, and cuDNN's guesses for them may need
+tens of gigabytes."""
 SLOTS = (8, 32)
 """Numbers of masks computed for each image; the smallest that suffices is used."""
 MAX_GRAPHS = 16
@@ -58,8 +61,7 @@ class _Detected(NamedTuple):
     """Results for a batch except its masks, on the device, including dropped entries."""
 
     table: Tensor
-    """(1 + D, 6) float32: a first row that is nonzero in doubt, then the box, score and label of
-    each detection."""
+    """(D, 6) float32: the box, score and label of each detection."""
     labels: Tensor
     images: Tensor
     proposals: tuple[Tensor, ...]
@@ -87,19 +89,22 @@ class TorchSession:
             torch.set_num_threads(setup.threads)
         with self._computing():
             folded = network.folded(variables, channels_last=TorchOperations.channels_last)
-            self._ops = TorchOperations(folded, self._device, self._dtype)
-        # Without its kernel, RoIAlign waits for the GPU, which is impossible in a graph.
-        limit = MAX_GRAPHS if self._ops.pools_by == "Triton" else 0
+            exact = setup.precision == "float32"
+            self._ops = TorchOperations(folded, self._device, self._dtype, exact=exact)
+        # PyTorch's operations wait for the GPU, which is impossible in a graph.
+        limit = MAX_GRAPHS if self._ops.kernels else 0
         self._graphs = GraphCache(self._detect, limit)
-        self.max_batch = MAX_BATCH
+        self.max_batch = MAX_EXACT_BATCH if self._ops.exact else MAX_BATCH
         self.batch_pixels = 0
         self.facts: Mapping[str, str] = description(self._device)
         if not self._on_gpu:
             self.facts = {**self.facts, "threads": str(torch.get_num_threads())}
             return
-        self.facts = {**self.facts, "RoIAlign": self._ops.pools_by}
+        self.facts = {**self.facts, "kernels": self._ops.kernels_of}
         usual = [self._rule.resized_size((256 * h, 256 * w)) for h, w in USUAL_RATIOS]
-        self.batch_pixels = MAX_BATCH * max(h * w for h, w in map(self._rule.padded_size, usual))
+        self.batch_pixels = self.max_batch * max(
+            h * w for h, w in map(self._rule.padded_size, usual)
+        )
         if setup.dedicated:
             self.warm(usual)
 
@@ -132,14 +137,14 @@ class TorchSession:
                             ran.then(slots, partial(self._masks, slots))
         finally:
             torch.backends.cudnn.benchmark = tried
+            if self._on_gpu:
+                torch.cuda.empty_cache()  # what slow algorithms needed
 
     def stages(self, image: Image, size: Size, options: RunOptions, /) -> Intermediate:
         with self._computing():
-            ran, rows = self._settled(*self._inputs([image], [size], options.score_threshold))
+            ran = self._graphs.run(*self._inputs([image], [size], options.score_threshold))
             maps = (_array(f[0].permute(1, 2, 0).float()) for f in ran.result.features)
-            return Intermediate(
-                tuple(maps), self._output(ran, rows, replace(options, proposals=True))
-            )
+            return Intermediate(tuple(maps), self._output(ran, replace(options, proposals=True)))
 
     def masks_of(self, features: Sequence[Floats], boxes: Floats, labels: Integers, /) -> Floats:
         with self._computing():
@@ -157,14 +162,14 @@ class TorchSession:
         network, ops = self._network, self._ops
         with self._computing():
             images, sizes, threshold = self._inputs([image], [size], options.score_threshold)
-            ran, rows = self._settled(images, sizes, threshold)
+            ran = self._graphs.run(images, sizes, threshold)
             features, backbone = self._timed(lambda: network.features(ops, images))
             proposals, rpn = self._timed(lambda: network.proposals(ops, features, images, sizes))
             _, heads = self._timed(
                 lambda: network.found(ops, features, proposals, sizes, threshold, self._limit)
             )
             seconds = {"backbone": backbone, "rpn": rpn, "heads": heads, "masks": 0.0}
-            slots = self._fitting(_kept(rows, 1, options))
+            slots = self._fitting(_kept(_array(ran.result.table), 1, options))
             if options.masks and network.architecture.has_masks and slots:
                 _, seconds["masks"] = self._timed(lambda: self._masks(slots, ran.result))
             return seconds
@@ -200,7 +205,7 @@ class TorchSession:
             with stage("preprocess"):
                 inputs = self._inputs(images, sizes, options.score_threshold)
             with stage("network"):
-                return self._output(*self._settled(*inputs), options, first)
+                return self._output(self._graphs.run(*inputs), options, first)
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
@@ -216,7 +221,9 @@ class TorchSession:
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Arguments of `_detect`, on the device or on their way."""
         if self._on_gpu:
-            batch = prepared(self._rule, images, sizes, self._device, self._dtype)
+            kernels = self._ops.kernels
+            by = kernels.prepare if kernels else prepare
+            batch = prepared(self._rule, images, sizes, self._device, self._dtype, by)
         else:
             pixels = self._rule.batch(images, sizes, self._rule.padded_size(sizes[0]))
             batch = torch.from_numpy(pixels).permute(0, 3, 1, 2).to(self._dtype)
@@ -225,40 +232,24 @@ class TorchSession:
 
     def _detect(self, images: Tensor, sizes: Tensor, threshold: Tensor) -> _Detected:
         ops = self._ops
-        ops.doubts.clear()
         features, proposals, probabilities, found = self._network.detect(
             ops, images, sizes, threshold, self._limit
         )
-        doubt = torch.stack(ops.doubts).any() if ops.doubts else torch.zeros((), dtype=torch.bool)
         table = torch.cat([found.boxes, found.scores[:, None], found.labels[:, None]], 1)
-        head = doubt.to(self._device, torch.float32).expand(1, 6)
         seen = proposals.boxes, proposals.scores, proposals.slots.images, probabilities
-        return _Detected(torch.cat([head, table]), found.labels, found.images, seen, features)
+        return _Detected(table, found.labels, found.images, seen, features)
 
     def _masks(self, slots: int, detected: _Detected) -> Tensor:
         """Masks of the first `slots` entries of each image: (batch * slots, m, m)."""
         boxes, labels, images = (
             x.reshape(-1, self._limit, *x.shape[1:])[:, :slots].flatten(0, 1)
-            for x in (detected.table[1:, :4], detected.labels, detected.images)
+            for x in (detected.table[:, :4], detected.labels, detected.images)
         )
         masks: Tensor = self._network.masks(self._ops, detected.features, boxes, labels, images)
         return masks
 
-    def _settled(
-        self, images: Tensor, sizes: Tensor, threshold: Tensor
-    ) -> tuple[Ran[_Detected], Floats]:
-        """Detections and their table (D, 6), computed again exactly if in doubt."""
-        ran = self._graphs.run(images, sizes, threshold)
-        table = _array(ran.result.table)
-        if table[0, 0]:
-            with self._ops.exactly():
-                ran = Ran(self._detect(images, sizes, threshold))
-            table = _array(ran.result.table)
-        return ran, table[1:]
-
-    def _output(
-        self, ran: Ran[_Detected], rows: Floats, options: RunOptions, first: int = 0
-    ) -> Output:
+    def _output(self, ran: Ran[_Detected], options: RunOptions, first: int = 0) -> Output:
+        rows = _array(ran.result.table)
         count = len(rows) // self._limit
         kept = _kept(rows, count, options)
         found = rows.reshape(count, self._limit, 6)[kept]
@@ -298,7 +289,7 @@ class TorchSession:
         if not self._on_gpu:
             start = time.perf_counter()
             return function(), time.perf_counter() - start
-        run = function if self._ops.pools_by != "Triton" else CudaGraph(function, (), None).replay
+        run = CudaGraph(function, (), None).replay if self._ops.kernels else function
         result, laps = run(), []
         for _ in range(REPLAYS):
             begun, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))

@@ -1,21 +1,23 @@
-"""Selection of the best and non-maximum suppression, in fixed shapes.
-
-On CUDA, only `suppress_exactly` waits for the device.
-"""
+"""Selection of the best, and non-maximum suppression, in PyTorch's operations."""
 
 import torch
 from torch import Tensor
+from torch.nn import functional
+
+from maskrcnn_network.graph.operations import DROPPED
 
 LOW_BITS = 0xFFFFFFFF
+MAX_SHORT = 8192
+"""Maximum length of a list whose overlaps a kernel computes all at once, one bit each."""
 BLOCK = 256
-"""Number of boxes that `suppress_exactly` settles at a time."""
+"""Number of boxes that `suppress` settles at a time."""
 
 
 def top(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The k best `scores`, best first, and their indices, both (B, min(k, N)).
+    """The k best `scores`, best first, and their places, both (B, k).
 
-    `scores` are (B, N) float32 without NaN. On any device, the lower index of equal scores comes
-    first, because unique int64 of score and index are sorted.
+    `scores` are (B, N) float32 without NaN. On any device, the earlier of equal scores comes first,
+    because unique int64 of score and place are sorted. Missing ones are `DROPPED`, at place 0.
     """
     bits = (scores + 0.0).view(torch.int32).long()  # -0.0 is 0.0
     ordered = torch.where(bits < 0, bits ^ 0x7FFFFFFF, bits)
@@ -23,36 +25,18 @@ def top(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
     keys = (ordered << 32) | (LOW_BITS - places)
     best = torch.topk(keys, min(k, scores.shape[-1])).values
     index = LOW_BITS - (best & LOW_BITS)
-    return scores.gather(-1, index), index
+    missing = 0, k - index.shape[1]
+    found = functional.pad(scores.gather(-1, index), missing, value=DROPPED)
+    return found, functional.pad(index, missing)
 
 
-def suppress_in_rounds(
-    boxes: Tensor, present: Tensor, iou_threshold: float, rounds: int
-) -> tuple[Tensor, Tensor]:
-    """Which boxes greedy suppression keeps, (..., N) bool, and whether that is settled, () bool.
-
-    `boxes` (..., N, 4) float32 are sorted, best first, with x1 <= x2 and y1 <= y2; those not
-    `present`, (..., N) bool, are ignored. Chains of more than `rounds` boxes, each overlapping the
-    next, are not settled, and need `suppress_exactly`.
-
-    Uses a matrix of all overlaps: several times (N, N) float32. A box stays if no better one that
-    stays overlaps it. Each round computes this again; a box is right after as many rounds as its
-    chain is long, and all boxes are right once a round changes nothing.
-    """
-    if not present.numel():
-        return present, present.new_ones(())
-    matrix = _matrix(boxes.reshape(-1, *boxes.shape[-2:]), iou_threshold)
-    first = present.reshape(-1, 1, present.shape[-1]).to(matrix.dtype)
-    matrix *= first.transpose(1, 2)
-    keep, settled = _settle(matrix, first, rounds)
-    return keep.view_as(present) > 0, settled
-
-
-def suppress_exactly(
+def suppress(
     boxes: Tensor, present: Tensor, iou_threshold: float, keep: int | None = None
 ) -> Tensor:
     """Which boxes greedy suppression keeps, (..., N) bool. Waits for the device.
 
+    `boxes` (..., N, 4) float32 are sorted, best first, with x1 <= x2 and y1 <= y2; those not
+    `present`, (..., N) bool, are ignored.
     `keep`: number of kept boxes after which all others are arbitrary.
     """
     if not present.numel():
@@ -70,40 +54,27 @@ def _suppress_one(boxes: Tensor, present: Tensor, iou_threshold: float, keep: in
     left, found = present.nonzero()[:, 0], 0
     while len(left) and (keep is None or found < keep):
         block, left = left[:BLOCK], left[BLOCK:]
-        matrix = _matrix(boxes[None, block], iou_threshold)
-        first = matrix.new_ones((1, 1, len(block)))
-        kept = block[_settle(matrix, first, None)[0].flatten() > 0]
+        kept = block[_settled(boxes[block], iou_threshold)]
         stays[kept] = True
         found += len(kept)
         left = left[~_overlaps(boxes[kept], boxes[left], iou_threshold).any(0)]
     return stays
 
 
-def _settle(matrix: Tensor, first: Tensor, rounds: int | None) -> tuple[Tensor, Tensor]:
-    """The boxes that stay after `rounds` (None: until settled), (P, 1, N) of 0 and 1; if settled.
+def _settled(boxes: Tensor, iou_threshold: float) -> Tensor:
+    """Which boxes (N, 4) greedy suppression keeps, (N,) bool.
 
-    `first`, of the same shape, are the boxes to start with. `matrix`: see `_matrix`.
+    A box stays if no better one that stays overlaps it. Each round computes this again; a box is
+    right after as many rounds as its chain of overlaps is long, and all boxes are right once a
+    round changes nothing.
     """
-    keep, done = first, 0
+    overlaps = _overlaps(boxes, boxes, iou_threshold).triu_(1).float()
+    keep = overlaps.new_ones((1, len(boxes)))
     while True:
         before = keep
-        # 1 less the number of boxes that stay and overlap this one.
-        keep = torch.baddbmm(first, before, matrix, alpha=-1).relu_()
-        done += 1
-        if rounds is None:
-            if torch.equal(keep, before):
-                return keep, keep.new_ones((), dtype=torch.bool)
-        elif done == rounds:
-            return keep, (keep == before).all()
-
-
-def _matrix(boxes: Tensor, iou_threshold: float) -> Tensor:
-    """(P, N, N): 1 where the box of the row suppresses the box of the column, which is behind it.
-
-    The type multiplies fast, and counts boxes well enough: only zero or not matters.
-    """
-    overlaps = _overlaps(boxes, boxes, iou_threshold).triu_(1)
-    return overlaps.to(torch.float16 if boxes.is_cuda else torch.float32)
+        keep = (before @ overlaps == 0).float()
+        if torch.equal(keep, before):
+            return keep[0] > 0
 
 
 def _overlaps(boxes: Tensor, others: Tensor, iou_threshold: float) -> Tensor:

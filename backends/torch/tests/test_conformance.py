@@ -9,6 +9,7 @@ from maskrcnn_server.engine import Engine, Setup
 from maskrcnn_torch.devices import usable_cuda
 from maskrcnn_torch.plugin import TorchEngine
 from maskrcnn_torch.session import TorchSession
+from maskrcnn_torch.testing import FIXED
 
 pytestmark = pytest.mark.full
 
@@ -20,7 +21,7 @@ class FixedShapes(TorchEngine):
 
     def open(self, network: Any, variables: Any, setup: Setup, /) -> TorchSession:
         session = super().open(network, variables, setup)
-        session._ops.exact = False
+        session._ops.kernels = FIXED
         return session
 
 

@@ -1,15 +1,20 @@
 """What only a GPU can show: kernels and graphs against the CPU's answers."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
 
 from maskrcnn_network.graph.rules import Sampling
+from maskrcnn_network.preparation import Preparation
 from maskrcnn_torch.devices import description, usable_cuda
 from maskrcnn_torch.graphs import GraphCache
-from maskrcnn_torch.resize import resize
-from maskrcnn_torch.roi_align import Pooling, gathered_roi_align, pool_on
-from maskrcnn_torch.suppression import suppress_exactly, suppress_in_rounds, top
+from maskrcnn_torch.kernels import kernels_on, triton_kernels
+from maskrcnn_torch.preparation import prepare
+from maskrcnn_torch.roi_align import Pooling, gathered_roi_align
+from maskrcnn_torch.suppression import suppress, top
+from maskrcnn_torch.testing import FIXED
 
 PROBLEM = usable_cuda()
 pytestmark = pytest.mark.skipif(PROBLEM is not None, reason=str(PROBLEM))
@@ -44,32 +49,64 @@ def test_regions_are_pooled_as_on_a_cpu(
         images=images.cuda(),
         levels=levels.cuda(),
     )
-    kernel, name = pool_on(torch.device("cuda", 0), dtype)
-    assert name == "Triton"
-    for function in (kernel, gathered_roi_align):
+    kernels, name = kernels_on(torch.device("cuda", 0), dtype)
+    assert kernels, name
+    for function in (kernels.roi_align, gathered_roi_align):
         tolerance = 1e-4 if dtype == torch.float32 else 1e-2
         torch.testing.assert_close(function(there).cpu(), expected, atol=tolerance, rtol=0)
 
 
-def test_boxes_are_kept_as_on_a_cpu(made: torch.Generator) -> None:
-    boxes, present = boxes_of(made, 8000).view(4, 2000, 4), torch.rand((4, 2000)) < 0.9
-    keep, settled = suppress_in_rounds(boxes.cuda(), present.cuda(), 0.5, 40)
-    assert settled
-    assert torch.equal(keep.cpu(), suppress_exactly(boxes, present, 0.5))
-    assert torch.equal(suppress_exactly(boxes.cuda(), present.cuda(), 0.5), keep)
+@pytest.mark.parametrize("keep", [100, 2000])
+@pytest.mark.parametrize("lists", [5, 40])
+def test_boxes_are_kept_as_on_a_cpu(made: torch.Generator, lists: int, keep: int) -> None:
+    boxes = boxes_of(made, lists * 2000).view(lists, 2000, 4)
+    present = torch.arange(2000) < torch.randint(0, 2001, (lists, 1), generator=made)
+    found = triton_kernels().suppress(boxes.cuda(), present.cuda(), 0.5, keep).cpu()
+    for row, stays in zip(found, suppress(boxes, present, 0.5), strict=True):
+        expected = stays.nonzero()[:keep, 0]
+        assert torch.equal(row[: len(expected)], expected)
+        assert (row[len(expected) :] == -1).all()
+    there = suppress(boxes.cuda(), present.cuda(), 0.5).cpu()
+    assert torch.equal(there, suppress(boxes, present, 0.5))
 
 
 def test_the_best_are_those_of_a_cpu(made: torch.Generator) -> None:
-    scores = torch.rand((4, 150_000), generator=made).mul(1000).round()
-    for expected, found in zip(top(scores, 2000), top(scores.cuda(), 2000), strict=True):
-        assert torch.equal(found.cpu(), expected)
+    lists = [torch.rand((4, n), generator=made).mul(1000).round() for n in (150_000, 3000, 700)]
+    there = triton_kernels().top_each([scores.cuda() for scores in lists], 1000)
+    for scores, found in zip(lists, there, strict=True):
+        for expected, value in zip(top(scores, 1000), found, strict=True):
+            assert torch.equal(value.cpu(), expected)
 
 
-@pytest.mark.parametrize("whole", [True, False])
-def test_images_are_resized_as_on_a_cpu(made: torch.Generator, whole: bool) -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
+def test_maps_are_those_of_a_cpu(made: torch.Generator, dtype: torch.dtype) -> None:
+    kernels = triton_kernels()
+    shapes = (2, 256, 100, 76), (2, 256, 50, 38), (1, 256, 1, 1)
+    x, coarse, bias = (torch.randn(shape, generator=made).to(dtype) for shape in shapes)
+    x, coarse = (v.contiguous(memory_format=torch.channels_last) for v in (x, coarse))
+    for name, other in (
+        ("add_bias", bias.flatten()),
+        ("add_upsampled", coarse),
+        ("max_pool", (1, 0)),
+    ):
+        there = other.cuda() if isinstance(other, Tensor) else other
+        found = getattr(kernels, name)(x.relu().cuda(), there).cpu()
+        assert torch.equal(found, getattr(FIXED, name)(x.relu(), other))
+
+
+@pytest.mark.parametrize("resampling", ["opencv", "float"])
+def test_images_are_prepared_as_on_a_cpu(made: torch.Generator, resampling: Any) -> None:
     image = torch.randint(0, 256, (480, 640, 3), generator=made).to(torch.uint8)
-    for size in ((800, 1067), (100, 133)):
-        assert torch.equal(resize(image.cuda(), size, whole).cpu(), resize(image, size, whole))
+    mean, std = (1.0, 2.0, 3.0), (4.0, 5.0, 6.0)
+    rule = Preparation(short_edge=1, resampling=resampling, channels="BGR", mean=mean, std=std)
+    for height, width in ((800, 1067), (100, 133), (480, 640)):
+        expected = torch.zeros((height + 9, width + 9, 3))
+        found = [torch.zeros_like(expected, device="cuda") for _ in range(2)]
+        prepare(expected, image, (height, width), rule)
+        triton_kernels().prepare(found[0], image.cuda(), (height, width), rule)
+        prepare(found[1], image.cuda(), (height, width), rule)
+        assert torch.equal(found[0].cpu(), expected)
+        assert torch.equal(found[1].cpu(), expected)
 
 
 def test_graphs_in_any_order_answer_as_functions_do(made: torch.Generator) -> None:
@@ -77,8 +114,8 @@ def test_graphs_in_any_order_answer_as_functions_do(made: torch.Generator) -> No
 
     def function(value: Tensor) -> tuple[Tensor, ...]:
         product = (value @ weights).relu()
-        keep, _ = suppress_in_rounds(product[:, :4].contiguous(), product[:, 0] > 0, 0.5, 4)
-        return product.sum(1), keep
+        boxes, present = product[None, :, :4], product[None, :, 0] > -1
+        return product.sum(1), triton_kernels().suppress(boxes, present, 0.5, 4)
 
     def total(made: tuple[Tensor, ...]) -> Tensor:
         return made[0].sum() + made[1].sum()
@@ -92,15 +129,6 @@ def test_graphs_in_any_order_answer_as_functions_do(made: torch.Generator) -> No
         for part, other in zip(ran.result, expected, strict=True):
             torch.testing.assert_close(part, other)
         torch.testing.assert_close(ran.then("total", total), total(expected))
-
-
-def test_results_outlive_runs_of_other_shapes() -> None:
-    first, second = torch.ones((1000, 1000), device="cuda"), torch.ones((999, 999), device="cuda")
-    cache = GraphCache(lambda value: (value * 3 + 1) * 2, 2)
-    cache.run(first, at_once=True)
-    kept = cache.run(second, at_once=True).result
-    cache.run(first * 5)
-    assert (kept == 8).all()
 
 
 def test_the_gpu_is_described() -> None:

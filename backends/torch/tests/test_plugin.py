@@ -26,6 +26,8 @@ def a_t4(monkeypatch: pytest.MonkeyPatch) -> None:
         ("cuda", "float32", None),
         ("cuda:0", "float16", None),
         ("cuda:1", "float32", "no such GPU"),
+        ("cuda:", "float32", "knows no device 'cuda:': use cpu, cuda or cuda:N"),
+        ("abacus", "float32", "knows no device 'abacus'"),
         ("cuda", "bfloat16", "has compute capability 7.5, but bfloat16 needs 8.0"),
         ("cuda", "tf32", "tf32 needs 8.0"),
         ("cuda", "int8", "does not compute in int8: use float32, tf32"),

@@ -21,11 +21,11 @@ from maskrcnn_server.detections import Detections
 from maskrcnn_server.engine import Setup
 from maskrcnn_server.errors import OutOfDeviceMemory
 from maskrcnn_tensorpack.backend import TensorPackBackend
-from maskrcnn_torch import operations
 from maskrcnn_torch.graphs import CudaGraph, GraphCache
-from maskrcnn_torch.preparation import prepared
+from maskrcnn_torch.preparation import prepare, prepared
 from maskrcnn_torch.roi_align import Pooling
 from maskrcnn_torch.session import TorchSession
+from maskrcnn_torch.testing import FIXED
 
 ASK = RunOptions(score_threshold=0.05, limit=100, proposals=True)
 CPU = torch.device("cpu")
@@ -46,7 +46,7 @@ def opened(demo: tuple[Network, Variables]) -> Callable[..., TorchSession]:
 
     def session(precision: Precision = "float32", *, fixed: bool = False) -> TorchSession:
         made = TorchSession(*demo, Setup(device="cpu", precision=precision, threads=2))
-        made._ops.exact = not fixed
+        made._ops.kernels = FIXED if fixed else None
         return made
 
     return session
@@ -103,31 +103,9 @@ def test_batches_find_what_single_images_do(
 
 
 def test_fixed_shapes_find_the_same(
-    opened: Callable[..., TorchSession], images: list[Image], monkeypatch: pytest.MonkeyPatch
+    opened: Callable[..., TorchSession], images: list[Image]
 ) -> None:
-    expected, fixed = run(opened(), images), opened(fixed=True)
-    monkeypatch.setattr(fixed._ops, "exactly", lambda: pytest.fail("there is no doubt"))
-    assert_same(run(fixed, images), expected)
-    monkeypatch.setattr(operations, "MAX_COMPARED", fixed._network.rules.candidates)
-    monkeypatch.setattr(operations, "CUT", 600)
-    assert_same(run(fixed, images), expected)
-
-
-@pytest.mark.parametrize(("name", "value"), [("ROUNDS", 1), ("CUT", 3)])
-def test_what_is_in_doubt_is_computed_again(
-    name: str,
-    value: int,
-    opened: Callable[..., TorchSession],
-    images: list[Image],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    expected, fixed = run(opened(), images[:1]), opened(fixed=True)
-    monkeypatch.setattr(operations, "MAX_COMPARED", 100)
-    monkeypatch.setattr(operations, name, value)
-    inputs = fixed._inputs(images[:1], [fixed._rule.resized_size((240, 250))], 0.05)
-    assert fixed._detect(*inputs).table[0, 0] == 1
-    assert_same(run(fixed, images[:1]), expected)
-    assert not fixed._ops.exact, "the next is tried in fixed shapes again"
+    assert_same(run(opened(fixed=True), images), run(opened(), images))
 
 
 def test_fewer_detections_and_no_masks_may_be_asked_for(
@@ -171,14 +149,18 @@ def test_graphs_find_the_same(opened: Callable[..., TorchSession], images: list[
 
 @pytest.mark.parametrize("precision", ["float32", "float16"])
 def test_nothing_waits_for_the_device(
-    precision: Precision, opened: Callable[..., TorchSession], monkeypatch: pytest.MonkeyPatch
+    precision: Precision, opened: Callable[..., TorchSession]
 ) -> None:
     def pool(regions: Pooling) -> torch.Tensor:
         feature, side = regions.features[0], regions.resolution
         return feature.new_zeros((len(regions.boxes), feature.shape[1], side, side))
 
+    def suppress(boxes: torch.Tensor, *_: object) -> torch.Tensor:
+        return boxes.new_zeros((len(boxes), 100), dtype=torch.int64)
+
     session = opened(precision, fixed=True)
-    monkeypatch.setattr(session._ops, "_pool", pool)  # the kernel needs a GPU
+    # The kernels need a GPU.
+    session._ops.kernels = FIXED._replace(roi_align=pool, suppress=suppress)
     images = torch.zeros((2, 3, 256, 320), dtype=session._dtype)
     inputs = (images, torch.tensor([[250.0, 300.0]] * 2), torch.full((), 0.05))
     with torch.inference_mode():
@@ -309,7 +291,7 @@ def test_images_are_prepared_as_on_the_host(resampling: Any, images: list[Image]
     )
     images = [images[0], images[0][:, ::-1].copy()]
     sizes = [rule.resized_size((i.shape[0], i.shape[1])) for i in images]
-    found = prepared(rule, images, sizes, CPU, torch.float32)
+    found = prepared(rule, images, sizes, CPU, torch.float32, prepare)
     expected = rule.batch(images, sizes, rule.padded_size(sizes[0]))
     np.testing.assert_allclose(found.permute(0, 2, 3, 1).numpy(), expected, atol=1e-4)
     assert found.is_contiguous(memory_format=torch.channels_last)

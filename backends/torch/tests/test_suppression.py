@@ -1,11 +1,13 @@
 """Selection and suppression against plain references."""
 
+from itertools import product
+
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
 
-from maskrcnn_torch.suppression import suppress_exactly, suppress_in_rounds, top
+from maskrcnn_torch.suppression import MAX_SHORT, suppress, top
 
 Boxes = NDArray[np.float32]
 
@@ -59,44 +61,30 @@ def test_boxes_are_kept_as_in_the_reference(count: int, threshold: float, whole:
     present[2] = False
     expected = np.stack([greedy(b, p, threshold) for b, p in zip(pools, present, strict=True)])
     boxes, there = torch.from_numpy(pools), torch.from_numpy(present)
-    by_rounds, settled = suppress_in_rounds(boxes, there, threshold, 40)
-    assert settled
-    np.testing.assert_array_equal(by_rounds.numpy(), expected)
-    np.testing.assert_array_equal(suppress_exactly(boxes, there, threshold).numpy(), expected)
+    np.testing.assert_array_equal(suppress(boxes, there, threshold).numpy(), expected)
 
 
-@pytest.mark.parametrize("count", [30, 700])
-def test_long_chains_are_not_settled_in_few_rounds(count: int) -> None:
-    boxes, present = torch.from_numpy(chain(count)), torch.ones(count, dtype=torch.bool)
-    _, settled = suppress_in_rounds(boxes, present, 0.5, 8)
-    assert not settled
-    expected = torch.arange(count) % 2 == 0
-    assert torch.equal(suppress_exactly(boxes, present, 0.5), expected)
-    by_rounds, settled = suppress_in_rounds(boxes, present, 0.5, count)
-    assert settled
-    assert torch.equal(by_rounds, expected)
+def test_long_chains_are_settled() -> None:
+    boxes, present = torch.from_numpy(chain(700)), torch.ones(700, dtype=torch.bool)
+    assert torch.equal(suppress(boxes, present, 0.5), torch.arange(700) % 2 == 0)
 
 
 def test_any_number_of_pools_is_allowed() -> None:
     boxes = torch.from_numpy(np.stack([crowd(i, 30, False) for i in range(6)]))
     present = torch.ones((6, 30), dtype=torch.bool)
-    flat, _ = suppress_in_rounds(boxes, present, 0.5, 20)
-    deep, _ = suppress_in_rounds(boxes.view(2, 3, 30, 4), present.view(2, 3, 30), 0.5, 20)
-    assert torch.equal(deep, flat.view(2, 3, 30))
-    assert torch.equal(suppress_exactly(boxes.view(2, 3, 30, 4), present.view(2, 3, 30), 0.5), deep)
+    deep = suppress(boxes.view(2, 3, 30, 4), present.view(2, 3, 30), 0.5)
+    assert torch.equal(deep, suppress(boxes, present, 0.5).view(2, 3, 30))
 
 
 @pytest.mark.parametrize("shape", [(0,), (3, 0)])
 def test_no_boxes_are_allowed(shape: tuple[int, ...]) -> None:
     boxes, present = torch.zeros((*shape, 4)), torch.zeros(shape, dtype=torch.bool)
-    keep, settled = suppress_in_rounds(boxes, present, 0.5, 3)
-    assert keep.shape == suppress_exactly(boxes, present, 0.5).shape == shape
-    assert settled
+    assert suppress(boxes, present, 0.5).shape == shape
 
 
 def test_once_enough_are_kept_nothing_further_behind_matters() -> None:
     boxes, present = torch.from_numpy(chain(2000)), torch.ones(2000, dtype=torch.bool)
-    found = suppress_exactly(boxes, present, 0.5, 100)
+    found = suppress(boxes, present, 0.5, 100)
     assert torch.equal(found[:200], torch.arange(200) % 2 == 0)
     assert not found[1000:].any()
 
@@ -112,7 +100,27 @@ def test_the_best_come_first_and_of_equals_the_first() -> None:
     np.testing.assert_array_equal(values.numpy(), np.take_along_axis(scores, expected, 1))
 
 
-def test_fewer_than_wanted_are_all() -> None:
-    values, index = top(torch.tensor([[0.25, 0.5]]), 10)
-    assert values.tolist() == [[0.5, 0.25]]
-    assert index.tolist() == [[1, 0]]
+def test_fewer_than_wanted_are_followed_by_missing_ones() -> None:
+    values, index = top(torch.tensor([[0.25, 0.5]]), 4)
+    assert values.tolist() == [[0.5, 0.25, -np.inf, -np.inf]]
+    assert index.tolist() == [[1, 0, 0, 0]]
+
+
+def compare_suppress() -> None:
+    """Lists of crowds and chains, some candidates of which are missing."""
+    from maskrcnn_torch import suppression_kernel as module
+
+    cases = (1, 0.5), (33, 0.0), (300, 0.7), (200, 0.25)
+    for limit, (count, threshold) in product((MAX_SHORT, 0), cases):
+        vars(module)["MAX_SHORT"] = limit
+        pools = [crowd(1, count, False), crowd(2, count, True), chain(count), chain(count)]
+        boxes = torch.from_numpy(np.stack(pools))
+        present = torch.arange(count) < torch.tensor([[count], [count * 2 // 3], [count], [0]])
+        if limit:  # some may be missing among others
+            present[2, ::3] = False
+        for keep in (count, 5):
+            found = module.fused_suppress(boxes, present, threshold, keep)
+            for row, stays in zip(found, suppress(boxes, present, threshold), strict=True):
+                expected = stays.nonzero()[:keep, 0]
+                assert torch.equal(row[: len(expected)], expected)
+                assert (row[len(expected) :] == -1).all()

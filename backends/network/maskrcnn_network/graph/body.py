@@ -73,7 +73,8 @@ def pyramid(ops: Operations, maps: list[Map], strides: Sequence[int]) -> list[Ma
     merged = [laterals[-1]]
     steps = [above // below for below, above in itertools.pairwise(strides)]
     for lateral, step in zip(reversed(laterals[:-1]), reversed(steps), strict=True):
-        merged.insert(0, lateral + (merged[0] if step == 1 else ops.upsample(merged[0])))
+        above = merged[0]
+        merged.insert(0, lateral + above if step == 1 else ops.add_upsampled(lateral, above))
     outputs = [
         ops.norm(f"fpn/gn_p{i}", ops.conv(f"fpn/posthoc_3x3_p{i}", m))
         for i, m in enumerate(merged, start=2)

@@ -92,8 +92,7 @@ class PixelFrame:
         images: Map,
     ) -> Tensor:
         columns, rows = ops.places(logits, stride, images)
-        xs = columns[None, :, None] + rows[:, None, None] * 0.0
-        ys = rows[:, None, None] + columns[None, :, None] * 0.0
+        xs, ys = ops.broadcast(columns[None, :, None], rows[:, None, None])
         shifts = ops.concat([xs, ys, xs, ys], axis=-1)
         anchors = shifts[:, :, None] + ops.constant(shapes.astype(np.float32))
         return ops.reshape(anchors, (-1, 4))
@@ -178,7 +177,7 @@ class NormalisedFrame:
         inclusive = shapes - np.array([0, 0, 1, 1])
         xs = _quotients(ops, columns, inclusive[:, 0::2], last[0:1])[None]
         ys = _quotients(ops, rows, inclusive[:, 1::2], last[1:2])[:, None]
-        xs, ys = xs + ys[..., 0:1] * 0.0, ys + xs[..., 0:1] * 0.0
+        xs, ys = ops.broadcast(xs, ys)
         corners = [side[..., i : i + 1] for i in (0, 1) for side in (xs, ys)]
         return ops.reshape(ops.concat(corners, axis=-1), (-1, 4))
 

@@ -174,6 +174,10 @@ class Operations(ABC):
     def upsample(self, x: Map) -> Map:
         """Repeat each pixel 2 x 2 times."""
 
+    def add_upsampled(self, x: Map, coarse: Map) -> Map:
+        """The sum of a map and one of half its height and width."""
+        return x + self.upsample(coarse)
+
     @abstractmethod
     def subsample(self, x: Map) -> Map:
         """Every second pixel of every second row, from the first."""
@@ -287,6 +291,10 @@ class Operations(ABC):
     def least(self, x: Tensor) -> Tensor:
         """The minimum along the last axis, which is removed."""
 
+    def broadcast(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Repeat both along the axes in which they have one entry and the other has several."""
+        return x + y * 0.0, y + x * 0.0
+
     @abstractmethod
     def concat(self, parts: Sequence[Tensor], axis: int) -> Tensor: ...
 
@@ -322,6 +330,10 @@ class Operations(ABC):
         The earlier of two equal scores comes first. Missing ones are `DROPPED`, at place 0.
         """
 
+    def top_each(self, lists: Sequence[Tensor], count: int | Tensor) -> list[tuple[Tensor, Tensor]]:
+        """`top` of each list of scores (batch, n), for engines that select from all at once."""
+        return [self.top(scores, count) for scores in lists]
+
     @abstractmethod
     def suppress(self, boxes: Tensor, scores: Tensor, keep: int | Tensor, iou: float) -> Tensor:
         """Scores (lists, n) after non-maximum suppression of boxes (lists, n, 4) in each list.
@@ -330,6 +342,18 @@ class Operations(ABC):
         above `iou`, until `keep` stay. A box without area overlaps none. All other scores are
         `DROPPED`.
         """
+
+    def suppress_ranked(
+        self, boxes: Tensor, scores: Tensor, keep: int | Tensor, iou: float
+    ) -> Tensor:
+        """`suppress` of lists whose scores are sorted, best first, except dropped ones."""
+        return self.suppress(boxes, scores, keep, iou)
+
+    def survivors(
+        self, boxes: Tensor, scores: Tensor, keep: int | Tensor, iou: float
+    ) -> tuple[Tensor, Tensor]:
+        """What `suppress` keeps in each list, as `top` says it: both (lists, keep)."""
+        return self.top(self.suppress(boxes, scores, keep, iou), keep)
 
     @abstractmethod
     def compact(self, scores: Tensor, *values: Tensor) -> tuple[Slots, list[Tensor]]:

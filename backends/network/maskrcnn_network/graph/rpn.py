@@ -1,5 +1,6 @@
 """The region proposal network (Ren et al. 2015), from feature maps to proposals."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -51,9 +52,7 @@ def propose(
         logits, deltas, anchors = zip(*pools, strict=True)
         joined = ops.concat(logits, 1), ops.concat(deltas, 1), ops.concat(anchors, 0)
         pools = [_Pool(*joined)]
-    candidates = [_candidates(ops, pool, rules) for pool in pools]
-    pool_boxes = ops.concat([b[:, None] for b, _ in candidates], axis=1)
-    scores = ops.concat([s[:, None] for _, s in candidates], axis=1)
+    pool_boxes, scores = _candidates(ops, pools, rules)
     limits = rules.frame.proposal_limits(ops, sizes).each(lambda x: x[:, None, None])
     pool_boxes = boxes.clip_to(ops, pool_boxes, limits)
     if rules.sigmoid == "after":
@@ -94,11 +93,15 @@ def _anchors(
     return rules.frame.anchors(ops, logits, shapes, stride, images)
 
 
-def _candidates(ops: Operations, pool: _Pool, rules: Rules) -> tuple[Tensor, Tensor]:
-    """The best boxes (batch, k, 4) of a pool before clipping, and their scores (batch, k)."""
-    ranked = ops.sigmoid(pool.logits) if rules.sigmoid == "before" else pool.logits
-    scores, places = ops.top(ranked, rules.candidates)
-    deltas, anchors = ops.take(pool.deltas, places), ops.gather(pool.anchors, places)
+def _candidates(ops: Operations, pools: Sequence[_Pool], rules: Rules) -> tuple[Tensor, Tensor]:
+    """The best boxes (batch, pools, k, 4) of each pool, before clipping, and their scores."""
+    before = rules.sigmoid == "before"
+    ranked = [ops.sigmoid(pool.logits) if before else pool.logits for pool in pools]
+    best = ops.top_each(ranked, rules.candidates)
+    scores = ops.concat([scores[:, None] for scores, _ in best], 1)
+    chosen = [(pool, places) for pool, (_, places) in zip(pools, best, strict=True)]
+    deltas = ops.concat([ops.take(pool.deltas, places)[:, None] for pool, places in chosen], 1)
+    anchors = ops.concat([ops.gather(pool.anchors, places)[:, None] for pool, places in chosen], 1)
     if rules.regression_weights != (1, 1, 1, 1):
         deltas = deltas / ops.constant(np.array(rules.regression_weights, np.float32))
     return rules.frame.decode(ops, deltas, anchors, rules.delta_clip), scores
@@ -114,7 +117,7 @@ def _best(
 ) -> Proposals:
     """Suppress overlaps within each pool of each image, and keep the best of all pools."""
     each, total = rules.candidates, pools * rules.candidates
-    kept = ops.suppress(
+    kept = ops.suppress_ranked(
         ops.reshape(pool_boxes, (-1, each, 4)),
         ops.reshape(scores, (-1, each)),
         rules.kept,

@@ -86,11 +86,8 @@ def _of_every_class(
     by_class = by_class + ops.constant(
         np.zeros_like(category)
     )  # repeats a box shared by all classes
-    flat_scores = ops.reshape(scores, (0, -1))
-    kept = ops.suppress(
-        ops.reshape(shifted, (0, -1, 4)), flat_scores, limit, config.detection_nms_threshold
-    )
-    best, places = ops.top(kept, limit)
+    flat_boxes, flat_scores = ops.reshape(shifted, (0, -1, 4)), ops.reshape(scores, (0, -1))
+    best, places = ops.survivors(flat_boxes, flat_scores, limit, config.detection_nms_threshold)
     best_boxes = ops.take(ops.reshape(by_class, (0, -1, 4)), places)
     found, (found_scores, found_boxes, labels) = ops.compact(
         best, best_boxes, places // slots.width + 1

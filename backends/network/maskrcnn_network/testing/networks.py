@@ -211,7 +211,7 @@ class Kind:
 LARGE = {"short_edge": 480, "max_size": 640, "anchor_sizes": (160, 300, 520, 640, 96)}
 KINDS: Mapping[str, Kind] = {
     "fpn": Kind(1),
-    "large": Kind(16, settings=LARGE),
+    "large": Kind(1, settings=LARGE),
     "c4": Kind(2, C4, replace(JOINT, min_sides=())),
     "group_norm": Kind(0, GROUP_NORM),
     "cascade": Kind(0, replace(FPN, cascade=True, shared_boxes=True)),
