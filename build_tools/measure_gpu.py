@@ -352,6 +352,7 @@ class Step:
         from maskrcnn_server.backend import PredictOptions
         from maskrcnn_server.hosting.job import Caller
         from maskrcnn_server.hosting.scheduler import Scheduler
+        from maskrcnn_server.rle import compressed
 
         model = self.load("demo" if self.cpu else "tensorpack", precision)
         if not self.cpu:
@@ -366,24 +367,49 @@ class Step:
         def answer(data: bytes) -> bytes:
             with scheduler.job(Caller(600)) as job:
                 (found,) = job.predict([decode(data, 1 << 26)], options)
-            masks = found.masks.rle("columns") if found.masks is not None else []
-            counts = [mask.compressed() for mask in masks]
+            return written(found, compressed(paste(found)))
+
+        def paste(found: Any) -> Any:
+            return found.masks.rle("columns")
+
+        def written(found: Any, counts: list[str]) -> bytes:
             scores, boxes = found.scores.tolist(), found.boxes.tolist()
             return json.dumps({"boxes": boxes, "scores": scores, "counts": counts}).encode()
 
-        for clients in (1, 16, 32):
+        (found,) = model.predict([decode(jpeg, 1 << 26)], options)
+        masks = paste(found)
+        parts: dict[str, Callable[[], object]] = {
+            "decode": lambda: decode(jpeg, 1 << 26),
+            "paste": lambda: paste(found),
+            "compress": lambda: compressed(masks),
+            "JSON": lambda: written(found, compressed(masks)),
+        }
+        host = {part: _cpu_ms(call) for part, call in parts.items()}
+        host["JSON"] -= host["compress"]
+        emit(
+            precision=precision,
+            path="CPU ms of an image",
+            runs=sum(len(mask.counts) for mask in masks),
+            **host,
+        )
+        usual = sys.getswitchinterval()
+        for clients, switch_s in (1, usual), (16, usual), (32, usual), (16, usual / 10):
+            sys.setswitchinterval(switch_s)
             for how, asking in (("process", self._in_process), ("HTTP", self._over_http)):
                 with self.attempt(f"{how}, {clients}"):
                     count = 4 if self.cpu else 40 * min(clients, 16)
                     scheduler.calls.clear()
+                    begin = time.process_time()
                     rate, laps = asking(answer, jpeg, clients, count)
-                    calls = scheduler.calls
+                    cpu_s, calls = time.process_time() - begin, scheduler.calls
                     emit(
                         precision=precision,
                         path=how,
                         clients=clients,
+                        **{"switch ms": 1e3 * switch_s},
                         **{
                             "images/s": rate,
+                            "CPU ms": 1e3 * cpu_s / sum(n * c for n, c in calls.items()),
                             "median": 1e3 * statistics.median(laps),
                             "slowest of 100": 1e3 * sorted(laps)[int(0.99 * (len(laps) - 1))],
                             "images a call": sum(n * c for n, c in calls.items()) / calls.total(),
@@ -552,6 +578,16 @@ def compared(found: Any, expected: Any, tolerance: float) -> Row:
 def emit(**row: object) -> None:
     """A row, for the process that started this one."""
     print("ROW " + json.dumps(row), flush=True)
+
+
+def _cpu_ms(call: Callable[[], object]) -> float:
+    """Milliseconds of CPU time that this thread needs."""
+    laps = []
+    for _ in range(30):
+        begin = time.thread_time()
+        call()
+        laps.append(1e3 * (time.thread_time() - begin))
+    return statistics.median(laps)
 
 
 def _image(path: str) -> Any:

@@ -9,15 +9,12 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from maskrcnn_server.rle import edges, encode, from_edges
+from maskrcnn_server.pasting import pasted
+from maskrcnn_server.rle import encode
 from maskrcnn_server.stopwatch import stage
 
 if TYPE_CHECKING:
     from maskrcnn_server.rle import RLE, Order, Size
-
-STRIP_PIXELS = 1 << 19
-"""Approximate number of pixels of the strips in which masks are pasted: memory does not grow with
-the image."""
 
 
 class Masks(Protocol):
@@ -114,48 +111,7 @@ class RoiMasks:
 
     def rle(self, order: Order) -> list[RLE]:
         with stage("paste"):
-            return [self._encode(i, order) for i in range(len(self))]
+            return pasted(self, order)
 
     def take(self, places: NDArray[np.int64]) -> RoiMasks:
         return replace(self, probabilities=self.probabilities[places], boxes=self.boxes[places])
-
-    def _encode(self, i: int, order: Order) -> RLE:
-        x1, y1, x2, y2 = self.boxes[i].tolist()
-        height, width = self.size
-        # Columns are the rows of the transposed image.
-        if order == "rows":
-            mask, along, across, length = self.probabilities[i], (y1, y2), (x1, x2), width
-            lines = height
-        else:
-            mask, along, across, length = self.probabilities[i].T, (x1, x2), (y1, y2), height
-            lines = width
-        m = len(mask)
-        first_line, line_weights = _interpolation(*along, lines, m)
-        first, weights = _interpolation(*across, length, m)
-        half = mask @ weights.T
-        pieces = []
-        step = max(1, STRIP_PIXELS // max(1, len(weights)))
-        for start in range(0, len(line_weights), step):
-            inside = line_weights[start : start + step] @ half >= self.threshold
-            pieces.append(edges(inside, (first_line + start, first), length))
-        return from_edges(pieces, self.size, order)
-
-
-def _interpolation(low: float, high: float, pixels: int, m: int) -> tuple[int, NDArray[np.float32]]:
-    """Along one axis: the first pixel that the mask covers, and the weights (pixels, m) of its
-    samples.
-
-    The `m` samples span `low` to `high`. Zeros lie at -1 and m, in units of samples counted from
-    the centre of the first; the mask ends there.
-    """
-    spacing = (high - low) / m
-    if not spacing > 0:
-        return 0, np.zeros((0, m), np.float32)
-    first = max(0, int(np.floor(low - spacing)))
-    last = min(pixels, int(np.ceil(high + spacing)) + 1)
-    place = (np.arange(first, last) + 0.5 - low) / spacing - 0.5
-    seen = np.flatnonzero((place > -1) & (place < m))
-    if not len(seen):
-        return 0, np.zeros((0, m), np.float32)
-    distance = np.abs(place[seen, None] - np.arange(m))
-    return first + int(seen[0]), np.maximum(1 - distance, 0).astype(np.float32)

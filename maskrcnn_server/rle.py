@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
@@ -91,25 +92,36 @@ class RLE:
         return int(np.diff(before)[::2].sum())
 
     def compressed(self) -> str:
-        """COCO's text for the runs.
+        """COCO's text for the runs."""
+        return compressed([self])[0]
 
-        Source: `rleToString` of cocoapi (common/maskApi.c): each run but the first three as the
-        difference to the last run of the same value, in groups of five bits, least significant
-        first, offset by 48; bit 5 says that another group follows.
-        """
-        deltas = self.counts.copy()
-        deltas[3:] -= self.counts[1:-2]
-        # A group of n digits holds the signed range of 5n bits.
-        magnitude = np.where(deltas < 0, ~deltas, deltas)
-        digits = np.ones(len(deltas), np.int64)
-        while (rest := magnitude >> (5 * digits - 1)).any():
-            digits += rest > 0
-        shifts = 5 * np.arange(digits.max(initial=1))
-        characters = (deltas[:, None] >> shifts) & 31
-        place = np.arange(len(shifts))
-        characters |= np.where(place < digits[:, None] - 1, 32, 0)
-        used = place < digits[:, None]
-        return bytes((characters[used] + 48).astype(np.uint8)).decode("ascii")
+
+def compressed(masks: Sequence[RLE]) -> list[str]:
+    """COCO's text for the runs of each mask.
+
+    Source: `rleToString` of cocoapi (common/maskApi.c): each run but the first three as the
+    difference to the last run of the same value, in groups of five bits, least significant
+    first, offset by 48; bit 5 says that another group follows.
+    """
+    counts = np.concatenate([np.zeros(0, np.int64), *(mask.counts for mask in masks)])
+    ends = np.cumsum([0, *(len(mask.counts) for mask in masks)])
+    deltas = counts.copy()
+    deltas[3:] -= counts[1:-2]
+    first = (ends[:-1, None] + np.arange(3)).ravel()
+    first = first[first < np.repeat(ends[1:], 3)]
+    deltas[first] = counts[first]
+    # A group of n digits holds the signed range of 5n bits.
+    magnitude = np.where(deltas < 0, ~deltas, deltas)
+    digits = np.ones(len(deltas), np.int64)
+    while (rest := magnitude >> (5 * digits - 1)).any():
+        digits += rest > 0
+    place = np.arange(digits.max(initial=1))
+    characters = (deltas[:, None] >> (5 * place)) & 31
+    characters |= np.where(place < digits[:, None] - 1, 32, 0)
+    used = place < digits[:, None]
+    text = bytes((characters[used] + 48).astype(np.uint8)).decode("ascii")
+    bounds = np.concatenate([[0], np.cumsum(digits)])[ends].tolist()
+    return [text[start:end] for start, end in pairwise(bounds)]
 
 
 def from_counts(counts: Sequence[int], size: Size, order: Order) -> RLE:
@@ -179,12 +191,30 @@ def edges(lines: NDArray[np.bool_], offset: Size, length: int) -> NDArray[np.int
 
 def from_edges(pieces: list[NDArray[np.int64]], size: Size, order: Order) -> RLE:
     """The mask of `size` whose runs of 1s are `pieces` (see `edges`), in ascending order."""
+    borders = np.concatenate([np.zeros((0, 2), np.int64), *pieces]).ravel()
+    return from_borders(borders, np.zeros_like(borders), 1, size, order)[0]
+
+
+def from_borders(
+    borders: NDArray[np.int64], masks: NDArray[np.int64], count: int, size: Size, order: Order
+) -> list[RLE]:
+    """`count` masks of `size`: their runs of 1s start and end at `borders` (2R,) in turn, and are
+    of `masks` (2R,). Both ascend, though runs may be empty or touch."""
     total = size[0] * size[1]
-    flat = np.concatenate([np.zeros((0, 2), np.int64), *pieces]).ravel()
-    # Where one run ends and the next begins at the same position, they are one run.
-    touching = np.flatnonzero(flat[1:-1:2] == flat[2::2])
-    flat = np.delete(flat, np.concatenate([2 * touching + 1, 2 * touching + 2]))
-    bounds = np.concatenate([[0], flat, [total]])
-    if len(flat) and flat[-1] == total:
-        bounds = bounds[:-1]
-    return RLE(np.diff(bounds), size, order)
+    # A gap lies between two masks, lest their runs touch.
+    keys = np.maximum.accumulate(borders + masks * (total + 1))
+    # Two borders at the same position cancel each other.
+    first = np.flatnonzero(np.diff(keys, prepend=-1))
+    keys = keys[first[np.diff(first, append=len(keys)) % 2 == 1]]
+    masks = keys // (total + 1)
+    ends = np.cumsum(np.bincount(masks, minlength=count) + 2) - 1
+    starts = np.concatenate([[0], ends[:-1] + 1]).astype(np.int64)[:count]
+    bounds = np.empty(len(keys) + 2 * count, np.int64)
+    bounds[starts] = np.arange(count) * (total + 1)
+    bounds[ends] = bounds[starts] + total
+    bounds[np.arange(len(keys)) + 2 * masks + 1] = keys
+    runs = np.diff(bounds)
+    # No empty run follows a run of 1s that ends the mask.
+    ends -= (ends - starts > 1) & (runs[ends - 1] == 0)
+    places = zip(starts.tolist(), ends.tolist(), strict=True)
+    return [RLE(runs[start:end], size, order) for start, end in places]

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from maskrcnn_server import masks
+from maskrcnn_server import pasting
 from maskrcnn_server.masks import BitMasks, RoiMasks, RunLengthMasks
 from maskrcnn_server.rle import RLE, Order, Size
 from maskrcnn_server.stopwatch import listen
@@ -149,23 +149,23 @@ def test_no_instances_have_no_masks(order: Order) -> None:
 
 
 @pytest.mark.parametrize("order", ORDERS)
-@pytest.mark.parametrize("strip", [1, 40, 100], ids=lambda pixels: f"{pixels} pixels")
-def test_strips_give_the_same_as_one_piece(
-    strip: int, order: Order, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("most", [1, 23 * 9 * 2, 31 * 9], ids=lambda most: f"{most} samples")
+def test_some_masks_at_a_time_give_the_same_as_all(
+    most: int, order: Order, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = roi(soft(), (1, 2, 30, 20), (-9, -9, 50, 50))
+    found = roi(soft(), (1, 2, 30, 20), (-9, -9, 50, 50), (3, 3, 9, 5))
     whole = found.rle(order)
-    monkeypatch.setattr(masks, "STRIP_PIXELS", strip)
+    monkeypatch.setattr(pasting, "MAX_SAMPLES", most)
     for one, other in zip(whole, found.rle(order), strict=True):
         np.testing.assert_array_equal(one.counts, other.counts)
 
 
-def test_a_mask_larger_than_a_strip_is_whole() -> None:
-    assert masks.STRIP_PIXELS < 900 * 1000
-    (rle,) = roi(np.ones((7, 7), np.float32), (-500, -500, 1500, 1500), size=(900, 1000)).rle(
-        "rows"
-    )
-    assert rle.counts.tolist() == [0, 900 * 1000]
+def test_a_mask_of_more_samples_than_that_is_whole() -> None:
+    size = (60_000, 20)
+    box = (-500, -60_000, 500, 120_000)
+    assert size[0] * 9 > pasting.MAX_SAMPLES
+    (rle,) = roi(np.ones((7, 7), np.float32), box, size=size).rle("rows")
+    assert rle.counts.tolist() == [0, 60_000 * 20]
 
 
 @pytest.mark.parametrize("order", ORDERS)

@@ -13,8 +13,10 @@ from pycocotools import mask as coco
 from maskrcnn_server.rle import (
     RLE,
     Order,
+    compressed,
     edges,
     encode,
+    from_borders,
     from_compressed,
     from_counts,
     from_edges,
@@ -146,6 +148,13 @@ def test_compressed_text_is_cocos(counts: list[int], text: str | None) -> None:
     assert text is None or rle.compressed() == text
 
 
+def test_masks_are_compressed_together_as_alone() -> None:
+    counts = [[12], [0, 12], [3, 4, 5], [1, 1, 1, 9], [0, 5, 2, 3, 2], [100_000], []]
+    masks = [RLE(np.array(c, np.int64), (1, sum(c)), "columns") for c in counts]
+    assert compressed(masks) == [mask.compressed() for mask in masks]
+    assert compressed([]) == []
+
+
 def test_edges_of_a_window_are_positions_in_the_whole_mask() -> None:
     window = np.array([[1, 0, 1], [0, 1, 1]], np.bool_)
     assert edges(window, (2, 4), 10).tolist() == [[24, 25], [26, 27], [35, 37]]
@@ -154,6 +163,13 @@ def test_edges_of_a_window_are_positions_in_the_whole_mask() -> None:
 def test_runs_that_touch_become_one() -> None:
     pieces = [np.array([[2, 4], [4, 8]], np.int64), np.array([[8, 9], [10, 12]], np.int64)]
     assert from_edges(pieces, (3, 4), "rows").counts.tolist() == [2, 7, 1, 2]
+
+
+def test_borders_at_one_position_cancel_each_other() -> None:
+    borders = np.array([2, 2, 3, 5, 5, 7, 7, 7, 0, 12], np.int64)
+    masks = np.array([0] * 8 + [3] * 2)
+    counts = [mask.counts.tolist() for mask in from_borders(borders, masks, 5, (3, 4), "rows")]
+    assert counts == [[3, 4, 5], [12], [12], [0, 12], [12]]
 
 
 def test_no_runs_make_an_empty_mask() -> None:

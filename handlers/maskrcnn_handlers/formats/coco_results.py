@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypedDict
 from typing_extensions import NotRequired
 
 from maskrcnn_handlers.formats import writing
-from maskrcnn_handlers.formats.writing import ORDERS, as_json, instances, segmentation
+from maskrcnn_handlers.formats.writing import ORDERS, as_json, instances, segmentations
 
 if TYPE_CHECKING:
     from maskrcnn_handlers.formats.writing import Segmentation
@@ -51,8 +51,10 @@ def coco_results(prediction: Prediction) -> list[CocoResult]:
     """The entries for one image."""
     encoding = prediction.rle or CocoResults.encodings[0]
     image_id = writing.image_id(prediction.image_id)
+    found = instances(prediction, ORDERS[encoding])
+    written = segmentations(found, encoding)
     results = []
-    for box, category, score, mask in instances(prediction, ORDERS[encoding]):
+    for i, (box, category, score, mask) in enumerate(found):
         bbox = writing.bbox(box)
         result: CocoResult = {
             "image_id": image_id,
@@ -63,6 +65,6 @@ def coco_results(prediction: Prediction) -> list[CocoResult]:
             "area": bbox[2] * bbox[3] if mask is None else mask.area,
         }
         if mask is not None:
-            result["segmentation"] = segmentation(mask, encoding)
+            result["segmentation"] = written[i]
         results.append(result)
     return results

@@ -11,7 +11,7 @@ from maskrcnn_handlers.formats.writing import (
     ORDERS,
     as_json,
     instances,
-    segmentation,
+    segmentations,
     truncated_bbox,
 )
 
@@ -43,8 +43,10 @@ class SageMaker:
 
     def render(self, prediction: Prediction, /) -> bytes:
         encoding = prediction.rle or self.encodings[0]
+        found = instances(prediction, ORDERS[encoding])
+        written = segmentations(found, encoding)
         annotations = []
-        for box, category, score, mask in instances(prediction, ORDERS[encoding]):
+        for i, (box, category, score, mask) in enumerate(found):
             annotation: Annotation = {
                 "bbox": truncated_bbox(box),
                 "category_id": category.id,
@@ -52,7 +54,7 @@ class SageMaker:
                 "score": score,
             }
             if mask is not None:
-                annotation["segmentation"] = segmentation(mask, encoding)
+                annotation["segmentation"] = written[i]
             annotations.append(annotation)
         answer: dict[str, object] = {"img_id": prediction.image_id, "annotations": annotations}
         if prediction.detections.proposals is not None:

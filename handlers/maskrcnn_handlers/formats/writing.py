@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
+from maskrcnn_server.rle import compressed
+
 if TYPE_CHECKING:
     from maskrcnn_server.categories import Category
     from maskrcnn_server.formats import Encoding, Prediction
@@ -53,10 +55,16 @@ def instances(prediction: Prediction, order: Order = "rows") -> list[Instance]:
     ]
 
 
-def segmentation(mask: RLE, encoding: Encoding) -> Segmentation:
-    """A mask, whose order is the encoding's, as the formats with run lengths write it."""
-    counts = mask.compressed() if encoding == "compressed" else mask.counts.tolist()
-    return {"counts": counts, "size": list(mask.size)}
+def segmentations(found: Sequence[Instance], encoding: Encoding) -> list[Segmentation]:
+    """Masks, whose order is the encoding's, as the formats with run lengths write them. Empty if
+    there are none."""
+    masks = [one.mask for one in found if one.mask is not None]
+    texts: Sequence[str | list[int]] = (
+        compressed(masks) if encoding == "compressed" else [mask.counts.tolist() for mask in masks]
+    )
+    return [
+        {"counts": text, "size": list(mask.size)} for mask, text in zip(masks, texts, strict=True)
+    ]
 
 
 def bbox(box: NDArray[np.float32]) -> list[float]:

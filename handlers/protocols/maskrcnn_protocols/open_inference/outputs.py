@@ -11,6 +11,7 @@ import numpy as np
 from maskrcnn_protocols.open_inference.tensors import BYTES, Tensor
 from maskrcnn_server.errors import RequestError
 from maskrcnn_server.masks import RoiMasks
+from maskrcnn_server.rle import compressed
 
 if TYPE_CHECKING:
     from maskrcnn_protocols.collected import Found
@@ -92,8 +93,9 @@ def _image_sizes(predictions: Sequence[Found]) -> Tensor:
 def _masks_rle(predictions: Sequence[Found]) -> Tensor:
     texts: list[bytes] = []
     for one in predictions:
-        for mask in _masks(one, "masks_rle").rle("columns"):
-            rle = {"size": list(mask.size), "counts": mask.compressed()}
+        masks = _masks(one, "masks_rle").rle("columns")
+        for counts in compressed(masks):
+            rle = {"size": list(one.detections.size), "counts": counts}
             texts.append(json.dumps(rle, separators=(",", ":")).encode())
     return Tensor("masks_rle", BYTES, (len(texts),), texts)
 
