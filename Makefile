@@ -75,4 +75,4 @@ $(READY): setup.cfg $(addsuffix /setup.cfg,$(PARTS)) Makefile build_tools/make_v
 	touch $(READY)
 
 clean:
-	rm -rf $(VENV) $(DEMO) .venv-sagemaker-2 .venv-sagemaker-3 build/site .mypy_cache .ruff_cache .pytest_cache .coverage*
+	rm -rf $(VENV) $(DEMO) build/clients build/site .mypy_cache .ruff_cache .pytest_cache .coverage*

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# ci_image.sh [--gpu] [BACKEND]
+# ci_image.sh [--gpu] [--root] [BACKEND]
 #
 # Build, smoke-test, push and pull an image without a Docker daemon or a registry outside: by
 # buildah, as root, on a base image of Debian's packages. Installs with apt what is missing. Where
 # that cannot work it prints SKIP and the reason, and exits with 0. BACKEND is by default tensorpack.
 #     --gpu     the image for GPUs: 4 GB are downloaded, 30 GB of disk are needed; it is not pushed
+#     --root    the image that runs as root, as SageMaker documents
 # DEBIAN_SUITE (bookworm) and DEBIAN_MIRROR say which Debian; this machine's certificates and pip
 # configuration are lent to the build, and stay out of the image.
 set -euo pipefail
@@ -13,12 +14,16 @@ root=${here%/*}
 # shellcheck source=build_tools/container.sh
 . "$here/container.sh"
 
-gpu=()
-if [ "${1:-}" = --gpu ]; then
-    gpu=(--gpu)
+gpu=() user=()
+while [ $# -gt 0 ]; do
+    case $1 in
+    --gpu) gpu=(--gpu) ;;
+    --root) user=(--root) ;;
+    -*) usage ;;
+    *) break ;;
+    esac
     shift
-fi
-case ${1:-} in -*) usage ;; esac
+done
 [ $# -le 1 ] || usage
 backend=${1:-tensorpack}
 suite=${DEBIAN_SUITE:-bookworm}
@@ -105,13 +110,13 @@ for word in $(sed 's/^[^=]*=//' "$work/pip.conf"); do
 done
 
 step "image of $backend"
-"$here/build_image.sh" "${gpu[@]}" "$backend" "$image" -- --build-arg BASE_IMAGE="$base" "${volumes[@]}" \
+"$here/build_image.sh" "${gpu[@]}" "${user[@]}" "$backend" "$image" -- --build-arg BASE_IMAGE="$base" "${volumes[@]}" \
     >"$work/log" 2>&1 || { tail -n 40 "$work/log" >&2; fail "build_image.sh failed"; }
 sed -n '/^| package/,$p' "$work/log"
 
 if [ "$backend" = tensorpack ] || [ "$backend" = onnx ]; then
     step "smoke test"
-    "$here/smoke_image.sh" "$image"
+    "$here/smoke_image.sh" "${user[@]}" "$image"
 fi
 
 if [ ${#gpu[@]} -gt 0 ]; then

@@ -68,7 +68,6 @@ def steps(cpu: bool) -> Iterator[tuple[str, ...]]:
     if not cpu:
         yield "halves", "bfloat16"
         yield "halves", "tf32"
-        yield "guessed", "float16"
 
 
 def main() -> None:
@@ -266,24 +265,24 @@ class Step:
         counts = {key: sum(r[key] for r in totals) for key in ("found", "expected", "matched")}
         emit(precision=precision, **counts, **row)
 
-    def speed(self, precision: str, guessed: bool = False) -> None:
+    def speed(self, precision: str) -> None:
         """Batches, without and with graphs; stages; memory."""
         import torch
 
         begin = time.monotonic()
         # As in a server, which is ready once the usual shapes are recorded.
-        served = precision == "float16" and not guessed
+        served = precision == "float16"
         model = self.load("demo" if self.cpu else "tensorpack", precision, dedicated=served)
         session, image = model.session, self.image()
         seconds = {"ready s": time.monotonic() - begin}
-        if not (served or guessed or self.cpu):
+        if not (served or self.cpu):
             self._warm(model, image)
             seconds["of one shape"] = time.monotonic() - begin
         emit(precision=precision, **seconds, **dict(session.facts))
         cache = session._graphs
-        batches = BATCHES[:1] if self.cpu or guessed else BATCHES
+        batches = BATCHES[:1] if self.cpu else BATCHES
         for batch in (number for number in batches if number <= session.max_batch):
-            for how in ("graph",) if guessed else ("graph", "eager"):
+            for how in ("graph", "eager"):
                 with self.attempt(f"{how}, {batch}"):
                     if not self.cpu:
                         torch.cuda.reset_peak_memory_stats()
@@ -294,7 +293,7 @@ class Step:
                     cache._limit = limit
                     emit(
                         precision=precision,
-                        how=how + (", algorithms guessed" if guessed else ""),
+                        how=how,
                         images=batch,
                         call=call,
                         gpu=gpu,
@@ -341,10 +340,6 @@ class Step:
                     )
                 launches = sum(e.count for e in kernels) / calls
                 emit(images=batch, kernel="all", launches=launches, us=total / calls / batch)
-
-    def guessed(self, precision: str) -> None:
-        """With algorithms that cuDNN guesses are the fastest, not those that it tried."""
-        self.speed(precision, guessed=True)
 
     def path(self, precision: str) -> None:
         """From a JPEG's bytes to run lengths: in this process, then over HTTP."""

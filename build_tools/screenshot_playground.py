@@ -6,6 +6,7 @@ screenshot_playground.py [--out FOLDER]
 
 import argparse
 import shutil
+import subprocess
 import sys
 import tempfile
 import urllib.request
@@ -24,7 +25,7 @@ from maskrcnn_server.backend import Demo
 from maskrcnn_server.plugins import Plugins
 
 DOCS = Path(__file__).parents[1] / "docs/screenshots"
-SCREEN = MappingProxyType({"viewport": {"width": 1280, "height": 860}})
+SCREEN: MappingProxyType[str, Any] = MappingProxyType({"viewport": {"width": 1280, "height": 860}})
 PHONE = MappingProxyType(
     {
         "viewport": {"width": 390, "height": 844},
@@ -66,6 +67,7 @@ def main() -> None:
         take(browser, url, out / "playground-phone.png", PHONE, 1)
         for name in DRAWN:
             (out / f"{name}.png").write_bytes(drawn(url, demo.images[SAMPLE], name))
+        take_clip(browser, url, out / "playground-clip.png")
         with two_models(demo) as two:
             take(browser, two, out / "playground-compare.png", SCREEN, None)
         browser.close()
@@ -88,6 +90,25 @@ def two_models(demo: Demo) -> Iterator[str]:
         models.write_text(TWO.format(model=demo.model_dir, backend=demo.backend))
         with running(serve_command("--models", str(models))) as server:
             yield server.url
+
+
+def take_clip(browser: Browser, url: str, out: Path) -> None:
+    """Make a clip, have all its frames looked at, and take a picture of one in its middle."""
+    page = browser.new_context(**SCREEN).new_page()
+    page.goto(url)
+    page.locator("#welcome .samples button").nth(SAMPLE).wait_for()
+    with tempfile.TemporaryDirectory() as folder:
+        clip = Path(folder) / "shapes.mp4"
+        make = Path(__file__).with_name("make_clip.py")
+        subprocess.run([sys.executable, str(make), str(clip)], check=True, capture_output=True)
+        page.locator("#file").set_input_files(clip)
+        expect(page.locator("#clip")).to_be_visible()
+        expect(page.locator("#bars .waiting")).to_have_count(0, timeout=WAIT_MS)
+        page.locator("#status").wait_for(state="hidden")
+        page.locator("#seek").fill("15")
+        page.wait_for_timeout(SETTLE_MS)
+        picture = PIL.Image.open(BytesIO(page.screenshot())).convert("RGB")
+    picture.save(out, optimize=True)
 
 
 def take(

@@ -119,26 +119,18 @@ class TorchSession:
             torch.cuda.empty_cache()
 
     def warm(self, sizes: Sequence[Size]) -> None:
-        """Record graphs for single images of these sizes, with the fastest algorithms of cuDNN.
+        """Record graphs for single images of these sizes. Others are recorded when they repeat.
 
-        Other sizes are recorded when they repeat, with algorithms that cuDNN guesses to be fast:
-        trying them takes a second or more.
+        cuDNN guesses which algorithms are fast: on an H200, trying them took seconds and up to 10
+        GB for nothing.
         """
-        tried = torch.backends.cudnn.benchmark
-        torch.backends.cudnn.benchmark = True
-        try:
-            with self._computing():
-                for size in sizes:
-                    ran = self._graphs.run(
-                        *self._inputs([np.zeros((*size, 3), np.uint8)], [size], 0.5), at_once=True
-                    )
-                    if self._network.architecture.has_masks:
-                        for slots in self._slots():
-                            ran.then(slots, partial(self._masks, slots))
-        finally:
-            torch.backends.cudnn.benchmark = tried
-            if self._on_gpu:
-                torch.cuda.empty_cache()  # what slow algorithms needed
+        with self._computing():
+            for size in sizes:
+                black = np.zeros((*size, 3), np.uint8)
+                ran = self._graphs.run(*self._inputs([black], [size], 0.5), at_once=True)
+                if self._network.architecture.has_masks:
+                    for slots in self._slots():
+                        ran.then(slots, partial(self._masks, slots))
 
     def stages(self, image: Image, size: Size, options: RunOptions, /) -> Intermediate:
         with self._computing():

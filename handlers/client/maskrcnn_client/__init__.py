@@ -4,6 +4,7 @@ from maskrcnn_client.client import AsyncClient, Client
 from maskrcnn_client.errors import (
     ClientError,
     ImageRefused,
+    IncompleteReply,
     InvalidOption,
     InvalidReply,
     InvalidTarget,
@@ -13,7 +14,8 @@ from maskrcnn_client.errors import (
     ServerUnavailable,
     ServerUnreachable,
 )
-from maskrcnn_client.prediction import CocoResult, Prediction
+from maskrcnn_client.prediction import CocoResult, Prediction, joined
+from maskrcnn_client.streams import Tile
 
 __all__ = [
     "AsyncClient",
@@ -21,6 +23,7 @@ __all__ = [
     "ClientError",
     "CocoResult",
     "ImageRefused",
+    "IncompleteReply",
     "InvalidOption",
     "InvalidReply",
     "InvalidTarget",
@@ -30,4 +33,6 @@ __all__ = [
     "ServerFailed",
     "ServerUnavailable",
     "ServerUnreachable",
+    "Tile",
+    "joined",
 ]

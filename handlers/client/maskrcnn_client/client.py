@@ -1,27 +1,39 @@
 """A client of a server, at a URL or behind a SageMaker endpoint."""
 
 import asyncio
+import contextlib
 import logging
 import os
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Mapping
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Generator,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
 
-from maskrcnn_client.errors import ConnectionBroken
+from maskrcnn_client.endpoints import InThreads, SageMaker
+from maskrcnn_client.errors import ClientError, ConnectionBroken, IncompleteReply
+from maskrcnn_client.frames import in_order, in_order_async
 from maskrcnn_client.images import Image, fitted, payload
-from maskrcnn_client.options import Options, attributes
+from maskrcnn_client.options import Options, attributes, for_images, for_tiles
 from maskrcnn_client.prediction import Prediction, read
+from maskrcnn_client.replies import Reply, Request
 from maskrcnn_client.retry import BUSY, Backoff
+from maskrcnn_client.streams import Piece, Stream, Tile, tile_of
 from maskrcnn_client.transports import (
     AsyncHttp,
+    AsyncOpened,
     AsyncTransport,
     Http,
-    InThreads,
-    Reply,
-    Request,
-    SageMaker,
+    Opened,
     Transport,
 )
 
@@ -99,6 +111,38 @@ class Client(_Connected[Transport]):
             turn = _step(conversation, self._reply(turn))
         return turn
 
+    def tiles(self, image: Image, **options: "Unpack[Options]") -> Iterator[Tile]:
+        """Each tile of an image as soon as it is done; `tile` says how large they are.
+
+        Together, the tiles' predictions have what `predict` has: `joined`. Raises what `predict`
+        raises; IncompleteReply if the reply ends early; InvalidOption for `max_detections`, because
+        instances come before the best are known.
+        """
+        with contextlib.closing(self._streamed([image], for_tiles(options))) as pieces:
+            for _, found in pieces:
+                yield tile_of(found)
+
+    def images(
+        self, images: Sequence[Image], **options: "Unpack[Options]"
+    ) -> Iterator[tuple[int, Prediction | ClientError]]:
+        """The number of each image and what is in it, or why that is not known, as they are done.
+
+        All are sent in one request, which may have 32; `frames` sends any number. Raises what
+        `predict` raises, for all of them, and IncompleteReply if the reply ends early.
+        """
+        with contextlib.closing(self._streamed(images, for_images(options))) as pieces:
+            for number, found in pieces:
+                yield number, found.prediction if isinstance(found, Tile) else found
+
+    def frames(
+        self, frames: Iterable[Image], *, at_once: int = 4, **options: "Unpack[Options]"
+    ) -> Iterator[Prediction]:
+        """The prediction of each frame, in order. `at_once` frames, 1 to 64, are with the server.
+
+        A frame is taken from `frames` when there is room for it. Raises what `predict` raises.
+        """
+        return in_order(frames, lambda frame: self.predict(frame, **options), at_once)
+
     def close(self) -> None:
         """Close the connections."""
         self._transport.close()
@@ -128,6 +172,43 @@ class Client(_Connected[Transport]):
                     return reply
             time.sleep(wait_s)
 
+    def _streamed(self, images: Sequence[Image], options: str) -> Generator[Piece, None, None]:
+        """What a streamed reply says of images, as it comes."""
+        stream = Stream([payload(image) for image in images], options, self._limit_mb)
+        while True:
+            with self._opened(stream.request) as (reply, chunks):
+                if not stream.begins(reply):
+                    continue
+                try:
+                    for chunk in chunks:
+                        yield from stream.read(chunk)
+                except IncompleteReply as error:
+                    raise stream.cut(error.message) from error
+                stream.finish()
+                return
+
+    @contextlib.contextmanager
+    def _opened(self, request: Request) -> Iterator[Opened]:
+        """As `_reply`, for a streamed one; what was begun is not asked for again."""
+        backoff = Backoff(self._retry_s)
+        while True:
+            with contextlib.ExitStack() as stack:
+                try:
+                    opened = stack.enter_context(self._transport.opened(request))
+                except ConnectionBroken:
+                    if (wait_s := backoff.next_s(None)) is None:
+                        raise
+                else:
+                    if opened[0].status in BUSY:
+                        after = backoff.next_s(opened[0].retry_after_s)
+                    else:
+                        after = None
+                    if after is None:
+                        yield opened
+                        return
+                    wait_s = after
+            time.sleep(wait_s)
+
     def _http(self, url: str, timeout_s: float, headers: Mapping[str, str]) -> Transport:
         return Http(url, timeout_s, headers)
 
@@ -145,6 +226,30 @@ class AsyncClient(_Connected[AsyncTransport]):
         while isinstance(turn, Request):
             turn = await asyncio.to_thread(_step, conversation, await self._reply(turn))
         return turn
+
+    async def tiles(self, image: Image, **options: "Unpack[Options]") -> AsyncIterator[Tile]:
+        """Like `Client.tiles`."""
+        async with contextlib.aclosing(self._streamed([image], for_tiles(options))) as pieces:
+            async for _, found in pieces:
+                yield tile_of(found)
+
+    async def images(
+        self, images: Sequence[Image], **options: "Unpack[Options]"
+    ) -> AsyncIterator[tuple[int, Prediction | ClientError]]:
+        """Like `Client.images`."""
+        async with contextlib.aclosing(self._streamed(images, for_images(options))) as pieces:
+            async for number, found in pieces:
+                yield number, found.prediction if isinstance(found, Tile) else found
+
+    def frames(
+        self,
+        frames: Iterable[Image] | AsyncIterable[Image],
+        *,
+        at_once: int = 4,
+        **options: "Unpack[Options]",
+    ) -> AsyncIterator[Prediction]:
+        """Like `Client.frames`."""
+        return in_order_async(frames, lambda frame: self.predict(frame, **options), at_once)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -169,6 +274,46 @@ class AsyncClient(_Connected[AsyncTransport]):
                     return reply
                 if (wait_s := backoff.next_s(reply.retry_after_s)) is None:
                     return reply
+            await asyncio.sleep(wait_s)
+
+    async def _streamed(self, images: Sequence[Image], options: str) -> AsyncGenerator[Piece, None]:
+        def prepared() -> Stream:
+            return Stream([payload(image) for image in images], options, self._limit_mb)
+
+        stream = await asyncio.to_thread(prepared)
+        while True:
+            request = await asyncio.to_thread(lambda: stream.request)
+            async with self._opened(request) as (reply, chunks):
+                if not await asyncio.to_thread(stream.begins, reply):
+                    continue
+                try:
+                    async for chunk in chunks:
+                        for piece in await asyncio.to_thread(list, stream.read(chunk)):
+                            yield piece
+                except IncompleteReply as error:
+                    raise stream.cut(error.message) from error
+                stream.finish()
+                return
+
+    @contextlib.asynccontextmanager
+    async def _opened(self, request: Request) -> AsyncIterator[AsyncOpened]:
+        backoff = Backoff(self._retry_s)
+        while True:
+            async with contextlib.AsyncExitStack() as stack:
+                try:
+                    opened = await stack.enter_async_context(self._transport.opened(request))
+                except ConnectionBroken:
+                    if (wait_s := backoff.next_s(None)) is None:
+                        raise
+                else:
+                    if opened[0].status in BUSY:
+                        after = backoff.next_s(opened[0].retry_after_s)
+                    else:
+                        after = None
+                    if after is None:
+                        yield opened
+                        return
+                    wait_s = after
             await asyncio.sleep(wait_s)
 
     def _http(self, url: str, timeout_s: float, headers: Mapping[str, str]) -> AsyncTransport:

@@ -81,6 +81,12 @@ class ConnectionBroken(ServerUnreachable):
     """The connection broke; a new one may not."""
 
 
+class IncompleteReply(ServerUnreachable):
+    """A streamed reply ended before it was complete."""
+
+    default_code = "incomplete_reply"
+
+
 class InvalidReply(ClientError):
     """The reply is not one of a maskrcnn_server."""
 

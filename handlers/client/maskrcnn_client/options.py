@@ -49,6 +49,20 @@ def attributes(options: Options) -> str:
     return ";".join(pairs)
 
 
+def for_tiles(options: Options) -> str:
+    """The options of a request for tiles. Raises InvalidOption."""
+    if options.get("tile") is None:
+        raise InvalidOption("tile: say how large the tiles are, such as tile='512'")
+    return attributes(options)
+
+
+def for_images(options: Options) -> str:
+    """The options of a request for several images. Raises InvalidOption."""
+    if options.get("tile") is not None:
+        raise InvalidOption("tile: `tiles` asks for the tiles of one image")
+    return attributes(options)
+
+
 def _text(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()

@@ -1,8 +1,9 @@
 """What a server found in an image."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, TypedDict
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,7 @@ from maskrcnn_client.drawing import drawn
 from maskrcnn_client.errors import InvalidReply
 from maskrcnn_client.images import Payload, Size, measured, upright
 from maskrcnn_client.libraries import pillow
-from maskrcnn_client.transports import Reply
+from maskrcnn_client.replies import Reply
 
 if TYPE_CHECKING:
     import PIL.Image
@@ -128,25 +129,68 @@ def read(reply: Reply, image: Payload, sent: Payload) -> Prediction:
 
     Raises InvalidReply if it is none.
     """
+    with _checked():
+        return _prediction(INSTANCES.validate_json(reply.body), reply.size, image, sent)
+
+
+def predicted(found: list[Any], size: Size | None, image: Payload, sent: Payload) -> Prediction:
+    """The prediction in COCO's results, in the image of `size` that was sent for an image.
+
+    Raises InvalidReply if it is none.
+    """
+    with _checked():
+        return _prediction(INSTANCES.validate_python(found), size, image, sent)
+
+
+def joined(predictions: Iterable[Prediction]) -> Prediction:
+    """All instances of several predictions of one image, best first.
+
+    Raises ValueError for none, or predictions of images of different sizes.
+    """
+    all_of = list(predictions)
+    if len({one.size for one in all_of}) != 1:
+        raise ValueError("predictions of one image are joined, and these are of none or several")
+    first = all_of[0]
+    order = np.argsort(-np.concatenate([one.scores for one in all_of]), kind="stable")
+    names = [name for one in all_of for name in one.names]
+    results = [result for one in all_of for result in one.results]
+    return replace(
+        first,
+        boxes=np.concatenate([one.boxes for one in all_of])[order],
+        scores=np.concatenate([one.scores for one in all_of])[order],
+        category_ids=np.concatenate([one.category_ids for one in all_of])[order],
+        names=[names[i] for i in order],
+        results=[results[i] for i in order],
+    )
+
+
+@contextmanager
+def _checked() -> Iterator[None]:
+    """Raise InvalidReply for what is no prediction."""
     try:
-        instances = INSTANCES.validate_json(reply.body)
-        masks = [instance.segmentation for instance in instances if instance.segmentation]
-        if len(masks) not in (0, len(instances)):
-            raise ValueError("masks for some instances only")
-        size = sent.size or reply.size or (masks[0].size if masks else measured(sent.body))
-        for mask in masks:
-            if mask.size != size:
-                raise ValueError(f"a mask of {mask.size} in an image of {size}")
-            rle.runs(mask.counts, size)
-        scores = np.array([instance.score for instance in instances], np.float32)
-        if (np.diff(scores) > 0).any():
-            raise ValueError("scores that do not descend")
+        yield
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(map(str, first["loc"]))
         raise InvalidReply(f"the reply is not COCO's results: {where} {first['msg']}") from None
     except ValueError as error:
         raise InvalidReply(f"the reply is not one of a maskrcnn_server: {error}") from None
+
+
+def _prediction(
+    instances: list[_Instance], said: Size | None, image: Payload, sent: Payload
+) -> Prediction:
+    masks = [instance.segmentation for instance in instances if instance.segmentation]
+    if len(masks) not in (0, len(instances)):
+        raise ValueError("masks for some instances only")
+    size = sent.size or said or (masks[0].size if masks else measured(sent.body))
+    for mask in masks:
+        if mask.size != size:
+            raise ValueError(f"a mask of {mask.size} in an image of {size}")
+        rle.runs(mask.counts, size)
+    scores = np.array([instance.score for instance in instances], np.float32)
+    if (np.diff(scores) > 0).any():
+        raise ValueError("scores that do not descend")
     results = [_result(instance) for instance in instances]
     if sent.original_size is not None:
         results = [_rescaled(result, size, sent.original_size) for result in results]

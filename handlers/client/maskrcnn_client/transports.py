@@ -1,104 +1,36 @@
-"""How requests get to a server and replies back: over HTTP, or by SageMaker's runtime."""
+"""How requests get to a server and replies back: over HTTP."""
 
-import asyncio
-import json
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    AsyncExitStack,
+    ExitStack,
+    asynccontextmanager,
+    contextmanager,
+)
+from typing import Protocol, TypeAlias
 from urllib.parse import urlsplit
 
 import httpx
 
 from maskrcnn_client.errors import (
-    ClientError,
     ConnectionBroken,
-    ImageRefused,
-    InvalidOption,
-    InvalidReply,
+    IncompleteReply,
     InvalidTarget,
-    RequestRefused,
-    ServerFailed,
-    ServerUnavailable,
     ServerUnreachable,
 )
-from maskrcnn_client.images import Size
-from maskrcnn_client.libraries import required
-from maskrcnn_client.retry import BUSY
+from maskrcnn_client.replies import Reply, Request
 
 ACCEPT = "application/json"
+LINES = "application/x-ndjson"
+"""Media type of streamed replies."""
 ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
-ENDPOINT_LIMIT_MB = 6
-"""Largest request of a real-time endpoint of SageMaker; a serverless one takes 4."""
-TOO_LARGE = 413
-KINDS: Mapping[str, type[ClientError]] = {
-    "invalid_image": ImageRefused,
-    "image_too_large": ImageRefused,
-    "payload_too_large": ImageRefused,
-    "invalid_request": InvalidOption,
-    "not_acceptable": InvalidOption,
-}
-"""Classes of errors by the server's codes; what is not here has the class of its status."""
 
 
-@dataclass(frozen=True)
-class Request:
-    """A body, and options as `key=value` separated by `;`."""
-
-    body: bytes
-    content_type: str
-    options: str
-
-
-@dataclass(frozen=True)
-class Reply:
-    """A reply, with one of HTTP's status codes."""
-
-    status: int
-    body: bytes
-    retry_after_s: float | None = None
-    """Seconds after which to ask again, if the server says so."""
-    attributes: str = ""
-    """What the server says of the image, as `key=value` separated by `;`."""
-
-    @property
-    def size(self) -> Size | None:
-        """Height and width of the image, if the server says them."""
-        said = dict(pair.split("=", 1) for pair in self.attributes.split(";") if "=" in pair)
-        try:
-            return int(said["height"]), int(said["width"])
-        except (KeyError, ValueError):
-            return None
-
-    @property
-    def limit_mb(self) -> float | None:
-        """MiB that a request may have, if it was refused for having more."""
-        if self.status != TOO_LARGE:
-            return None
-        try:
-            return float(json.loads(self.body)["error"]["detail"]["max_payload_mb"])
-        except (ValueError, KeyError, TypeError):
-            return None
-
-    def error(self) -> ClientError:
-        """What the server says when it does not answer."""
-        try:
-            said = json.loads(self.body)
-            code, message = str(said["error"]["code"]), str(said["error"]["message"])
-            detail = dict(said["error"]["detail"])
-        except (ValueError, KeyError, TypeError):
-            start = " ".join(self.body[:300].decode(errors="replace").split())
-            kind = ServerUnavailable if self.status in BUSY else InvalidReply
-            message = f"the server replies {self.status}: {start or 'nothing'}"
-            return kind(message, status=self.status)
-        kinds = {4: RequestRefused, 5: ServerFailed}
-        fallback = ServerUnavailable if self.status in BUSY else kinds.get(self.status // 100)
-        return KINDS.get(code, fallback or ClientError)(
-            message,
-            code=code,
-            detail=detail,
-            request_id=said.get("request_id"),
-            status=self.status,
-        )
+Opened: TypeAlias = tuple[Reply, Iterator[bytes]]
+"""A reply, and its body piece by piece if it is streamed."""
+AsyncOpened: TypeAlias = tuple[Reply, AsyncIterator[bytes]]
 
 
 class Transport(Protocol):
@@ -111,6 +43,9 @@ class Transport(Protocol):
     def send(self, request: Request) -> Reply:
         """Raises ServerUnreachable; ConnectionBroken if it may be worth another try."""
 
+    def opened(self, request: Request) -> AbstractContextManager[Opened]:
+        """The reply to a request for a streamed one. Raises as `send`; IncompleteReply later."""
+
     def close(self) -> None: ...
 
 
@@ -121,6 +56,8 @@ class AsyncTransport(Protocol):
     def limit_mb(self) -> float | None: ...
 
     async def send(self, request: Request) -> Reply: ...
+
+    def opened(self, request: Request) -> AbstractAsyncContextManager[AsyncOpened]: ...
 
     async def close(self) -> None: ...
 
@@ -140,6 +77,27 @@ class Http:
         except httpx.TransportError as error:
             raise _broken(self._url, error) from error
         return _reply(reply)
+
+    @contextmanager
+    def opened(self, request: Request) -> Iterator[Opened]:
+        asked = self._client.stream(
+            "POST", self._url, content=request.body, headers=_headers(request, LINES)
+        )
+        with ExitStack() as stack:
+            try:
+                reply = stack.enter_context(asked)
+                if not _is_streamed(reply):
+                    reply.read()
+            except httpx.TransportError as error:
+                raise _broken(self._url, error) from error
+            yield _reply(reply), self._pieces(reply)
+
+    def _pieces(self, reply: httpx.Response) -> Iterator[bytes]:
+        try:
+            if _is_streamed(reply):
+                yield from reply.iter_bytes()
+        except httpx.TransportError as error:
+            raise _cut(self._url, error) from error
 
     def close(self) -> None:
         self._client.close()
@@ -162,73 +120,30 @@ class AsyncHttp:
             raise _broken(self._url, error) from error
         return _reply(reply)
 
+    @asynccontextmanager
+    async def opened(self, request: Request) -> AsyncIterator[AsyncOpened]:
+        asked = self._client.stream(
+            "POST", self._url, content=request.body, headers=_headers(request, LINES)
+        )
+        async with AsyncExitStack() as stack:
+            try:
+                reply = await stack.enter_async_context(asked)
+                if not _is_streamed(reply):
+                    await reply.aread()
+            except httpx.TransportError as error:
+                raise _broken(self._url, error) from error
+            yield _reply(reply), self._pieces(reply)
+
+    async def _pieces(self, reply: httpx.Response) -> AsyncIterator[bytes]:
+        try:
+            if _is_streamed(reply):
+                async for piece in reply.aiter_bytes():
+                    yield piece
+        except httpx.TransportError as error:
+            raise _cut(self._url, error) from error
+
     async def close(self) -> None:
         await self._client.aclose()
-
-
-class SageMaker:
-    """An endpoint of SageMaker, by boto3, which looks for credentials where it always does."""
-
-    limit_mb = ENDPOINT_LIMIT_MB
-
-    def __init__(
-        self,
-        endpoint: str,
-        timeout_s: float,
-        region: str | None = None,
-        profile: str | None = None,
-        target_model: str | None = None,
-    ) -> None:
-        boto3 = required("boto3", "boto3", "sagemaker", "an endpoint of SageMaker")
-        from botocore.config import Config
-        from botocore.exceptions import BotoCoreError
-
-        self._named = {"EndpointName": endpoint, "Accept": ACCEPT}
-        if target_model is not None:
-            self._named["TargetModel"] = target_model
-        # The client waits and tries again, not boto3.
-        config = Config(read_timeout=timeout_s, retries={"total_max_attempts": 1})
-        try:
-            session = boto3.Session(profile_name=profile, region_name=region)
-            self._client = session.client("sagemaker-runtime", config=config)
-        except BotoCoreError as error:
-            raise InvalidTarget(str(error)) from error
-        self._client.meta.events.register("after-call", _keep_text)
-
-    def send(self, request: Request) -> Reply:
-        from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
-
-        try:
-            reply = self._client.invoke_endpoint(
-                **self._named,
-                ContentType=request.content_type,
-                CustomAttributes=request.options,
-                Body=request.body,
-            )
-            body = reply["Body"].read()
-        except ClientError as error:
-            return _refused(error.response)
-        except BotoCoreError as error:
-            kind = ConnectionBroken if isinstance(error, HTTPClientError) else ServerUnreachable
-            raise kind(f"SageMaker: {type(error).__name__}: {error}") from error
-        return Reply(200, body, attributes=reply.get("CustomAttributes", ""))
-
-    def close(self) -> None:
-        self._client.close()
-
-
-class InThreads:
-    """A transport for coroutines around one that blocks."""
-
-    def __init__(self, transport: Transport) -> None:
-        self._transport = transport
-        self.limit_mb = transport.limit_mb
-
-    async def send(self, request: Request) -> Reply:
-        return await asyncio.to_thread(self._transport.send, request)
-
-    async def close(self) -> None:
-        await asyncio.to_thread(self._transport.close)
 
 
 def address(url: str) -> str:
@@ -245,17 +160,29 @@ def shown(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
-def _headers(request: Request) -> dict[str, str]:
-    return {"Content-Type": request.content_type, ATTRIBUTES: request.options}
+def _headers(request: Request, accept: str | None = None) -> dict[str, str]:
+    headers = {"Content-Type": request.content_type, ATTRIBUTES: request.options}
+    return headers if accept is None else {**headers, "Accept": accept}
 
 
 def _reply(reply: httpx.Response) -> Reply:
     headers = reply.headers
-    after = _seconds(headers.get("retry-after"))
-    return Reply(reply.status_code, reply.content, after, headers.get(ATTRIBUTES, ""))
+    after = seconds(headers.get("retry-after"))
+    is_streamed = not reply.is_closed and _is_streamed(reply)
+    body = b"" if is_streamed else reply.content
+    return Reply(reply.status_code, body, after, headers.get(ATTRIBUTES, ""), is_streamed)
 
 
-def _seconds(retry_after: str | None) -> float | None:
+def _is_streamed(reply: httpx.Response) -> bool:
+    return reply.status_code == 200 and is_lines(reply.headers.get("content-type", ""))
+
+
+def is_lines(content_type: str) -> bool:
+    """Whether it is the media type of streamed replies."""
+    return content_type.partition(";")[0].strip().lower() == LINES
+
+
+def seconds(retry_after: str | None) -> float | None:
     """Seconds in a Retry-After header; its other form, a date, is not read."""
     digits = (retry_after or "").strip()
     return float(digits) if digits.isascii() and digits.isdigit() else None
@@ -268,17 +195,7 @@ def _broken(url: str, error: Exception) -> ServerUnreachable:
     return kind(f"{shown(url)}: {type(error).__name__}: {error}".rstrip(": "))
 
 
-def _keep_text(http_response: Any, parsed: dict[str, Any], **_: Any) -> None:
-    """Have boto3 keep the whole text of a refusal."""
-    if http_response.status_code >= 300:
-        parsed.setdefault("OriginalMessage", http_response.text)
-
-
-def _refused(response: Mapping[str, Any]) -> Reply:
-    """The container's own refusal, where SageMaker wraps one, else SageMaker's."""
-    metadata = response["ResponseMetadata"]
-    status = int(response.get("OriginalStatusCode") or metadata["HTTPStatusCode"])
-    if "Throttling" in response["Error"].get("Code", ""):
-        status = 429
-    after = _seconds(metadata.get("HTTPHeaders", {}).get("retry-after"))
-    return Reply(status, str(response.get("OriginalMessage", "")).encode(), after)
+def _cut(url: str, error: Exception) -> IncompleteReply:
+    return IncompleteReply(
+        f"{shown(url)}: the reply was cut off: {type(error).__name__}: {error}".rstrip(": ")
+    )

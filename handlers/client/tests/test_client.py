@@ -36,7 +36,7 @@ from maskrcnn_client import (
     retry,
 )
 from maskrcnn_client.errors import ConnectionBroken
-from maskrcnn_client.transports import Reply, Request
+from maskrcnn_client.replies import Reply, Request
 from maskrcnn_handlers.request.images import decode
 
 Encode = Callable[..., bytes]
@@ -57,6 +57,12 @@ class Script:
         if isinstance(reply, Exception):
             raise reply
         return reply
+
+    @contextlib.contextmanager
+    def opened(self, request: Request) -> Iterator[tuple[Reply, Iterator[bytes]]]:
+        """A streamed reply has its lines as the body."""
+        reply = self.send(request)
+        yield reply, (line + b"\n" for line in reply.body.splitlines())
 
     def close(self) -> None:
         """Nothing to close."""
@@ -268,6 +274,9 @@ def test_a_coroutine_is_as_patient(png: bytes, monkeypatch: pytest.MonkeyPatch) 
         async def send(self, _: Request) -> Reply:
             self.requests += 1
             return NOTHING_FOUND if self.requests == 3 else refused(429, "queue_full")
+
+        def opened(self, _: Request) -> Any:
+            raise NotImplementedError
 
         async def close(self) -> None:
             """Nothing to close."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -139,17 +139,12 @@ class App:
             return refusal(NotReady("the server is shutting down"))
         return self._service.ping()
 
-    @asynccontextmanager
-    async def body(self, request: Request) -> AsyncIterator[bytes]:
+    def body(self, request: Request) -> AbstractAsyncContextManager[bytes]:
         """A request's body, which counts as in memory while the context lasts.
 
         Raises ClientDisconnect, and the error to refuse the request with.
         """
-        body = await self._bodies.read(request)
-        try:
-            yield body
-        finally:
-            self._bodies.release(body)
+        return self._bodies.body(request)
 
     async def reply(
         self, request: Request, envelope: Envelope, codec: Codec | None = None

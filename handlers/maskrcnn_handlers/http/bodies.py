@@ -1,6 +1,7 @@
 """The bodies of requests, as they come and while they are in memory."""
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 from anyio import CancelScope, current_time
 from starlette.requests import Request
@@ -27,12 +28,20 @@ class Bodies:
         self.held = 0
         """Number of bytes in memory."""
 
-    async def read(self, request: Request) -> bytes:
-        """The body of a request, which counts until it is released.
+    @asynccontextmanager
+    async def body(self, request: Request) -> AsyncIterator[bytes]:
+        """The body of a request, which counts as in memory while the context lasts.
 
         Raises PayloadTooLarge, Overloaded if there is no room for it, RequestTooSlow, NotReady if
         the server ends meanwhile, and ClientDisconnect.
         """
+        body = await self._read(request)
+        try:
+            yield body
+        finally:
+            self.held -= len(body)
+
+    async def _read(self, request: Request) -> bytes:
         declared = request.headers.get("content-length", "")
         if declared.isascii() and declared.isdigit() and len(declared) <= MAX_DIGITS:
             self._check_length(int(declared))
@@ -62,10 +71,6 @@ class Bodies:
             raise
         finally:
             self._reading.discard(scope)
-
-    def release(self, body: bytes) -> None:
-        """Count a body no more."""
-        self.held -= len(body)
 
     def stop(self) -> None:
         """Wait no longer for bodies that are on their way."""

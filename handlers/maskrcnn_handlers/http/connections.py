@@ -43,6 +43,9 @@ LINGER_S = 2.0
 """Seconds in which a client that is refused may still send, so that it gets to read the reply."""
 CLOSE_S = 5.0
 """Seconds without reading after which a client loses its reply when the server ends."""
+MAX_WAITS = 10
+"""Number of write timeouts that a client may make one reply wait in all. A streamed reply waits
+often."""
 OWN_FILES = 40
 """Number of file descriptors that are kept for health checks, and for what is no connection."""
 PINGS = ("/ping", "/metrics")
@@ -101,6 +104,7 @@ class _Bounded(_Base):
         self._lingers = False
         self._reading: asyncio.TimerHandle | None = None
         self._writing: asyncio.TimerHandle | None = None
+        self._paused_at, self._waited_s = 0.0, 0.0
         self.idle_since = self.loop.time()
         """Time at which the last reply was complete, or the connection was made."""
 
@@ -181,6 +185,7 @@ class _Bounded(_Base):
     def on_response_complete(self) -> None:
         self.idle_since = self.loop.time()
         self._head_bytes = 0
+        self._waited_s = 0.0
         super().on_response_complete()
         if self.transport.get_write_buffer_size():
             self._await_writing(self._limits.write_timeout_s)
@@ -191,10 +196,12 @@ class _Bounded(_Base):
         if unread > self._limits.max_unread_bytes:
             self.transport.abort()
             return
-        self._await_writing(self._limits.write_timeout_s)
+        self._paused_at, timeout_s = self.loop.time(), self._limits.write_timeout_s
+        self._await_writing(min(timeout_s, MAX_WAITS * timeout_s - self._waited_s))
 
     def resume_writing(self) -> None:
         super().resume_writing()
+        self._waited_s += self.loop.time() - self._paused_at
         if self._writing is not None:
             self._writing.cancel()
             self._writing = None

@@ -140,12 +140,9 @@ class Editing:
             return Reply(200, made, media_type, HEADERS)
 
         try:
-            body = await self._bodies.read(request)
+            async with self._bodies.body(request) as body:
+                return response(await to_thread.run_sync(answered, body, limiter=self._limiter))
         except ClientDisconnect:
             return Response()
         except MaskRCNNError as error:
             return response(refusal(error))
-        try:
-            return response(await to_thread.run_sync(answered, body, limiter=self._limiter))
-        finally:
-            self._bodies.release(body)

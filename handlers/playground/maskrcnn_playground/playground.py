@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from importlib import resources
+from importlib.util import find_spec
 from pathlib import Path
 
 from maskrcnn_handlers.answer.reply import Reply, json_reply
@@ -30,6 +31,7 @@ HEADERS = {
             "script-src 'self'",
             "style-src 'self'",
             "img-src 'self'",
+            "media-src blob:",
             "connect-src 'self'",
             "base-uri 'none'",
             "form-action 'none'",
@@ -100,6 +102,7 @@ class Playground:
                 "mask_threshold": settings.model.mask_threshold,
                 "max_payload_mb": settings.max_payload_mb,
                 "photographs": sorted(self._photographs),
+                "streams": find_spec("maskrcnn_streaming") is not None,
                 "samples": [path.name for path in self._samples.values()],
             },
             HEADERS,

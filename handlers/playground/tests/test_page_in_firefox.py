@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 
+import numpy as np
 import pytest
 from firefox import PROGRAM, Tab, firefox
 from playground_site import Site
@@ -85,3 +88,34 @@ def test_a_phone_shows_it_in_firefox(tab: Tab, site: Site) -> None:
     tab.run(SELECT)
     assert tab.run("document.documentElement.scrollHeight <= innerHeight")
     assert tab.run("detail.getBoundingClientRect().bottom <= frame.getBoundingClientRect().bottom")
+
+
+def test_tiles_and_clips_work_in_firefox(tab: Tab) -> None:
+    """A picture in tiles; then a clip, which is sought through by its time line."""
+    tab.run("(() => { tile.value = '256'; tile.dispatchEvent(new Event('change')); })()")
+    tab.wait("document.getElementById('asked').textContent.startsWith('Tiles give')")
+    av = pytest.importorskip("av")
+    file = BytesIO()
+    with av.open(file, "w", format="webm") as container:
+        stream = container.add_stream("libvpx", rate=10)
+        stream.height, stream.width, stream.pix_fmt = 90, 120, "yuv420p"
+        for level in range(0, 200, 20):
+            shown = np.full((90, 120, 3), level, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(shown, format="rgb24")))
+        container.mux(stream.encode())
+    content = base64.b64encode(file.getvalue()).decode()
+    tab.run(
+        f"""(() => {{
+            const bytes = Uint8Array.from(atob("{content}"), (c) => c.charCodeAt(0));
+            const data = new DataTransfer();
+            data.items.add(new File([bytes], "a.webm", {{ type: "video/webm" }}));
+            const dropped = {{ dataTransfer: data, bubbles: true }};
+            document.body.dispatchEvent(new DragEvent("drop", dropped));
+        }})()"""
+    )
+    tab.wait("document.querySelectorAll('#bars span:not(.waiting)').length === 10")
+    tab.run("(() => { seek.value = 7; seek.dispatchEvent(new Event('input')); })()")
+    tab.wait("document.getElementById('time').textContent === '0.7 s · 4 instances'")
+    tab.run("play.click()")
+    tab.wait("video.ended")
+    tab.wait("document.getElementById('time').textContent === '0.9 s · 4 instances'")

@@ -2,27 +2,61 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import httpx
 import numpy as np
 import PIL.Image
 import PIL.ImageDraw
 import pytest
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
+from real_clients import client_environment, own_variables
 
 if TYPE_CHECKING:
     from protocol_fixtures import Contract, Served
 
-sdk = pytest.importorskip("inference_sdk")
+pytestmark = [
+    pytest.mark.full,
+    pytest.mark.skipif(sys.version_info >= (3, 14), reason="inference-sdk excludes Python 3.14"),
+    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
+]
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:__array__ implementation:DeprecationWarning",
-    "ignore::UserWarning",
-    "ignore:This client sends",
-)
+Ask = Callable[..., Any]
+MODEL = "colours/1"
+
+
+@pytest.fixture(scope="module")
+def conversation() -> Iterator[subprocess.Popen[str]]:
+    """The client in an environment of its own, as it waits for requests."""
+    python = client_environment("roboflow") / "bin/python"
+    script = Path(__file__).with_name("ask_roboflow.py")
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        [python, script], text=True, env=own_variables(), stdin=pipe, stdout=pipe
+    ) as client:
+        yield client
+        assert client.stdin
+        client.stdin.close()
+
+
+@pytest.fixture
+def ask(conversation: subprocess.Popen[str], served: Served) -> Ask:
+    """Calls a method of the client, which asks the server."""
+
+    def call(method: str, *arguments: Any, mode: str = "v1", **configuration: Any) -> Any:
+        request = {"mode": mode, "configuration": configuration, "arguments": arguments}
+        assert conversation.stdin
+        assert conversation.stdout
+        conversation.stdin.write(json.dumps({"url": served.url, "call": method, **request}) + "\n")
+        conversation.stdin.flush()
+        return json.loads(conversation.stdout.readline())
+
+    return call
 
 
 @pytest.fixture
@@ -52,11 +86,9 @@ def filled(points: list[dict[str, float]]) -> NDArray[np.bool_]:
 
 @pytest.mark.parametrize("mode", ["v0", "v1"])
 def test_outlines_are_the_notebooks_masks(
-    served: Served, file: Path, notebook: Contract, mode: str
+    ask: Ask, file: Path, notebook: Contract, mode: str
 ) -> None:
-    client = sdk.InferenceHTTPClient(api_url=served.url, api_key="any")
-    client.select_api_v0() if mode == "v0" else client.select_api_v1()
-    found = client.infer(str(file), model_id="colours/1")
+    found = ask("infer", str(file), MODEL, mode=mode)
     assert found["image"] == {"width": 80, "height": 60}
     assert [one["class"] for one in found["predictions"]] == notebook.names
     assert np.array_equal(boxes(found), notebook.boxes)
@@ -64,53 +96,22 @@ def test_outlines_are_the_notebooks_masks(
         assert np.array_equal(filled(one["points"]), mask)
 
 
+@pytest.mark.parametrize("mode", ["v0", "v1"])
 def test_run_lengths_are_the_notebooks_masks(
-    served: Served, file: Path, notebook: Contract
+    ask: Ask, file: Path, notebook: Contract, mode: str
 ) -> None:
-    client = sdk.InferenceHTTPClient(api_url=served.url, api_key="any")
-    client.configure(
-        sdk.InferenceConfiguration(response_mask_format="rle", confidence_threshold=0.85)
-    )
-    for mode in (client.select_api_v0, client.select_api_v1):
-        mode()
-        found = client.infer(str(file), model_id="colours/1")["predictions"]
-        masks = [coco_mask.decode(one["rle"]).astype(bool) for one in found]
-        assert np.array_equal(np.stack(masks), notebook.masks[:2])
+    options = {"response_mask_format": "rle", "confidence_threshold": 0.85}
+    found = ask("infer", str(file), MODEL, mode=mode, **options)["predictions"]
+    masks = [coco_mask.decode(one["rle"]).astype(bool) for one in found]
+    assert np.array_equal(np.stack(masks), notebook.masks[:2])
 
 
-def test_several_images_are_a_list(served: Served, file: Path) -> None:
-    client = sdk.InferenceHTTPClient(api_url=served.url, api_key="any")
-    client.select_api_v1()
-    client.configure(sdk.InferenceConfiguration(max_batch_size=2, class_filter=["green"]))
-    found = client.infer([str(file), str(file)], model_id="colours/1")
+def test_several_images_are_a_list(ask: Ask, file: Path) -> None:
+    options = {"max_batch_size": 2, "class_filter": ["green"]}
+    found = ask("infer", [str(file), str(file)], MODEL, **options)
     assert [[one["class"] for one in each["predictions"]] for each in found] == [["green"]] * 2
 
 
-def test_the_server_is_told_of(served: Served) -> None:
-    client = sdk.InferenceHTTPClient(api_url=served.url, api_key="any")
-    assert client.get_server_info().name == "maskrcnn-server"
-    assert client.get_model_description("colours/1").task_type == "instance-segmentation"
-
-
-@pytest.mark.parametrize(
-    ("path", "asked", "status", "said"),
-    [
-        ("/other/1", b"aaaa", 404, "no model other"),
-        ("/colours/2", b"aaaa", 404, "no version"),
-        ("/colours/1", b"%", 400, "not base64"),
-        ("/colours/1?confidence=x", b"aaaa", 400, "are numbers"),
-        ("/infer/instance_segmentation", b"{}", 400, "image"),
-        (
-            "/infer/instance_segmentation",
-            b'{"model_id": "colours/1", "image": {"type": "url", "value": "http://x"}}',
-            400,
-            "image",
-        ),
-    ],
-)
-def test_errors_have_the_protocols_form(
-    served: Served, path: str, asked: bytes, status: int, said: str
-) -> None:
-    reply = httpx.post(served.url + path, content=asked)
-    assert reply.status_code == status
-    assert said in reply.json()["message"]
+def test_the_server_is_told_of(ask: Ask) -> None:
+    assert ask("get_server_info")["name"] == "maskrcnn-server"
+    assert ask("get_model_description", MODEL)["task_type"] == "instance-segmentation"

@@ -81,15 +81,12 @@ class Gate:
     async def __call__(self, request: "Request") -> Response:
         """The reply of a replica."""
         try:
-            body = await self._bodies.read(request)
+            async with self._bodies.body(request) as body:
+                return await self._passed_on(request, body)
         except ClientDisconnect:
             return Response()
         except MaskRCNNError as error:
             return response(refusal(error))
-        try:
-            return await self._passed_on(request, body)
-        finally:
-            self._bodies.release(body)
 
     def _check_length(self, length: int) -> None:
         if length > self._max_body_mb * 2**20:

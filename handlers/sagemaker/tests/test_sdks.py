@@ -1,27 +1,29 @@
 """The notebooks of SageMaker's Python SDKs; moto plays SageMaker, and this server its runtime.
 
 Versions 2 and 3 exclude each other, so each has a virtual environment of its own, which is kept.
-Making one takes minutes (hundreds of packages, 0.5 to 1.5 GB) and version 2 waits 30 s for each
-endpoint: too long for every run.
 """
 
 import json
-import os
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from real_clients import client_environment, own_variables
 
 from maskrcnn_predict.child import served
 
-pytestmark = pytest.mark.exhaustive
+pytestmark = pytest.mark.full
 
 ROOT = Path(__file__).parents[3]
 DEMO = ROOT / "backends/tensorpack/maskrcnn_tensorpack/demo/model"
-REQUIREMENTS = {2: "sagemaker>=2.257,<3", 3: "sagemaker>=3.27,<4"}
+IMPATIENT = """
+import time
+sleep = time.sleep
+time.sleep = lambda seconds: sleep(min(seconds, 0.2))
+"""
+"""Code that makes version 2 look at an endpoint more often than every 30 s."""
 PRINTED = (
     "triangle     0.999  box [93, 1, 69, 58]",
     "4 of 6 have a score of 0.9 or more",
@@ -37,18 +39,6 @@ SageMaker: {PythonSDK: {Modules: {TelemetryOptOut: true}}}
 
 def notebook(version: int) -> Path:
     return ROOT / f"examples/sagemaker_sdk_{version}.ipynb"
-
-
-def python_with(version: int) -> Path:
-    """The interpreter of a virtual environment with a version of the SDK, made once."""
-    folder = ROOT / f".venv-sagemaker-{version}"
-    ready = folder / "ready"
-    if not ready.exists() or ready.read_text() != REQUIREMENTS[version]:
-        subprocess.run([ROOT / "build_tools/make_venv.sh", sys.executable, folder], check=True)
-        pip = [str(folder / "bin/python"), "-m", "pip", "install", "--quiet"]
-        subprocess.run([*pip, REQUIREMENTS[version]], check=True)
-        ready.write_text(REQUIREMENTS[version])
-    return folder / "bin/python"
 
 
 @pytest.fixture
@@ -92,14 +82,14 @@ def test_a_notebook_deploys_asks_and_removes(
     code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
     defaults = tmp_path / "config.yaml"
     defaults.write_text(NO_TELEMETRY)
-    environ = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | {
+    environ = own_variables() | {
         "AWS_ENDPOINT_URL": aws,
         "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME": url,
         "AWS_ENDPOINT_URL_S3": f"{url}/s3",
         "SAGEMAKER_USER_CONFIG_OVERRIDE": str(defaults),
     }
     done = subprocess.run(
-        [python_with(version), "-c", code],
+        [client_environment(f"sagemaker_{version}") / "bin/python", "-c", IMPATIENT + code],
         env=environ,
         cwd=notebook(version).parent,
         capture_output=True,

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from maskrcnn_handlers.answer.reply import described
+from maskrcnn_handlers.answer.status import status_of
 
 if TYPE_CHECKING:
     from maskrcnn_server.errors import MaskRCNNError
+    from maskrcnn_server.rle import Size
     from maskrcnn_tiles.answering import Tiled
 
 Kind: TypeAlias = Literal["prediction", "tile", "error", "end"]
@@ -34,9 +36,10 @@ class Entry:
         return b"event: %s\ndata: %s\n\n" % (self.kind.encode(), self.content)
 
 
-def prediction(index: int, body: bytes) -> Entry:
-    """What image `index` of the request would get alone, in JSON."""
-    return Entry("prediction", b'{"index":%d,"prediction":%s}' % (index, _one_line(body)))
+def prediction(index: int, size: Size, body: bytes) -> Entry:
+    """What image `index` of the request, of this size, would get alone, in JSON."""
+    head = b'{"index":%d,"size":[%d,%d]' % (index, *size)
+    return Entry("prediction", b'%s,"prediction":%s}' % (head, _one_line(body)))
 
 
 def tile(index: int, tiled: Tiled, body: bytes) -> Entry:
@@ -44,26 +47,31 @@ def tile(index: int, tiled: Tiled, body: bytes) -> Entry:
     step = tiled.step
     place = {"x": step.tile.x, "y": step.tile.y}
     place |= {"width": step.tile.width, "height": step.tile.height}
-    head = {"index": index, "tile": place, "done": step.done, "of": step.total}
+    size = tiled.prediction.detections.size
+    head = {"index": index, "size": size, "tile": place, "done": step.done, "of": step.total}
     content = json.dumps(head, separators=(",", ":")).encode()
     return Entry("tile", b'%s,"prediction":%s}' % (content[:-1], _one_line(body)))
 
 
 def failure(index: int, error: MaskRCNNError) -> Entry:
     """The error of image `index`."""
-    content = {"index": index, "error": described(error)}
-    return Entry("error", json.dumps(content).encode(), error)
+    return _failed({"index": index}, error)
 
 
 def broken(error: MaskRCNNError) -> Entry:
     """The error of the whole request, after which nothing comes."""
-    return Entry("error", json.dumps({"error": described(error)}).encode(), error)
+    return _failed({}, error)
 
 
 def end(images: int, failed: int, request_id: str) -> Entry:
     """The last entry: without it, the reply is not complete."""
     content = {"end": True, "images": images, "failed": failed, "request_id": request_id}
     return Entry("end", json.dumps(content).encode())
+
+
+def _failed(place: dict[str, object], error: MaskRCNNError) -> Entry:
+    content = {**place, "error": described(error), "status": status_of(error)}
+    return Entry("error", json.dumps(content).encode(), error)
 
 
 def _one_line(body: bytes) -> bytes:

@@ -25,6 +25,7 @@ from maskrcnn_server.errors import (
     CallerGone,
     MaskRCNNError,
     Overloaded,
+    RequestError,
     UnavailableError,
 )
 from maskrcnn_server.hosting.models import Hosted
@@ -125,7 +126,7 @@ class Streamed(Response):
     async def _answer(self, envelope: Envelope, send: Send) -> Reply | None:
         """Send the entries. Returns the reply to send instead of them, if there is none."""
         service, heard, refused = self._streams.service, Stopwatch(), None
-        call, start = service.call(envelope), time.perf_counter()
+        call, start, is_entry = service.call(envelope), time.perf_counter(), False
         leaving = asyncio.create_task(self._left())
         leaving.add_done_callback(lambda _: call.caller.leave())
         try:
@@ -141,15 +142,21 @@ class Streamed(Response):
             finally:
                 work.stop()
         except MaskRCNNError as raised:
-            error, refused = raised, refusal(raised)
-            self._bytes_out = len(refused.body)
+            error = raised
+            is_entry = service.settings.error_entries and isinstance(raised, RequestError)
+            if is_entry:
+                await self._begin(send)
+                await self._send(send, entries.broken(raised), is_last=True)
+            else:
+                refused = refusal(raised)
+                self._bytes_out = len(refused.body)
         finally:
             leaving.cancel()
         service.tell(
             Exchange(
                 request_id=request_ids.current(),
                 model=call.model.name if isinstance(call.model, Hosted) else "",
-                status=200 if error is None else status_of(error),
+                status=200 if error is None or is_entry else status_of(error),
                 code="" if error is None else error.code,
                 seconds=time.perf_counter() - start,
                 stages=heard.seconds,
@@ -235,6 +242,11 @@ def _understood(service: Service, call: Call) -> tuple[InferenceRequest, Inferen
     try:
         with request_ids.assigned(), service.understood(call) as (request, inference, _):
             check_format(inference.format, inference.options.rle, "list")
+            if inference.options.tiles is not None and request.options.max_detections is not None:
+                raise RequestError(
+                    "max_detections: a streamed reply sends instances before the best are known",
+                    field="max_detections",
+                )
             return request, inference
     except MaskRCNNError:
         raise

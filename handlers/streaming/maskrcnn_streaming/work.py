@@ -107,7 +107,8 @@ class Work:
 
     def _alone(self, index: int, image: Encoded) -> Entry:
         prediction = self._inference.detect(image, self._caller())
-        return entries.prediction(index, self._inference.written(prediction).body)
+        body = self._inference.written(prediction).body
+        return entries.prediction(index, prediction.detections.size, body)
 
     def _in_tiles(self, index: int, image: Encoded) -> None:
         for tiled in self._cutter.each(self._inference, image, self._caller):

@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
@@ -63,6 +64,23 @@ class Gate:
         self.calls += 1
         assert self.open.acquire(timeout=30)
         return self._predict(images, options)
+
+    @contextmanager
+    def one_by_one(self) -> Iterator[None]:
+        """Let calls go on, one after the other: the first tile may be computed after others."""
+        ended = threading.Event()
+
+        def open_often() -> None:
+            while not ended.wait(0.1):
+                self.open.release()
+
+        thread = threading.Thread(target=open_often)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
 
 
 @pytest.fixture
@@ -142,6 +160,8 @@ def test_each_image_is_an_entry_with_what_it_would_get_alone(listen: Listen) -> 
     for entry in found:
         given = expected[entry["index"]]
         assert entry.get("prediction", {"error": entry.get("error")}) == given
+        assert entry.get("size") == (None if "error" in given else [300, 280])
+        assert entry.get("status") == (422 if "error" in given else None)
     assert (end["end"], end["images"], end["failed"]) == (True, 4, 1)
 
 
@@ -202,11 +222,15 @@ def test_tiles_give_together_what_a_plain_reply_has(listen: Listen) -> None:
         ({"img_id": "a"}, NDJSON, 400),
         ({"img_id": "a", "img_data": "bm8="}, NDJSON, 422),
         ({"img_id": "a", "img_data": encoded(), "tile": "8"}, EVENTS, 400),
+        ({"img_id": "a", "img_data": encoded(), "tile": "64", "max_detections": 2}, NDJSON, 400),
         (several(1, rle="nothing"), NDJSON, 400),
         (several(1), f"{NDJSON}; format=nothing", 406),
         (several(1, format="nothing"), EVENTS, 406),
     ],
-    ids=["no image", "broken image", "bad tile", "bad option", "accepted format", "format"],
+    ids=[
+        *("no image", "broken image", "bad tile", "limit", "bad option", "accepted format"),
+        "format",
+    ],
 )
 def test_a_request_that_is_wrong_gets_its_status(
     listen: Listen, content: object, accept: str, status: int
@@ -217,6 +241,32 @@ def test_a_request_that_is_wrong_gets_its_status(
     assert reply.headers["content-type"] == "application/json"
     code = reply.json()["error"]["code"]
     counted = f'requests_total{{code="{code}",model="colours",status="{status}"}} 1.0'
+    assert counted in httpx.get(f"{url}/metrics").text
+
+
+def test_a_limit_of_the_operator_is_for_replies_that_know_the_best(listen: Listen) -> None:
+    url = listen(max_detections=2)
+    content = {"img_id": "a", "img_data": encoded(), "tile": "64", "overlap": 0.5}
+    plain = httpx.post(f"{url}/invocations", json=content).json()["annotations"]
+    *tiles, end = posted(url, content)
+    found = [one for tile in tiles for one in tile["prediction"]["annotations"]]
+    assert (len(plain), len(found), end["failed"]) == (2, len(SPOTS), 0)
+
+
+@pytest.mark.parametrize(
+    "content", [{"img_id": "a"}, {"img_id": "a", "img_data": "bm8="}], ids=["request", "image"]
+)
+def test_where_errors_are_entries_they_are_those_of_streams(
+    listen: Listen, content: object
+) -> None:
+    url = listen(error_entries=True)
+    plain = httpx.post(f"{url}/invocations", json=content)
+    assert plain.status_code == 200
+    (entry,) = posted(url, content)
+    assert entry["error"] == plain.json()["error"]
+    assert entry["status"] in (400, 422)
+    code = entry["error"]["code"]
+    counted = f'requests_total{{code="{code}",model="colours",status="200"}} 2.0'
     assert counted in httpx.get(f"{url}/metrics").text
 
 
@@ -250,13 +300,15 @@ def test_a_client_that_leaves_ends_the_work(listen: Listen, gate: Gate) -> None:
     url = listen()
     content = {"img_id": "a", "img_data": encoded(), "tile": "64", "overlap": 0.5}
     request: dict[str, Any] = {"json": content, "headers": {"accept": NDJSON}}
-    gate.open.release(2)
-    with httpx.stream("POST", f"{url}/invocations", timeout=20, **request) as reply:
+    with (
+        gate.one_by_one(),
+        httpx.stream("POST", f"{url}/invocations", timeout=20, **request) as reply,
+    ):
         next(reply.iter_lines())
     time.sleep(0.3)
     gate.open.release(10_000)
     time.sleep(0.5)
-    assert gate.calls < 10  # of 64 tiles
+    assert gate.calls < 30  # of 64 tiles
     threads = [one for one in threading.enumerate() if one.name.startswith("streamed")]
     until(lambda: not any(one.is_alive() for one in threads))
 
@@ -266,8 +318,10 @@ def test_a_server_that_ends_says_so_in_the_stream(
 ) -> None:
     content = {"img_id": "a", "img_data": encoded(), "tile": "64", "overlap": 0.5}
     request: dict[str, Any] = {"json": content, "headers": {"accept": NDJSON}}
-    gate.open.release(1)
-    with httpx.stream("POST", f"{listen()}/invocations", timeout=20, **request) as reply:
+    with (
+        gate.one_by_one(),
+        httpx.stream("POST", f"{listen()}/invocations", timeout=20, **request) as reply,
+    ):
         lines = reply.iter_lines()
         assert "tile" in json.loads(next(lines))
         scheduler.refuse_waiting()
@@ -321,22 +375,72 @@ def test_bodies_on_their_way_take_no_place(listen: Listen, monkeypatch: pytest.M
     assert end["end"]
 
 
-def test_a_client_that_does_not_read_holds_the_work_and_loses_its_reply(
-    listen: Listen, gate: Gate
-) -> None:
-    gate.open.release(10_000)
-    url = httpx.URL(listen(write_timeout_s=1.5))
+@contextmanager
+def unread(url: str) -> Iterator[socket.socket]:
+    """A connection on which a reply of 500 tiles of 1 MB each was asked for."""
+    place = httpx.URL(url)
     one = {"img_id": "a", "img_data": encoded(), "tile": "32", "overlap": 0.6}
     body = json.dumps({**one, "format": "large"}).encode()
     head = f"POST /invocations HTTP/1.1\r\nHost: a\r\nContent-Length: {len(body)}\r\n"
     head += f"Content-Type: application/json\r\nAccept: {NDJSON}\r\n\r\n"
     with socket.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        client.connect((url.host, url.port))
+        client.connect((place.host, place.port))
         client.sendall(head.encode() + body)
+        yield client
+
+
+@pytest.mark.parametrize("taken", [0, 1], ids=["nothing", "one byte at a time"])
+def test_a_client_that_does_not_read_holds_the_work_and_loses_its_reply(
+    listen: Listen, gate: Gate, taken: int
+) -> None:
+    gate.open.release(10_000)
+    with unread(listen(write_timeout_s=1.5)) as client:
         until(lambda: gate.calls > MAX_UNSENT)
-        until(lambda: not _streaming())
-        assert gate.calls < 200  # of 500 tiles, of 1 MB each
+
+        def has_ended() -> bool:
+            if taken:
+                client.recv(taken)
+            return not _streaming()
+
+        until(has_ended)
+        assert gate.calls < 200
+
+
+def test_a_client_that_reads_slowly_does_not_keep_others_from_their_tiles(
+    listen: Listen, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It reads before each timeout, but makes its reply wait too long in all."""
+    monkeypatch.setenv("TILES_IMAGES_AT_ONCE", "1")
+    monkeypatch.setattr("maskrcnn_handlers.http.connections.MAX_WAITS", 2)
+    gate.open.release(10_000)
+    url = listen(write_timeout_s=1)
+    ended = threading.Event()
+
+    def read(client: socket.socket) -> None:
+        """2 MB each half second."""
+        client.settimeout(20)
+        with suppress(ConnectionError):
+            while not ended.wait(0.5):
+                left = 2_000_000
+                while left > 0:
+                    data = client.recv(left)
+                    if not data:
+                        return
+                    left -= len(data)
+
+    with unread(url) as client:
+        until(lambda: gate.calls > MAX_UNSENT)
+        reader = threading.Thread(target=read, args=(client,))
+        reader.start()
+        *_, end = posted(url, several(1))
+        assert end["failed"] == 0
+        assert _streaming()
+        content = {"img_id": "a", "img_data": encoded(), "tile": "64", "overlap": 0.5}
+        reply = httpx.post(f"{url}/invocations", json=content, timeout=30)
+        assert len(reply.json()["annotations"]) == len(SPOTS)
+        ended.set()
+        reader.join()
 
 
 def _streaming() -> bool:

@@ -104,13 +104,10 @@ class Cutter:
     ) -> Iterator[Tiled]:
         """Each tile with the instances that are settled by then; `caller` makes one for each.
 
-        Raises MaskRCNNError.
+        All instances: the best are not known before the end. Raises MaskRCNNError.
         """
-        if inference.options.max_detections < UNLIMITED:
-            raise RequestError(
-                "max_detections: a streamed reply sends instances before the best are known",
-                field="max_detections",
-            )
+        unlimited = inference.options._replace(max_detections=UNLIMITED)
+        inference = inference._replace(options=unlimited)
         with self._windows(inference, image, caller()) as windows:
             for step in self._steps(inference, windows, caller):
                 yield Tiled(step, _prediction(inference, image, step.settled, windows))

@@ -6,7 +6,7 @@ const STEP = 60;
 const FAR = 10;
 
 /** Keys of the whole page. `page` has its parts, and `draw`, `select(index)` and `selected()`. */
-export function keys({ view, choices, editing, pictures, draw, select, selected }) {
+export function keys({ view, choices, clips, editing, pictures, draw, select, selected }) {
   const toggled = (name) => () => choices.toggle(name);
   const stepped = (by) => () => {
     if (editing.shaping === null) return false;
@@ -19,6 +19,7 @@ export function keys({ view, choices, editing, pictures, draw, select, selected 
     "-": () => view.zoom(0.8),
     0: () => view.fit(),
     "?": () => $("keys").showModal(),
+    k: () => clips.toggle(),
     o: () => $("file").click(),
     m: toggled("masks"),
     b: toggled("boxes"),

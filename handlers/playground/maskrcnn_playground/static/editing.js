@@ -35,7 +35,7 @@ export class Editing {
   show(one) {
     if (this.shaping && one?.index !== this.shaping.index) this.shaping = null;
     const edits = this._page.picture()?.edits;
-    $("edit").hidden = !one;
+    $("edit").hidden = !one || !edits;
     $("undo").hidden = $("redo").hidden = !edits?.canUndo && !edits?.canRedo;
     $("undo").disabled = !edits?.canUndo;
     $("redo").disabled = !edits?.canRedo;

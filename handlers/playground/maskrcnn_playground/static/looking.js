@@ -3,18 +3,19 @@
 import { Refused } from "./server.js";
 import * as server from "./server.js";
 import { smaller } from "./shrink.js";
+import { askInTiles } from "./streams.js";
 
 const MEBI = 2 ** 20;
 const SHARE = 0.95;
 
 /**
  * The questions about `pictures` to the model in `state`. A question about a picture that is no
- * longer shown is given up, and asked again when the server has time.
+ * longer shown is given up, and asked again when the server has time. `tiling` says which are cut.
  */
-export function asking(pictures, state) {
+export function asking(pictures, state, tiling) {
   let asked = null;
 
-  async function ask(picture, options, signal) {
+  async function ask(picture, bitmap, options, signal, seen = () => {}) {
     const limit = state.server.max_payload_mb;
     if (picture.file.size > limit * MEBI) {
       const why = `${picture.file.name} has more than the ${limit} MiB that the server reads.`;
@@ -22,10 +23,15 @@ export function asking(pictures, state) {
     }
     await state.named;
     signal.throwIfAborted();
-    picture.answered(await server.ask(picture.file, state.model, options, signal));
+    picture.tiling = tiling.options(bitmap);
+    const wanted = { ...options, ...picture.tiling };
+    const reply = picture.tiling.tile
+      ? await askInTiles(picture.file, state.model, wanted, signal, seen)
+      : await server.ask(picture.file, state.model, wanted, signal);
+    picture.answered(reply);
   }
 
-  /** Show a picture through `on`: `seen`, `answered`, or `failed`. */
+  /** Show a picture through `on`: `seen`, `grown` after each tile, `answered`, or `failed`. */
   async function look(picture, on) {
     asked?.abort();
     const { signal } = (asked = new AbortController());
@@ -38,7 +44,11 @@ export function asking(pictures, state) {
       if (!picture.answer) {
         await state.named;
         if (!signal.aborted) on.tell("Looking ...", true);
-        await ask(picture, on.options, signal);
+        const bitmap = tiling.needsSize(picture) ? await drawn : null;
+        await ask(picture, bitmap, on.options, signal, (part, ...place) => {
+          picture.part = part;
+          on.grown(...place);
+        });
       }
       const bitmap = await drawn;
       if (signal.aborted) bitmap?.close();
@@ -57,8 +67,9 @@ export function asking(pictures, state) {
       const waiting = pictures.all.find(({ isWaiting }) => isWaiting);
       if (!waiting || signal.aborted) return;
       try {
-        await ask(waiting, options, signal);
-        (await waiting.bitmap())?.close();
+        const known = tiling.needsSize(waiting) ? await waiting.bitmap() : null;
+        await ask(waiting, known, options, signal);
+        (known ?? (await waiting.bitmap()))?.close();
       } catch (error) {
         if (signal.aborted) return;
         waiting.error = error;
@@ -81,5 +92,8 @@ export function asking(pictures, state) {
     return { text: "Send it smaller", act };
   }
 
-  return { look };
+  /** Give the question up. */
+  const leave = () => asked?.abort();
+
+  return { look, leave };
 }

@@ -28,6 +28,17 @@ export function boxes(context, place, { instances, marked }) {
   context.setLineDash([]);
 }
 
+/** The tile that was looked at last: {x, y, width, height}. */
+export function tile(context, place, { x, y, width, height }) {
+  const [left, top] = place([x, y]);
+  const [right, bottom] = place([x + width, y + height]);
+  for (const [style, line] of [[HALO, 4], ["#fff", 2]]) {
+    context.strokeStyle = style;
+    context.lineWidth = line;
+    context.strokeRect(left, top, right - left, bottom - top);
+  }
+}
+
 /** Labels, the best first; one that would cover another is left out. */
 export function labels(context, place, { instances, marked }, room) {
   const first = (one) => (one.index === marked ? 0 : 1);

@@ -12,6 +12,7 @@ const STAGES = {
   network: ["neural network", "#2456d6"],
   model: ["rest of the model", "#7e57c2"],
   paste: ["pasting masks", "#d81b60"],
+  tiles: ["tile after tile", "#2456d6"],
   encode: ["writing the answer", "#f4743b"],
   rest: ["rest of the server", "#5d6475"],
 };

@@ -1,5 +1,6 @@
 // The pictures that were opened: which one is shown, what is known of each, and their strip.
 
+import { isClip } from "./clips.js";
 import { Edits } from "./edits.js";
 import { $, element } from "./page.js";
 import * as server from "./server.js";
@@ -15,13 +16,16 @@ export class Picture {
     this.reply = null;
     this.edits = null;
     this.error = null;
+    this.part = null;
+    this.tiling = {};
     this.thumb = element("canvas", "", { width: THUMB, height: THUMB });
     this.thumb.setAttribute("aria-hidden", "true");
   }
 
-  /** Keep the server's reply in format `soft`. */
+  /** Keep the server's reply: an answer, or bytes in format `soft`. */
   answered(reply) {
-    this.answer = server.parsed(reply.bytes);
+    this.answer = reply.answer ?? server.parsed(reply.bytes);
+    this.part = null;
     this.reply = reply;
     this.edits = new Edits(this.answer.instances);
     this.error = null;
@@ -29,11 +33,15 @@ export class Picture {
 
   /** Forget what the server has said. */
   forget() {
-    this.answer = this.reply = this.edits = this.error = null;
+    this.answer = this.reply = this.edits = this.error = this.part = this.answers = null;
+  }
+
+  get isClip() {
+    return isClip(this.file);
   }
 
   get isWaiting() {
-    return !this.answer && !this.error;
+    return !this.isClip && !this.answer && !this.error;
   }
 
   /**
@@ -45,7 +53,7 @@ export class Picture {
       () => null,
     );
     const bitmap = decoded ?? (await this._redrawn());
-    if (bitmap) this._thumbnail(bitmap);
+    if (bitmap) this.thumbnail(bitmap, bitmap.width, bitmap.height);
     return bitmap;
   }
 
@@ -54,11 +62,12 @@ export class Picture {
     return blob && createImageBitmap(blob).catch(() => null);
   }
 
-  _thumbnail({ width, height }) {
+  /** Draw what is to stand for it. */
+  thumbnail(source, width, height) {
     const context = this.thumb.getContext("2d");
     const scale = Math.max(THUMB / width, THUMB / height);
     const [w, h] = [width * scale, height * scale];
-    context.drawImage(arguments[0], (THUMB - w) / 2, (THUMB - h) / 2, w, h);
+    context.drawImage(source, (THUMB - w) / 2, (THUMB - h) / 2, w, h);
   }
 }
 
@@ -114,13 +123,14 @@ export class Pictures {
 
   _item(picture) {
     const { file, answer, edits, error, thumb } = picture;
-    const said = error ? "failed" : answer ? `${edits.instances.length} found` : "waiting";
+    const found = picture.isClip ? "clip" : answer && `${edits.instances.length} found`;
+    const said = error ? "failed" : found || "waiting";
     const edited = edits?.isEdited ? ", edited" : "";
     const text = `${file.name}: ${said}${edited}`;
     const button = element("button", "", { type: "button", title: text });
     button.setAttribute("aria-label", text);
     if (picture === this.current) button.setAttribute("aria-current", "true");
-    button.dataset.state = error ? "failed" : answer ? "done" : "waiting";
+    button.dataset.state = error ? "failed" : found ? "done" : "waiting";
     if (edited) button.dataset.edited = "";
     button.append(thumb);
     button.addEventListener("click", () => this.show(picture));

@@ -2,20 +2,22 @@
 
 import { Choices } from "./choices.js";
 import { Classes } from "./classes.js";
+import { Clips } from "./clips.js";
 import { keys, moves } from "./commands.js";
 import { Comparing } from "./comparing.js";
 import { annotations, Editing } from "./editing.js";
 import * as elsewhere from "./elsewhere.js";
 import * as inputs from "./inputs.js";
 import { shortcuts } from "./keys.js";
+import { listenToList } from "./listing.js";
 import { asking } from "./looking.js";
 import { RunMask } from "./masks.js";
-import { describeModel, nameModels, showSamples } from "./models.js";
 import { colour } from "./overlay.js";
 import { $, complain, tell } from "./page.js";
 import * as panel from "./panel.js";
 import { MOST, Pictures } from "./pictures.js";
-import * as server from "./server.js";
+import { Serving } from "./serving.js";
+import { progress, Tiling } from "./tiling.js";
 import { View } from "./view.js";
 
 const MIN_SCORE = 0.05;
@@ -42,17 +44,40 @@ const state = {
   hovered: null,
   selected: null,
   moved: false,
+  tile: null,
 };
 const pictures = new Pictures(look);
-const looking = asking(pictures, state);
-const choices = new Choices(() => {
-  list();
-  show();
+const tiling = new Tiling(() => serving.askAgain());
+const looking = asking(pictures, state, tiling);
+const clips = new Clips({
+  began: (video, size) => {
+    view.picture(video, size);
+    pictures.current.thumbnail(video, ...size.toReversed());
+    pictures.draw();
+    for (const id of ["score", "mask"]) $(id).disabled = false;
+    for (const id of ["take", "tiling"]) $(id).hidden = true;
+    $("found").hidden = false;
+  },
+  changed: () => {
+    if (pictures.current.part) startAt(pictures.current.part.model);
+    relist();
+  },
+  redraw: draw,
+  tell,
+  failed: (error) => {
+    tell("");
+    pictures.current.error = error;
+    pictures.draw();
+    complain(error);
+  },
+  model: () => state.model,
+  options: request,
 });
+const choices = new Choices(relist);
 const classes = new Classes(state.hidden, show);
 const comparing = new Comparing(view, {
   model: () => state.model,
-  options: request,
+  options: () => ({ ...request(), ...pictures.current?.tiling }),
   hover,
   pick: select,
   began: () => {
@@ -68,11 +93,12 @@ const editing = new Editing({
   leave: selectNext,
   redraw: draw,
   changed: () => {
-    list();
-    show();
+    relist();
     pictures.draw();
   },
 });
+
+const serving = new Serving({ state, pictures, comparing, choices, editing, tiling, given, show });
 
 // Asking
 
@@ -81,15 +107,26 @@ async function look(picture) {
   Object.assign(state, { hovered: null, selected: null });
   editing.shaping = null;
   complain(null);
+  clips.leave();
+  looking.leave();
+  tiling.offer(state.server.streams);
   reset();
+  if (picture.isClip) {
+    tell("Opening the clip ...", true);
+    await state.named;
+    if (pictures.current === picture) await clips.look(picture);
+    return;
+  }
   tell(picture.answer ? "" : "Looking ...", true);
   await looking.look(picture, {
     seen: (bitmap) => view.picture(bitmap, [bitmap.height, bitmap.width]),
     tell,
     options: request(),
+    grown: (...place) => grown(picture, ...place),
     answered: (bitmap) => answered(picture, bitmap),
     failed: (error, remedy) => {
       tell("");
+      progress(null);
       complain(error, remedy);
     },
   });
@@ -105,6 +142,8 @@ function request() {
 /** Nothing is known of the picture yet. */
 function reset() {
   view.clear();
+  state.tile = null;
+  progress(null);
   comparing.clear();
   $("welcome").hidden = true;
   $("frame").classList.remove("empty");
@@ -115,16 +154,34 @@ function reset() {
   show();
 }
 
+/** Begin with a model's own threshold, unless people have chosen one. */
+function startAt(model) {
+  if (!state.moved) $("score").value = Math.max(MIN_SCORE, model.score_threshold);
+}
+
+/** Another tile is done: show what is known so far. */
+function grown({ part }, tile, done, of) {
+  progress(done, of);
+  tell(`${done} of ${of} tiles`, true);
+  state.tile = done < of ? tile : null;
+  startAt(part.model);
+  $("score").disabled = $("found").hidden = !part.instances.length;
+  list();
+  show();
+}
+
 function answered(picture, bitmap) {
   const { answer, reply } = picture;
+  state.tile = null;
+  progress(null);
   view.picture(bitmap, answer.size);
   tell(bitmap ? "" : "This picture cannot be shown; what was found is drawn on gray.");
-  if (!state.moved) $("score").value = Math.max(MIN_SCORE, answer.model.score_threshold);
+  startAt(answer.model);
   const isFinished = answer.instances.some(({ mask }) => mask instanceof RunMask);
   $("score").disabled = false;
   $("mask").disabled = isFinished || !answer.instances.some(({ mask }) => mask);
   $("asked").textContent = isFinished
-    ? "This model gives finished masks: their threshold cannot be changed here."
+    ? `${picture.tiling.tile ? "Tiles give" : "This model gives"} finished masks: their threshold cannot be changed here.`
     : `Both act on one answer, with all that scores ${MIN_SCORE} or more, without asking again.`;
   $("found").hidden = $("times").hidden = false;
   panel.times(reply);
@@ -145,7 +202,7 @@ const least = () => Math.fround(Number($("score").value));
 /** The instances of a picture, with their colours. */
 function instances(picture = pictures.current) {
   const number = (one) => (choices.values.colours === "class" ? one.categoryId : one.index);
-  return (picture?.edits?.instances ?? []).map((one) => ({ ...one, colour: colour(number(one)) }));
+  return (picture?.edits?.instances ?? picture?.part?.instances ?? []).map((one) => ({ ...one, colour: colour(number(one)) }));
 }
 
 /** The instances that are listed: with those of the other model, if there is one. */
@@ -164,6 +221,11 @@ function list() {
   classes.list(all.filter(({ score }) => score >= MIN_SCORE));
 }
 
+function relist() {
+  list();
+  show();
+}
+
 /** Draw, list and count what the controls let through. */
 function show() {
   for (const id of ["score", "mask"]) {
@@ -178,8 +240,10 @@ function show() {
   const said = pictures.current?.answer ? `Picture with ${count} instances` : "Picture";
   $("canvas").setAttribute("aria-label", said);
   draw();
-  const { current, all: opened } = pictures;
-  const asked = { picture: current, all: opened, model: state.model, options: options() };
+  clips.draw((answer) => answer.instances.filter(isShown).length);
+  const { current } = pictures;
+  const opened = pictures.all.filter((picture) => !picture.isClip);
+  const asked = { picture: current?.isClip ? null : current, all: opened, model: state.model, options: options() };
   elsewhere.show({ ...asked, edited });
 }
 
@@ -189,7 +253,11 @@ function options() {
   const kept = found.filter(({ category }) => !state.hidden.has(category));
   const ids = [...new Set(kept.map(({ categoryId }) => categoryId))];
   const isWhole = kept.length === found.length || !ids.length;
-  const chosen = { score_threshold: Number($("score").value), mask_threshold: threshold() };
+  const chosen = {
+    score_threshold: Number($("score").value),
+    mask_threshold: threshold(),
+    ...pictures.current?.tiling,
+  };
   return isWhole ? chosen : { ...chosen, classes: ids.sort((a, b) => a - b).join(",") };
 }
 
@@ -215,13 +283,15 @@ function draw() {
     opacity,
     show: { masks, boxes, labels },
     shaping: editing.shaping,
+    tile: state.tile,
   };
   view.scene({ ...scene, instances: comparing.left(shown) });
   comparing.show(all.filter(({ score }) => score >= least()), scene);
   panel.mark(marked?.index ?? null, state.selected);
   const described = selected ?? marked;
   const isLow = Boolean(described) && view.isLow(described.box);
-  panel.describe(described, pictures.current?.answer?.size, threshold(), isLow);
+  const { answer, part } = pictures.current ?? {};
+  panel.describe(described, (answer ?? part)?.size, threshold(), isLow);
 }
 
 function hover(index) {
@@ -245,43 +315,15 @@ function selectNext(index) {
 
 // What hands do
 
-/** In the list of instances. */
-function walk(event) {
-  const rows = [...$("list").children].filter((row) => !row.hidden);
-  const at = rows.findIndex((row) => row.value === state.selected);
-  const last = rows.length - 1;
-  const places = {
-    ArrowDown: Math.min(at + 1, last),
-    ArrowUp: Math.max(at - 1, 0),
-    Home: 0,
-    End: last,
-  };
-  if (event.key in places && rows.length) {
-    select(rows[places[event.key]].value);
-  } else if (event.key === "Enter" && at >= 0) {
-    view.reveal(listed().find(({ index }) => index === state.selected).box);
-  } else {
-    return;
-  }
-  event.preventDefault();
-}
-
 function listen() {
   for (const id of ["score", "mask"]) $(id).addEventListener("input", show);
   $("score").addEventListener("input", () => (state.moved = true));
-  const row = ({ target }) => target.closest("li")?.value ?? null;
-  $("list").addEventListener("pointerover", (event) => {
-    if (event.pointerType !== "touch") hover(row(event));
-  });
-  $("list").addEventListener("pointerleave", () => hover(null));
-  $("list").addEventListener("click", (event) => {
-    select(row(event) === state.selected ? null : row(event));
-  });
-  $("list").addEventListener("keydown", walk);
+  const reveal = (index) => view.reveal(listed().find((one) => one.index === index).box);
+  listenToList({ hover, select, reveal, selected: () => state.selected });
   $("out").addEventListener("click", () => view.zoom(0.8));
   $("fit").addEventListener("click", () => view.fit());
   $("in").addEventListener("click", () => view.zoom(1.25));
-  $("models").addEventListener("change", ({ target }) => changeModel(target));
+  $("models").addEventListener("change", ({ target }) => serving.changeModel(target));
   $("help").addEventListener("click", () => $("keys").showModal());
   $("close-others").addEventListener("click", () => {
     const isLost = pictures.all.some((one) => one !== pictures.current && one.edits?.isEdited);
@@ -289,7 +331,7 @@ function listen() {
     pictures.closeOthers();
     show();
   });
-  const page = { view, choices, editing, pictures, draw, select, selected: () => state.selected };
+  const page = { view, choices, clips, editing, pictures, draw, select, selected: () => state.selected };
   shortcuts(keys(page), moves(page));
   inputs.listen(given);
   addEventListener("beforeunload", (event) => pictures.isEdited && event.preventDefault());
@@ -306,41 +348,7 @@ async function start() {
   listen();
   elsewhere.listen();
   show();
-  let names = [];
-  state.named = nameModels().then((all) => {
-    names = all;
-    state.model = names[0] ?? null;
-  });
-  try {
-    state.server = await server.describe();
-    $("mask").value = state.server.mask_threshold;
-    showSamples(state.server.samples, "samples", given);
-    elsewhere.offer(state.server, choices.values.format || state.server.format);
-    show();
-    await state.named;
-    comparing.offer(names);
-    await describe();
-    if (!pictures.current) tell("");
-  } catch (error) {
-    complain(error);
-  }
-}
-
-async function changeModel(chosen) {
-  const isSure = !pictures.isEdited || confirm("Your edits are lost with the other model's answers.");
-  if (!isSure) {
-    chosen.value = state.model;
-    return;
-  }
-  state.model = chosen.value;
-  comparing.offer([...chosen.options].map(({ value }) => value));
-  for (const picture of pictures.all) picture.forget();
-  if (pictures.current) pictures.show(pictures.current);
-  await describe().catch(complain);
-}
-
-async function describe() {
-  editing.offer(await describeModel(state.model, state.server, given));
+  await serving.begin();
 }
 
 start();

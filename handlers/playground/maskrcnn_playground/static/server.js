@@ -88,15 +88,17 @@ export function headerName(name) {
   return name.replace(/[^A-Za-z0-9._ -]/g, "_").slice(-200);
 }
 
+/** The reply to a question about a picture, of the media type `accept` if one is given. */
+export async function requested(file, model, options, signal, accept = "") {
+  const headers = { "Content-Type": contentType(file), [ATTRIBUTES]: attributes(options) };
+  if (accept) headers.Accept = accept;
+  return fetched(address(invocations(model)), { method: "POST", body: file, headers, signal });
+}
+
 /** Ask for a picture's instances in a format: the answer's bytes, and milliseconds by stage. */
 export async function ask(file, model, options, signal) {
   const begin = performance.now();
-  const reply = await fetched(address(invocations(model)), {
-    method: "POST",
-    body: file,
-    headers: { "Content-Type": contentType(file), [ATTRIBUTES]: attributes(options) },
-    signal,
-  });
+  const reply = await requested(file, model, options, signal);
   const bytes = await reply.arrayBuffer();
   const elapsed = performance.now() - begin;
   return {
@@ -140,15 +142,19 @@ export async function exported(edited, model, format) {
 /** Of format `soft`: the picture's size, the model, and the instances, best first. */
 export function parsed(bytes) {
   const answer = JSON.parse(new TextDecoder().decode(bytes));
-  const instances = answer.instances.map((found, index) => ({
+  return { size: answer.size, model: answer.model, instances: answer.instances.map(instance) };
+}
+
+/** An instance of format `soft`, with its number. */
+export function instance(found, index) {
+  return {
     index,
     box: found.box,
     score: found.score,
     category: found.category_name,
     categoryId: found.category_id,
     mask: mask(found),
-  }));
-  return { size: answer.size, model: answer.model, instances };
+  };
 }
 
 /** Milliseconds of each part of a request, by the parts' names, in their order. */

@@ -33,19 +33,22 @@ export class View {
     gestures(canvas, this, on);
   }
 
-  /** Show a picture of this size; `bitmap` may be null where the browser cannot decode it. */
+  /**
+   * Show a picture of this size; `bitmap` may be null where the browser cannot decode it, or a
+   * video, of which each drawing shows the frame of that moment.
+   */
   picture(bitmap, [height, width]) {
     if (bitmap && bitmap === this._bitmap) this._bitmap = null;
     this.clear();
     this._bitmap = bitmap;
     this._size = [height, width];
     this.fit();
-    if (bitmap && Math.max(width, height) > LARGE) this._reduce(bitmap, LARGE / 2);
+    if (bitmap instanceof ImageBitmap && Math.max(width, height) > LARGE) this._reduce(bitmap, LARGE / 2);
   }
 
   /**
    * Draw these instances: `{instances, marked, threshold, opacity, show: {masks, boxes, labels},
-   * shaping}`; the last is an outline that is being edited, or null.
+   * shaping, tile}`; the last are an outline that is being edited, and a tile, or null.
    */
   scene(scene) {
     this._scene = scene;
@@ -130,7 +133,7 @@ export class View {
 
   /** Show nothing. */
   clear() {
-    this._bitmap?.close();
+    this._bitmap?.close?.();
     this._reduced?.close();
     this._bitmap = this._reduced = this._size = this._painted = null;
     this._scale = 1;
@@ -239,9 +242,10 @@ export class View {
     }
     if (this._scene.show.masks) this._masks(context);
     context.setTransform(ratio, 0, 0, ratio, 0, 0);
-    const { show, shaping } = this._scene;
+    const { show, shaping, tile } = this._scene;
     if (show.boxes) marks.boxes(context, this.place, this._scene);
     if (show.labels) marks.labels(context, this.place, this._scene, this.canvas.clientWidth);
+    if (tile) marks.tile(context, this.place, tile);
     if (shaping) marks.points(context, this.place, shaping);
   }
 

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 STAGES = {
     "queue": ("wait",),
-    "compute_input": ("decode",),
-    "compute_infer": ("model",),
+    "compute_input": ("decode", "preprocess"),
+    "compute_infer": ("network", "model"),
     "compute_output": ("encode", "paste"),
 }
 """Stages of a request by the statistic that they are counted in."""
