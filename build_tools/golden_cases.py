@@ -1,7 +1,10 @@
 """The networks of `make_golden_thin.py`: each a model, its configuration, and what runs it."""
 
+import tempfile
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from make_golden_pytorch import Run, run_detectron2, run_torchvision
@@ -94,6 +97,60 @@ def detectron2(*parts: str) -> Case:
     return _detectron2(config)
 
 
+def lazy(name: str) -> Case:
+    """A thin model of one of Detectron2's configurations in Python, as `LazyConfig` saves it.
+
+    The groups of its ResNet are thin, which only the weights show.
+    """
+    import detectron2
+    from detectron2.config import LazyConfig, instantiate
+    from detectron2.layers import ShapeSpec
+    from detectron2.modeling.backbone import BottleneckBlock, ResNet
+
+    configs = Path(str(detectron2.__file__)).parent / "model_zoo/configs"
+    config = LazyConfig.load(str(configs / name))
+    model = config.model
+    model.backbone.bottom_up.stem.out_channels = 8
+    model.backbone.out_channels = 32
+    model.proposal_generator.head.in_channels = 32
+    model.proposal_generator.anchor_generator.sizes = [[8], [16], [32], [64], [128]]
+    model.proposal_generator.pre_nms_topk = (100, 80)
+    model.proposal_generator.post_nms_topk = (100, 60)
+    roi_heads = model.roi_heads
+    roi_heads.num_classes = 4
+    roi_heads.box_head.input_shape = ShapeSpec(channels=32, height=7, width=7)
+    roi_heads.box_head.conv_dims = [32] * len(roi_heads.box_head.conv_dims)
+    roi_heads.box_head.fc_dims = [32] * len(roi_heads.box_head.fc_dims)
+    roi_heads.box_predictor.input_shape = ShapeSpec(channels=32)
+    roi_heads.box_predictor.test_topk_per_image = 30
+    roi_heads.mask_head.input_shape = ShapeSpec(channels=32, height=14, width=14)
+    roi_heads.mask_head.conv_dims = [16, 16, 16]
+    (resize,) = config.dataloader.test.mapper.augmentations
+    resize.short_edge_length, resize.max_size = 150, 300
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "config.yaml"
+        LazyConfig.save(config, str(path))
+        text = path.read_text()
+    stages = model.backbone.bottom_up.stages
+    widths = zip((4, 8, 16, 32), (8, 16, 32, 64), (16, 32, 64, 128), (3, 4, 6, 3), strict=True)
+    model.backbone.bottom_up.stages = [
+        ResNet.make_stage(
+            BottleneckBlock,
+            count,
+            stride_per_block=[1 if i == 0 else 2, *[1] * (count - 1)],
+            in_channels=before,
+            bottleneck_channels=width,
+            out_channels=after,
+            stride_in_1x1=stages.stride_in_1x1,
+            norm=stages.norm,
+        )
+        for i, (width, before, after, count) in enumerate(widths)
+    ]
+    built = instantiate(model)
+    size = SimpleNamespace(MIN_SIZE_TEST=150, MAX_SIZE_TEST=300)
+    return built, text, run_detectron2(built, SimpleNamespace(INPUT=size))
+
+
 def full_size(path: str) -> Case:
     """Detectron2's model with the configuration in a file of its `configs` folder."""
     from detectron2.config import get_cfg
@@ -122,7 +179,65 @@ rpn_anchor_generator:
   aspect_ratios: [[0.5, 1.0, 2.0]]
 """
 SIZES = [[8], [16], [32], [64], [128]]
+MOBILE_SIZES = [[32, 64, 96, 128, 192]]
 SEVERAL_SIZES = [[8, 12], [16, 24], [32, 48], [64, 96], [128, 160]]
+
+
+MOBILENET = """\
+min_size: 300
+max_size: 600
+rpn_pre_nms_top_n_test: 80
+rpn_post_nms_top_n_test: 60
+rpn_score_thresh: 0.75
+box_detections_per_img: 30
+rpn_anchor_generator: {{sizes: {sizes}, aspect_ratios: [[0.5, 1.0, 2.0]]}}
+"""
+
+
+def mobilenet(
+    name: str, *, sizes: list[list[int]], masks: bool = True, returned: list[int] | None = None
+) -> Case:
+    """torchvision's model of four classes with a thin MobileNet, made as its own functions make it.
+
+    Its batch norms keep the epsilon of `FrozenBatchNorm2d`. Pictures keep their size, since so many
+    layers enlarge what rounding changes in resized ones.
+    """
+    from torchvision.models import detection, mobilenet
+    from torchvision.models.detection import backbone_utils, faster_rcnn, mask_rcnn
+    from torchvision.models.detection.rpn import AnchorGenerator
+    from torchvision.ops.misc import FrozenBatchNorm2d
+
+    thin = getattr(mobilenet, name)(width_mult=0.25, norm_layer=FrozenBatchNorm2d)
+    backbone = backbone_utils._mobilenet_extractor(thin, True, 6, returned)
+    backbone.fpn = type(backbone.fpn)(
+        [block[0].in_channels for block in backbone.fpn.inner_blocks],
+        32,
+        backbone_utils.LastLevelMaxPool(),
+    )
+    backbone.out_channels = 32
+    levels = len(backbone.fpn.inner_blocks) + 1
+    every = sizes * levels if len(sizes) == 1 else sizes
+    options: dict[str, Any] = {
+        "min_size": 300,
+        "max_size": 600,
+        "rpn_pre_nms_top_n_test": 80,
+        "rpn_post_nms_top_n_test": 60,
+        "rpn_score_thresh": 0.75,
+        "box_detections_per_img": 30,
+        "rpn_anchor_generator": AnchorGenerator(
+            tuple(map(tuple, every)), ((0.5, 1.0, 2.0),) * levels
+        ),
+        "box_head": faster_rcnn.TwoMLPHead(32 * 49, 32),
+        "box_predictor": faster_rcnn.FastRCNNPredictor(32, 5),
+    }
+    if masks:
+        options |= {
+            "mask_head": mask_rcnn.MaskRCNNHeads(32, (16, 16), 1),
+            "mask_predictor": mask_rcnn.MaskRCNNPredictor(16, 16, 5),
+        }
+    kind = detection.MaskRCNN if masks else detection.FasterRCNN
+    model = kind(backbone, **options)
+    return model, MOBILENET.format(sizes=sizes), run_torchvision(model)
 
 
 def torchvision(
@@ -184,8 +299,18 @@ CASES: dict[str, Callable[[], Case]] = {
     "detectron2-gn": partial(detectron2, FPN, GROUP_NORM),
     "detectron2-boxes": partial(detectron2, FPN, BOXES),
     "detectron2-anchors": partial(detectron2, FPN, SEVERAL_ANCHORS),
+    "detectron2-lsj": partial(lazy, "new_baselines/mask_rcnn_R_50_FPN_100ep_LSJ.py"),
     "torchvision-anchors": partial(torchvision, sizes=SEVERAL_SIZES),
     "torchvision-boxes": partial(torchvision, masks=False),
     "torchvision-boxes_v2": partial(torchvision, masks=False, v2=True),
+    "torchvision-mobilenet_boxes": partial(
+        mobilenet, "mobilenet_v3_large", sizes=MOBILE_SIZES, masks=False
+    ),
+    "torchvision-mobilenet_small": partial(
+        mobilenet, "mobilenet_v3_small", sizes=[[16], [32], [64], [128]], returned=[2, 3, 4]
+    ),
+    "torchvision-mobilenet_v2": partial(
+        mobilenet, "mobilenet_v2", sizes=MOBILE_SIZES, returned=[2, 3, 4, 5]
+    ),
     "torchvision-resnext": partial(torchvision, groups=2),
 }

@@ -14,6 +14,7 @@ framework's own code, so that a network of random kernels finds objects of sever
 
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,10 @@ SPREAD = {
 }
 """Standard deviation of layers' outputs, by the end of their names. Others: 1."""
 
+DEPTHWISE = re.compile(r"body\.\d+\.(block|conv)")
+"""Pattern of the layers of MobileNets. Channels that hardly vary are not enlarged there, so that
+rounding stays small in so many layers."""
+
 
 def main(out: str, *cases: str) -> None:
     """Make the cases one after another."""
@@ -77,12 +82,17 @@ def _settle(model: Any, compute: Any, seed: int) -> dict[str, Any]:
     random = np.random.RandomState(seed)
     scales: dict[str, Any] = {}
     shapes: dict[str, Any] = {}
+    ends = [
+        [part for part in block.modules() if hasattr(part, "running_mean")][-1]
+        for block in model.modules()
+        if getattr(block, "use_res_connect", False)
+    ]
     for name, module in model.named_modules():
         if isinstance(module, nn.Conv2d | nn.Linear | nn.ConvTranspose2d):
             shapes[f"{name}.weight"] = np.array(module.weight.shape)
             _first(module, lambda m, x, n=name: scales.update(_kernel(n, m, x, random, seed)))
         elif hasattr(module, "running_mean"):
-            _first(module, lambda m, x, n=name: _statistics(n, m, x, random))
+            _first(module, lambda m, x, n=name: _statistics(n, m, x, random, ends))
         elif isinstance(module, nn.GroupNorm):
             _first(module, lambda m, _x, n=name: _affine(n, m, random))
     compute()
@@ -121,10 +131,14 @@ def _kernel(name: str, module: Any, x: Any, random: Any, seed: int) -> dict[str,
         steps = module.stride, module.padding, module.dilation, module.groups
         y = functional.conv2d(x, kernel, None, *steps).transpose(0, 1)
     flat = y.flatten(1)
-    spread = flat.std(1) + 1e-3
+    floor = 0.3 if DEPTHWISE.search(name) else 1e-3
+    spread = floor + flat.std(1, correction=0 if flat.shape[1] == 1 else 1)
     if isinstance(module, nn.ConvTranspose2d):
         factors = np.full(len(values), float(wanted / spread.mean()), np.float32)
         shift = -flat.mean(1) * float(factors[0])
+    elif flat.shape[1] == 1:  # of the mean of a map
+        factors = np.full(len(values), 1 / np.sqrt(kernel[0].numel()), np.float32)
+        shift = torch.zeros(len(values))
     else:
         factors = (wanted / spread).numpy().astype(np.float32)
         shift = -flat.mean(1) * torch.from_numpy(factors)
@@ -135,17 +149,19 @@ def _kernel(name: str, module: Any, x: Any, random: Any, seed: int) -> dict[str,
     return {own: factors}
 
 
-def _statistics(name: str, module: Any, x: Any, random: Any) -> None:
+def _statistics(name: str, module: Any, x: Any, random: Any, ends: Sequence[Any]) -> None:
     """Set the statistics of a batch norm to those of its input."""
     module.running_mean.copy_(x.mean((0, 2, 3)))
-    module.running_var.copy_(x.var((0, 2, 3)) + 1e-3)
-    _affine(name, module, random)
+    floor = 0.1 if DEPTHWISE.search(name) else 1e-3
+    module.running_var.copy_(x.var((0, 2, 3)) + floor)
+    _affine(name, module, random, ends)
 
 
-def _affine(name: str, module: Any, random: Any) -> None:
+def _affine(name: str, module: Any, random: Any, ends: Sequence[Any] = ()) -> None:
     """Set scales and offsets. Blocks add little to what they take, so that rounding stays small."""
     count = len(module.weight)
-    gain = 0.3 if re.search(r"res\d\.\d+\.conv3|layer\d\.\d+\.[bg]n3", name) else 1.0
+    is_last = re.search(r"res\d\.\d+\.conv3|layer\d\.\d+\.[bg]n3", name) is not None
+    gain = 0.3 if is_last or module in ends else 1.0
     scales = gain * random.uniform(0.5, 1.5, count)
     module.weight.copy_(torch.from_numpy(scales.astype(np.float32)))
     module.bias.copy_(torch.from_numpy(0.3 * random.randn(count).astype(np.float32)))

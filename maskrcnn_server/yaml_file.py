@@ -23,26 +23,26 @@ class NotYaml(ValueError):
     """A text that is not YAML, or not such as is read here."""
 
 
-def read(path: Path) -> Any:
+def read(path: Path, loader: "type[Loader] | None" = None) -> Any:
     """The content of a YAML file: plain values, lists and dictionaries; None if it is empty.
 
-    Raises NotYaml, and OSError if it cannot be read.
+    `loader`: what reads tags, if any are known. Raises NotYaml, and OSError if it cannot be read.
     """
     with path.open("rb") as file:
         text = file.read(MAX_BYTES + 1)
     if len(text) > MAX_BYTES:
         raise NotYaml(f"larger than {MAX_BYTES >> 20} MiB")
-    return _parsed(text, meter(path))
+    return _parsed(text, meter(path), loader or Loader)
 
 
 def parse(text: str | bytes) -> Any:
     """The content of a YAML document. Raises NotYaml."""
-    return _parsed(text, meter(Path("YAML")))
+    return _parsed(text, meter(Path("YAML")), Loader)
 
 
-def _parsed(text: str | bytes, meter: Meter) -> Any:
+def _parsed(text: str | bytes, meter: Meter, kind: "type[Loader]") -> Any:
     try:
-        loader = _Loader(text, meter)
+        loader = kind(text, meter)
         try:
             return loader.get_single_data()
         finally:
@@ -53,7 +53,7 @@ def _parsed(text: str | bytes, meter: Meter) -> Any:
         raise NotYaml(" ".join(str(error).split())[:500]) from None
 
 
-class _Loader(yaml.SafeLoader):
+class Loader(yaml.SafeLoader):
     """Refuses keys that come twice, and aliases by which a few lines stand for a billion."""
 
     possible_simple_keys: dict[int, Any]
@@ -126,4 +126,4 @@ def _count(node: yaml.Node, known: dict[yaml.Node, int]) -> int:
 
 
 for _kind in ("int", "float"):
-    _Loader.add_constructor(f"tag:yaml.org,2002:{_kind}", _Loader.construct_number)
+    Loader.add_constructor(f"tag:yaml.org,2002:{_kind}", Loader.construct_number)

@@ -5,12 +5,14 @@ with a feature pyramid.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator
 from typing_extensions import Self
 
+from maskrcnn_detectron2 import lazy_config
 from maskrcnn_network.anchor_lists import LevelRatios, LevelSizes
 from maskrcnn_network.architecture import Architecture
 from maskrcnn_network.config import Deviations, Means, NetworkConfig, Positive, Side, only
@@ -142,6 +144,7 @@ class Detectron2Config(NetworkConfig):
     )
     """Prefixes of keys for training and for other heads."""
     open_sections: ClassVar[tuple[str, ...]] = ("INPUT.", "TEST.")
+    read_yaml: ClassVar[Callable[[Path], Any]] = staticmethod(lazy_config.read)
     resampling: ClassVar[Literal["pillow"]] = "pillow"
     one_scale: ClassVar[bool] = False
     symmetric: ClassVar[bool] = True

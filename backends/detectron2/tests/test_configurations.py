@@ -60,7 +60,7 @@ def test_a_configuration_is_read(config: str, tmp_path: Path) -> None:
             "MODEL: {ANCHOR_GENERATOR: {SIZES: [[32, 64], [1], [2], [3], [4]]}}",
             "as many sizes for each",
         ),
-        ("model: {_target_: GeneralizedRCNN}", "LazyConfig"),
+        ("model: {_target_: nuts.Model}", "model is made by nuts.Model; only Detectron2's"),
         ("MODEL: {ROI_BOX_HEAD: {NAME: MyHead}}", "MODEL.ROI_BOX_HEAD.NAME='MyHead'"),
         (
             "MODEL: {RESNETS: {NORM: GN}}",

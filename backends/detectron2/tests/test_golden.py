@@ -12,7 +12,7 @@ from maskrcnn_detectron2.backend import Detectron2Backend
 from maskrcnn_network.model import NetworkModel
 from maskrcnn_server.backend import Image, ModelConfig, PredictOptions
 
-KINDS = ("agnostic", "anchors", "boxes", "c4", "cascade", "dc5", "fpn", "gn", "resnext")
+KINDS = ("agnostic", "anchors", "boxes", "c4", "cascade", "dc5", "fpn", "gn", "lsj", "resnext")
 SCORE_TOLERANCE = 2e-4
 
 

@@ -4,17 +4,21 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
+LEVELS = 5
+"""Levels of a ResNet's pyramid."""
+MAX_LEVELS = 8
+
 
 def _size_of_each_level(sizes: Any) -> Any:
-    """Sizes of all levels from lists of one size for each level, if they are that."""
+    """Sizes of five levels from lists of one size for each, if they are that."""
     if not _is_nested(sizes):
         return sizes
-    if len(sizes) not in (1, 5) or any(len(own) != len(sizes[0]) for own in sizes):
+    if any(len(own) != len(sizes[0]) for own in sizes):
         raise ValueError(
-            "as many sizes for each of five levels are computed, such as [[32], [64], ...], or the "
-            "same for all, such as [[32, 64, 128]]"
+            "as many sizes for each level are computed, such as [[32], [64], ...], or the same for "
+            "all, such as [[32, 64, 128]]"
         )
-    return [own[0] for own in sizes] if len(sizes) > 1 and len(sizes[0]) == 1 else sizes
+    return [own[0] for own in sizes] if len(sizes) == LEVELS and len(sizes[0]) == 1 else sizes
 
 
 def _ratios_of_all_levels(ratios: Any) -> Any:
@@ -39,7 +43,7 @@ Sizes = tuple[AboveZero, AboveZero, AboveZero, AboveZero, AboveZero]
 """Size of the anchors of each level of the pyramid, in pixels."""
 CellSizes = Annotated[tuple[AboveZero, ...], Field(min_length=1, max_length=16)]
 LevelSizes = Annotated[
-    Sizes | tuple[CellSizes] | tuple[CellSizes, CellSizes, CellSizes, CellSizes, CellSizes],
+    Sizes | Annotated[tuple[CellSizes, ...], Field(min_length=1, max_length=MAX_LEVELS)],
     BeforeValidator(_size_of_each_level),
 ]
 """Size of the anchors of each level of the pyramid, in pixels; or a list of sizes for each level,

@@ -1,13 +1,12 @@
 """What kind of Mask R-CNN a checkpoint holds, read off its variables' names and shapes."""
 
-import itertools
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-Shape = tuple[int, ...]
-Shapes = Mapping[str, Shape]
+from maskrcnn_network.mobilenet import MobileNet, read_mobilenet
+from maskrcnn_network.shapes import Shape, Shapes, counted
 
 RESNETS: dict[tuple[int, ...], str] = {
     (3, 4, 6, 3): "resnet50",
@@ -15,7 +14,9 @@ RESNETS: dict[tuple[int, ...], str] = {
     (3, 8, 36, 3): "resnet152",
 }
 """Names of ResNets by the blocks of each group."""
-NETWORK = re.compile(r"(conv0|group\d|fpn|rpn|fastrcnn|maskrcnn|cascade_rcnn\w*)/")
+NETWORK = re.compile(
+    r"(conv0|conv_last|group\d|inverted\d+|fpn|rpn|fastrcnn|maskrcnn|cascade_rcnn\w*)/"
+)
 """Pattern of the network's scopes."""
 SLOT = re.compile(r"/(Momentum|Adam|Adam_1|AccumGrad\w*|ExponentialMovingAverage)$")
 """Pattern of optimizer variables, which are inside the network's scopes."""
@@ -85,10 +86,14 @@ class Architecture:
     """Whether a region has one mask for all classes."""
     cascaded_masks: bool = False
     """Whether each box head of a cascade has a mask head beside it."""
+    mobilenet: MobileNet | None = None
+    """The backbone if it is no ResNet."""
 
     @property
     def name(self) -> str:
         """`resnet50`, `resnext101_32x8d` and so on; with block counts if they have no name."""
+        if self.mobilenet is not None:
+            return self.mobilenet.name
         name = RESNETS.get(self.blocks, "resnet-" + "-".join(map(str, self.blocks)))
         if self.groups == 1:
             return name
@@ -96,11 +101,24 @@ class Architecture:
         return f"{name.replace('resnet', 'resnext')}_{self.groups}x{width}d"
 
     @property
-    def body(self) -> Literal["pyramid", "c4", "c5"]:
+    def body(self) -> Literal["pyramid", "mobilenet", "c4", "c5"]:
         """The kind of feature maps: several, or the third or fourth group's."""
+        if self.mobilenet is not None:
+            return "mobilenet"
         if self.pyramid is not None:
             return "pyramid"
         return "c5" if self.fc else "c4"
+
+    @property
+    def laterals(self) -> tuple[int, ...]:
+        """Channels of the maps that the pyramid takes."""
+        taken = tuple(outer for _, outer in self.widths)
+        return taken if self.mobilenet is None else self.mobilenet.out
+
+    @property
+    def levels(self) -> int:
+        """Number of the pyramid's maps: one more than it takes. 1 without a pyramid."""
+        return 1 if self.pyramid is None else len(self.laterals) + 1
 
     @property
     def features(self) -> int:
@@ -170,6 +188,12 @@ class Architecture:
 
     def _backbone(self) -> Iterator[tuple[str, Shape]]:
         norm = _group_norm if self.group_norm else self._batch_norm
+        if self.mobilenet is not None:
+            for name, kernel in self.mobilenet.layers():
+                yield from norm(name, kernel)
+            for name, kernel in self.mobilenet.excitations():
+                yield from _biased(name, kernel)
+            return
         yield from norm("conv0", (7, 7, 3, self.stem))
         previous = self.stem
         for group, ((inner, outer), count) in enumerate(zip(self.widths, self.blocks, strict=True)):
@@ -183,7 +207,7 @@ class Architecture:
                 previous = outer
 
     def _fpn(self, channels: int) -> Iterator[tuple[str, Shape]]:
-        for level, (_, outer) in enumerate(self.widths, start=2):
+        for level, outer in enumerate(self.laterals, start=2):
             layer = self._layer(self.pyramid_norm)
             yield from layer(f"fpn/lateral_1x1_c{level}", (1, 1, outer, channels))
             yield from layer(f"fpn/posthoc_3x3_p{level}", (3, 3, channels, channels))
@@ -237,7 +261,7 @@ def read_off(shapes: Shapes) -> Architecture:
         return (shapes.get(name) or (default,))[-1]
 
     def convs(scope: str, kind: str) -> Convs:
-        count = _count(shapes, f"{scope}/{kind}{{}}/W")
+        count = counted(shapes, f"{scope}/{kind}{{}}/W")
         return Convs(
             count,
             out(f"{scope}/{kind}0/W", 256),
@@ -259,7 +283,7 @@ def read_off(shapes: Shapes) -> Architecture:
     classes = max(1, out(f"{outputs}/class/W", 81) - 1)
     inner = out("group0/block0/conv1/W", 64)
     return Architecture(
-        blocks=tuple(_count(shapes, f"group{g}/block{{}}/conv1/W") for g in range(4)),
+        blocks=tuple(counted(shapes, f"group{g}/block{{}}/conv1/W") for g in range(4)),
         stem=out("conv0/W", 64),
         widths=tuple(
             (
@@ -272,7 +296,7 @@ def read_off(shapes: Shapes) -> Architecture:
         pyramid=out("fpn/lateral_1x1_c2/W", 256) if has_pyramid else None,
         pyramid_norm=_norm(shapes, "fpn/gn_c2", "fpn/lateral_1x1_c2"),
         rpn=Convs(
-            max(1, _count(shapes, "rpn/conv{}/W")),
+            max(1, counted(shapes, "rpn/conv{}/W")),
             out("rpn/conv0/W", 256 if has_pyramid else 1024),
             "none",
         ),
@@ -291,6 +315,7 @@ def read_off(shapes: Shapes) -> Architecture:
         shared_boxes=cascade or out(f"{outputs}/box/W", 0) == 4,
         shared_masks=classes > 1 and out(f"{mask_head}/conv/W", 0) == 1,
         cascaded_masks=cascaded_masks,
+        mobilenet=read_mobilenet(shapes),
     )
 
 
@@ -333,8 +358,3 @@ def _scaled(name: str, channels: int) -> Iterator[tuple[str, Shape]]:
 def _biased(name: str, kernel: Shape) -> Iterator[tuple[str, Shape]]:
     yield f"{name}/W", kernel
     yield f"{name}/b", (kernel[-1],)
-
-
-def _count(shapes: Shapes, name: str) -> int:
-    """Number of names in `shapes`, counted from 0; `{}` in `name` stands for the index."""
-    return next(i for i in itertools.count() if name.format(i) not in shapes)

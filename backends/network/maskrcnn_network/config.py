@@ -3,6 +3,7 @@
 import difflib
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
@@ -17,6 +18,7 @@ from typing_extensions import Self
 from maskrcnn_network.anchor_lists import AboveZero, LevelSizes
 from maskrcnn_network.architecture import Architecture
 from maskrcnn_network.preparation import Paste, Preparation, Triple
+from maskrcnn_server import yaml_file
 from maskrcnn_server.categories import Category, coco
 from maskrcnn_server.errors import InvalidSetting
 from maskrcnn_server.keys import Keys, meant, near, unknown
@@ -68,6 +70,8 @@ class NetworkConfig(BaseModel):
     """Prefixes of sections to which projects add keys of their own."""
     former_keys: ClassVar[Mapping[str, str]] = {}
     """Keys of today, by former or shorter names of them."""
+    read_yaml: ClassVar[Callable[[Path], Any]] = staticmethod(yaml_file.read)
+    """Reader of `config.yaml`. Raises NotYaml, OSError or InvalidModel."""
     paste: ClassVar[Paste] = "box"
     symmetric: ClassVar[bool] = False
     """Whether convolutions and the first pooling are padded equally on all sides."""
@@ -311,6 +315,8 @@ class NetworkConfig(BaseModel):
                 "pyramid": (self.pyramid, architecture.pyramid),
                 "fc": (self.fc, architecture.fc[0][1]),
             }
+            levels = self.level_sizes if len(self.anchor_sizes) > 1 else ()
+            values["anchor_sizes"] = (len(levels) or None, architecture.levels)
         return values
 
 

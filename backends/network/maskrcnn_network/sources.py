@@ -201,7 +201,7 @@ def _config_file(
     They are at the top level or below `config_inference`. The author's own keys, in lower case
     where the framework's are not, are named in `notes`.
     """
-    keys = _content(path, notes, MAX_BASES)
+    keys = _content(path, schema.read_yaml, notes, MAX_BASES)
     if "class_names" in keys:
         yield schema.key("class_names"), keys.pop("class_names")
     inference = keys.pop("config_inference", None)
@@ -219,27 +219,23 @@ def _config_file(
     notes += _passed_over(path.name, own)
 
 
-def _content(path: Path, notes: list[str], bases: int) -> dict[str, Any]:
+def _content(
+    path: Path, reader: Callable[[Path], Any], notes: list[str], bases: int
+) -> dict[str, Any]:
     """The content of a configuration, on top of that of its `_BASE_`."""
     try:
-        content = read_once(yaml_file.read, path)
+        content = read_once(reader, path)
     except NotYaml as error:
         raise InvalidModel(f"{path}: not YAML ({error})") from None
     if not isinstance(content, dict):
         raise InvalidModel(f"{path}: not a mapping of configuration keys to values")
     keys = {str(key): value for key, value in content.items()}
-    model = keys.get("model")
-    if isinstance(model, dict) and "_target_" in model:
-        raise InvalidModel(
-            f"{path}: written by Detectron2's LazyConfig, which is not read; say what differs from "
-            "the defaults by keys such as MODEL.PIXEL_STD"
-        )
     base = keys.pop("_BASE_", None)
     if base is None:
         return keys
     file = path.parent / Path(str(base)).name
     if bases and file.is_file() and file != path:
-        return _merged(_content(file, notes, bases - 1), keys)
+        return _merged(_content(file, reader, notes, bases - 1), keys)
     notes.append(
         f"{path.name} is based on {base}, which is not here and not read: put it next to the file"
     )

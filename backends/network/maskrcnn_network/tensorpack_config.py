@@ -63,6 +63,11 @@ WITHOUT_EFFECT = frozenset(
 )
 """Keys that only training needs, and `MRCNN.ACCURATE_PASTE`: masks are always pasted accurately."""
 
+NO_RESNEXT = (
+    "TensorPack has no ResNeXt; that of deepdoctection pads its strided convolutions in another "
+    "way, which is not computed"
+)
+
 
 class TensorPackConfig(NetworkConfig):
     """Constants of inference."""
@@ -88,6 +93,14 @@ class TensorPackConfig(NetworkConfig):
     box_head: str | None = Field(None, pattern=r"^fastrcnn_(2fc|4conv1fc|4conv1fc_gn)_head$")
     mask_head: Literal["maskrcnn_up4conv_head", "maskrcnn_up4conv_gn_head"] | None = None
     box_convs: int | None = None
+
+    def contradictions(self, architecture: Architecture) -> list[str]:
+        """Also a ResNeXt, which TensorPack does not have: deepdoctection's pads as TensorFlow does
+        where its blocks stride, and no code says what others' do."""
+        found = super().contradictions(architecture)
+        if architecture.groups > 1:
+            found.append(f"the weights are those of a {architecture.name}: {NO_RESNEXT}")
+        return found
 
     def _checkable(self, architecture: Architecture) -> dict[str, tuple[object, object]]:
         values = super()._checkable(architecture)

@@ -78,15 +78,15 @@ FILES: dict[str, tuple[str, bytes, str]] = {
         "has the tensors of MMDetection's networks of two stages (backbone.layer1.0.conv1.weight",
     ),
     "MMDetection 1": ("latest.pth", pickled("bbox_head.fc_cls.weight"), "MMDetection 1, or of"),
-    "MobileNet": (
+    "another backbone": (
         "model.pth",
         pickled("backbone.body.0.0.weight", "rpn.head.conv.0.0.weight"),
-        "a torchvision network with MobileNet",
+        "a torchvision network with another backbone",
     ),
     "MobileNet by hand": (
         "model.pth",
         pickled("backbone.0.0.weight", "roi_heads.box_head.fc6.weight"),
-        "a torchvision network with MobileNet",
+        "a torchvision network with another backbone",
     ),
     "maskrcnn-benchmark": (
         "model.pth",
@@ -197,3 +197,11 @@ def test_files_below_are_described_and_hidden_ones_are_not(tmp_path: Path) -> No
     for name in ("run/model.pth", "run/._model.pth", "run/.cache/model.pth", "run/notes.txt"):
         (tmp_path / name).touch()
     assert [line.split()[0] for line in described(tmp_path, ())] == ["run/model.pth"]
+
+
+def test_a_mobilenet_with_a_pyramid_is_torchvisions(tmp_path: Path) -> None:
+    names = "backbone.body.1.block.0.0.weight", "backbone.fpn.inner_blocks.0.0.weight"
+    (tmp_path / "model.pth").write_bytes(pickled(*names))
+    (line,) = described(tmp_path, ())
+    assert "a MobileNet and FPN" in line
+    assert "pip install maskrcnn-torchvision" in line

@@ -94,6 +94,9 @@ class TensorFlowOperations(Operations):
     def relu(self, x: Map) -> Map:
         return tf.nn.relu(x)
 
+    def weigh(self, x: Map, weights: Tensor) -> Map:
+        return x * tf.cast(weights, x.dtype)[:, None, None]
+
     def max_pool(self, x: Map, pads: Pads) -> Map:
         return tf.nn.max_pool2d(tf.pad(x, [[0, 0], pads, pads, [0, 0]]), 3, 2, "VALID")
 

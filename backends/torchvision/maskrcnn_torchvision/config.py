@@ -7,11 +7,16 @@ import math
 from collections.abc import Callable, Mapping
 from typing import ClassVar, Literal
 
+from typing_extensions import Self
+
 from maskrcnn_network.anchor_lists import LevelRatios, LevelSizes
 from maskrcnn_network.architecture import Architecture
-from maskrcnn_network.config import Deviations, Means, NetworkConfig, Positive
+from maskrcnn_network.config import Deviations, Fraction, Means, NetworkConfig, Positive
 from maskrcnn_network.preparation import Triple
 from maskrcnn_server.categories import Category, coco_with_gaps
+
+MOBILENET_SIZES = (32.0, 64.0, 128.0, 256.0, 512.0)
+"""Sizes of the anchors on every level of a MobileNet's pyramid."""
 
 
 class TorchvisionConfig(NetworkConfig):
@@ -72,7 +77,8 @@ class TorchvisionConfig(NetworkConfig):
     anchor_ratios: LevelRatios = (0.5, 1.0, 2.0)
     fixed_size: None = None
     size_divisible: Literal[32] = 32
-    proposal_score_floor: Literal[0] = 0
+    proposal_score_floor: Fraction = 0
+    """Minimum score of a proposal."""
     level_candidates: Positive = 1000
     """Number of proposals of each level before suppression."""
     proposals: Positive = 1000
@@ -96,6 +102,25 @@ class TorchvisionConfig(NetworkConfig):
     @property
     def delta_clip(self) -> float:
         return math.log(1000 / 16)
+
+    def settled(self, architecture: Architecture) -> Self:
+        """Also with what torchvision sets for MobileNets, where nothing is configured."""
+        return super(TorchvisionConfig, self._usual(architecture)).settled(architecture)
+
+    def contradictions(self, architecture: Architecture) -> list[str]:
+        return super(TorchvisionConfig, self._usual(architecture)).contradictions(architecture)
+
+    def _usual(self, architecture: Architecture) -> Self:
+        """A copy with the anchors and the minimum score of `fasterrcnn_mobilenet_v3_large_fpn`, if
+        the weights have as many anchors."""
+        usual: dict[str, object] = {}
+        anchors = len(MOBILENET_SIZES) * len(self.anchor_ratios)
+        if architecture.mobilenet is not None and architecture.anchors == anchors:
+            usual["anchor_sizes"] = (MOBILENET_SIZES,)
+            if not architecture.has_masks:
+                usual["proposal_score_floor"] = 0.05
+        missing = {k: v for k, v in usual.items() if k not in self.model_fields_set}
+        return self.model_copy(update=missing)
 
     def _checkable(self, architecture: Architecture) -> dict[str, tuple[object, object]]:
         values = super()._checkable(architecture)

@@ -16,6 +16,7 @@ def rules(config: TorchvisionConfig) -> Rules:
         sigmoid="after",
         delta_clip=config.delta_clip,
         min_sides=(MIN_SIDE,),
+        score_floor=config.proposal_score_floor,
         sampling=Sampling(samples=2, half_pixel=False),
         octave_epsilon=1e-6,
         fitted_anchors=True,

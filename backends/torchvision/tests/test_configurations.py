@@ -66,11 +66,15 @@ def test_anchors_are_among_what_is_assumed(tmp_path: Path) -> None:
         ("rpn_anchor_generater: {sizes: [1, 2, 3, 4, 5]}", "no such key: rpn_anchor_generater"),
         (
             "anchor_sizes: [[32, 64], [64], [128], [256], [512]]",
-            "as many sizes for each of five levels",
+            "as many sizes for each level",
         ),
         ("anchor_ratios: [[1], [2], [1], [1], [1]]", "the same ratios on all levels"),
         ("anchor_ratios: [1, 2]", "configured as 2, but the weights have 3"),
-        ("rpn_score_thresh: 0.1", "rpn_score_thresh=0.1"),
+        ("rpn_score_thresh: 1.1", "rpn_score_thresh=1.1"),
+        (
+            "anchor_sizes: [[8], [16], [32]]",
+            "rpn_anchor_generator.sizes is configured as 3, but the weights have 5",
+        ),
         ("fixed_size: [512, 512]", "fixed_size"),
         ("num_classes: 3", "num_classes is configured as 3, but the weights have 7"),
         ("min_size: [640, 800]", "min_size=[640, 800]"),

@@ -14,7 +14,15 @@ from maskrcnn_network.preparation import mask_boxes
 from maskrcnn_server.backend import Image, ModelConfig, PredictOptions
 from maskrcnn_torchvision.backend import TorchvisionBackend
 
-KINDS = ("anchors", "boxes", "boxes_v2", "resnext")
+KINDS = (
+    "anchors",
+    "boxes",
+    "boxes_v2",
+    "mobilenet_boxes",
+    "mobilenet_small",
+    "mobilenet_v2",
+    "resnext",
+)
 SCORE_TOLERANCE = 2e-4
 
 

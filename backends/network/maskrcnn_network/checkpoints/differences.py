@@ -1,6 +1,7 @@
 """Differences between a checkpoint and an architecture."""
 
-from maskrcnn_network.architecture import Architecture, Shapes, in_network
+from maskrcnn_network.architecture import Architecture, in_network
+from maskrcnn_network.shapes import Shapes
 
 
 def differences(shapes: Shapes, architecture: Architecture) -> list[str]:

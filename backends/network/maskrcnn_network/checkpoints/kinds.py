@@ -64,7 +64,6 @@ class Kind:
     """Names of the official backends that may serve it."""
 
 
-ONLY_RESNET_FPN = "only a ResNet with a feature pyramid (FPN) is served"
 FAMILIES = {
     r"roi_heads\.(box|mask)\.feature_extractor|backbone\.body\.stem\.conv1": Kind(
         "has the tensors of maskrcnn-benchmark, which no backend serves"
@@ -85,9 +84,12 @@ FAMILIES = {
     r"backbone\.body\.layer1\.": Kind(
         "has the tensors of torchvision's networks with a ResNet and FPN", ("torchvision",)
     ),
+    r"backbone\.body\.\d+\.(block|conv)\.\d & backbone\.fpn\.": Kind(
+        "has the tensors of torchvision's networks with a MobileNet and FPN", ("torchvision",)
+    ),
     r"backbone\.(body\.)?(features\.)?\d+\.\w & roi_heads|rpn\.head": Kind(
-        f"has the tensors of a torchvision network with MobileNet or another backbone; "
-        f"{ONLY_RESNET_FPN}"
+        "has the tensors of a torchvision network with another backbone; "
+        "only ResNets and MobileNets with a feature pyramid (FPN) are served"
     ),
     r"group0/block0/conv1 & (rpn|fastrcnn|maskrcnn|fpn)/": Kind(
         "has the variables of TensorPack's and AWS Samples' networks", ("tensorpack", "aws_samples")

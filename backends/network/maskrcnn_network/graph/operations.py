@@ -15,7 +15,8 @@ Tensor: TypeAlias = Any
 """The engine's own type of array, with `+ - * / //` and `>=` for such arrays and for numbers,
 `x[..., 0:2]` and `x[:, None]`."""
 Map: TypeAlias = Any
-"""Feature maps of a batch, in the engine's own layout and precision, with `+`."""
+"""Feature maps of a batch, in the engine's own layout and precision, with `+` for maps and numbers,
+`*` for maps, `/` for numbers."""
 Pads: TypeAlias = tuple[int, int]
 """Numbers of zeros on the top and left, and on the bottom and right."""
 
@@ -145,6 +146,25 @@ class Operations(ABC):
     @abstractmethod
     def relu(self, x: Map) -> Map:
         """The larger of `x` and 0."""
+
+    def relu6(self, x: Map) -> Map:
+        """`x` cut to the numbers from 0 to 6."""
+        return self.minimum(self.relu(x), 6.0)
+
+    def hard_sigmoid(self, x: Map) -> Map:
+        """ReLU6(x + 3) / 6 (Howard et al. 2019), also of a tensor."""
+        return self.relu6(x + 3.0) / 6.0
+
+    def hard_swish(self, x: Map) -> Map:
+        """x times its hard sigmoid."""
+        return x * self.hard_sigmoid(x)
+
+    def weigh(self, x: Map, weights: Tensor) -> Map:
+        """A map times the weight of each of its channels: `weights` (batch, channels).
+
+        This default is for maps (batch, channels, height, width).
+        """
+        return x * self.reshape(weights, (0, 0, 1, 1))
 
     @abstractmethod
     def max_pool(self, x: Map, pads: Pads) -> Map:

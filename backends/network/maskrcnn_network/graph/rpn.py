@@ -57,6 +57,8 @@ def propose(
     pool_boxes = boxes.clip_to(ops, pool_boxes, limits)
     if rules.sigmoid == "after":
         scores = ops.where(scores >= LOWEST, ops.sigmoid(scores), DROPPED)
+    if rules.score_floor:
+        scores = ops.where(scores >= rules.score_floor, scores, DROPPED)
     if rules.min_sides:
         minimum = ops.constant(np.array(rules.min_sides, np.float32)[:, None])
         large = boxes.shorter_side(ops, pool_boxes) >= minimum

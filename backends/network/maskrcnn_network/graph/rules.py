@@ -31,6 +31,8 @@ class Rules:
     """Divisors of a proposal's regression."""
     min_sides: tuple[float, ...] = ()
     """Minimum sides of a proposal, for each feature map or for all."""
+    score_floor: float = 0.0
+    """Minimum score of a proposal, after its sigmoid."""
     frame: Frame = field(default_factory=PixelFrame)
     """The coordinates of boxes."""
     sampling: Sampling

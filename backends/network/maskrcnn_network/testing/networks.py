@@ -16,6 +16,7 @@ from maskrcnn_network.graph.frames import ClampedFrame, NormalisedFrame
 from maskrcnn_network.graph.network import Network, Variables
 from maskrcnn_network.graph.operations import Pads
 from maskrcnn_network.graph.rules import Rules, Sampling
+from maskrcnn_network.mobilenet import MobileNet, Widths
 from maskrcnn_network.testing.numpy_operations import Array, NumPyOperations
 from maskrcnn_plugin_kit.testing.images import sample_image
 from maskrcnn_server.backend import Image
@@ -69,6 +70,21 @@ GROUP_NORM_FIRST = replace(
     pyramid_norm="group first",
     box_convs=Convs(2, 64, "group first"),
     mask_convs=Convs(2, 64, "group first"),
+)
+MOBILENET = replace(
+    FPN,
+    blocks=(0, 0, 0, 0),
+    mobilenet=MobileNet(
+        name="mobilenet_v3_small",
+        stem=8,
+        widths=(
+            *(Widths(8, 4, 8), Widths(12, 0, 12), Widths(16, 0, 12), Widths(16, 4, 16)),
+            *(Widths(24, 4, 16), Widths(16, 4, 16), Widths(16, 4, 12), Widths(16, 4, 12)),
+            *(Widths(24, 4, 20), Widths(24, 4, 20), Widths(24, 4, 20)),
+        ),
+        last=24,
+        returned=(2, 4, 9, 12),
+    ),
 )
 BIASED = replace(
     FPN,
@@ -229,6 +245,12 @@ KINDS: Mapping[str, Kind] = {
     "detectron2_c4": Kind(0, C4, DETECTRON2_ONE_MAP, Detectron2Config, {"stride_1x1": False}),
     "group_norm_first": Kind(0, GROUP_NORM_FIRST, DETECTRON2, Detectron2Config),
     "mmdetection": Kind(4, CASCADED_MASKS, MMDETECTION, MMDetectionConfig),
+    "mobilenet": Kind(
+        14,
+        MOBILENET,
+        replace(TORCHVISION, score_floor=0.6),
+        TorchvisionConfig,
+    ),
     "matterport": Kind(0, BIASED, MATTERPORT, MatterportConfig),
 }
 """Kinds of network by name. The boxes of `large` are large enough for every level."""
@@ -306,6 +328,8 @@ class _Settling(NumPyOperations):
             return
         self._settled.add(name)
         y = compute().reshape(-1, self.layers[name].kernel.shape[-1])
+        if len(y) == 1:  # from the mean of a map
+            return
         mean, std = y.mean(axis=0), np.maximum(y.std(axis=0), 1e-3)
         own = {n: v for n, v in self.variables.items() if n.startswith(f"{name}/")}
         values: dict[str, Array] = {}

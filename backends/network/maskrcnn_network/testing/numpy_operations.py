@@ -59,6 +59,9 @@ class NumPyOperations(Operations):
     def relu(self, x: Array) -> Array:
         return np.maximum(x, 0)
 
+    def weigh(self, x: Array, weights: Array) -> Array:
+        return x * weights[:, None, None]
+
     def max_pool(self, x: Array, pads: Pads) -> Array:
         return np.asarray(_windows(x, 3, 2, pads).max(axis=(4, 5)))
 
