@@ -62,6 +62,7 @@ def steps(cpu: bool) -> Iterator[tuple[str, ...]]:
         yield "speed", "float32" if cpu else precision
         if precision == "float16":
             yield "path", "float32" if cpu else precision
+            yield "path", "float32" if cpu else precision, "worker"
             yield ("tests",)
             if not cpu:
                 yield "kernels", precision
@@ -177,6 +178,31 @@ def _cell(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
+def _find_engine(cpu: bool) -> None:
+    """Let dialects find the engine, since nothing is installed and has entry points."""
+    from maskrcnn_network import dialect
+    from maskrcnn_torch.plugin import TorchEngine
+
+    plugins = SimpleNamespace(engines=lambda: {"torch": TorchEngine()})
+    vars(dialect)["installed"] = lambda: plugins
+    if cpu:
+        TorchEngine.lacks = lambda *_: None  # type: ignore[method-assign]  # float16 is slow
+
+
+def served(cpu: bool, weights: Path, precision: str) -> Any:
+    """The model of the whole path, whose graphs for every size of a batch are recorded."""
+    from maskrcnn_server.backend import PredictOptions
+
+    _find_engine(cpu)
+    step = Step(cpu, weights)
+    model = step.load("demo" if cpu else "tensorpack", precision)
+    options = PredictOptions(score_threshold=0.05, max_detections=LIMIT)
+    for batch in (1,) if cpu else range(1, 9):
+        for _ in range(3):  # at first sight, recorded, replayed
+            model.predict([step.image()] * batch, options)
+    return model
+
+
 class Step:
     """One step, in this process."""
 
@@ -191,14 +217,7 @@ class Step:
         if name == "client":
             self.client(*arguments)
             return
-        from maskrcnn_network import dialect
-        from maskrcnn_torch.plugin import TorchEngine
-
-        # Nothing is installed, so nothing has entry points.
-        plugins = SimpleNamespace(engines=lambda: {"torch": TorchEngine()})
-        vars(dialect)["installed"] = lambda: plugins
-        if self.cpu:
-            TorchEngine.lacks = lambda *_: None  # type: ignore[method-assign]  # float16 is slow
+        _find_engine(self.cpu)
         getattr(self, name)(*arguments)
 
     def parity(self) -> None:
@@ -341,23 +360,29 @@ class Step:
                 launches = sum(e.count for e in kernels) / calls
                 emit(images=batch, kernel="all", launches=launches, us=total / calls / batch)
 
-    def path(self, precision: str) -> None:
-        """From a JPEG's bytes to run lengths: in this process, then over HTTP."""
+    def path(self, precision: str, model_in: str = "server") -> None:
+        """From a JPEG's bytes to run lengths: by threads of this process, then over HTTP.
+
+        `model_in`: the server's process, which is this one, or a worker's, as in isolation.
+        """
         from maskrcnn_handlers.request.images import decode
         from maskrcnn_server.backend import PredictOptions
         from maskrcnn_server.hosting.job import Caller
         from maskrcnn_server.hosting.scheduler import Scheduler
         from maskrcnn_server.rle import compressed
 
-        model = self.load("demo" if self.cpu else "tensorpack", precision)
-        if not self.cpu:
-            self._warm(model, self.image())
+        jpeg, load = _jpeg(self.image()), partial(served, self.cpu, self.weights, precision)
+        if model_in == "worker":
+            import measure_gpu
+
+            from maskrcnn_workers.isolated import IsolatedModel
+
+            load = partial(measure_gpu.served, *load.args)  # its name is not __main__ there
+            model = IsolatedModel(load, name="path")
+        else:
+            model = load()
         scheduler = Scheduler(model, max_waiting=64, max_batch=8)
         options = PredictOptions(score_threshold=0.05, max_detections=LIMIT)
-        jpeg = _jpeg(self.image())
-        for batch in () if self.cpu else range(1, 9):
-            for _ in range(3):  # at first sight, recorded, replayed
-                model.predict([decode(jpeg, 1 << 26)] * batch, options)
 
         def answer(data: bytes) -> bytes:
             with scheduler.job(Caller(600)) as job:
@@ -399,6 +424,7 @@ class Step:
                     cpu_s, calls = time.process_time() - begin, scheduler.calls
                     emit(
                         precision=precision,
+                        **{"model in": model_in},
                         path=how,
                         clients=clients,
                         **{"switch ms": 1e3 * switch_s},
