@@ -110,7 +110,7 @@ class ModelDefaults(Options):
     resnet_arch: Annotated[str | None, Variables("RESNET_ARCH")] = None
     """Architecture that you expect, such as `resnet50` or `resnet101`. The checkpoint decides; a
     mismatch is an error at start."""
-    max_batch: int = Field(4, gt=0, le=64)
+    max_batch: int = Field(8, gt=0, le=64)
     """Number of requests, at most, whose images the network computes in one call, where that is
     faster and does not change results. Twice as many have their images in memory."""
     max_waiting: int = Field(32, ge=0)

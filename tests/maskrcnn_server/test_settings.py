@@ -33,7 +33,7 @@ GOOD: dict[str, tuple[str, object]] = {
     "playground": ("false", False),
     "precision": ("bfloat16", "bfloat16"),
     "threads": ("3", 3),
-    "max_batch": ("8", 8),
+    "max_batch": ("16", 16),
     "timeout_s": ("2.5", 2.5),
     "drain_timeout_s": ("7", 7),
     "shutdown_delay_s": ("7.5", 7.5),
