@@ -113,15 +113,17 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-module, name, capability, types, constants, options = json.loads(sys.argv[1])
-kernel = getattr(importlib.import_module(f"maskrcnn_torch.{module}"), name)
-types |= dict.fromkeys(constants, "constexpr")
-signature = {name: types.get(name, "i32") for name in kernel.arg_names}
-names = enumerate(kernel.arg_names)
-aligned = {(i,): [["tt.divisibility", 16]] for i, name in names if signature[name] == "*fp16"}
-source = ASTSource(kernel, signature, constants, aligned)
-compiled = triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
-print(compiled.asm["ptx"])
+capability, kernels = json.loads(sys.argv[1])
+for label, (module, name, types, constants, options) in kernels.items():
+    kernel = getattr(importlib.import_module(f"maskrcnn_torch.{module}"), name)
+    types |= dict.fromkeys(constants, "constexpr")
+    signature = {name: types.get(name, "i32") for name in kernel.arg_names}
+    names = enumerate(kernel.arg_names)
+    aligned = {(i,): [["tt.divisibility", 16]] for i, name in names if signature[name] == "*fp16"}
+    source = ASTSource(kernel, signature, constants, aligned)
+    compiled = triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
+    assert f"sm_{capability}" in compiled.asm["ptx"], label
+    print(label)
 """
 EXACT = {"enable_fp_fusion": False}
 ROI: dict[str, Any] = {
@@ -215,12 +217,9 @@ KERNELS: dict[str, tuple[str, str, dict[str, str], dict[str, Any], dict[str, Any
 @pytest.mark.full
 @needs_triton
 @pytest.mark.parametrize("capability", [75, 90])
-@pytest.mark.parametrize("name", KERNELS)
-def test_kernels_compile_for_a_gpu_that_is_not_here(name: str, capability: int) -> None:
+def test_kernels_compile_for_a_gpu_that_is_not_here(capability: int) -> None:
     """In a process of its own: Triton's compiler crashes where TensorFlow's is loaded."""
-    module, kernel, *rest = KERNELS[name]
-    arguments = json.dumps([module, kernel, capability, *rest])
-    command = [sys.executable, "-c", COMPILE, arguments]
+    command = [sys.executable, "-c", COMPILE, json.dumps([capability, KERNELS])]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert f"sm_{capability}" in done.stdout
+    assert done.stdout.splitlines() == list(KERNELS)
