@@ -18,7 +18,7 @@ from maskrcnn_server.errors import InvalidModel
 from maskrcnn_server.yaml_file import NotYaml
 
 SECTIONS = ("dataloader", "lr_multiplier", "model", "optimizer", "train")
-"""Sections of a file. Of those beside the model, the resizing of images counts."""
+"""Sections of a file, of which the model and the resizing of images are read."""
 AUGMENTATIONS = ["dataloader", "test", "mapper", "augmentations"]
 REFERENCE = re.compile(r"\$\{(\.*)([\w.]+)\}")
 """Pattern of a value that stands for another one, such as `${..num_classes}`."""
@@ -75,7 +75,7 @@ class _Reader:
         self._values: dict[str, Any] = {}
 
     def classic(self) -> dict[Any, Any]:
-        """The file's values by classic key, and what is beside the sections of LazyConfig."""
+        """The file's values by classic key, and the keys that are no sections of LazyConfig."""
         self._part(MODEL, ["model"])
         heads = self._at(self._followed(["model", "roi_heads"]))
         if heads is None:

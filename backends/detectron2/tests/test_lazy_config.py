@@ -24,7 +24,7 @@ def read(folder: Path, text: str) -> dict[str, object]:
 
 
 def test_arguments_become_classic_keys() -> None:
-    """Of `new_baselines/mask_rcnn_R_101_FPN_400ep_LSJ.py`."""
+    """The network of `new_baselines/mask_rcnn_R_101_FPN_400ep_LSJ.py`."""
     found = lazy_config.read(TESTS / "configurations/lazy_lsj.yaml")
     expected = {
         "MODEL.RESNETS.DEPTH": 101,

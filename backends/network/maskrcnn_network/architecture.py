@@ -85,7 +85,7 @@ class Architecture:
     shared_masks: bool = False
     """Whether a region has one mask for all classes."""
     cascaded_masks: bool = False
-    """Whether each box head of a cascade has a mask head beside it."""
+    """Whether a cascade has a mask head for each of its box heads."""
     mobilenet: MobileNet | None = None
     """The backbone if it is no ResNet."""
 

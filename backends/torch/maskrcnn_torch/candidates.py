@@ -31,16 +31,15 @@ class CandidateOperations(CropsByRoiAlign):
         return [suppression.top(scores, int(count)) for scores in lists]
 
     def suppress(self, boxes: Tensor, scores: Tensor, keep: int | Tensor, iou: float) -> Tensor:
-        left = torch.full_like(scores, DROPPED)
         if self.kernels:
-            kept, places = self.survivors(boxes, scores, keep, iou)
-            return left.scatter_reduce(-1, places, kept, "amax")  # missing ones are at place 0, too
+            return _in_place(scores, *self.survivors(boxes, scores, keep, iou))
         width = int((scores >= LOWEST).sum(-1).max())
         best, places = suppression.top(scores, width)
         present = best >= LOWEST
         stays = suppression.suppress(self.take(boxes, places), present, iou, int(keep))
         stays &= stays.cumsum(-1) <= keep
-        return left.scatter(-1, places, torch.where(stays, best, DROPPED))
+        left = torch.where(stays, best, DROPPED)
+        return torch.full_like(scores, DROPPED).scatter(-1, places, left)
 
     def suppress_ranked(
         self, boxes: Tensor, scores: Tensor, keep: int | Tensor, iou: float
@@ -48,9 +47,7 @@ class CandidateOperations(CropsByRoiAlign):
         if not self.kernels or scores.shape[-1] > suppression.MAX_SHORT:
             return self.suppress(boxes, scores, keep, iou)
         places = self.kernels.suppress(boxes, scores >= LOWEST, iou, int(keep))
-        there, places = places >= 0, places.clamp(min=0)
-        kept = torch.where(there, scores.gather(1, places), DROPPED)
-        return torch.full_like(scores, DROPPED).scatter_reduce(-1, places, kept, "amax")
+        return _in_place(scores, *_picked(scores, places))
 
     def survivors(
         self, boxes: Tensor, scores: Tensor, keep: int | Tensor, iou: float
@@ -60,9 +57,8 @@ class CandidateOperations(CropsByRoiAlign):
         best, places = self.top(scores, scores.shape[-1])
         ranked = self.take(boxes, places)
         ranks = self.kernels.suppress(ranked, best >= LOWEST, iou, int(keep))
-        there, ranks = ranks >= 0, ranks.clamp(min=0)
-        kept = torch.where(there, best.gather(1, ranks), DROPPED)
-        return kept, torch.where(there, places.gather(1, ranks), 0)
+        kept, ranks = _picked(best, ranks)
+        return kept, torch.where(kept >= LOWEST, places.gather(1, ranks), 0)
 
     def compact(self, scores: Tensor, *values: Tensor) -> tuple[Slots, list[Tensor]]:
         """All entries, including dropped ones."""
@@ -74,3 +70,15 @@ class CandidateOperations(CropsByRoiAlign):
     def spread(self, values: Tensor, slots: Slots, missing: float) -> Tensor:
         present = slots.places.view(-1, *[1] * (values.dim() - 1))
         return torch.where(present, values, missing).view(-1, slots.width, *values.shape[1:])
+
+
+def _picked(scores: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
+    """The scores (L, N) at these places (L, K), and the places; -1 is `DROPPED`, at place 0."""
+    known = places.clamp(min=0)
+    return torch.where(places >= 0, scores.gather(1, known), DROPPED), known
+
+
+def _in_place(scores: Tensor, kept: Tensor, places: Tensor) -> Tensor:
+    """The kept scores (L, K) at their places (L, K) in lists like `scores`, all else dropped."""
+    # The maximum, since missing ones are at place 0, too.
+    return torch.full_like(scores, DROPPED).scatter_reduce(-1, places, kept, "amax")

@@ -69,7 +69,7 @@ def _suppress_short(
 
 @triton.jit(do_not_specialize=["count", "words"])
 def overlap_kernel(boxes, bits, count, words, threshold, words_each: tl.constexpr):
-    """Of each box of a block, which boxes behind it overlap it: bits (count, words)."""
+    """Mark the later boxes that each box of a block overlaps, as bits (count, words)."""
     block, part, own = tl.program_id(0), tl.program_id(1), tl.program_id(2).to(tl.int64)
     row = block * WORD + tl.arange(0, WORD)
     column = part * words_each * WORD + tl.arange(0, words_each * WORD)

@@ -136,7 +136,7 @@ TABLES = ["left", "right", "to_left", "to_right", "above", "below", "to_above", 
 
 
 def roi_types(kind: str) -> dict[str, str]:
-    """Of a kernel for features of this type."""
+    """Types of the arguments of RoIAlign for features of this type."""
     features = dict.fromkeys([*MAPS, "pooled"], kind)
     return {**features, **dict.fromkeys(FLOATS, "fp32"), "boxes": "*fp32"} | dict.fromkeys(
         ["images", "levels"], "*i64"

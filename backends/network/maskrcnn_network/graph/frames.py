@@ -17,8 +17,8 @@ CANONICAL = 224.0
 """Side of the regions that level 4 serves, in pixels: the size of ImageNet's images."""
 
 OUTSIDE = np.array([[-4096, -4096, -4095, -4095]], np.float32)
-"""Box beside every image, whose region is zeros: that of a box without area, which covers no pixel,
-and in which engines place from none to one sample."""
+"""A box outside of every image, whose region is zeros. It stands for boxes without area, in which
+engines would place none or one sample."""
 LEAST_SIDE = 1e-30
 """Minimum side of a box with an area."""
 
