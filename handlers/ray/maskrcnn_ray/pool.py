@@ -157,6 +157,7 @@ class Pool:
             self._say("a worker ended; others do its images")
             return
         self._early_ends += 1
+        self._say("a worker ended before it was ready; another takes its place")
         if self._early_ends > max(MAX_TRIES, self._count):
             raise StartupError(f"{self._early_ends} workers ended before they were ready: {error}")
 

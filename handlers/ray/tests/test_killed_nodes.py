@@ -20,6 +20,7 @@ NODES = Path(__file__).parent / "two_nodes.py"
 PLUGIN = """
 import os
 import time
+from pathlib import Path
 from maskrcnn_server import hookimpl
 from maskrcnn_plugin_kit.testing import FakeBackend
 
@@ -31,6 +32,7 @@ class Slow(FakeBackend):
         def slowly(images, options):
             if images[0][0, 0, 0] == 13:
                 os._exit(1)
+            Path(os.environ["AT_WORK"], str(os.getpid())).touch()
             time.sleep(0.12 * len(images))
             return predict(images, options)
 
@@ -52,6 +54,8 @@ class Nodes:
     process: subprocess.Popen[str]
     env: dict[str, str]
     model: Path
+    at_work: Path
+    """A folder with a file for each worker that has computed something."""
 
     def predict(self, *arguments: str) -> subprocess.Popen[str]:
         """Start the command."""
@@ -80,9 +84,10 @@ pytestmark = pytest.mark.full
 @pytest.fixture
 def nodes(tmp_path: Path, install: Callable[..., dict[str, str]], aws: str) -> Iterator[Nodes]:
     """A cluster, in an account of S3 and with a model."""
-    model = tmp_path / "model"
+    model, at_work = tmp_path / "model", tmp_path / "at_work"
     model.mkdir()
-    env = install(PLUGIN, PYTHONUNBUFFERED="1", AWS_ENDPOINT_URL=aws)
+    at_work.mkdir()
+    env = install(PLUGIN, PYTHONUNBUFFERED="1", AWS_ENDPOINT_URL=aws, AT_WORK=str(at_work))
     process = subprocess.Popen(
         [sys.executable, str(NODES)],
         env=env,
@@ -93,7 +98,7 @@ def nodes(tmp_path: Path, install: Callable[..., dict[str, str]], aws: str) -> I
     )
     assert process.stdout is not None
     try:
-        yield Nodes(process.stdout.readline().strip(), process, env, model)
+        yield Nodes(process.stdout.readline().strip(), process, env, model, at_work)
     finally:
         process.communicate()
 
@@ -127,6 +132,8 @@ def test_a_node_dies_and_no_row_is_lost(nodes: Nodes, photos: Path) -> None:
         s3.upload_file(str(path), "models", f"in/{path.name}")
     process = nodes.predict("s3://models/in", "--json", "s3://models/out/all.json")
     wait_for_parts(process, 3)
+    while len(list(nodes.at_work.iterdir())) < 2:
+        wait_for_parts(process, 1)
     nodes.kill()
     said, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
