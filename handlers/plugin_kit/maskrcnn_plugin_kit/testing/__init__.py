@@ -6,7 +6,7 @@ import pytest
 pytest.register_assert_rewrite(
     *(
         f"maskrcnn_plugin_kit.testing.{kind}_checks"
-        for kind in ("plugin", "folder", "answer", "conduct")
+        for kind in ("plugin", "folder", "answer", "option", "conduct")
     )
 )
 

@@ -10,15 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from maskrcnn_plugin_kit.testing.answer_checks import EVERYTHING
+from maskrcnn_plugin_kit.testing.asking import EVERYTHING, assert_same
 from maskrcnn_plugin_kit.testing.images import sample_image
-from maskrcnn_server.agreement import compare
 from maskrcnn_server.backend import Batches, Image, Model, PredictOptions
 from maskrcnn_server.detections import Detections
 
 CALLS = 200
-SCORES, PIXELS, MASK_IOU = 1e-4, 0.05, 0.99
-"""Differences between answers that should be the same: of scores, boxes and masks."""
 WIDTHS = (940, 960, 980, 1000)
 LEAK = 2 << 20
 """Bytes by which memory may grow in a quarter of the calls (whose images have 3.5 MB); the
@@ -58,7 +55,7 @@ class ConductChecks:
         images = [sample_image(128, 128, seed) for seed in range(3)] + [sample_image(160, 120)]
         together = model.predict(images, EVERYTHING)
         for image, found in zip(images, together, strict=True):
-            _assert_same(
+            assert_same(
                 found,
                 model.predict([image], EVERYTHING)[0],
                 "an image gets another answer in the company of others than alone: batch only what "
@@ -79,7 +76,7 @@ class ConductChecks:
     def test_the_same_image_gets_the_same_answer(self, model: Model) -> None:
         image = sample_image(160, 160, seed=1)
         first, second = (model.predict([image], EVERYTHING)[0] for _ in range(2))
-        _assert_same(
+        assert_same(
             first,
             second,
             "two calls give two answers: keep nothing of a call, switch dropout and training mode "
@@ -105,7 +102,7 @@ class ConductChecks:
                     f"{type(error).__name__}: {error}; bind nothing to a thread"
                 )
         for found, own in zip(answers, alone * 2, strict=True):
-            _assert_same(
+            assert_same(
                 found,
                 own,
                 "with callers in several threads, one at a time, an image gets another answer: "
@@ -135,20 +132,6 @@ class ConductChecks:
             f"memory grew by {', '.join(f'{g / 1e6:.1f}' for g in growth)} MB in quarters of "
             f"{CALLS} calls: keep no images and no answers"
         )
-
-
-def _assert_same(one: Detections, other: Detections, message: str) -> None:
-    """Equal up to float noise."""
-    assert len(one) == len(other), message
-    message += (
-        f"; allowed are {SCORES:g} in scores, {PIXELS:g} pixels in boxes, masks with an IoU above "
-        f"{MASK_IOU:g}"
-    )
-    np.testing.assert_allclose(one.scores, other.scores, atol=SCORES, err_msg=message)
-    result = compare(one, other, box_tolerance=PIXELS)
-    assert not result.surplus, message
-    assert not result.missing, message
-    assert result.mask_ious.min(initial=1) > MASK_IOU, message
 
 
 def _resident() -> int:

@@ -8,11 +8,12 @@ import pytest
 from maskrcnn_plugin_kit.testing.answer_checks import AnswerChecks
 from maskrcnn_plugin_kit.testing.conduct_checks import ConductChecks
 from maskrcnn_plugin_kit.testing.folder_checks import FolderChecks
+from maskrcnn_plugin_kit.testing.option_checks import OptionChecks
 from maskrcnn_plugin_kit.testing.plugin_checks import PluginChecks
 from maskrcnn_server.backend import Backend, Model, ModelConfig
 
 
-class BackendConformance(ConductChecks, AnswerChecks, FolderChecks, PluginChecks):
+class BackendConformance(ConductChecks, AnswerChecks, OptionChecks, FolderChecks, PluginChecks):
     """Subclass this in a module of tests with two fixtures, of scope module or wider.
 
     `backend` is the backend under test; `model_dir` a folder with a small model that it loads.
