@@ -17,6 +17,7 @@ MAX_NUMBER = 64
 MAX_BYTES = 1 << 20
 MAX_NODES = 100_000
 """Number of values in a document at most, each counted as often as aliases repeat it."""
+MERGE = "tag:yaml.org,2002:merge"
 
 
 class NotYaml(ValueError):
@@ -50,7 +51,9 @@ def _parsed(text: str | bytes, meter: Meter, kind: "type[Loader]") -> Any:
     except TooMuchWork:
         raise NotYaml("it takes more work to read than a configuration does") from None
     except (yaml.YAMLError, RecursionError, ValueError, ArithmeticError) as error:
-        raise NotYaml(" ".join(str(error).split())[:500]) from None
+        said = " ".join(str(error).split()).replace('in "<byte string>", ', "at ")
+        hint = "; save it as UTF-8" if isinstance(error, yaml.reader.ReaderError) else ""
+        raise NotYaml(said[:500] + hint) from None
 
 
 class Loader(yaml.SafeLoader):
@@ -105,6 +108,22 @@ class Loader(yaml.SafeLoader):
             problem = f"the key {twice.value} comes twice"
             raise yaml.MarkedYAMLError(problem=problem, problem_mark=twice.start_mark)
         return super().construct_mapping(node, deep)
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Replace `<<` by the keys that it merges, where there are none of that name before.
+
+        PyYAML 6.0.4 lets the last of several mappings count, not the first.
+        """
+        pairs = [pair for pair in node.value if pair[0].tag != MERGE]
+        known = {key.value for key, _ in pairs}
+        for merged in [value for key, value in node.value if key.tag == MERGE]:
+            for one in merged.value if isinstance(merged, yaml.SequenceNode) else [merged]:
+                if not isinstance(one, yaml.MappingNode):
+                    raise yaml.YAMLError(f"<< names no mapping {one.start_mark}")
+                self.flatten_mapping(one)
+                pairs += [pair for pair in one.value if pair[0].value not in known]
+                known |= {key.value for key, _ in one.value}
+        node.value = pairs
 
 
 def _count(node: yaml.Node, known: dict[yaml.Node, int]) -> int:

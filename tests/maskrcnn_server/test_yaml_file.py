@@ -14,6 +14,10 @@ from maskrcnn_server.yaml_file import MAX_NODES, NotYaml, parse, read
         ("a: [1, 2.5, true, null, x]", {"a": [1, 2.5, True, None, "x"]}),
         ("a: &x {b: 1}\nc: *x", {"a": {"b": 1}, "c": {"b": 1}}),
         ("a: &x {b: 1, c: 2}\nd: {<<: *x, b: 3}", {"a": {"b": 1, "c": 2}, "d": {"b": 3, "c": 2}}),
+        (
+            "a: &x {b: 1}\nc: &y {b: 2}\nd: {<<: [*x, *y]}",
+            {"a": {"b": 1}, "c": {"b": 2}, "d": {"b": 1}},
+        ),
     ],
 )
 def test_plain_values_are_read_and_aliases_stand_for_what_they_name(
@@ -40,6 +44,7 @@ def test_aliases_that_stand_for_many_values_are_refused() -> None:
     [
         ("a: 1\nb: {c: 1, c: 2}", "the key c comes twice .*line 2"),
         ("a: &x [1, *x]", "more than"),
+        ("a: [1]\nb: {<<: [1]}", "<< names no mapping"),
         ("a: !!python/object/apply:os.system [ls]", "could not determine a constructor"),
         ("a: 2001-99-99", "month"),
         ("a: \0", "special characters"),

@@ -6,6 +6,7 @@ may change a result is refused by its name.
 Sources: detectron2/config/lazy.py, detectron2/config/instantiate.py.
 """
 
+import ast
 import re
 from pathlib import Path
 from typing import Any, NoReturn
@@ -13,9 +14,10 @@ from typing import Any, NoReturn
 import yaml
 
 from maskrcnn_detectron2.lazy_parts import CASCADE_WEIGHTS, MODEL, RESIZE, Part, PythonName
+from maskrcnn_network import dumped_yaml
+from maskrcnn_network.dumped_yaml import PYTHON
 from maskrcnn_server import yaml_file
 from maskrcnn_server.errors import InvalidModel
-from maskrcnn_server.yaml_file import NotYaml
 
 SECTIONS = ("dataloader", "lr_multiplier", "model", "optimizer", "train")
 """Sections of a file, of which the model and the resizing of images are read."""
@@ -24,15 +26,14 @@ REFERENCE = re.compile(r"\$\{(\.*)([\w.]+)\}")
 """Pattern of a value that stands for another one, such as `${..num_classes}`."""
 MAX_REFERENCES = 8
 """Maximum number of references that lead to a value."""
+MAX_LITERAL = 1000
+"""Maximum number of characters of a text that is decoded."""
 MAX_SHOWN = 100
 """Maximum number of characters of a value in a message."""
 
 
-class _Loader(yaml_file.Loader):
-    """Also reads tuples as lists, objects as mappings of their fields, and names as texts."""
-
-    def construct_tuple(self, node: yaml.SequenceNode) -> list[Any]:
-        return self.construct_sequence(node, deep=True)
+class _Loader(dumped_yaml.Loader):
+    """Also reads objects as mappings of their fields, and names as texts."""
 
     def construct_named(self, suffix: str, _: yaml.Node) -> PythonName:
         return PythonName(suffix)
@@ -40,11 +41,22 @@ class _Loader(yaml_file.Loader):
     def construct_fields(self, _: str, node: yaml.MappingNode) -> dict[Any, Any]:
         return self.construct_mapping(node, deep=True)
 
+    def construct_config(self, suffix: str, node: yaml.Node) -> Any:
+        """The keys of a `CfgNode` that was written by `yaml.dump`."""
+        if not isinstance(node, yaml.MappingNode) or not suffix.endswith(".CfgNode"):
+            return self.refuse_call(suffix, node)
+        return self.construct_mapping(node, deep=True).get("dictitems", {})
 
-_PYTHON = "tag:yaml.org,2002:python"
-_Loader.add_constructor(f"{_PYTHON}/tuple", _Loader.construct_tuple)
-_Loader.add_multi_constructor(f"{_PYTHON}/name:", _Loader.construct_named)
-_Loader.add_multi_constructor(f"{_PYTHON}/object:", _Loader.construct_fields)
+    def refuse_call(self, suffix: str, node: yaml.Node) -> NoReturn:
+        problem = f"{suffix[:MAX_SHOWN]} would have to be executed, and is not: write plain values"
+        raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
+
+
+_Loader.add_multi_constructor(f"{PYTHON}/name:", _Loader.construct_named)
+_Loader.add_multi_constructor(f"{PYTHON}/object:", _Loader.construct_fields)
+_Loader.add_multi_constructor(f"{PYTHON}/object/new:", _Loader.construct_config)
+for _call in ("object/apply:", "module:"):
+    _Loader.add_multi_constructor(f"{PYTHON}/{_call}", _Loader.refuse_call)
 
 
 def read(path: Path) -> Any:
@@ -52,13 +64,24 @@ def read(path: Path) -> Any:
 
     Raises NotYaml, OSError, and InvalidModel for a LazyConfig whose model is not computed.
     """
+    content = yaml_file.read(path, _Loader)
+    return _Reader(path, content).classic() if _is_lazy(content) else _decoded(content)
+
+
+def _decoded(content: Any) -> Any:
+    """Classic keys, with texts that are literals of Python decoded: `(1.0, 1.0)`, `None`.
+
+    Source: yacs/config.py, `_decode_cfg_value`.
+    """
+    if isinstance(content, dict):
+        return {key: _decoded(value) for key, value in content.items()}
+    if not isinstance(content, str) or len(content) > MAX_LITERAL:
+        return content
     try:
-        content = yaml_file.read(path)
-    except NotYaml as error:
-        content = yaml_file.read(path, _Loader)
-        if not _is_lazy(content):
-            raise error from None
-    return _Reader(path, content).classic() if _is_lazy(content) else content
+        value = ast.literal_eval(content)
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        return content
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _is_lazy(content: Any) -> bool:

@@ -127,11 +127,6 @@ def test_nothing_is_executed(value: str, tmp_path: Path, monkeypatch: pytest.Mon
     assert [path.name for path in tmp_path.iterdir()] == ["config.yaml"]
 
 
-def test_tags_are_known_in_such_files_only(tmp_path: Path) -> None:
-    with pytest.raises(NotYaml):
-        read(tmp_path, "MODEL: {PIXEL_STD: !!python/tuple [1, 1, 1]}")
-
-
 def test_the_weights_are_checked_against_it(tmp_path: Path) -> None:
     shutil.copy(TESTS / "checkpoints/with_loss.pth", tmp_path / "model_final.pth")
     shutil.copy(TESTS / "configurations/lazy_cascade.yaml", tmp_path / "config.yaml")

@@ -15,10 +15,10 @@ from pydantic import (
 )
 from typing_extensions import Self
 
+from maskrcnn_network import dumped_yaml
 from maskrcnn_network.anchor_lists import AboveZero, LevelSizes
 from maskrcnn_network.architecture import Architecture
 from maskrcnn_network.preparation import Paste, Preparation, Triple
-from maskrcnn_server import yaml_file
 from maskrcnn_server.categories import Category, coco
 from maskrcnn_server.errors import InvalidSetting
 from maskrcnn_server.keys import Keys, meant, near, unknown
@@ -70,7 +70,7 @@ class NetworkConfig(BaseModel):
     """Prefixes of sections to which projects add keys of their own."""
     former_keys: ClassVar[Mapping[str, str]] = {}
     """Keys of today, by former or shorter names of them."""
-    read_yaml: ClassVar[Callable[[Path], Any]] = staticmethod(yaml_file.read)
+    read_yaml: ClassVar[Callable[[Path], Any]] = staticmethod(dumped_yaml.read)
     """Reader of `config.yaml`. Raises NotYaml, OSError or InvalidModel."""
     paste: ClassVar[Paste] = "box"
     symmetric: ClassVar[bool] = False

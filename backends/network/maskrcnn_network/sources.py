@@ -209,14 +209,24 @@ def _config_file(
     known = schema.keys()
     shouted = [key for key in known if key.isupper()]
     sections = {key.partition(".")[0] for key in known}
+    parents = {place for key in known for place in _parents(key)}
     own = []
     for key, value in keys.items():
         framework = key[:1].isupper() or key in known or not shouted or key.upper() in sections
         if not framework and schema.nearest(key) is None:
             own.append(key)
         else:
-            yield from _flat({key: value}, "")
+            # A section without keys is null.
+            pairs = _flat({key: value}, "")
+            yield from (pair for pair in pairs if pair[1] is not None or pair[0] not in parents)
     notes += _passed_over(path.name, own)
+
+
+def _parents(key: str) -> Iterator[str]:
+    """The sections that a dotted key is in."""
+    while "." in key:
+        key = key.rpartition(".")[0]
+        yield key
 
 
 def _content(

@@ -125,6 +125,22 @@ def test_former_keys_are_read_in_a_file_and_the_environment(tmp_path: Path) -> N
     assert read(config, TensorPackConfig).network.short_edge == 300
 
 
+@pytest.mark.parametrize(
+    ("text", "sizes"),
+    [
+        ("RPN: {ANCHOR_SIZES: !!python/tuple [8, 16, 32, 64, 128]}", (8, 16, 32, 64, 128)),
+        ("RPN:\nPREPROC: ~", (32, 64, 128, 256, 512)),
+    ],
+    ids=["tuple", "sections without keys"],
+)
+def test_files_of_other_programs_are_read(
+    text: str, sizes: tuple[int, ...], tmp_path: Path
+) -> None:
+    (tmp_path / "config.yaml").write_text(text)
+    found = read(ModelConfig(model_dir=tmp_path), TensorPackConfig)
+    assert found.network.anchor_sizes == sizes
+
+
 @pytest.mark.parametrize("names", ["[]", "()"])
 def test_an_empty_list_of_names_is_no_list(tmp_path: Path, names: str) -> None:
     text = (LOG % "1344.0").replace("['BG', \"cat's\", 'dog']", names)
