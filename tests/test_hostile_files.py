@@ -157,7 +157,7 @@ READERS: dict[str, Callable[[Path], object]] = {
 
 
 def _logged(folder: Path) -> Path:
-    hostile_files.log("Config: -----\n{'MODE_FPN':" + " " * 99 + "True}\n\n")(folder)
+    hostile_files.log("Config: -----\n{'MODE_FPN':" + " " * 999 + "True}\n\n")(folder)
     return folder
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from maskrcnn_network.literals import COMPUTED, MAX_SOURCE_BYTES, value
-from maskrcnn_network.sources import Said, Texts, last_logged
+from maskrcnn_network.sources import Said, Texts
+from maskrcnn_network.training_log import last_logged
 from maskrcnn_server.errors import InvalidModel
 
 _DISPLAYED = re.compile(r"^([A-Z][A-Z0-9_]*) +(\S.*?)\s*$")

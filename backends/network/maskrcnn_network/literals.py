@@ -2,6 +2,7 @@
 
 import ast
 import operator
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
@@ -22,6 +23,7 @@ _ARITHMETIC = {
     ast.Div: operator.truediv,
     ast.FloorDiv: operator.floordiv,
 }
+_SCALAR = re.compile(r"u?int\d{0,2}|float\d{0,2}|bool_?|str_?|longlong|double")
 
 
 Names: TypeAlias = Callable[[str], Any]
@@ -71,11 +73,11 @@ def value(node: ast.expr, names: Names = _unknown) -> Any:
     """The value of a literal, or `COMPUTED`.
 
     Sums and products of numbers count as literals, and so do calls of `dict` with keywords, what
-    `list`, `tuple` and `np.array` are called with, and `names`.
+    `list`, `tuple`, `np.array` and the types of NumPy's numbers are called with, and `names`.
     """
     if isinstance(node, ast.Constant):
         return node.value
-    if isinstance(node, ast.List | ast.Tuple):
+    if isinstance(node, ast.List | ast.Tuple | ast.Set):
         values = [value(item, names) for item in node.elts]
         return COMPUTED if any(v is COMPUTED for v in values) else values
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
@@ -83,7 +85,15 @@ def value(node: ast.expr, names: Names = _unknown) -> Any:
     if isinstance(node, ast.BinOp) and type(node.op) in _ARITHMETIC:
         sides = value(node.left, names), value(node.right, names)
         return _number(_ARITHMETIC[type(node.op)], *sides)
-    return names(node.id) if isinstance(node, ast.Name) else _made(node, names)
+    return _named(node, names) if isinstance(node, ast.Name | ast.Attribute) else _made(node, names)
+
+
+def _named(node: ast.Name | ast.Attribute, names: Names) -> Any:
+    """The value of a name, such as `inf` or `np.True_`, as NumPy prints them."""
+    if isinstance(node, ast.Attribute):
+        return node.attr == "True_" if node.attr in ("True_", "False_") else COMPUTED
+    found = names(node.id)
+    return float(node.id) if found is COMPUTED and node.id in ("inf", "nan") else found
 
 
 def _made(node: ast.expr, names: Names) -> Any:
@@ -96,7 +106,7 @@ def _made(node: ast.expr, names: Names) -> Any:
     if name == "dict" and not node.args:
         keys = [ast.Constant(word.arg) if word.arg else None for word in node.keywords]
         return _mapping(keys, [word.value for word in node.keywords], names)
-    if name in ("array", "list", "tuple") and len(node.args) == 1:
+    if (name in ("array", "list", "tuple") or _SCALAR.fullmatch(name)) and len(node.args) == 1:
         return value(node.args[0], names)
     return COMPUTED
 

@@ -1,18 +1,16 @@
 """Where the configuration of a network comes from."""
 
-import ast
-import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from maskrcnn_network.config import NetworkConfig
+from maskrcnn_network.training_log import training_log
 from maskrcnn_server import yaml_file
 from maskrcnn_server.backend import ModelConfig
 from maskrcnn_server.errors import InvalidModel, InvalidSetting
 from maskrcnn_server.remembering import read_once
-from maskrcnn_server.work import STEP_BYTES, meter
 from maskrcnn_server.yaml_file import NotYaml
 
 CONFIG_FILE = "config.yaml"
@@ -25,18 +23,6 @@ ENVIRONMENT = "the environment"
 DEFAULT = "defaults, assumed"
 SHOWN = "TEST.RESULT_SCORE_THRESH_VIS"
 """Key of a training log that is ignored: the server decides what to show."""
-MAX_LOG_BYTES = 64 << 20
-"""Maximum bytes that are read of a training log."""
-MAX_LOGGED_BYTES = 256 << 10
-"""Maximum bytes of the configuration in a training log, with the lines of other processes."""
-MAX_LINE_BYTES = 4 << 10
-"""Maximum bytes of the line with which the configuration begins, before that beginning."""
-
-_BEGINNING = "Config: -----"
-_LOGGED = re.compile(r"Config: -+\n(\{.*?\})\s*(?:\n|$)", re.DOTALL)
-_RANK = re.compile(r"^(\[\d+,[^\]]{1,80}\])<std\w+>:", re.MULTILINE)
-"""What mpirun writes before each line: `[1,0]<stdout>:`, on SageMaker `[1,mpirank:0,algo-1]`."""
-_NUMPY_SCALAR = re.compile(r"np\.\w{1,20}\(([^()]{0,100})\)")
 
 
 C = TypeVar("C", bound=NetworkConfig)
@@ -72,7 +58,8 @@ def read(config: ModelConfig, schema: type[C], texts: Texts | None = None) -> Co
     notes: list[str] = []
     layers: list[tuple[str, dict[str, Any]]] = []
     file = config_file(config.model_dir)
-    for name, reader in (TEXTS if texts is None else texts).items():
+    texts = TEXTS if texts is None else texts
+    for name, reader in texts.items():
         text = config.model_dir / name
         if not text.is_file():
             continue
@@ -88,6 +75,7 @@ def read(config: ModelConfig, schema: type[C], texts: Texts | None = None) -> Co
         notes += _passed_over(file.name, foreign)
         layers.append((file.name, {k: v for k, v in values.items() if k not in foreign}))
     notes += _not_read(config.model_dir, file)
+    notes += _logs_not_read(config.model_dir, texts)
     for key, literal in config.overrides.items():
         layers.append((ENVIRONMENT, _renamed({key: _literal(key, literal)}, schema)))
     values = {}
@@ -136,61 +124,18 @@ def _not_read(model_dir: Path, file: Path | None) -> list[str]:
     return [f"not read: {', '.join(others[:6])}{hint}"] if others else []
 
 
-def _training_log(path: Path) -> Said:
-    """The configuration that TensorPack's `finalize_configs` logged last, as dotted keys; or a note
-    why there is none.
-
-    It is a dictionary as Python prints it, which is parsed as a literal: nothing is evaluated.
-    """
-    text = last_logged(path, _BEGINNING)
-    if text is None:
-        return {}, f"{path.name} holds no configuration: defaults are assumed"
-    logged = _LOGGED.match(text)
-    if logged is None:
-        return {}, f"{path.name} breaks off inside its configuration: defaults are assumed"
-    try:
-        tree = ast.literal_eval(_NUMPY_SCALAR.sub(r"\1", logged[1]))
-    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError) as error:
-        raise InvalidModel(
-            f"{path}: its configuration cannot be read ({error}); remove the file, and put the "
-            f"settings that differ from the framework's defaults into {CONFIG_FILE}"
-        ) from None
-    return dict(_flat(tree, "")), None
+def _logs_not_read(model_dir: Path, texts: Texts) -> list[str]:
+    """A note about logs of other names, where there is none of the right one."""
+    if TRAINING_LOG not in texts or any((model_dir / name).is_file() for name in texts):
+        return []
+    found = {*model_dir.glob("*.[lL][oO][gG]*"), *model_dir.glob("*log*.txt*")}
+    logs = sorted(path.name for path in found if path.is_file() and path.name[0] != ".")
+    names = ", ".join(logs[:6])
+    return [f"not read: {names}; rename that of the training to {TRAINING_LOG}"] if names else []
 
 
-TEXTS: Texts = {TRAINING_LOG: _training_log}
+TEXTS: Texts = {f"{TRAINING_LOG}.gz": training_log, TRAINING_LOG: training_log}
 """What TensorPack's training writes."""
-
-
-def last_logged(path: Path, beginning: str) -> str | None:
-    """The end of a log from where `beginning` stands last, as far as a configuration may reach:
-    UTF-8, or UTF-16 as PowerShell writes it, without what mpirun adds. None: it stands nowhere.
-
-    Of several processes in one log, the one that logged the last configuration counts.
-    """
-    counter = meter(path)
-    with path.open("rb") as file:
-        data = file.read(MAX_LOG_BYTES)
-    counter.spend(len(data) // STEP_BYTES)
-    encoding = "utf-8"
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        encoding = "utf-16-le" if data[0] == 0xFF else "utf-16-be"
-    start = data.rfind(beginning.encode(encoding))
-    if start < 0:
-        return None
-    # A multiple of four bytes, so that both encodings stay in step.
-    before = data[max(0, start - MAX_LINE_BYTES) : start].decode(encoding, errors="replace")
-    after = data[start : start + MAX_LOGGED_BYTES].decode(encoding, errors="replace")
-    line = before.rpartition("\n")[2]
-    text = after.replace("\r\n", "\n")
-    counter.spend(len(text) // 2)
-    rank = _RANK.match(line)
-    if rank is None:
-        return text
-    own = re.compile(rf"{re.escape(rank[1])}<std\w+>: ?")
-    first, *others = text.split("\n")
-    lines = (own.match(other) for other in others)
-    return "\n".join([first, *(found.string[found.end() :] for found in lines if found)])
 
 
 def _config_file(

@@ -173,7 +173,7 @@ def test_keys_that_are_almost_right_are_refused_with_the_nearest(
         read(ModelConfig(model_dir=tmp_path), TensorPackConfig)
 
 
-@pytest.mark.parametrize("value", ["__import__('os').system('touch x')", "f(1)", "["])
+@pytest.mark.parametrize("value", ["__import__('os').system('touch x')", "f(1)", "a.b"])
 def test_nothing_in_a_log_is_evaluated(tmp_path: Path, value: str) -> None:
     with pytest.raises(InvalidModel, match=r"log\.log: its configuration cannot be read"):
         read(ModelConfig(model_dir=log(tmp_path, value)), TensorPackConfig)
