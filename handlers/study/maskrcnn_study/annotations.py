@@ -21,10 +21,11 @@ from maskrcnn_study.coco_fields import (
     box_of,
     corners,
     flattened,
-    is_by_corners,
+    is_apart,
     is_number,
     length,
     nested,
+    other_layout,
     read_box,
     read_flag,
     run_lengths,
@@ -297,11 +298,13 @@ class _Reader:
             raise Wrong(f"{where} has neither a bbox nor a segmentation")
         if box is None:
             self._note("annotations without a bbox, taken from the mask", where)
-        elif mask is not None and is_by_corners(box, mask):
+        elif mask is not None and (layout := other_layout(box, mask)):
             raise Wrong(
-                f"{where}: bbox is {shown(entry['bbox'])}, which is x1, y1, x2, y2 by its mask; "
+                f"{where}: bbox is {shown(entry['bbox'])}, which is {layout} by its mask; "
                 "it must be x, y, width, height"
             )
+        elif mask is not None and is_apart(box, mask, size):
+            self._note("boxes that are not those of their masks", where)
         box = box or box_of(mask)
         if size and (box[0] + box[2] > size[1] + 1 or box[1] + box[3] > size[0] + 1):
             self._note("boxes that leave their image (they are x, y, width, height)", where)

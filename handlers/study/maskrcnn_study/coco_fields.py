@@ -9,9 +9,14 @@ from maskrcnn_server.rle import RLE, Size, from_compressed, from_counts
 
 MIN_POLYGON = 6
 """Minimum number of coordinates of a polygon: three points."""
+MAX_COORDINATE = 1_000_000
+"""Maximum distance in pixels from an image's corner. Polygons are drawn pixel by pixel."""
 SAME = 2
 """Distance in pixels up to which tools place the sides of one box: they count the last pixel, or
 do not."""
+
+APART = 0.1
+"""Share of its longer side by which a box may differ from its mask's without a note."""
 
 Entry = dict[str, Any]
 
@@ -45,7 +50,7 @@ def _number(value: Any, where: str) -> float:
         number = math.nan if isinstance(value, bool) else float(value)
     except (TypeError, ValueError, OverflowError):
         number = math.nan
-    if not math.isfinite(number):
+    if not abs(number) <= MAX_COORDINATE:
         raise Wrong(f"{where}: {shown(value)} is no number of pixels")
     return number
 
@@ -136,11 +141,25 @@ def _shoelace(polygon: Sequence[float]) -> float:
     return abs(sum(x1 * y2 - x2 * y1 for x1, y1, x2, y2 in sides)) / 2
 
 
-def is_by_corners(box: Sequence[float], mask: Any) -> bool:
-    """Whether a box is x1, y1, x2, y2 around its mask, and not x, y, width, height."""
+def other_layout(box: Sequence[float], mask: Any) -> str | None:
+    """Layout of a box that is around its mask in another layout than x, y, width, height."""
     x, y, width, height = around = box_of(mask)
-    by_corners = (x, y, x + width, y + height)
-    return _apart(box, by_corners) <= SAME < _apart(box, around)
+    layouts = {
+        "x1, y1, x2, y2": (x, y, x + width, y + height),
+        "the centre, width, height": (x + width / 2, y + height / 2, width, height),
+    }
+    fitting = (name for name, layout in layouts.items() if _apart(box, layout) <= SAME)
+    return next(fitting, None) if _apart(box, around) > SAME else None
+
+
+def is_apart(box: Sequence[float], mask: Any, size: Size | None) -> bool:
+    """Whether a box is clearly not that of its mask, within the image."""
+    height, width = size or (MAX_COORDINATE, MAX_COORDINATE)
+    sides = [
+        (max(x, 0), max(y, 0), min(x + w, width), min(y + h, height))
+        for x, y, w, h in (box, box_of(mask))
+    ]
+    return _apart(*sides) > max(SAME, APART * max(box[2:]))
 
 
 def _apart(box: Sequence[float], other: Sequence[float]) -> float:

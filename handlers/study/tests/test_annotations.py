@@ -236,6 +236,17 @@ def test_an_object_without_a_mask_counts_for_its_box_alone(
     assert figures["segm"].per_category == {"cat": pytest.approx(1), "hot dog": -1}
 
 
+def test_boxes_that_are_not_those_of_their_masks_are_noted(
+    truth: dict[str, Any], tmp_path: Path
+) -> None:
+    truth["annotations"][0]["bbox"] = [12, 6, 27, 28]
+    assert not coco_set(write(tmp_path, truth), tmp_path).notes
+    # Points of x, y, z, of which nobody can tell.
+    truth["annotations"][1]["segmentation"] = [[10, 5, 0, 40, 5, 0, 40, 35, 0, 10, 35, 0]]
+    said = "boxes that are not those of their masks: 1, first annotations[1]"
+    assert said in coco_set(write(tmp_path, truth), tmp_path).notes
+
+
 def put(name: str, field: str, value: Any) -> Change:
     return lambda truth: truth[name][1].update({field: value})
 
@@ -274,6 +285,19 @@ WRONG: dict[str, tuple[Change | Any, str]] = {
     "a short bbox": (put("annotations", "bbox", [1, 2, 3]), "not x, y, width, height"),
     "a negative bbox": (put("annotations", "bbox", [1, 2, -3, 4]), "negative"),
     "NaN in a bbox": (put("annotations", "bbox", [1, 2, 3, float("nan")]), "no number of pixels"),
+    "a coordinate far away": (
+        put("annotations", "segmentation", [[1e30, 5, 40, 5, 40, 35]]),
+        "annotations[1]: segmentation: 1e+30 is no number of pixels",
+    ),
+    "a box far away": (put("annotations", "bbox", [1, 2, 3, 1e12]), "is no number of pixels"),
+    "run lengths in a list": (
+        put("annotations", "segmentation", [{"size": [40, 60], "counts": [2400]}]),
+        "a polygon of 1 numbers",
+    ),
+    "JSON in text": (put("annotations", "segmentation", "[[1, 2, 3, 4, 5, 6]]"), "not polygons or"),
+    "a box with names": (put("annotations", "bbox", {"x": 1, "y": 2}), "not x, y, width, height"),
+    "an id of 80 bits": (put("images", "id", 1 << 80), "images[1]: id is"),
+    "names by id": (lambda truth: truth.update(categories={"1": "cat"}), "not a list of categ"),
     "half a point": (put("annotations", "segmentation", [[1, 2, 3, 4, 5, 6, 7]]), "7 numbers"),
     "words as a polygon": (put("annotations", "segmentation", [["a"] * 6]), "no number"),
     "a text as masks": (put("annotations", "segmentation", "mask.png"), "not polygons or run"),
@@ -292,6 +316,10 @@ WRONG: dict[str, tuple[Change | Any, str]] = {
     "x1, y1, x2, y2": (
         put("annotations", "bbox", [10, 5, 40, 35]),
         "annotations[1]: bbox is [10, 5, 40, 35], which is x1, y1, x2, y2 by its mask",
+    ),
+    "the centre, width, height": (
+        put("annotations", "bbox", [25, 20, 30, 30]),
+        "annotations[1]: bbox is [25, 20, 30, 30], which is the centre, width, height by its mask",
     ),
     "shares of the image": (each("annotations", shares), "pixels, not shares of the image"),
     "two folders and one file": (
