@@ -110,10 +110,7 @@ class Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
-        """Replace `<<` by the keys that it merges, where there are none of that name before.
-
-        PyYAML 6.0.4 lets the last of several mappings count, not the first.
-        """
+        """Merge what `<<` names. The first mapping counts; PyYAML 6.0.4 takes the last."""
         pairs = [pair for pair in node.value if pair[0].tag != MERGE]
         known = {key.value for key, _ in pairs}
         for merged in [value for key, value in node.value if key.tag == MERGE]:

@@ -92,7 +92,8 @@ def unpack(
 
         is_packed = any(_starts_with(archive, start) for start in PACKED)
         found = None if is_packed else signature(archive)
-        reason = f"({error})" if found is None else f"(it {found})"
+        said = "it is encrypted" if isinstance(error, RuntimeError) else error
+        reason = f"({said})" if found is None or "tar" in found else f"(it {found})"
         if is_packed and str(error) in NO_TAR:
             reason = "(what is compressed in it is no tar archive: pack the model folder with tar)"
         raise InvalidModel(f"{archive}: cannot be unpacked {reason}") from error
@@ -161,7 +162,8 @@ def _below(member: _Member, archive: Path) -> PurePosixPath:
     if path.is_absolute() or ".." in path.parts or "\0" in member.name:
         raise InvalidModel(f"{archive}: {member.name!r} leads out of the folder")
     if not (member.is_file or member.is_folder):
-        raise InvalidModel(f"{archive}: {member.name!r} is no file: links and devices are refused")
+        refused = "links and devices are refused; tar -h packs what links name"
+        raise InvalidModel(f"{archive}: {member.name!r} is no file: {refused}")
     return path
 
 

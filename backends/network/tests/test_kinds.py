@@ -199,6 +199,22 @@ def test_files_below_are_described_and_hidden_ones_are_not(tmp_path: Path) -> No
     assert [line.split()[0] for line in described(tmp_path, ())] == ["run/model.pth"]
 
 
+@pytest.mark.parametrize(
+    ("name", "names", "line"),
+    [
+        ("m.zip", ["__MACOSX/._model.pth", "run/model.pth"], "is a zip archive with run/model.pth"),
+        ("m.zip", ["model.tar"], "is a zip archive with model.tar: unpack it"),
+        ("m.mar", ["MAR-INF/MANIFEST.json", "model.pth"], "is an archive of TorchServe: unpack it"),
+    ],
+)
+def test_an_archive_in_a_folder_is_described(
+    name: str, names: list[str], line: str, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_bytes(zipped(dict.fromkeys(names, b"x")))
+    (said,) = described(tmp_path, BACKENDS)
+    assert said.startswith(f"{name} {line}")
+
+
 def test_a_mobilenet_with_a_pyramid_is_torchvisions(tmp_path: Path) -> None:
     names = "backbone.body.1.block.0.0.weight", "backbone.fpn.inner_blocks.0.0.weight"
     (tmp_path / "model.pth").write_bytes(pickled(*names))

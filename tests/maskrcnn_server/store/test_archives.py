@@ -225,3 +225,47 @@ def test_what_is_no_archive_is_refused(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "m.tar.gz").write_bytes(content)
     with pytest.raises(InvalidModel, match=r"cannot be unpacked|holds no files"):
         unpack(tmp_path / "m.tar.gz", tmp_path / "out")
+
+
+def test_a_tar_that_is_cut_off_is_not_said_to_be_whole(tmp_path: Path) -> None:
+    whole = plain_tar(tmp_path / "m.tar", {"model.pth": bytes(3000)}).read_bytes()
+    (tmp_path / "m.tar").write_bytes(whole[:2000])
+    with pytest.raises(InvalidModel, match=r"cannot be unpacked \(unexpected end of data\)"):
+        unpack(tmp_path / "m.tar", tmp_path / "out")
+
+
+def test_an_archive_with_a_password_is_refused(tmp_path: Path) -> None:
+    data = bytearray(zip_of("model.pth"))
+    for start, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        data[data.index(start) + flags] |= 1
+    (tmp_path / "m.zip").write_bytes(data)
+    with pytest.raises(InvalidModel, match=r"cannot be unpacked \(it is encrypted\)"):
+        unpack(tmp_path / "m.zip", tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"Icon\r": b"x", "model.pth": b"x"},
+        {"._.DS_Store": b"\0\5\x16\7", "__MACOSX/run/._model.pth": b"x", "model.pth": b"x"},
+        {"./model.pth": b"x"},
+        {"modèle é/model.pth": b"x"},
+        {"code/inference.py": b"x", "model.pth": b"x"},
+    ],
+    ids=["icon", "twice hidden", "from here", "accents", "code"],
+)
+@pytest.mark.parametrize("make", [tar, plain_tar, gzip_of_level_0, xz, zipped])
+def test_archives_of_every_tool_are_unpacked(
+    make: Callable[[Path, dict[str, bytes]], Path], files: dict[str, bytes], tmp_path: Path
+) -> None:
+    unpack(make(tmp_path / "m", files), tmp_path / "out")
+    (found,) = (tmp_path / "out").rglob("model.pth")
+    assert found.read_bytes() == b"x"
+
+
+def test_gzip_in_pieces_and_with_zeros_behind_is_unpacked(tmp_path: Path) -> None:
+    whole = plain_tar(tmp_path / "m.tar", FILES).read_bytes()
+    pieces = gzip.compress(whole[:700]) + gzip.compress(whole[700:]) + bytes(512)
+    (tmp_path / "m.tar.gz").write_bytes(pieces)
+    unpack(tmp_path / "m.tar.gz", tmp_path / "out")
+    assert {p.read_bytes() for p in (tmp_path / "out/train_log").iterdir()} == {*FILES.values()}

@@ -224,7 +224,11 @@ def _zip(path: Path, meter: Meter) -> Kind | None:
         )
     if "model.weights.h5" in names:
         return Kind("is a model of Keras, which no backend serves")
-    return None
+    if "MAR-INF/MANIFEST.json" in names:
+        return Kind("is an archive of TorchServe: unpack it, and serve the checkpoint in it")
+    packed = (name for name in names if Path(name).suffix.lower() in SUFFIXES - {".pkl"})
+    inside = next((name for name in packed if not name.startswith("__MACOSX")), None)
+    return Kind(f"is a zip archive with {inside[:MAX_SHOWN]}: unpack it") if inside else None
 
 
 def _by_names(text: bytes, path: Path, meter: Meter) -> Kind | None:
