@@ -31,7 +31,7 @@ MAGIC = {
     rb"BM": "image/bmp",
     rb"GIF8": "image/gif",
     rb"II[*+]\x00|MM\x00[*+]": "image/tiff",
-    rb"....ftyp": "image/heic",
+    rb"....ftyp(?:hei|hev|mif|msf|avi)": "image/heic",
     re.escape(arrays.MAGIC): "application/x-npy",
 }
 """Media types by a pattern of the first bytes, of image files and of arrays."""
@@ -39,13 +39,14 @@ ANY_MAGIC = re.compile(b"|".join(b"(%s)" % pattern for pattern in MAGIC), re.DOT
 MEDIA_TYPES = tuple(MAGIC.values())
 
 NO_IMAGES = (
-    (
-        rb"\x89PNG\x1a",
-        "a PNG without its line ends; with curl, use --data-binary, not -d",
-    ),
+    (rb"\x89PNG\x1a", "a PNG without its line ends; with curl, use --data-binary, not -d"),
     (rb"\s*[{\[]\s*[\"{]", "they are JSON; send it as Content-Type: application/json"),
     (rb"\x1f\x8b", "they are compressed by gzip; send the image itself"),
-    (rb"(iVBORw0KG|/9j/)", "they are an image in base64; send the image itself, or JSON"),
+    (rb"(?s)....ftyp", "they are a video; send its frames"),
+    (
+        rb"(data:image/.{3,9}base64,|iVBORw0KG|/9j/)",
+        "they are an image in base64; send the image itself, or JSON",
+    ),
     (rb"--[-\w]+\r\n", "they are a form; send its boundary in Content-Type"),
     (rb"(?i)\s*<(!doctype|html|svg|\?xml)", "they are an HTML, XML or SVG text"),
     (rb"%PDF", "they are a PDF"),
