@@ -64,8 +64,8 @@ WITHOUT_EFFECT = frozenset(
 """Keys that only training needs, and `MRCNN.ACCURATE_PASTE`: masks are always pasted accurately."""
 
 NO_RESNEXT = (
-    "TensorPack has no ResNeXt; that of deepdoctection pads its strided convolutions in another "
-    "way, which is not computed"
+    "TensorPack has no ResNeXt; for that of deepdoctection, put its conf_frcnn_*.yaml next to the "
+    "checkpoint, which the backend tensorpack serves"
 )
 
 
@@ -78,6 +78,9 @@ class TensorPackConfig(NetworkConfig):
         "PREPROC.SHORT_EDGE_SIZE": "PREPROC.TEST_SHORT_EDGE_SIZE",
         "RPN.TEST_FPN_NMS_TOPK": "RPN.TEST_PER_LEVEL_NMS_TOPK",
     }
+
+    has_resnext: ClassVar[bool] = False
+    """Whether the framework has ResNeXt."""
 
     anchor_sizes: Sizes = (32, 64, 128, 256, 512)
     proposal_mode: Literal["Level", "Joint"] = "Level"
@@ -95,10 +98,9 @@ class TensorPackConfig(NetworkConfig):
     box_convs: int | None = None
 
     def contradictions(self, architecture: Architecture) -> list[str]:
-        """Also a ResNeXt, which TensorPack does not have: deepdoctection's pads as TensorFlow does
-        where its blocks stride, and no code says what others' do."""
+        """Also a ResNeXt, which only deepdoctection has, with a configuration of its own."""
         found = super().contradictions(architecture)
-        if architecture.groups > 1:
+        if architecture.groups > 1 and not self.has_resnext:
             found.append(f"the weights are those of a {architecture.name}: {NO_RESNEXT}")
         return found
 
