@@ -3,7 +3,7 @@
 Source: FasterRCNN/config.py.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import ClassVar, Literal
 
 from pydantic import Field
@@ -63,9 +63,9 @@ WITHOUT_EFFECT = frozenset(
 )
 """Keys that only training needs, and `MRCNN.ACCURATE_PASTE`: masks are always pasted accurately."""
 
-NO_RESNEXT = (
-    "TensorPack has no ResNeXt; for that of deepdoctection, put its conf_frcnn_*.yaml next to the "
-    "checkpoint, which the backend tensorpack serves"
+DEEPDOCTECTIONS = (
+    "which only deepdoctection has: put its conf_frcnn_*.yaml next to the checkpoint, and serve it "
+    "with the backend tensorpack"
 )
 
 
@@ -78,9 +78,6 @@ class TensorPackConfig(NetworkConfig):
         "PREPROC.SHORT_EDGE_SIZE": "PREPROC.TEST_SHORT_EDGE_SIZE",
         "RPN.TEST_FPN_NMS_TOPK": "RPN.TEST_PER_LEVEL_NMS_TOPK",
     }
-
-    has_resnext: ClassVar[bool] = False
-    """Whether the framework has ResNeXt."""
 
     anchor_sizes: Sizes = (32, 64, 128, 256, 512)
     proposal_mode: Literal["Level", "Joint"] = "Level"
@@ -98,11 +95,16 @@ class TensorPackConfig(NetworkConfig):
     box_convs: int | None = None
 
     def contradictions(self, architecture: Architecture) -> list[str]:
-        """Also a ResNeXt, which only deepdoctection has, with a configuration of its own."""
-        found = super().contradictions(architecture)
-        if architecture.groups > 1 and not self.has_resnext:
-            found.append(f"the weights are those of a {architecture.name}: {NO_RESNEXT}")
-        return found
+        """Also what only deepdoctection has, with a configuration of its own."""
+        traits = self._other_traits(architecture)
+        return super().contradictions(architecture) + [f"the weights have {t}" for t in traits]
+
+    def _other_traits(self, architecture: Architecture) -> Iterator[str]:
+        """What the framework's networks do not have, and whose it is."""
+        if architecture.groups > 1:
+            yield f"a {architecture.name}, {DEEPDOCTECTIONS}"
+        if architecture.pyramid_norm == "group" and not architecture.pyramid_biased:
+            yield f"a pyramid with group normalisation and without biases, {DEEPDOCTECTIONS}"
 
     def _checkable(self, architecture: Architecture) -> dict[str, tuple[object, object]]:
         values = super()._checkable(architecture)

@@ -4,7 +4,7 @@ Its code has no defaults: all that matters is in the `conf_frcnn_*.yaml` of a mo
 Source: deepdoctection 0.39, extern/tp/tpfrcnn/.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -85,7 +85,6 @@ class DeepdoctectionConfig(TensorPackConfig):
         "FPN.MRCNN_HEAD_FUNC".split()
     )
     former_keys: ClassVar[Mapping[str, str]] = {}
-    has_resnext: ClassVar[bool] = True
     read_yaml: ClassVar[Callable[[Path], Any]] = staticmethod(_read_yaml)
 
     bottleneck: Literal["resnet", "resnext_32xd4"] | None = None
@@ -111,7 +110,7 @@ class DeepdoctectionConfig(TensorPackConfig):
         return (0, 1) if self.bottleneck == "resnext_32xd4" else super().block_pads
 
     def contradictions(self, architecture: Architecture) -> list[str]:
-        """Also what is missing, and what its code cannot run."""
+        """Also what is missing."""
         found = super().contradictions(architecture)
         heads = "cascade" if architecture.cascade else "box"
         unused = {"box_regression_weights", "cascade_regression_weights"}
@@ -123,11 +122,15 @@ class DeepdoctectionConfig(TensorPackConfig):
                 f"{', '.join(missing)} missing: deepdoctection has no defaults; put the model's "
                 f"own {FILES} next to the checkpoint"
             )
-        if architecture.pyramid is None:
-            found.append("the weights have no feature pyramid, which deepdoctection's code needs")
-        if architecture.has_masks:
-            found.append("the weights have a mask head, which deepdoctection's code cannot run")
         return found
+
+    def _other_traits(self, architecture: Architecture) -> Iterator[str]:
+        if architecture.pyramid is None:
+            yield "no feature pyramid, which deepdoctection's code needs"
+        elif architecture.pyramid_norm == "group" and architecture.pyramid_biased:
+            yield "a pyramid with biases, which deepdoctection's code leaves out"
+        if architecture.has_masks:
+            yield "a mask head, which deepdoctection's code cannot run"
 
     def _checkable(self, architecture: Architecture) -> dict[str, tuple[object, object]]:
         values = super()._checkable(architecture)

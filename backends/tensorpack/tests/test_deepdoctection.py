@@ -11,6 +11,7 @@ from _pytest.mark.structures import ParameterSet
 from golden import assert_reproduced, on_engines
 from numpy.typing import NDArray
 
+from maskrcnn_aws_samples.backend import AwsSamplesBackend
 from maskrcnn_network.model import NetworkModel
 from maskrcnn_network.testing.networks import small_network
 from maskrcnn_server.backend import Image, Model, ModelConfig, PredictOptions
@@ -153,11 +154,34 @@ def test_class_names_of_the_published_models_are_known(file: Path, tmp_path: Pat
     assert [category.name for category in read.categories] == ["row", "column"]
 
 
-def test_a_resnext_without_a_configuration_is_refused(tmp_path: Path) -> None:
-    np.savez(tmp_path / "model-10.npz", allow_pickle=False, **small_network("resnext").variables)
-    found = TensorPackBackend().probe(ModelConfig(model_dir=tmp_path))
+def test_without_its_configuration_a_network_is_refused(tmp_path: Path) -> None:
+    network, values = small_network("deepdoctection")
+    np.savez(tmp_path / "model-10.npz", allow_pickle=False, **values)
+    folder = ModelConfig(model_dir=tmp_path)
+    for backend in (TensorPackBackend(), AwsSamplesBackend()):
+        probe = backend.probe(folder)
+        assert probe is not None
+        resnext, pyramid = probe.problems
+        assert f"the weights have a {network.architecture.name}, which only" in resnext
+        assert "put its conf_frcnn_*.yaml next to the checkpoint" in resnext
+        assert "group normalisation and without biases, which only deepdoctection has" in pyramid
+
+
+@pytest.mark.parametrize(
+    ("kind", "problem"),
+    [
+        ("c4", "the weights have no feature pyramid"),
+        ("group_norm", "the weights have a pyramid with biases, which deepdoctection's code"),
+        ("fpn", "the weights have a mask head, which deepdoctection's code cannot run"),
+    ],
+)
+def test_what_its_code_cannot_run_is_refused(
+    kind: str, problem: str, file: Path, tmp_path: Path
+) -> None:
+    folder = save(tmp_path / "model", small_network(kind).variables, thin.config(file))
+    found = TensorPackBackend().probe(ModelConfig(model_dir=folder))
     assert found is not None
-    assert any("put its conf_frcnn_*.yaml next to" in problem for problem in found.problems)
+    assert problem in "; ".join(found.problems)
 
 
 @pytest.mark.parametrize(
