@@ -3,7 +3,7 @@
 import ast
 import operator
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from maskrcnn_server.errors import InvalidModel
@@ -133,3 +133,12 @@ def _number(compute: Any, left: Any, right: Any) -> Any:
     except ArithmeticError:
         return COMPUTED
     return result if abs(result) <= MAX_NUMBER else COMPUTED
+
+
+def flat(tree: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The values of nested mappings by dotted keys."""
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value

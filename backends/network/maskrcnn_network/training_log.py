@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from maskrcnn_network.literals import COMPUTED, value
+from maskrcnn_network.literals import COMPUTED, flat, value
 from maskrcnn_server.errors import InvalidModel
 from maskrcnn_server.work import STEP_BYTES, Meter, meter
 
@@ -69,7 +69,7 @@ def training_log(path: Path) -> tuple[dict[str, Any], str | None]:
             ) from None
         if tree is not None:
             note = f"{path.name} breaks off inside its last configuration: the one before counts"
-            return dict(_flat(tree, "")), note if cut else None
+            return dict(flat(tree)), note if cut else None
         cut = True
     reason = "breaks off inside its configuration" if cut else "holds no configuration"
     return {}, f"{path.name} {reason}: defaults are assumed"
@@ -222,15 +222,7 @@ def _evaluated(literal: str) -> dict[str, Any]:
         raise _Unread(str(error)) from None
     if not isinstance(tree, dict):
         raise _Unread("no dictionary")
-    unread = [key for key, found in _flat(tree, "") if found is COMPUTED]
+    unread = [key for key, found in flat(tree) if found is COMPUTED]
     if unread:
         raise _Unread(f"{', '.join(unread[:6])}: no literal")
     return tree
-
-
-def _flat(tree: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
-    for key, found in tree.items():
-        if isinstance(found, dict):
-            yield from _flat(found, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", found
