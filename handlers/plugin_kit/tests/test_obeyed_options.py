@@ -255,6 +255,21 @@ class OnlyFirstBitmaps(BitModel):
         return first + super().predict(images[1:], replace(options, mask_threshold=0.5))
 
 
+class OnlyFirstInstance(BitModel):
+    """Obeys the threshold for the best instance; the others are pasted at 0.5."""
+
+    def predict(self, images: Sequence[Image], options: PredictOptions, /) -> Found:
+        asked = super().predict(images, options)
+        usual = super().predict(images, replace(options, mask_threshold=0.5))
+        return [self.mixed(*pair) for pair in zip(asked, usual, strict=True)]
+
+    def mixed(self, found: Detections, usual: Detections) -> Detections:
+        if not isinstance(found.masks, BitMasks) or not isinstance(usual.masks, BitMasks):
+            return found
+        bitmaps = np.concatenate([found.masks.bitmaps[:1], usual.masks.bitmaps[1:]])
+        return replace(found, masks=BitMasks(bitmaps))
+
+
 class TogetherDefault(SoftModel):
     """Another way through the network for several images, in which options are forgotten."""
 
@@ -450,6 +465,8 @@ BROKEN: dict[str, tuple[type[GoodModel], str, str]] = {
     "first image's bitmap": (OnlyFirstBitmaps, EACH, "each image of a call"),
     "first image's score": (only_first(score_threshold=0.0), EACH, "each image of a call"),
     "first image's limit": (only_first(max_detections=100), EACH, "each image of a call"),
+    "first image without masks": (only_first(masks=True), EACH, "each image of a call"),
+    "first instance's mask": (OnlyFirstInstance, PASTED, r"mask of detection 1 \(from 0\)"),
     "forgotten in company": (TogetherDefault, EACH, "each image of a call"),
     "one limit for all images": (SharedLimit, EACH, "each image of a call"),
     "no score threshold": (NoScoreThreshold, INCLUSIVE, "keep score >= threshold"),

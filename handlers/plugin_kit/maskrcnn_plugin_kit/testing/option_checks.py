@@ -107,6 +107,11 @@ class OptionChecks:
         for number, box in enumerate(answers[0].boxes):
             same = [one[number] for one in masks if number < len(one)]
             if min(box[2:] - box[:2]) >= MIN_SIDE:
+                assert not _is_fixed(np.array(same), box), (
+                    f"the mask of detection {number} (from 0) is the same at every "
+                    "PredictOptions.mask_threshold: threshold each with it, or declare "
+                    "soft_masks = False in the subclass"
+                )
                 assert not _has_steps(np.array(same), box), (
                     f"the mask of a box of {box[2] - box[0]:.0f} x {box[3] - box[1]:.0f} pixels "
                     "has steps of several pixels at every PredictOptions.mask_threshold: resize "
@@ -197,7 +202,9 @@ class OptionChecks:
             assert len(bare) == len(everything), message
             assert_best(bare, everything, message)
 
-    @pytest.mark.parametrize("option", ["mask_threshold", "score_threshold", "max_detections"])
+    @pytest.mark.parametrize(
+        "option", ["mask_threshold", "score_threshold", "max_detections", "masks"]
+    )
     def test_options_hold_for_every_image_of_a_call(self, model: Model, option: str) -> None:
         images = [sample_image(128, 128, seed) for seed in range(3)]
         scores = np.concatenate([a.scores for a in model.predict(images, EVERYTHING)])
@@ -206,6 +213,7 @@ class OptionChecks:
             "mask_threshold": 0.9,
             "score_threshold": middle,
             "max_detections": 1,
+            "masks": False,
         }
         options = replace(EVERYTHING, **{option: values[option]})
         for image, answer in zip(images, model.predict(images, options), strict=True):
@@ -238,6 +246,13 @@ def _mask_threshold(answer: Detections) -> float | None:
 
 def _differ(some: list[np.ndarray], others: list[np.ndarray]) -> bool:
     return any((one != other).any() for one, other in zip(some, others, strict=False))
+
+
+def _is_fixed(masks: np.ndarray, box: np.ndarray) -> bool:
+    """Whether a mask has an outline in its box, and that is the same at all thresholds."""
+    x1, y1, x2, y2 = (int(side) for side in box)
+    inside = masks[0, y1 + 2 : y2 - 2, x1 + 2 : x2 - 2]
+    return bool(inside.any() and not inside.all() and (masks == masks[0]).all())
 
 
 def _has_steps(masks: np.ndarray, box: np.ndarray) -> bool:
