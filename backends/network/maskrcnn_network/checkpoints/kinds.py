@@ -44,6 +44,7 @@ READ = {
     "matterport": (".h5", ".hdf5"),
     "mmdetection": (".pth",),
     "onnx": (".onnx",),
+    "tf_object_detection": (".pb",),
 }
 """Ends of the names of files that official backends read, besides those that are the same in
 every framework. The first is that of a file whose name has another."""
@@ -102,7 +103,7 @@ FAMILIES = {
         "has the layers of Matterport's Mask_RCNN", ("matterport",)
     ),
     r"(First|Second)StageBoxPredictor|FirstStageFeatureExtractor|detection_masks": Kind(
-        "has the nodes of TensorFlow's Object Detection API, which no backend serves"
+        "has the nodes of TensorFlow's Object Detection API", ("tf_object_detection",)
     ),
     r"res2_0_branch2a_w & rpn_cls_logits|mask_fcn|cls_score": Kind(
         "has the blobs of Caffe2's Detectron; only checkpoints of Detectron2 are served"
