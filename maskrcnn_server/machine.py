@@ -4,20 +4,20 @@ import ctypes
 import errno
 import math
 import os
+import threading
 from pathlib import Path
 
 STORAGE_FAULTS = (errno.EACCES, errno.EDQUOT, errno.ENOSPC, errno.EROFS)
 """Errors of a file system that go away by another one only."""
 CGROUP = Path("/sys/fs/cgroup")
 """Folder of Linux control groups (version 1 or 2), which limit containers."""
-
-
 GPUS = Path("/proc/driver/nvidia/gpus")
 """Folder in which NVIDIA's driver for Linux has a folder for each GPU."""
 CPUINFO = Path("/proc/cpuinfo")
 CPU_FLAGS = {"bfloat16": "avx512_bf16"}
 """CPU flags in /proc/cpuinfo by precision. Without the instructions, the CPU emulates the
 precision, slower than float32."""
+_is_asked = threading.Lock()
 
 
 def lacks_instructions(precision: str) -> str | None:
@@ -62,6 +62,19 @@ def _numbers(file: str) -> list[int]:
         return [int(word) for word in (CGROUP / file).read_text().split()]
     except (OSError, ValueError):
         return []
+
+
+def give_back_memory_soon() -> None:
+    """Do it in a second, once for all who ask until then: after large images it takes 20 ms."""
+
+    def give_back() -> None:
+        _is_asked.release()
+        give_back_memory()
+
+    if _is_asked.acquire(blocking=False):
+        timer = threading.Timer(1, give_back)
+        timer.daemon = True
+        timer.start()
 
 
 def give_back_memory() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import weakref
 from contextlib import suppress
 from functools import cache
 from importlib import import_module
@@ -16,6 +17,7 @@ import PIL.ImageOps
 
 from maskrcnn_handlers.request import arrays, tiff
 from maskrcnn_server.errors import ImageTooLarge, InvalidImage
+from maskrcnn_server.machine import give_back_memory_soon
 
 if TYPE_CHECKING:
     from maskrcnn_server.backend import Image
@@ -52,6 +54,8 @@ NO_IMAGES = (
 )
 """Patterns of the beginnings of bytes that people send, and what to do."""
 
+LARGE_BYTES = 32 << 20
+"""Size above which freed memory is returned to the system after an image."""
 ORIENTATION = 274
 """EXIF's tag of the orientation."""
 QUARTER_TURNS = (5, 6, 7, 8)
@@ -79,17 +83,20 @@ def decode(data: bytes, max_pixels: int) -> Image:
     try:
         if data.startswith(arrays.MAGIC):
             return arrays.decode(data, max_pixels)
-        return _decoded(data, max_pixels)
+        image = _decoded(data, max_pixels)
+        if image.nbytes > LARGE_BYTES:
+            weakref.finalize(image, give_back_memory_soon).atexit = False
+        return image
     except (InvalidImage, MemoryError):
         raise
     except PIL.UnidentifiedImageError:
         raise InvalidImage(unknown(data)) from None
     # Decoders raise almost anything on broken bytes: OSError, SyntaxError, struct.error, ...
     except Exception as error:
-        is_tiff = data.startswith(tiff.MAGIC)
-        what = f"{tiff.describe(data)}: " if is_tiff else ""
-        advice = f"; {tiff.ADVICE}" if is_tiff else ""
-        raise InvalidImage(f"{what}the image cannot be decoded: {error}{advice}") from error
+        said = f"the image cannot be decoded: {error}"
+        if data.startswith(tiff.MAGIC):
+            said = f"{tiff.describe(data)}: {said}; {tiff.ADVICE}"
+        raise InvalidImage(said) from error
 
 
 def measured(path: Path) -> tuple[int, int]:
@@ -98,7 +105,6 @@ def measured(path: Path) -> tuple[int, int]:
         with PIL.Image.open(path, formats=readable()) as image:
             width, height = image.size
             is_turned = image.getexif().get(ORIENTATION) in QUARTER_TURNS
-    # Decoders raise almost anything on broken bytes: OSError, SyntaxError, struct.error, ...
     except Exception as error:
         raise InvalidImage(f"{path}: {error}") from error
     return (width, height) if is_turned else (height, width)
