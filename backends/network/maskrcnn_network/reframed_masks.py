@@ -18,8 +18,8 @@ class ReframedMasks:
     """Soft masks `probabilities` float32 (N, h, w) in `boxes` float32 (N, 4), which are y1, x1, y2,
     x2 relative to an image of `size`; a pixel belongs to a mask above the `threshold`.
 
-    The corners of the mask's array lie on the box's, and the first and last pixel of the image on
-    its edges, so that a mask is up to half a pixel from where TensorPack would paste it. Sources:
+    The centres of the mask's outermost cells lie on the sides of the box, and those of the image's
+    outermost pixels on its edges; TensorPack has both half a cell or pixel further in. Sources:
     `reframe_box_masks_to_image_masks` in object_detection/utils/ops.py, `resize_detection_masks`
     in eval_util.py, and the kernel of CropAndResize, whose arithmetic in float32 this is.
     """
