@@ -9,6 +9,8 @@ from maskrcnn_server.rle import RLE, Order, Size, edges, from_edges
 from maskrcnn_server.stopwatch import stage
 
 Floats = NDArray[np.float32]
+BAND = 1 << 16
+"""Number of samples that are computed at once, so that they stay in a CPU's cache."""
 MIN_SIDE = np.float32(1e-4)
 """Least height and width of a box by which a mask is enlarged."""
 
@@ -45,7 +47,12 @@ class ReframedMasks:
         first, above, below, down = _samples(box[0], box[2], self.size[0], soft.shape[0])
         start, left, right, along = _samples(box[1], box[3], self.size[1], soft.shape[1])
         wide = soft[:, left] + (soft[:, right] - soft[:, left]) * along
-        inside = wide[above] + (wide[below] - wide[above]) * down[:, None] > self.threshold
+        inside = np.empty((len(down), len(along)), np.bool_)
+        step = max(1, BAND // max(1, len(along)))
+        for band in (slice(i, i + step) for i in range(0, len(down), step)):
+            upper = wide[above[band]]
+            value = upper + (wide[below[band]] - upper) * down[band, None]
+            inside[band] = value > self.threshold
         if order == "rows":
             pieces = edges(inside, (first, start), self.size[1])
         else:

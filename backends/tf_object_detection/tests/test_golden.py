@@ -20,7 +20,10 @@ FOLDERS = {
 }
 
 
-@pytest.fixture(params=FOLDERS, scope="module")
+NAMES = [pytest.param(name, marks=pytest.mark.full if i else ()) for i, name in enumerate(FOLDERS)]
+
+
+@pytest.fixture(params=NAMES, scope="module")
 def served(
     request: pytest.FixtureRequest,
     exported: Callable[[str], Path],
