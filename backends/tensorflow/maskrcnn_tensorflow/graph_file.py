@@ -8,13 +8,14 @@ are.
 import math
 import mmap
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from maskrcnn_network.checkpoints.protobuf import Data, Message
 from maskrcnn_server.errors import InvalidModel
-from maskrcnn_server.work import Meter, meter
+from maskrcnn_server.work import Meter, TooMuchWork, meter
 from maskrcnn_tensorflow.graph_operators import CALLING, CALLS, COMPUTING, RESTORING
 
 SAVED_MODEL = "saved_model.pb"
@@ -58,6 +59,15 @@ class Node(NamedTuple):
         return found
 
 
+@contextmanager
+def _valid() -> Iterator[None]:
+    """Raises InvalidModel for the errors of a damaged file."""
+    try:
+        yield
+    except (ValueError, LookupError, RuntimeError, StopIteration) as error:
+        raise InvalidModel(f"not a valid graph of TensorFlow ({error})") from None
+
+
 @dataclass(frozen=True)
 class Used:
     """The part of a graph that some outputs need."""
@@ -91,9 +101,10 @@ class Used:
 class Graph:
     """What a file holds: `inputs` and `outputs` by name, nodes and functions.
 
-    Raises ValueError, IndexError or InvalidModel if it is damaged, or too much work.
+    Raises InvalidModel if it is damaged, or too much work to read.
     """
 
+    @_valid()
     def __init__(self, data: Data, meter: Meter, *, saved_model: bool) -> None:
         graph = meta = whole = Message(data, 0, len(data), meter)
         if saved_model:
@@ -122,6 +133,7 @@ class Graph:
             if any(node.op in ("VarHandleOp", "VariableV2") for node in self.nodes.values()):
                 self.restoring = saver.text(1), saver.text(3)
 
+    @_valid()
     def used(self, tensors: Iterable[str]) -> Used:
         """What `tensors` need. Raises InvalidModel, by their names, if operators among it may do
         more than compute, or constants are too large."""
@@ -135,6 +147,7 @@ class Graph:
         used.check_nesting()
         return used
 
+    @_valid()
     def used_to_restore(self) -> Used:
         """What reads the variables, from no other file than the one that it is given. Raises
         InvalidModel as `used` does."""
@@ -214,8 +227,10 @@ def read(path: Path) -> Graph:
             # Nodes are read later, too; the map is closed with the last of them.
             data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         return Graph(data, meter(path), saved_model=path.name == SAVED_MODEL)
-    except (ValueError, IndexError, RuntimeError, StopIteration) as error:
-        raise InvalidModel(f"{path}: not a valid graph of TensorFlow ({error})") from None
+    except TooMuchWork:
+        raise
+    except (ValueError, InvalidModel) as error:
+        raise InvalidModel(f"{path}: {error}") from None
 
 
 def check_size(path: Path) -> None:

@@ -217,3 +217,26 @@ def test_a_huge_file_is_not_read(tmp_path: Path) -> None:
     with pytest.raises(InvalidModel, match=f"at most {MAX_BYTES}"):
         graph_file.read(path)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 1 << 10
+
+
+@pytest.mark.parametrize("use_resource", [False, True], ids=["by reference", "as resources"])
+def test_variables_of_a_saved_model_are_read(use_resource: bool, tmp_path: Path) -> None:
+    with tf.Graph().as_default() as graph, tf.compat.v1.Session(graph=graph) as session:
+        x = tf.compat.v1.placeholder(tf.float32, [None, 3], name="x")
+        values = np.arange(3, dtype=np.float32)
+        variable = tf.compat.v1.get_variable("v", initializer=values, use_resource=use_resource)
+        y = tf.identity(x * variable, name="y")
+        session.run(tf.compat.v1.global_variables_initializer())
+        builder = tf.compat.v1.saved_model.Builder(str(tmp_path / "saved"))
+        info = tf.compat.v1.saved_model.build_tensor_info
+        signature = tf.compat.v1.saved_model.build_signature_def({"x": info(x)}, {"y": info(y)})
+        builder.add_meta_graph_and_variables(session, ["serve"], {"serving_default": signature})
+        builder.save()
+    path = tmp_path / "saved/saved_model.pb"
+    found = graph_file.read(path)
+    assert found.outputs == {"y": Tensor("y:0", "float32", (-1, 3))}
+    assert found.restoring is not None
+    opened = GraphSession(path, {"y": "y:0"}, 1)
+    (product,) = opened.run(["y"], {"x:0": np.ones((1, 3), np.float32)})
+    opened.close()
+    np.testing.assert_array_equal(product, values[None])

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
@@ -69,6 +70,20 @@ def test_reading_variables_does_nothing_else(case: str, model_dir: Path, tmp_pat
     assert said in probe.problems[0]
     with pytest.raises(InvalidModel, match=said):
         TFObjectDetectionBackend().load(config)
+
+
+def test_a_damaged_graph_has_no_raw_error(model_dir: Path, tmp_path: Path) -> None:
+    shutil.copytree(model_dir, tmp_path, dirs_exist_ok=True)
+    path = tmp_path / "saved_model/saved_model.pb"
+    data = np.frombuffer(path.read_bytes(), np.uint8)
+    random = np.random.default_rng(0)
+    for _ in range(30):
+        damaged = data.copy()
+        damaged[random.integers(0, len(data), 200)] = random.integers(0, 256, 200)
+        path.write_bytes(damaged.tobytes())
+        probe = TFObjectDetectionBackend().probe(ModelConfig(model_dir=tmp_path))
+        assert probe is not None
+        assert probe.problems
 
 
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.99])
