@@ -16,7 +16,7 @@ from typing import NamedTuple, TypeVar
 from maskrcnn_network.checkpoints.protobuf import Data, Message
 from maskrcnn_server.errors import InvalidModel
 from maskrcnn_server.work import Meter, TooMuchWork, meter
-from maskrcnn_tensorflow.graph_operators import CALLING, CALLS, COMPUTING, RESTORING
+from maskrcnn_tensorflow.graph_operators import CALLING, COMPUTING, RESTORING
 
 SAVED_MODEL = "saved_model.pb"
 SIGNATURE, TAG = "serving_default", "serve"
@@ -158,21 +158,24 @@ class Graph:
         for node in self._walk([target], used):
             self._check(node, RESTORING)
         used.check_nesting()
-        sources = {_node(given)}
-        for name in used.functions:
-            sources |= {argument.text(1) for argument in self.functions[name][0].messages(2)}
         nodes = [self.nodes[name] for name in used.nodes]
-        passed = [
-            self.nodes[_node(i)].op for node in nodes if node.op in CALLS for i in node.inputs
-        ]
-        bodies = (node for name in used.functions for _, node in self._body(name))
-        if set(passed) - {"Placeholder", "VarHandleOp"} or any(
-            node.inputs[0] not in sources
-            for node in (*nodes, *bodies)
-            if node.op == "RestoreV2" and node.inputs
+        if not all(self._reads(node, {_node(given)}) for node in nodes) or not all(
+            self._reads_argument(name) for name in used.functions
         ):
             raise InvalidModel("its variables are to be read from another file")
         return used
+
+    def _reads(self, node: Node, paths: set[str]) -> bool:
+        """Whether a node reads files of these paths only, and gives nothing else to a function."""
+        if self._is_call(node):
+            return {self.nodes[_node(i)].op for i in node.inputs} <= {"Placeholder", "VarHandleOp"}
+        return node.op != "RestoreV2" or node.inputs[0] in paths
+
+    def _reads_argument(self, function: str) -> bool:
+        """Whether a function reads files of paths that it is given only, and calls no other."""
+        given = {argument.text(1) for argument in self.functions[function][0].messages(2)}
+        body = [node for _, node in self._body(function)]
+        return all(not self._is_call(node) and self._reads(node, given) for node in body)
 
     def _walk(self, tensors: Iterable[str], used: Used) -> Iterator[Node]:
         """The nodes that `tensors` need, and those of the functions that these call."""
@@ -207,6 +210,9 @@ class Graph:
             if name not in self.functions:
                 raise InvalidModel(f"there is no function {name[:100]}")
             yield name
+
+    def _is_call(self, node: Node) -> bool:
+        return node.op in CALLING or node.op in self.functions
 
     def _body(self, function: str) -> Iterator[tuple[str, Node]]:
         return _nodes(self.functions[function][1], 3)

@@ -8,6 +8,7 @@ from maskrcnn_network.checkpoints.text_format import Fields, fields, value_of
 from maskrcnn_server.backend import ModelConfig, ModelMetadata, Probe
 from maskrcnn_server.categories import Category, coco_with_gaps, named, numbered
 from maskrcnn_server.errors import InvalidModel, InvalidSetting
+from maskrcnn_server.work import TooMuchWork
 from maskrcnn_tensorflow.graph_file import SAVED_MODEL, Graph, Tensor, read
 from maskrcnn_tf_object_detection.labels import MAX_CLASSES, read_labels
 
@@ -85,6 +86,8 @@ def read_folder(config: ModelConfig) -> ModelFolder:
     try:
         graph.used(outputs.values())
         graph.used_to_restore()
+    except TooMuchWork:
+        raise
     except InvalidModel as error:
         problems.append(error.message)
     pipeline = config.model_dir / PIPELINE

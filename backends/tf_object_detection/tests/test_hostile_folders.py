@@ -39,6 +39,41 @@ def path_given(graph: Any, call: Any, function: Any) -> None:  # noqa: ARG001
     call.input[0] = "path"
 
 
+def path_of_that_name(graph: Any, call: Any, function: Any) -> None:
+    """A node outside that has the name of the function's argument."""
+    path_given(graph, call, function)
+    graph.node[-1].name = "file_prefix"
+    call.input[0] = "saver_filename"
+    (read,) = [n for n in function.node_def if n.op == "RestoreV2"]
+    node = graph.node.add(name="read", op="RestoreV2")
+    node.input[:] = ["file_prefix", "names", "slices"]
+    for name, constant in (("names", read.input[1]), ("slices", read.input[2])):
+        (own,) = [n for n in function.node_def if n.name == constant.partition(":")[0]]
+        graph.node.add().CopyFrom(own)
+        graph.node[-1].name = name
+    call.input.append("^read")
+
+
+def path_within_a_call(graph: Any, call: Any, function: Any) -> None:
+    """A function between both, which passes a path of its own."""
+    between = graph.library.function.add()
+    between.CopyFrom(function)
+    between.signature.name = "between"
+    del between.node_def[:]
+    node = between.node_def.add(name="path", op="Const")
+    node.attr["dtype"].type = 7
+    node.attr["value"].tensor.string_val.append(b"/etc/passwd")
+    inner = between.node_def.add(name="inner", op=function.signature.name)
+    inner.input.append("path:output:0")
+    call.attr["f"].func.name = "between"
+
+
+def path_given_by_name(graph: Any, call: Any, function: Any) -> None:
+    """A call by an operator of the function's name."""
+    path_given(graph, call, function)
+    call.op = function.signature.name
+
+
 def writing(graph: Any, call: Any, function: Any) -> None:  # noqa: ARG001
     function.node_def.add(name="write", op="WriteFile")
 
@@ -51,6 +86,9 @@ def printing(graph: Any, call: Any, function: Any) -> None:  # noqa: ARG001
 REFUSED: dict[str, tuple[Change, str]] = {
     "a path in the function": (path_within, "variables are to be read from another file"),
     "a path that it is given": (path_given, "variables are to be read from another file"),
+    "a path of that name": (path_of_that_name, "variables are to be read from another file"),
+    "a path in a call": (path_within_a_call, "variables are to be read from another file"),
+    "a call by name": (path_given_by_name, "variables are to be read from another file"),
     "an operator in the function": (writing, "has the operator WriteFile"),
     "an operator before it": (printing, "has the operator PrintV2"),
 }
