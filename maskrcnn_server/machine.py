@@ -1,4 +1,4 @@
-"""Memory, CPUs and instructions that this process may use."""
+"""Memory and CPUs that this process may use."""
 
 import ctypes
 import errno
@@ -13,19 +13,7 @@ CGROUP = Path("/sys/fs/cgroup")
 """Folder of Linux control groups (version 1 or 2), which limit containers."""
 GPUS = Path("/proc/driver/nvidia/gpus")
 """Folder in which NVIDIA's driver for Linux has a folder for each GPU."""
-CPUINFO = Path("/proc/cpuinfo")
-CPU_FLAGS = {"bfloat16": "avx512_bf16"}
-"""CPU flags in /proc/cpuinfo by precision. Without the instructions, the CPU emulates the
-precision, slower than float32."""
 _is_asked = threading.Lock()
-
-
-def lacks_instructions(precision: str) -> str | None:
-    """Reason why a precision does not pay on this CPU. None: it pays."""
-    flag = CPU_FLAGS.get(precision)
-    if flag is None or (CPUINFO.is_file() and flag in CPUINFO.read_text().split()):
-        return None
-    return f"this CPU has no instructions for {precision} ({flag})"
 
 
 def available_memory() -> int:

@@ -8,7 +8,6 @@ from contextlib import suppress
 from functools import cache
 from importlib import import_module
 from io import BytesIO
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -56,10 +55,6 @@ NO_IMAGES = (
 
 LARGE_BYTES = 32 << 20
 """Size above which freed memory is returned to the system after an image."""
-ORIENTATION = 274
-"""EXIF's tag of the orientation."""
-QUARTER_TURNS = (5, 6, 7, 8)
-"""Orientations of images whose stored rows are columns."""
 
 
 @cache
@@ -97,17 +92,6 @@ def decode(data: bytes, max_pixels: int) -> Image:
         if data.startswith(tiff.MAGIC):
             said = f"{tiff.describe(data)}: {said}; {tiff.ADVICE}"
         raise InvalidImage(said) from error
-
-
-def measured(path: Path) -> tuple[int, int]:
-    """Height and width of the upright image in a file, by its header. Raises InvalidImage."""
-    try:
-        with PIL.Image.open(path, formats=readable()) as image:
-            width, height = image.size
-            is_turned = image.getexif().get(ORIENTATION) in QUARTER_TURNS
-    except Exception as error:
-        raise InvalidImage(f"{path}: {error}") from error
-    return (width, height) if is_turned else (height, width)
 
 
 def media_type(data: bytes) -> str | None:
