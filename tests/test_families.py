@@ -118,5 +118,6 @@ def test_every_command_works(family: str, tmp_path: Path) -> None:
 def test_the_table_has_every_family_and_command() -> None:
     heading, _, *rows = TABLE
     assert heading == ["backend", *COMMANDS]
-    assert set(FAMILIES) <= {row[0].strip("`") for row in rows}
-    assert {row[0].strip("`") for row in rows} == set(installed().backends())
+    backends = {path.parent.name for path in (ROOT / "backends").glob("*/Dockerfile")}
+    assert {row[0].strip("`") for row in rows} == backends
+    assert set(FAMILIES) < backends
