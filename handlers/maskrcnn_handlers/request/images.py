@@ -8,9 +8,10 @@ from functools import cache
 from importlib import import_module
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
+import PIL.GifImagePlugin
 import PIL.Image
 import PIL.ImageOps
 
@@ -56,6 +57,21 @@ ORIENTATION = 274
 """EXIF's tag of the orientation."""
 QUARTER_TURNS = (5, 6, 7, 8)
 """Orientations of images whose stored rows are columns."""
+
+
+class Gif(PIL.GifImagePlugin.GifImageFile):
+    """A GIF of `max_pixels` at most. A frame may lie outside of the image, which Pillow enlarges
+    and fills while it reads the frame's header. Raises ImageTooLarge."""
+
+    def __init__(self, file: BytesIO, max_pixels: int) -> None:
+        self._limit = max_pixels
+        super().__init__(file)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name == "_size":
+            width, height = cast("tuple[int, int]", value)
+            check(width, height, self._limit)
+        super().__setattr__(name, value)
 
 
 @cache
@@ -122,21 +138,22 @@ def unknown(data: bytes) -> str:
     return f"the bytes are no JPEG, PNG, WebP, BMP, GIF or TIFF image{hint}"
 
 
+def check(width: int, height: int, max_pixels: int) -> None:
+    """Raise ImageTooLarge for an image of more than `max_pixels`."""
+    if width * height > max_pixels:
+        said = f"the image has {width} x {height} pixels; at most {max_pixels} are allowed"
+        raise ImageTooLarge(said, width=width, height=height, max_pixels=max_pixels)
+
+
 def _decoded(data: bytes, max_pixels: int) -> Image:
     # Pillow has a limit of its own, below which it warns and above which ours would not count.
     PIL.Image.MAX_IMAGE_PIXELS = None
     is_tiff = data.startswith(tiff.MAGIC)
     if is_tiff:
         tiff.check(data)
-    with PIL.Image.open(BytesIO(data), formats=readable()) as image:
-        width, height = image.size
-        if width * height > max_pixels:
-            raise ImageTooLarge(
-                f"the image has {width} x {height} pixels; at most {max_pixels} are allowed",
-                width=width,
-                height=height,
-                max_pixels=max_pixels,
-            )
+    is_gif, file = data.startswith(b"GIF8"), BytesIO(data)
+    with Gif(file, max_pixels) if is_gif else PIL.Image.open(file, formats=readable()) as image:
+        check(*image.size, max_pixels)
         is_inverted = is_tiff and tiff.prepare(image)
         image.load()
         PIL.ImageOps.exif_transpose(image, in_place=True)
