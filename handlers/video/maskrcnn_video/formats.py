@@ -21,14 +21,20 @@ MAX_MOTS = 999
 
 
 def youtube_vis(
-    name: str, size: Size, length: int, tracks: Sequence[Track], categories: Sequence[Category]
+    name: str,
+    size: Size,
+    times_s: Sequence[float],
+    tracks: Sequence[Track],
+    categories: Sequence[Category],
 ) -> dict[str, Any]:
-    """Tracks of one clip of `length` frames, in the format of YouTube-VIS' annotations, which
-    extends COCO's: each annotation is a track, and has a `score` as well.
+    """Tracks of one clip whose frames are shown at `times_s`, in the format of YouTube-VIS'
+    annotations, which extends COCO's: each annotation is a track. Besides the format, it has a
+    `score`, and the video `timestamps` in seconds.
 
     Source: https://github.com/youtubevos/cocoapi (PythonAPI/pycocotools/ytvos.py).
     """
     height, width = size
+    length = len(times_s)
     frames = range(length)
     return {
         "videos": [
@@ -38,6 +44,7 @@ def youtube_vis(
                 "height": height,
                 "length": length,
                 "file_names": [f"{name}/{frame:05d}.jpg" for frame in frames],
+                "timestamps": [round(time_s, 4) for time_s in times_s],
             }
         ],
         "categories": [{"id": one.dataset_id, "name": one.name} for one in categories],

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from maskrcnn_server.errors import InvalidImage
+from maskrcnn_server.errors import InvalidImage, InvalidSetting
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,7 +30,7 @@ def written(path: Path, frames: int = 20, size: tuple[int, int] = (60, 82)) -> P
 
 def test_frames_come_back_in_order(tmp_path: Path) -> None:
     with opened(written(tmp_path / "a.mp4"), LIMIT) as clip:
-        assert (clip.size, clip.rate, clip.length) == ((60, 82), 10, 20)
+        assert (clip.size, float(clip.rate), clip.length) == ((60, 82), 10, 20)
         frames = list(clip.frames())
     assert [frame.number for frame in frames] == list(range(20))
     assert [frame.time_s for frame in frames] == pytest.approx(np.arange(20) / 10)
@@ -50,6 +50,38 @@ def test_a_lower_frame_rate_takes_some_frames(tmp_path: Path, fps: float, expect
         assert float(clip.rate) == min(fps, 10)
     gaps = np.diff([frame.time_s for frame in frames])
     assert gaps == pytest.approx(np.full(expected - 1, 1 / min(fps, 10)), abs=0.051)
+
+
+def test_frames_keep_their_times(tmp_path: Path) -> None:
+    """They are those of the source, which begins at 7 s, and shows its last frame for 0.5 s."""
+    times_s = [7, 7.04, 7.08, 8, 9]
+    with ClipWriter(tmp_path / "a.mp4", (60, 82), Fraction(25)) as writer:
+        for time_s in times_s:
+            writer.write(np.full((60, 82, 3), 90, np.uint8), time_s, 0.5)
+    with opened(tmp_path / "a.mp4", LIMIT) as clip:
+        frames = list(clip.frames())
+    assert [frame.time_s for frame in frames] == pytest.approx(np.array(times_s) - 7)
+    assert frames[-1].duration_s == pytest.approx(0.5)
+    assert float(clip.rate) == pytest.approx(5 / 2.5)
+
+
+def test_a_lower_frame_rate_is_of_time_where_frames_last_different_times(tmp_path: Path) -> None:
+    """Frame 24 is shown for 2 s; there are not more frames a second after it than before."""
+    with ClipWriter(tmp_path / "a.mp4", (60, 82), Fraction(25)) as writer:
+        for number in range(50):
+            time_s = number / 25 + (2 if number >= 25 else 0)
+            writer.write(np.full((60, 82, 3), 90, np.uint8), time_s, 0.04)
+    with opened(tmp_path / "a.mp4", LIMIT, 5) as clip:
+        times_s = [frame.time_s for frame in clip.frames()]
+    before = [0, 0.2, 0.4, 0.6, 0.8, 0.96]
+    assert times_s == pytest.approx([*before, 3, 3.2, 3.4, 3.6, 3.8])
+
+
+@pytest.mark.parametrize("fps", [0, -1, 1e-9, float("nan")])
+def test_a_frame_rate_of_nothing_is_refused(tmp_path: Path, fps: float) -> None:
+    path = written(tmp_path / "a.mp4", 2)
+    with pytest.raises(InvalidSetting, match="fps"), opened(path, LIMIT, fps):
+        pass
 
 
 def test_large_frames_are_refused(tmp_path: Path) -> None:
