@@ -114,7 +114,7 @@ def test_tiles_and_clips_work_in_firefox(tab: Tab) -> None:
         }})()"""
     )
     tab.wait("document.querySelectorAll('#bars span:not(.waiting)').length === 10")
-    tab.run("(() => { seek.value = 7; seek.dispatchEvent(new Event('input')); })()")
+    tab.run("(() => { seek.value = 0.75; seek.dispatchEvent(new Event('input')); })()")
     tab.wait("document.getElementById('time').textContent === '0.7 s · 4 instances'")
     tab.run("play.click()")
     tab.wait("video.ended")

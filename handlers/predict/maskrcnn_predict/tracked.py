@@ -121,7 +121,8 @@ def _followed(
             if isinstance(result, MaskRCNNError):
                 raise result
             categories |= {one.id: one for one in result.categories}
-            seen = tracker.see(frame.number, result.detections, frame.time_s)
+            time_s = frame.time_s if opened.is_timed else None
+            seen = tracker.see(frame.number, result.detections, time_s)
             times_s.append(frame.time_s)
             if wanted.out is None:
                 continue

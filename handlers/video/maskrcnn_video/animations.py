@@ -40,6 +40,8 @@ class Animation:
     Raises InvalidImage for what cannot be decoded, and InvalidSetting for the frame rate.
     """
 
+    is_timed = False
+
     def __init__(self, image: Any, fps: float | None) -> None:
         self._image = image
         self._first = 1 if getattr(image, "default_image", False) else 0

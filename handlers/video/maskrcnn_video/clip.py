@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from contextlib import contextmanager
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import av
 import av.error
 import numpy as np
+from av.sidedata.sidedata import Type
 
 from maskrcnn_handlers.request.images import check
 from maskrcnn_server.errors import InvalidImage, InvalidSetting
@@ -17,7 +19,7 @@ from maskrcnn_video.animations import animated, may_be_animated
 from maskrcnn_video.frames import Chosen, Clip, Frame
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
     from pathlib import Path
 
     from maskrcnn_server.backend import Image
@@ -31,10 +33,14 @@ START_BYTES = 64
 """Number of bytes that tell an animated image from a container."""
 TICKS = 90_000
 """Number of parts of a second in which a written clip says when a frame is shown."""
+MAX_SHOWN_S = 3600.0
+"""Time in seconds for which a written clip shows a frame at most."""
 
 
 class VideoFile:
     """A clip in a container that FFmpeg reads. Made by `opened`."""
+
+    is_timed = True
 
     def __init__(self, container: Any, max_pixels: int, fps: float | None) -> None:
         self._container = container
@@ -70,6 +76,8 @@ class VideoFile:
                 number += 1
         except av.error.FFmpegError as error:
             raise InvalidImage(f"frame {number}: {error.strerror}") from error
+        if number == 0:
+            raise InvalidImage("it has no frames")
 
     def _shown(self) -> Iterator[tuple[Any, float, float]]:
         """Each frame, and from when to when it is shown in seconds."""
@@ -126,6 +134,7 @@ class ClipWriter:
             self._container = av.open(str(path), "w", format="mp4")
         except (av.error.FFmpegError, OSError) as error:
             raise InvalidSetting(f"{path}: {error.strerror}") from error
+        self._path = path
         # Each packet then has the time of its frame, and the last one's duration counts.
         in_order = {"bf": "0"}
         self._stream: Any = self._container.add_stream("libx264", rate=rate, options=in_order)
@@ -134,8 +143,8 @@ class ClipWriter:
         self._stream.pix_fmt = "yuv420p"
         self._stream.codec_context.time_base = Fraction(1, TICKS)
         self._period_s = float(1 / rate)
-        self._first_s: float | None = None
-        self._next = 0
+        self._last_s: float | None = None
+        self._last = self._next = 0
         self._durations: dict[int, int] = {}
 
     def write(
@@ -148,24 +157,31 @@ class ClipWriter:
         height, width = pixels.shape[:2]
         even = np.pad(pixels, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(even), format="rgb24")
-        if time_s is not None:
-            self._first_s = time_s if self._first_s is None else self._first_s
-            self._next = max(self._next, round((time_s - self._first_s) * TICKS))
-        lasts = max(1, round((duration_s or self._period_s) * TICKS))
+        if time_s is not None and self._last_s is not None:
+            passed_s = min(max(0.0, time_s - self._last_s), MAX_SHOWN_S)
+            self._next = max(self._next, self._last + round(passed_s * TICKS))
+        self._last_s, self._last = time_s, self._next
+        lasts_s = min(duration_s or self._period_s, MAX_SHOWN_S)
+        lasts = max(1, round(lasts_s * TICKS))
         frame.pts, frame.time_base = self._next, Fraction(1, TICKS)
         self._durations[self._next] = lasts
         self._next += lasts if time_s is None else 1
-        self._mux(self._stream.encode(frame))
+        self._mux(frame)
 
     def close(self) -> None:
         """Write what is left."""
-        self._mux(self._stream.encode())
-        self._container.close()
+        try:
+            self._mux(None)
+        finally:
+            self._container.close()
 
-    def _mux(self, packets: Sequence[Any]) -> None:
-        for packet in packets:
-            packet.duration = self._durations.pop(packet.pts)
-            self._container.mux(packet)
+    def _mux(self, frame: Any) -> None:
+        try:
+            for packet in self._stream.encode(frame):
+                packet.duration = self._durations.pop(packet.pts)
+                self._container.mux(packet)
+        except av.error.FFmpegError as error:
+            raise InvalidSetting(f"{self._path}: {error.strerror}") from error
 
     def __enter__(self) -> ClipWriter:
         return self
@@ -175,7 +191,15 @@ class ClipWriter:
 
 
 def _upright(frame: Any) -> Image:
-    """The pixels, turned as the clip says."""
+    """The pixels, turned or mirrored as the clip says. Other matrices than these change nothing.
+
+    Source: libavutil/display.h: x' = a x + c y, y' = b x + d y.
+    """
     pixels: Image = frame.to_ndarray(format="rgb24")
-    turns = round(getattr(frame, "rotation", 0) / 90) % 4
-    return np.ascontiguousarray(np.rot90(pixels, turns))
+    for one in frame.side_data:
+        if one.type == Type.DISPLAYMATRIX:
+            a, b, _, c, d, *_ = struct.unpack("=9i", bytes(one))
+            if abs(b) > abs(a):
+                pixels, a, d = pixels.transpose(1, 0, 2), c, b
+            return np.ascontiguousarray(pixels[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])
+    return pixels

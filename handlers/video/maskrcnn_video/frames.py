@@ -42,6 +42,9 @@ class Clip(Protocol):
     """Number of frames that are used, about. None: the clip does not say."""
     size: Size
     """Height and width in pixels, of upright frames once one is read."""
+    is_timed: bool
+    """Whether things move by the times of frames. If not, each frame is a step, however long it is
+    shown, as in animated images."""
 
     def frames(self) -> Iterator[Frame]:
         """The frames that are used, in order. Raises InvalidImage for what cannot be decoded."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import struct
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ import pytest
 from maskrcnn_server.errors import InvalidImage, InvalidSetting
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Callable
 
 pytest.importorskip("av")
 
@@ -82,6 +84,74 @@ def test_a_frame_rate_of_nothing_is_refused(tmp_path: Path, fps: float) -> None:
     path = written(tmp_path / "a.mp4", 2)
     with pytest.raises(InvalidSetting, match="fps"), opened(path, LIMIT, fps):
         pass
+
+
+@pytest.mark.parametrize(
+    ("matrix", "turn"),
+    [
+        ((0, 1, -1, 0), lambda pixels: np.rot90(pixels, -1)),
+        ((-1, 0, 0, -1), lambda pixels: np.rot90(pixels, 2)),
+        ((0, -1, 1, 0), np.rot90),
+        ((-1, 0, 0, 1), np.fliplr),
+        ((1, 0, 0, -1), np.flipud),
+        ((0, 1, 1, 0), lambda pixels: pixels.transpose(1, 0, 2)),
+        ((0, 0, 0, 0), np.array),
+        ((0.7, 0.7, -0.7, 0.7), np.array),
+    ],
+    ids=["90", "180", "270", "mirrored", "upside down", "transposed", "nothing", "45"],
+)
+def test_frames_are_upright(
+    tmp_path: Path, matrix: tuple[float, ...], turn: Callable[[Any], Any]
+) -> None:
+    """As phones hold them, and mirror them: by the matrix of the track's head (ISO 14496-12)."""
+    shown = np.zeros((40, 60, 3), np.uint8)
+    shown[4:12, 6:30] = 250
+    with ClipWriter(tmp_path / "a.mp4", (40, 60), Fraction(10)) as writer:
+        for _ in range(3):
+            writer.write(shown)
+    data = bytearray((tmp_path / "a.mp4").read_bytes())
+    at = data.index(b"tkhd") + 44
+    a, b, c, d = (round(value * 65536) for value in matrix)
+    data[at : at + 20] = struct.pack(">5i", a, b, 0, c, d)
+    (tmp_path / "a.mp4").write_bytes(data)
+    with opened(tmp_path / "a.mp4", LIMIT) as clip:
+        (first, *_) = clip.frames()
+        assert clip.size == first.pixels.shape[:2]
+    assert abs(first.pixels.astype(int) - turn(shown)).mean() < 5
+
+
+def test_a_clip_without_frames_is_refused(tmp_path: Path) -> None:
+    """It says that there is a track, in which nothing is."""
+    path = written(tmp_path / "a.mp4", 3)
+    data = path.read_bytes()
+    at = data.index(b"stsz")
+    counts = data[: at + 12] + bytes(4) + data[at + 16 :]
+    for box, entry in ((b"stts", 8), (b"stsc", 8), (b"stco", 8)):
+        start = counts.index(box) + entry
+        counts = counts[:start] + bytes(4) + counts[start + 4 :]
+    path.write_bytes(counts)
+    with pytest.raises(InvalidImage), opened(path, LIMIT) as clip:
+        assert list(clip.frames())
+
+
+def test_a_long_pause_is_written_as_an_hour(tmp_path: Path) -> None:
+    """MP4 has 32 bits for it."""
+    with ClipWriter(tmp_path / "a.mp4", (60, 82), Fraction(10)) as writer:
+        for time_s in (0.0, 0.1, 1e9, 1e9 + 0.1):
+            writer.write(np.zeros((60, 82, 3), np.uint8), time_s, 1e9)
+    with opened(tmp_path / "a.mp4", LIMIT) as clip:
+        times_s = [frame.time_s for frame in clip.frames()]
+    assert times_s == pytest.approx([0, 0.1, 3600.1, 3600.2])
+
+
+def test_a_file_that_cannot_be_written_is_named() -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("no device that is always full")
+    with (
+        pytest.raises(InvalidSetting, match="/dev/full: "),
+        ClipWriter(Path("/dev/full"), (60, 82), Fraction(10)) as writer,
+    ):
+        writer.write(np.zeros((60, 82, 3), np.uint8))
 
 
 def test_large_frames_are_refused(tmp_path: Path) -> None:

@@ -67,6 +67,7 @@ export function describe(one, size, threshold, isLow) {
   const [x1, y1, x2, y2] = one.box;
   const pair = (u, v, sign) => `${u.toFixed(1)}${sign}${v.toFixed(1)}`;
   const lines = [
+    ...(one.track ? [["track", String(one.track)]] : []),
     ["class", one.category],
     ["score", one.score.toFixed(4)],
     ["x, y", pair(x1, y1, ", ")],
@@ -98,17 +99,21 @@ function rowId(index) {
   return `instance-${index}`;
 }
 
-function row({ index, category, score, colour, wrong, reshaped, note, scores }) {
+function row({ index, category, score, colour, wrong, reshaped, note, scores, track, isAway }) {
   const made = element("li", "", { id: rowId(index), value: index });
   made.setAttribute("role", "option");
   made.style.setProperty("--colour", css(colour));
   made.style.setProperty("--at", score);
   made.append(
     element("i"),
-    element("span", category, { className: "name", title: category }),
+    element("span", track ? `${track} ${category}` : category, { className: "name", title: category }),
     element("span", note, { className: note ? "note" : "meter", title: note ?? "" }),
     element("span", scores ?? score.toFixed(2), { className: "score" }),
   );
+  if (isAway) {
+    made.classList.add("away");
+    made.append(element("span", ", not in this frame", { className: "unseen" }));
+  }
   if (wrong) {
     made.classList.add("wrong");
     made.append(element("span", ", marked as wrong", { className: "unseen" }));
