@@ -1,31 +1,19 @@
-"""Memory, CPUs and instructions that this process may use."""
+"""Memory and CPUs that this process may use."""
 
 import ctypes
 import errno
 import math
 import os
+import threading
 from pathlib import Path
 
 STORAGE_FAULTS = (errno.EACCES, errno.EDQUOT, errno.ENOSPC, errno.EROFS)
 """Errors of a file system that go away by another one only."""
 CGROUP = Path("/sys/fs/cgroup")
 """Folder of Linux control groups (version 1 or 2), which limit containers."""
-
-
 GPUS = Path("/proc/driver/nvidia/gpus")
 """Folder in which NVIDIA's driver for Linux has a folder for each GPU."""
-CPUINFO = Path("/proc/cpuinfo")
-CPU_FLAGS = {"bfloat16": "avx512_bf16"}
-"""CPU flags in /proc/cpuinfo by precision. Without the instructions, the CPU emulates the
-precision, slower than float32."""
-
-
-def lacks_instructions(precision: str) -> str | None:
-    """Reason why a precision does not pay on this CPU. None: it pays."""
-    flag = CPU_FLAGS.get(precision)
-    if flag is None or (CPUINFO.is_file() and flag in CPUINFO.read_text().split()):
-        return None
-    return f"this CPU has no instructions for {precision} ({flag})"
+_is_asked = threading.Lock()
 
 
 def available_memory() -> int:
@@ -62,6 +50,19 @@ def _numbers(file: str) -> list[int]:
         return [int(word) for word in (CGROUP / file).read_text().split()]
     except (OSError, ValueError):
         return []
+
+
+def give_back_memory_soon() -> None:
+    """Do it in a second, once for all who ask until then: after large images it takes 20 ms."""
+
+    def give_back() -> None:
+        _is_asked.release()
+        give_back_memory()
+
+    if _is_asked.acquire(blocking=False):
+        timer = threading.Timer(1, give_back)
+        timer.daemon = True
+        timer.start()
 
 
 def give_back_memory() -> None:

@@ -40,7 +40,7 @@ def _pasted(masks: RoiMasks, order: Order) -> list[RLE]:
         soft, size, axes = soft.transpose(0, 2, 1), size[::-1], [0, 1]
     samples = np.zeros((n, m + 2, m + 2), np.float32)
     samples[:, 1:-1, 1:-1] = soft
-    rows, samples = samples.reshape(-1, m + 2), samples.ravel()
+    rows = samples.reshape(-1, m + 2)
     # Of each axis: along the lines, across them.
     low, high = masks.boxes.astype(np.float64).reshape(n, 2, 2)[:, :, axes].transpose(1, 2, 0)
     has_area = (low < high).all(0)
@@ -60,7 +60,7 @@ def _pasted(masks: RoiMasks, order: Order) -> list[RLE]:
     # The zeros around a line are below the threshold, so there is an end for each start.
     inside = values >= masks.threshold
     passed = np.flatnonzero(inside[1:] != inside[:-1])
-    before, after = (values[i].astype(np.float64) for i in (passed, passed + 1))
+    before, after = values[passed].astype(np.float64), values[passed + 1].astype(np.float64)
     place, column = np.divmod(passed, m + 2)
     mask, line, row = mask[place], line[place], row[place]
     exact = column - 0.5 + (masks.threshold - before) / (after - before)
@@ -70,9 +70,9 @@ def _pasted(masks: RoiMasks, order: Order) -> list[RLE]:
     near = np.flatnonzero(np.abs(exact - nearest) < NEAR)
     there = mask[near]
     column, left, right = _weights(nearest[near], low[1, there], spacing[1, there], m)
-    corner = row[near] * (m + 2) + column
-    above, below = (left * samples[i] + right * samples[i + 1] for i in (corner, corner + m + 2))
-    value = upper[place[near]] * above + lower[place[near]] * below
+    around = row[near] + [[0], [1]]
+    sides = left * rows[around, column] + right * rows[around, column + 1]
+    value = upper[place[near]] * sides[0] + lower[place[near]] * sides[1]
     border[near] = nearest[near] + ((value >= masks.threshold) == (near % 2 == 1))
     return from_borders(line * size[1] + border.clip(0, size[1]), mask, n, masks.size, order)
 
@@ -84,5 +84,5 @@ def _weights(
     of this sample and the next."""
     place = (pixels + 0.5 - low) / spacing - 0.5
     before = np.floor(place).clip(-1, m - 1)
-    first, second = (np.maximum(1 - np.abs(place - i), 0) for i in (before, before + 1))
-    return before.astype(np.int64) + 1, first.astype(np.float32), second.astype(np.float32)
+    weights = np.maximum(1 - np.abs(place - before - [[0], [1]]), 0).astype(np.float32)
+    return before.astype(np.int64) + 1, weights[0], weights[1]

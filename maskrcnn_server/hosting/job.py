@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -41,6 +42,8 @@ class Job:
     """Function that gives a job its outcome."""
     changed: threading.Condition
     """Condition that is notified when this job may go on. Its lock is the scheduler's."""
+    context: Context = field(default_factory=copy_context)
+    """Context of the request's thread, with its stopwatch."""
     images: Sequence[Image] = ()
     """Images to compute. Empty: not decoded yet."""
     options: PredictOptions = field(init=False)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 import threading
 import time
+from _thread import start_new_thread
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import islice
 from operator import attrgetter
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
@@ -197,6 +198,25 @@ class Scheduler:
                     job.changed.wait(wait_s)
                 else:
                     self._run(self._batch_of(job))
+                    if self._turns.next_job() in self._jobs:
+                        start_new_thread(self._drive, ())
+                    else:
+                        self._wake_next()
+
+    def _drive(self) -> None:
+        """Run one call after the other while jobs are ready.
+
+        The jobs' own threads would first have to wake up, beside those that just got their outcome,
+        and the model would wait for them.
+        """
+        with self._lock:
+            with suppress(ModelFailed):
+                while not self._refusing and self.is_up():
+                    job = self._turns.next_job()
+                    if job is None or job not in self._jobs:
+                        break
+                    self._run(self._batch_of(job))
+            self._wake_next()
 
     def next_job(self) -> Job | None:
         """The first job whose images wait for a call, if one can begin."""
@@ -283,7 +303,8 @@ class Scheduler:
         self._turns.begin(self)
         self._wake_next()
         self._lock.release()
-        outcomes = self._outcomes(batch)
+        # The stopwatch of the first job's thread, which waits, times the call.
+        outcomes = batch[0].context.run(self._outcomes, batch)
         self._lock.acquire()
         image_s = (time.monotonic() - began) / len(batch)
         self._image_s += SMOOTHING * (image_s - self._image_s) if self._image_s else image_s
@@ -296,7 +317,6 @@ class Scheduler:
         del self._running[call]
         self._turns.end(self)
         self._idle.notify_all()
-        self._wake_next()
 
     def _outcomes(self, batch: Sequence[Job]) -> Sequence[list[Detections] | BaseException]:
         """Outcome of each job, by one call; if that fails, by a call for each, so that only those

@@ -1,6 +1,8 @@
 """Limits of containers, as Linux tells them."""
 
 import os
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -53,3 +55,21 @@ def test_no_quota_in_the_first_version_is_minus_one(cgroup: Path) -> None:
 def test_memory_is_the_lesser_limit(file: str, limit: int, memory: int, cgroup: Path) -> None:
     (cgroup / file).write_text(f"{limit}\n")
     assert machine.available_memory() == memory
+
+
+def test_memory_is_given_back_once_for_all_who_ask(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[Callable[[], None]] = []
+
+    class Timer:
+        def __init__(self, _: float, function: Callable[[], None]) -> None:
+            self.start = lambda: started.append(function)
+
+    calls: list[None] = []
+    monkeypatch.setattr(threading, "Timer", Timer)
+    monkeypatch.setattr(machine, "give_back_memory", lambda: calls.append(None))
+    for count in (1, 2):
+        machine.give_back_memory_soon()
+        machine.give_back_memory_soon()
+        assert (len(started), len(calls)) == (count, count - 1)
+        started[-1]()
+        assert len(calls) == count

@@ -4,11 +4,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from maskrcnn_network.instructions import lacks_instructions
 from maskrcnn_server import hookimpl
 from maskrcnn_server.backend import ModelMetadata, Precision
 from maskrcnn_server.engine import Engine, Setup
 from maskrcnn_server.errors import InvalidSetting
-from maskrcnn_server.machine import lacks_instructions
 from maskrcnn_server.optional import lacks
 from maskrcnn_tensorflow.checkpoint import write_checkpoint
 from maskrcnn_tensorflow.tf_environment import freeze_weights, quietly, use_threads

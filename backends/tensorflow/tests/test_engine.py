@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from maskrcnn_network import instructions
 from maskrcnn_network.checkpoints.checkpoint import TENSORFLOW
 from maskrcnn_network.dialect import WritesNetworks
-from maskrcnn_server import machine, optional
+from maskrcnn_server import optional
 from maskrcnn_server.backend import Precision
 from maskrcnn_server.engine import Engine
 from maskrcnn_tensorflow import plugin
@@ -56,7 +57,7 @@ def test_other_numbers_are_refused(device: str, precision: Precision) -> None:
 
 def test_a_cpu_needs_the_instructions(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     file = tmp_path / "cpuinfo"
-    monkeypatch.setattr(machine, "CPUINFO", file)
+    monkeypatch.setattr(instructions, "CPUINFO", file)
     file.write_text("flags\t\t: fpu avx512f avx512_bf16 avx512_fp16\n")
     assert ENGINE.lacks("cpu", "bfloat16") is None
     assert "slower than float32" in str(ENGINE.lacks("cpu", "float16"))

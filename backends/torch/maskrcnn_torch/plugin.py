@@ -5,11 +5,11 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from maskrcnn_network.instructions import lacks_instructions
 from maskrcnn_server import hookimpl
 from maskrcnn_server.backend import Precision
 from maskrcnn_server.engine import Engine, Setup
 from maskrcnn_server.errors import InvalidSetting
-from maskrcnn_server.machine import lacks_instructions
 from maskrcnn_server.optional import lacks
 
 if TYPE_CHECKING:

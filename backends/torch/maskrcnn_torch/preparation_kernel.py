@@ -2,6 +2,8 @@
 # mypy: disable-error-code="no-untyped-def, untyped-decorator"
 # A kernel's arguments have Triton's types.
 
+from functools import lru_cache
+
 import torch
 import triton
 import triton.language as tl
@@ -9,47 +11,52 @@ from torch import Tensor
 
 from maskrcnn_network.preparation import Preparation
 from maskrcnn_server.rle import Size
-from maskrcnn_torch.preparation import triple
-from maskrcnn_torch.resize import fixed_weights, float_weights
+from maskrcnn_torch.preparation import constant
+from maskrcnn_torch.resize import MAX_CACHED, fixed_weights, float_weights
 
 BLOCK = 512
 
 
-def fused_prepare(target: Tensor, image: Tensor, size: Size, rule: Preparation) -> None:
-    """Resize and normalise `image` (H, W, 3) uint8 into the top left corner of `target`.
+def fused_prepare(target: Tensor, images: Tensor, size: Size, rule: Preparation) -> None:
+    """Resize and normalise `images` (n, H, W, 3) uint8 into the top left corners of `target`.
 
-    `target` is of any float type, contiguous but for its rows.
+    `target` is of any float type, contiguous but for its images and rows.
     """
-    (height, width), device = size, image.device
-    lengths = (image.shape[1], width), (image.shape[0], height)
-    if rule.resampling != "float":
-        across = fixed_weights(*lengths[0], device, inside=True)
-        down = fixed_weights(*lengths[1], device, inside=False)
-        tables = [*across, *down]
-    else:
-        tables = [
-            row for lists in lengths for pair in float_weights(*lists, device) for row in pair
-        ]
-    with torch.cuda.device(image.get_device()):
-        prepare_kernel[(triton.cdiv(width * 3, BLOCK), height)](
-            image,
-            *tables,
+    height, width = size
+    whole = rule.resampling != "float"
+    with torch.cuda.device(images.get_device()):
+        prepare_kernel[(triton.cdiv(width * 3, BLOCK), height, len(images))](
+            images,
+            *_tables(tuple(images.shape[1:3]), size, images.device, whole),
             target,
-            triple(rule.mean, device),
-            triple(rule.std, device),
-            image.shape[1],
+            constant(rule.mean, images.device),
+            constant(rule.std, images.device),
+            images.shape[2],
             width,
+            images.stride(0),
             target.stride(0),
-            whole=rule.resampling != "float",
+            target.stride(1),
+            whole=whole,
             flipped=rule.channels != "RGB",
             block=BLOCK,
             enable_fp_fusion=False,
         )
 
 
-@triton.jit(do_not_specialize=["old_width", "width", "row_stride"])
+@lru_cache(MAX_CACHED)
+def _tables(old: Size, new: Size, device: torch.device, whole: bool) -> tuple[Tensor, ...]:
+    """The two old places around each new one and their weights, across and then down."""
+    (old_height, old_width), (height, width) = old, new
+    if whole:
+        across = fixed_weights(old_width, width, device, inside=True)
+        return (*across, *fixed_weights(old_height, height, device, inside=False))
+    lists = (*float_weights(old_width, width, device), *float_weights(old_height, height, device))
+    return tuple(row for pair in lists for row in pair)
+
+
+@triton.jit(do_not_specialize=["old_width", "width", "old_stride", "stride", "row_stride"])
 def prepare_kernel(
-    image,
+    images,
     left,
     right,
     to_left,
@@ -63,14 +70,18 @@ def prepare_kernel(
     std,
     old_width,
     width,
+    old_stride,
+    stride,
     row_stride,
     whole: tl.constexpr,
     flipped: tl.constexpr,
     block: tl.constexpr,
 ):
-    """A part of one row, by the operations of `resize`."""
+    """A part of one row of one image, by the operations of `resize`."""
     place = tl.program_id(0) * block + tl.arange(0, block)
     row = tl.program_id(1)
+    which = tl.program_id(2).to(tl.int64)
+    image = images + which * old_stride
     inside = place < width * 3
     column, channel = place // 3, place % 3
     source = 2 - channel if flipped else channel
@@ -92,5 +103,5 @@ def prepare_kernel(
         value = (a1 + a2) * v1 + (b1 + b2) * v2
     value -= tl.load(mean + channel)
     value = tl.div_rn(value, tl.load(std + channel))
-    at = target + row.to(tl.int64) * row_stride + place
+    at = target + which * stride + row.to(tl.int64) * row_stride + place
     tl.store(at, value.to(target.dtype.element_ty), mask=inside)

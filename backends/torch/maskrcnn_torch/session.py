@@ -28,7 +28,7 @@ from maskrcnn_server.stopwatch import stage
 from maskrcnn_torch.devices import description, is_lost, is_out_of_memory
 from maskrcnn_torch.graphs import CudaGraph, GraphCache, Ran
 from maskrcnn_torch.operations import TorchOperations
-from maskrcnn_torch.preparation import prepare, prepared, sent
+from maskrcnn_torch.preparation import constant, prepare, prepared
 
 DTYPES = {
     "float32": torch.float32,
@@ -219,8 +219,7 @@ class TorchSession:
         else:
             pixels = self._rule.batch(images, sizes, self._rule.padded_size(sizes[0]))
             batch = torch.from_numpy(pixels).permute(0, 3, 1, 2).to(self._dtype)
-        threshold = torch.full((), score_threshold, device=self._device)
-        return batch, sent(np.array(sizes, np.float32), self._device), threshold
+        return batch, constant(tuple(sizes), self._device), constant(score_threshold, self._device)
 
     def _detect(self, images: Tensor, sizes: Tensor, threshold: Tensor) -> _Detected:
         ops = self._ops

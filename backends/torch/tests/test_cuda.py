@@ -96,15 +96,15 @@ def test_maps_are_those_of_a_cpu(made: torch.Generator, dtype: torch.dtype) -> N
 
 @pytest.mark.parametrize("resampling", ["opencv", "float"])
 def test_images_are_prepared_as_on_a_cpu(made: torch.Generator, resampling: Any) -> None:
-    image = torch.randint(0, 256, (480, 640, 3), generator=made).to(torch.uint8)
+    images = torch.randint(0, 256, (2, 480, 640, 3), generator=made).to(torch.uint8)
     mean, std = (1.0, 2.0, 3.0), (4.0, 5.0, 6.0)
     rule = Preparation(short_edge=1, resampling=resampling, channels="BGR", mean=mean, std=std)
     for height, width in ((800, 1067), (100, 133), (480, 640)):
-        expected = torch.zeros((height + 9, width + 9, 3))
+        expected = torch.zeros((2, height + 9, width + 9, 3))
         found = [torch.zeros_like(expected, device="cuda") for _ in range(2)]
-        prepare(expected, image, (height, width), rule)
-        triton_kernels().prepare(found[0], image.cuda(), (height, width), rule)
-        prepare(found[1], image.cuda(), (height, width), rule)
+        prepare(expected, images, (height, width), rule)
+        triton_kernels().prepare(found[0], images.cuda(), (height, width), rule)
+        prepare(found[1], images.cuda(), (height, width), rule)
         assert torch.equal(found[0].cpu(), expected)
         assert torch.equal(found[1].cpu(), expected)
 

@@ -89,12 +89,16 @@ def compare_maps() -> None:
                 assert torch.equal(fused_max_pool(x, pads), expected)
 
 
+SIZES = ((60, 80), (60, 80), (99, 131), (60, 80))
+"""Sizes of images: some are alike, one is not resized."""
+
+
 def compare_prepare() -> None:
     """Every kind of resampling, and an image that is not resized."""
     from maskrcnn_torch.preparation_kernel import fused_prepare
 
     made = np.random.default_rng(1)
-    images = [made.integers(0, 256, (*size, 3)).astype(np.uint8) for size in ((60, 80), (99, 131))]
+    images = [made.integers(0, 256, (*size, 3)).astype(np.uint8) for size in SIZES]
     options: Any = {"short_edge": 99, "mean": (1.0, 2.0, 3.0), "multiple_of": 32}
     for resampling in ("opencv", "float", "pillow"):
         for other in ({"channels": "BGR"}, {"std": (2.0, 3.0, 4.0)}):
@@ -206,7 +210,7 @@ KERNELS: dict[str, tuple[str, str, dict[str, str], dict[str, Any], dict[str, Any
     "preparation": (
         "preparation_kernel",
         "prepare_kernel",
-        {"image": "*u8", "target": "*fp16", "mean": "*fp32", "std": "*fp32"}
+        {"images": "*u8", "target": "*fp16", "mean": "*fp32", "std": "*fp32"}
         | dict.fromkeys(TABLES, "*i32"),
         {"whole": True, "flipped": True, "block": 512},
         EXACT,

@@ -289,7 +289,7 @@ def test_images_are_prepared_as_on_the_host(resampling: Any, images: list[Image]
         std=(2.0, 3.0, 4.0),
         multiple_of=32,
     )
-    images = [images[0], images[0][:, ::-1].copy()]
+    images = [images[0], images[0][:, ::-1].copy(), images[1], images[0]]
     sizes = [rule.resized_size((i.shape[0], i.shape[1])) for i in images]
     found = prepared(rule, images, sizes, CPU, torch.float32, prepare)
     expected = rule.batch(images, sizes, rule.padded_size(sizes[0]))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
+import weakref
 from contextlib import suppress
 from functools import cache
 from importlib import import_module
 from io import BytesIO
-from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import PIL.GifImagePlugin
@@ -17,6 +17,7 @@ import PIL.ImageOps
 
 from maskrcnn_handlers.request import arrays, tiff
 from maskrcnn_server.errors import ImageTooLarge, InvalidImage
+from maskrcnn_server.machine import give_back_memory_soon
 
 if TYPE_CHECKING:
     from maskrcnn_server.backend import Image
@@ -40,10 +41,7 @@ ANY_MAGIC = re.compile(b"|".join(b"(%s)" % pattern for pattern in MAGIC), re.DOT
 MEDIA_TYPES = tuple(MAGIC.values())
 
 NO_IMAGES = (
-    (
-        rb"\x89PNG\x1a",
-        "a PNG without its line ends; with curl, use --data-binary, not -d",
-    ),
+    (rb"\x89PNG\x1a", "a PNG without its line ends; with curl, use --data-binary, not -d"),
     (rb"\s*[{\[]\s*[\"{]", "they are JSON; send it as Content-Type: application/json"),
     (rb"\x1f\x8b", "they are compressed by gzip; send the image itself"),
     (rb"(iVBORw0KG|/9j/)", "they are an image in base64; send the image itself, or JSON"),
@@ -53,24 +51,20 @@ NO_IMAGES = (
 )
 """Patterns of the beginnings of bytes that people send, and what to do."""
 
-ORIENTATION = 274
-"""EXIF's tag of the orientation."""
-QUARTER_TURNS = (5, 6, 7, 8)
-"""Orientations of images whose stored rows are columns."""
+LARGE_BYTES = 32 << 20
+"""Size above which freed memory is returned to the system after an image."""
 
 
 class Gif(PIL.GifImagePlugin.GifImageFile):
-    """A GIF of `max_pixels` at most. A frame may lie outside of the image, which Pillow enlarges
-    and fills while it reads the frame's header. Raises ImageTooLarge."""
+    """A GIF of `max_pixels` at most, also when a frame that lies outside makes Pillow enlarge it."""
 
     def __init__(self, file: BytesIO, max_pixels: int) -> None:
         self._limit = max_pixels
         super().__init__(file)
 
-    def __setattr__(self, name: str, value: object) -> None:
+    def __setattr__(self, name: str, value: Any) -> None:
         if name == "_size":
-            width, height = cast("tuple[int, int]", value)
-            check(width, height, self._limit)
+            check(*value, self._limit)
         super().__setattr__(name, value)
 
 
@@ -95,29 +89,20 @@ def decode(data: bytes, max_pixels: int) -> Image:
     try:
         if data.startswith(arrays.MAGIC):
             return arrays.decode(data, max_pixels)
-        return _decoded(data, max_pixels)
+        image = _decoded(data, max_pixels)
+        if image.nbytes > LARGE_BYTES:
+            weakref.finalize(image, give_back_memory_soon).atexit = False
+        return image
     except (InvalidImage, MemoryError):
         raise
     except PIL.UnidentifiedImageError:
         raise InvalidImage(unknown(data)) from None
     # Decoders raise almost anything on broken bytes: OSError, SyntaxError, struct.error, ...
     except Exception as error:
-        is_tiff = data.startswith(tiff.MAGIC)
-        what = f"{tiff.describe(data)}: " if is_tiff else ""
-        advice = f"; {tiff.ADVICE}" if is_tiff else ""
-        raise InvalidImage(f"{what}the image cannot be decoded: {error}{advice}") from error
-
-
-def measured(path: Path) -> tuple[int, int]:
-    """Height and width of the upright image in a file, by its header. Raises InvalidImage."""
-    try:
-        with PIL.Image.open(path, formats=readable()) as image:
-            width, height = image.size
-            is_turned = image.getexif().get(ORIENTATION) in QUARTER_TURNS
-    # Decoders raise almost anything on broken bytes: OSError, SyntaxError, struct.error, ...
-    except Exception as error:
-        raise InvalidImage(f"{path}: {error}") from error
-    return (width, height) if is_turned else (height, width)
+        said = f"the image cannot be decoded: {error}"
+        if data.startswith(tiff.MAGIC):
+            said = f"{tiff.describe(data)}: {said}; {tiff.ADVICE}"
+        raise InvalidImage(said) from error
 
 
 def media_type(data: bytes) -> str | None:
@@ -148,8 +133,7 @@ def check(width: int, height: int, max_pixels: int) -> None:
 def _decoded(data: bytes, max_pixels: int) -> Image:
     # Pillow has a limit of its own, below which it warns and above which ours would not count.
     PIL.Image.MAX_IMAGE_PIXELS = None
-    is_tiff = data.startswith(tiff.MAGIC)
-    if is_tiff:
+    if is_tiff := data.startswith(tiff.MAGIC):
         tiff.check(data)
     is_gif, file = data.startswith(b"GIF8"), BytesIO(data)
     with Gif(file, max_pixels) if is_gif else PIL.Image.open(file, formats=readable()) as image:

@@ -30,6 +30,7 @@ from maskrcnn_study.coco_fields import (
     run_lengths,
     shown,
 )
+from maskrcnn_study.image_size import measured
 
 MAX_CLASSES = 1_000_000
 """Number above which categories whose ids are text are numbered: no model has such a class, so that
@@ -196,7 +197,7 @@ class _Reader:
         said = length(entry.get("height")), length(entry.get("width"))
         known = (said[0], said[1]) if said[0] and said[1] else None
         try:
-            real = images.measured(path)
+            real = measured(path)
         except InvalidImage:
             return known
         if known and known != real:

@@ -10,8 +10,8 @@ from pycocotools.cocoeval import COCOeval
 from typer.testing import CliRunner
 
 from maskrcnn_handlers.cli.main import program
+from maskrcnn_network.instructions import lacks_instructions
 from maskrcnn_predict.child import served
-from maskrcnn_server.machine import lacks_instructions
 from maskrcnn_server.plugins import Plugins
 from maskrcnn_tensorpack.plugin import DEMO
 

@@ -10,6 +10,7 @@ import PIL.Image
 import pytest
 from numpy.typing import NDArray
 
+from maskrcnn_handlers.request import images
 from maskrcnn_handlers.request.images import decode
 from maskrcnn_server.errors import ImageTooLarge, InvalidImage
 
@@ -258,3 +259,17 @@ def test_an_image_with_a_broken_exif_block_is_still_an_image(encode: Encode, blo
     """Telephones and editors write such blocks; the orientation is then unknown, not the pixels."""
     data = encode(np.full((16, 16, 3), 99, np.uint8), "JPEG", exif=b"Exif\0\0" + block)
     assert decode(data, LIMIT).shape == (16, 16, 3)
+
+
+def test_after_a_large_image_memory_is_given_back(
+    encode: Encode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[None] = []
+    monkeypatch.setattr(images, "give_back_memory_soon", lambda: asked.append(None))
+    monkeypatch.setattr(images, "LARGE_BYTES", 3 * 8 * 8)
+    for side, times in ((8, 0), (9, 1)):
+        image = decode(encode(np.zeros((side, side, 3), np.uint8)), 100)
+        assert image.shape == (side, side, 3)
+        assert not asked
+        del image
+        assert len(asked) == times
