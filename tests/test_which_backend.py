@@ -132,6 +132,11 @@ FAMILIES: dict[str, tuple[str, bytes, str]] = {
         arrays(*TENSORPACK),
         "`pip install maskrcnn-tensorpack`",
     ),
+    "model-800000_inf_only.index": (
+        "model-800000_inf_only.index",
+        b"\0\x0bgroup0/block0/conv1/W\0cascade_rcnn_stage1/head/fc6/W\0rpn/conv0/W",
+        "`pip install maskrcnn-tensorpack`",
+    ),
     "model_final.pth": (
         "model_final.pth",
         pickled("backbone.bottom_up.res2.0.conv1.weight"),

@@ -76,6 +76,8 @@ class Architecture:
     """Normalisation after each fully connected layer."""
     biased: bool = False
     """Whether layers with batch normalisation have a bias, too."""
+    pyramid_biased: bool = True
+    """Whether layers of a pyramid with the norm `group` have a bias, too."""
     groups: int = 1
     """Groups of channels in the 3 x 3 convolutions of the backbone. More than 1: a ResNeXt."""
     outputs: str = "fastrcnn/outputs"
@@ -207,8 +209,10 @@ class Architecture:
                 previous = outer
 
     def _fpn(self, channels: int) -> Iterator[tuple[str, Shape]]:
+        layer = self._layer(self.pyramid_norm)
+        if self.pyramid_norm == "group" and not self.pyramid_biased:
+            layer = _unbiased
         for level, outer in enumerate(self.laterals, start=2):
-            layer = self._layer(self.pyramid_norm)
             yield from layer(f"fpn/lateral_1x1_c{level}", (1, 1, outer, channels))
             yield from layer(f"fpn/posthoc_3x3_p{level}", (3, 3, channels, channels))
             if self.pyramid_norm == "group":
@@ -310,6 +314,7 @@ def read_off(shapes: Shapes) -> Architecture:
         mask=out(f"{mask_head}/deconv/b", 256),
         fc_norm=_norm(shapes, f"{head}/gn", f"{head}/fc6"),
         biased="conv0/b" in shapes,
+        pyramid_biased="fpn/gn_c2/gamma" not in shapes or "fpn/lateral_1x1_c2/b" in shapes,
         groups=_groups(shapes, inner),
         outputs=scope,
         shared_boxes=cascade or out(f"{outputs}/box/W", 0) == 4,
@@ -358,3 +363,7 @@ def _scaled(name: str, channels: int) -> Iterator[tuple[str, Shape]]:
 def _biased(name: str, kernel: Shape) -> Iterator[tuple[str, Shape]]:
     yield f"{name}/W", kernel
     yield f"{name}/b", (kernel[-1],)
+
+
+def _unbiased(name: str, kernel: Shape) -> Iterator[tuple[str, Shape]]:
+    yield f"{name}/W", kernel

@@ -116,6 +116,9 @@ class NetworkConfig(BaseModel):
     dilation: Literal[1, 2] = 1
     """Dilation of the last ResNet group. 2: it is dilated instead of strided."""
     detection_nms_threshold: Fraction = 0.5
+    agnostic_nms_threshold: Fraction | None = None
+    """Maximum overlap of detections of any classes, among the best `detections` of which those of
+    the same class are suppressed already. None: only those of the same class are compared."""
     detections: Positive = 100
     score_floor: Fraction = 0.05
     """Minimum of the default score threshold. A request may ask for less."""
@@ -227,11 +230,31 @@ class NetworkConfig(BaseModel):
         return 1 if self.mode_fpn is False else 32
 
     @property
+    def stem_pads(self) -> Pads:
+        """Zeros on the top and left, and on the bottom and right, before the first layer."""
+        return self._sides(3, 2)
+
+    @property
     def pool_pads(self) -> Pads:
         """Zeros on the top and left, and on the bottom and right, before the first pooling."""
+        return self._sides(1, 0)
+
+    @property
+    def block_pads(self) -> Pads:
+        """Zeros on the top and left, and on the bottom and right, where a 3 x 3 convolution of a
+        block strides."""
+        return self._sides(1, 0)
+
+    def _sides(self, before: int, after: int) -> Pads:
+        """Zeros on the top and left (`before`), and on the bottom and right (`after`).
+
+        Pixel (0, 0) of each feature map is then centred on pixel (0, 0) of the image. Networks with
+        `TF_PAD_MODE` swap both; others pad equally on all sides, which only maps with odd sides
+        show.
+        """
         if self.symmetric:
-            return 1, 1
-        return (0, 1) if self.tf_pad_mode else (1, 0)
+            return before, before
+        return (after, before) if self.tf_pad_mode else (before, after)
 
     @property
     def level_sizes(self) -> tuple[tuple[float, ...], ...]:

@@ -37,7 +37,7 @@ INT8_FILE = "int8.json"
 BACKGROUND_NAMES = ("BG", "background", "__background__")
 NOT_IN_WEIGHTS = frozenset(
     "short_edge max_size proposal_mode proposals proposal_nms_threshold detections tf_pad_mode "
-    "anchor_sizes anchor_ratios proposal_score_floor "
+    "anchor_sizes anchor_ratios proposal_score_floor agnostic_nms_threshold "
     "detection_nms_threshold stride_1x1 dilation pixel_mean pixel_std channels norm_epsilon "
     "resize_mode min_scale width_ratios proposal_candidates proposal_std box_std "
     "anchor_scales bgr_to_rgb level_candidates style".split()

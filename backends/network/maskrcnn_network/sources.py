@@ -87,7 +87,7 @@ def read(config: ModelConfig, schema: type[C], texts: Texts | None = None) -> Co
         foreign = [key for key in values if schema.is_foreign(key)]
         notes += _passed_over(file.name, foreign)
         layers.append((file.name, {k: v for k, v in values.items() if k not in foreign}))
-    notes += _not_read(config.model_dir, file)
+    notes += _not_read(config.model_dir, {name for name, _ in layers})
     for key, literal in config.overrides.items():
         layers.append((ENVIRONMENT, _renamed({key: _literal(key, literal)}, schema)))
     values = {}
@@ -125,14 +125,12 @@ def _passed_over(source: str, keys: list[str]) -> list[str]:
     return [f"{source}: not known here, and passed over: {some}"]
 
 
-def _not_read(model_dir: Path, file: Path | None) -> list[str]:
+def _not_read(model_dir: Path, read: set[str]) -> list[str]:
     """A note about other files of this kind, of which nobody knows whether they are meant."""
-    others = [
-        path.name
-        for path in sorted(model_dir.glob("[!.]*.y*ml"))
-        if path.suffix in (".yaml", ".yml") and path != file
-    ]
-    hint = f"; rename the one that is meant to {CONFIG_FILE}" if file is None else ""
+    files = sorted(model_dir.glob("[!.]*.y*ml"))
+    names = [path.name for path in files if path.suffix in (".yaml", ".yml")]
+    others = [name for name in names if name not in read]
+    hint = "" if read.intersection(names) else f"; rename the one that is meant to {CONFIG_FILE}"
     return [f"not read: {', '.join(others[:6])}{hint}"] if others else []
 
 
@@ -155,7 +153,7 @@ def _training_log(path: Path) -> Said:
             f"{path}: its configuration cannot be read ({error}); remove the file, and put the "
             f"settings that differ from the framework's defaults into {CONFIG_FILE}"
         ) from None
-    return dict(_flat(tree, "")), None
+    return dict(flat(tree, "")), None
 
 
 TEXTS: Texts = {TRAINING_LOG: _training_log}
@@ -201,11 +199,11 @@ def _config_file(
     They are at the top level or below `config_inference`. The author's own keys, in lower case
     where the framework's are not, are named in `notes`.
     """
-    keys = _content(path, schema.read_yaml, notes, MAX_BASES)
+    keys = read_content(path, schema.read_yaml, notes, MAX_BASES)
     if "class_names" in keys:
         yield schema.key("class_names"), keys.pop("class_names")
     inference = keys.pop("config_inference", None)
-    yield from _flat(inference if isinstance(inference, dict) else {}, "")
+    yield from flat(inference if isinstance(inference, dict) else {}, "")
     known = schema.keys()
     shouted = [key for key in known if key.isupper()]
     sections = {key.partition(".")[0] for key in known}
@@ -215,14 +213,17 @@ def _config_file(
         if not framework and schema.nearest(key) is None:
             own.append(key)
         else:
-            yield from _flat({key: value}, "")
+            yield from flat({key: value}, "")
     notes += _passed_over(path.name, own)
 
 
-def _content(
+def read_content(
     path: Path, reader: Callable[[Path], Any], notes: list[str], bases: int
 ) -> dict[str, Any]:
-    """The content of a configuration, on top of that of its `_BASE_`."""
+    """The content of a configuration, on top of that of at most `bases` of its `_BASE_`s.
+
+    Raises InvalidModel unless it is a mapping in YAML. What is missing is in `notes`.
+    """
     try:
         content = read_once(reader, path)
     except NotYaml as error:
@@ -235,7 +236,7 @@ def _content(
         return keys
     file = path.parent / Path(str(base)).name
     if bases and file.is_file() and file != path:
-        return _merged(_content(file, reader, notes, bases - 1), keys)
+        return _merged(read_content(file, reader, notes, bases - 1), keys)
     notes.append(
         f"{path.name} is based on {base}, which is not here and not read: put it next to the file"
     )
@@ -253,10 +254,11 @@ def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any
     return merged
 
 
-def _flat(tree: Mapping[Any, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+def flat(tree: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The values of nested mappings by dotted keys."""
     for key, value in tree.items():
         if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{key}.")
+            yield from flat(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
 

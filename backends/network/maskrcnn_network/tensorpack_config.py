@@ -3,7 +3,7 @@
 Source: FasterRCNN/config.py.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import ClassVar, Literal
 
 from pydantic import Field
@@ -63,9 +63,9 @@ WITHOUT_EFFECT = frozenset(
 )
 """Keys that only training needs, and `MRCNN.ACCURATE_PASTE`: masks are always pasted accurately."""
 
-NO_RESNEXT = (
-    "TensorPack has no ResNeXt; that of deepdoctection pads its strided convolutions in another "
-    "way, which is not computed"
+DEEPDOCTECTIONS = (
+    "which only deepdoctection has: put its conf_frcnn_*.yaml next to the checkpoint, and serve it "
+    "with the backend tensorpack"
 )
 
 
@@ -95,12 +95,16 @@ class TensorPackConfig(NetworkConfig):
     box_convs: int | None = None
 
     def contradictions(self, architecture: Architecture) -> list[str]:
-        """Also a ResNeXt, which TensorPack does not have: deepdoctection's pads as TensorFlow does
-        where its blocks stride, and no code says what others' do."""
-        found = super().contradictions(architecture)
+        """Also what only deepdoctection has, with a configuration of its own."""
+        traits = self._other_traits(architecture)
+        return super().contradictions(architecture) + [f"the weights have {t}" for t in traits]
+
+    def _other_traits(self, architecture: Architecture) -> Iterator[str]:
+        """What the framework's networks do not have, and whose it is."""
         if architecture.groups > 1:
-            found.append(f"the weights are those of a {architecture.name}: {NO_RESNEXT}")
-        return found
+            yield f"a {architecture.name}, {DEEPDOCTECTIONS}"
+        if architecture.pyramid_norm == "group" and not architecture.pyramid_biased:
+            yield f"a pyramid with group normalisation and without biases, {DEEPDOCTECTIONS}"
 
     def _checkable(self, architecture: Architecture) -> dict[str, tuple[object, object]]:
         values = super()._checkable(architecture)

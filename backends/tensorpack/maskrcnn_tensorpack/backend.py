@@ -1,10 +1,18 @@
 """The TensorPack backend."""
 
+from dataclasses import replace
+
 from maskrcnn_network.checkpoints.rows import RowOrder
 from maskrcnn_network.dialect import Dialect
 from maskrcnn_network.folder import ModelFolder, read_folder
+from maskrcnn_network.sources import TEXTS
 from maskrcnn_network.tensorpack_config import TensorPackConfig
 from maskrcnn_server.backend import ModelConfig
+from maskrcnn_server.engine import ORIGINAL as ENGINE_ORIGINAL
+from maskrcnn_server.errors import InvalidSetting
+from maskrcnn_server.keys import Keys
+from maskrcnn_tensorpack import deepdoctection
+from maskrcnn_tensorpack.deepdoctection import DeepdoctectionConfig
 from maskrcnn_tensorpack.original import ORIGINAL
 from maskrcnn_tensorpack.rules import rules
 
@@ -19,7 +27,7 @@ FRAMEWORK_VARIABLES = frozenset({"dataset", "pipedir", "serialize", "train_api"}
 
 
 class TensorPackBackend(Dialect[TensorPackConfig]):
-    """Loads checkpoints of TensorPack's examples/FasterRCNN."""
+    """Loads checkpoints of TensorPack's examples/FasterRCNN, and of deepdoctection."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -27,10 +35,30 @@ class TensorPackBackend(Dialect[TensorPackConfig]):
             score_threshold=SCORE_THRESHOLD,
             read=_read,
             rules=rules,
-            keys=TensorPackConfig.declared({ORIGINAL.option}, FRAMEWORK_VARIABLES),
+            keys=_keys(),
             original=ORIGINAL,
         )
 
 
+def _keys() -> Keys:
+    """The keys of both configurations."""
+    own = TensorPackConfig.declared({ORIGINAL.option}, FRAMEWORK_VARIABLES)
+    other = DeepdoctectionConfig.declared(())
+    return replace(
+        own,
+        config={*own.config, *other.config},
+        without_effect={*own.without_effect, *other.without_effect},
+    )
+
+
 def _read(config: ModelConfig) -> ModelFolder[TensorPackConfig]:
-    return read_folder(config, ROWS, TensorPackConfig)
+    schema: type[TensorPackConfig] = TensorPackConfig
+    texts = TEXTS
+    if deepdoctection.is_meant(config):
+        schema, texts = DeepdoctectionConfig, deepdoctection.texts(config.model_dir)
+        if config.engine == ENGINE_ORIGINAL:
+            raise InvalidSetting(
+                f"{config.model_dir}: engine original runs TensorPack's own code, but the model is "
+                "deepdoctection's: choose another engine"
+            )
+    return read_folder(config, ROWS, schema, texts=texts)

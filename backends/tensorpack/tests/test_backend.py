@@ -4,7 +4,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from maskrcnn_network.testing.networks import small_network
 from maskrcnn_server.agreement import compare
 from maskrcnn_server.backend import Image, Model, ModelConfig, PredictOptions
 from maskrcnn_server.errors import InvalidModel, InvalidSetting
@@ -95,10 +94,3 @@ def write_checkpoint(prefix: Path, variables: dict[str, np.ndarray]) -> None:
         shape_and_slices=[""] * len(names),
         tensors=[tf.constant(value) for value in [*variables.values(), *extra.values()]],
     )
-
-
-def test_a_resnext_is_refused_by_name(tmp_path: Path) -> None:
-    np.savez(tmp_path / "model-10.npz", allow_pickle=False, **small_network("resnext").variables)
-    found = TensorPackBackend().probe(ModelConfig(model_dir=tmp_path))
-    assert found is not None
-    assert any("TensorPack has no ResNeXt" in problem for problem in found.problems)

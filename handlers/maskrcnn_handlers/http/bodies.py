@@ -7,7 +7,10 @@ from anyio import CancelScope, current_time
 from starlette.requests import Request
 
 from maskrcnn_server.errors import NotReady, Overloaded, RequestTooSlow
+from maskrcnn_server.machine import give_back_memory_soon
 
+LARGE_BYTES = 4 << 20
+"""Size above which freed memory is returned to the system after a body."""
 MAX_DIGITS = 18
 """Number of digits of a Content-Length that is looked at before the body is read."""
 
@@ -40,6 +43,8 @@ class Bodies:
             yield body
         finally:
             self.held -= len(body)
+            if len(body) > LARGE_BYTES:
+                give_back_memory_soon()
 
     async def _read(self, request: Request) -> bytes:
         declared = request.headers.get("content-length", "")

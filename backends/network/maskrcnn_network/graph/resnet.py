@@ -2,7 +2,7 @@
 
 from maskrcnn_network.architecture import Architecture
 from maskrcnn_network.config import NetworkConfig
-from maskrcnn_network.graph.operations import Map, Operations, Pads
+from maskrcnn_network.graph.operations import Map, Operations
 
 
 class ResNet:
@@ -18,7 +18,7 @@ class ResNet:
 
     def stem(self, ops: Operations, images: Map) -> Map:
         """The first layer, and the pooling after it: a quarter of the images' height and width."""
-        x = ops.conv("conv0", images, 2, self._sides(3, 2), relu=True)
+        x = ops.conv("conv0", images, 2, self._config.stem_pads, relu=True)
         return ops.max_pool(x, self._config.pool_pads)
 
     def group(self, ops: Operations, index: int, x: Map) -> Map:
@@ -37,7 +37,7 @@ class ResNet:
         stride1, stride2 = (stride, 1) if self._config.stride_1x1 else (1, stride)
         cropped = self._crop(ops, x, stride1)
         x = ops.conv(f"{name}/conv1", cropped, stride1, (0, 0), relu=True)
-        pads = None if stride2 == 1 else self._sides(1, 0)
+        pads = None if stride2 == 1 else self._config.block_pads
         groups = self._groups
         x = ops.conv(f"{name}/conv2", x, stride2, pads, groups=groups, dilation=dilation, relu=True)
         return ops.conv(f"{name}/conv3", x, add=shortcut, relu=True)
@@ -46,14 +46,3 @@ class ResNet:
         """Crop the last row and column before striding, if maps may have odd sides."""
         config = self._config
         return x if stride == 1 or config.stride > 1 or config.symmetric else ops.crop(x)
-
-    def _sides(self, before: int, after: int) -> Pads:
-        """Zeros on the top and left (`before`), and on the bottom and right (`after`).
-
-        Pixel (0, 0) of each feature map is then centred on pixel (0, 0) of the image. Networks with
-        `TF_PAD_MODE` swap both; others pad equally on all sides, which only maps with odd sides
-        show.
-        """
-        if self._config.symmetric:
-            return before, before
-        return (after, before) if self._config.tf_pad_mode else (before, after)

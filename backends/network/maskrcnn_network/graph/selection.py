@@ -69,7 +69,9 @@ def _of_every_class(
 
     Classes are kept apart by shifting each one's boxes by class * (largest coordinate + 1), as in
     TensorPack's `fastrcnn_predictions`: float32 rounds a shifted box, and thereby its overlaps.
-    Boxes and scores are ordered class by class, so that ties are settled as in TensorPack.
+    Boxes and scores are ordered class by class, so that ties are settled as in TensorPack. With a
+    threshold for any classes, the best of all are then compared without shifts, as in
+    deepdoctection's `nms_post_processing`.
     """
     classes, slots = architecture.classes, proposals.slots
     scores = ops.spread(probabilities[:, 1 : classes + 1], slots, DROPPED)
@@ -87,11 +89,15 @@ def _of_every_class(
         np.zeros_like(category)
     )  # repeats a box shared by all classes
     flat_boxes, flat_scores = ops.reshape(shifted, (0, -1, 4)), ops.reshape(scores, (0, -1))
-    best, places = ops.survivors(flat_boxes, flat_scores, limit, config.detection_nms_threshold)
+    agnostic = config.agnostic_nms_threshold
+    keep = limit if agnostic is None else config.detections
+    best, places = ops.survivors(flat_boxes, flat_scores, keep, config.detection_nms_threshold)
     best_boxes = ops.take(ops.reshape(by_class, (0, -1, 4)), places)
-    found, (found_scores, found_boxes, labels) = ops.compact(
-        best, best_boxes, places // slots.width + 1
-    )
+    labels = places // slots.width + 1
+    if agnostic is not None:
+        best, places = ops.survivors(best_boxes, best, limit, agnostic)
+        best_boxes, labels = ops.take(best_boxes, places), ops.take(labels, places)
+    found, (found_scores, found_boxes, labels) = ops.compact(best, best_boxes, labels)
     return Detected(found_boxes, found_scores, labels, found.images)
 
 

@@ -58,6 +58,16 @@ GROUP_NORM = replace(
     mask_convs=Convs(2, 64, "group"),
 )
 RESNEXT = replace(FPN, groups=2, widths=((4, 12), (8, 16), (8, 20), (8, 24)))
+UNBIASED_RESNEXT = replace(
+    GROUP_NORM,
+    groups=32,
+    pyramid_biased=False,
+    cascade=True,
+    box_convs=Convs(0, 0, "none"),
+    fc=(("fc6", 24), ("fc7", 24)),
+    shared_boxes=True,
+    has_masks=False,
+)
 C5 = replace(
     C4,
     fc=(("fc6", 24), ("fc7", 24)),
@@ -189,6 +199,16 @@ class MMDetectionConfig(NetworkConfig):
     channels: Literal["RGB", "BGR"] = "RGB"
 
 
+class DeepdoctectionConfig(NetworkConfig):
+    """Settings of deepdoctection's networks besides their rules."""
+
+    agnostic_nms_threshold: float | None = 0.4
+
+    @property
+    def block_pads(self) -> tuple[int, int]:
+        return 0, 1
+
+
 class MatterportConfig(NetworkConfig):
     """Settings of Matterport's networks besides their rules."""
 
@@ -241,6 +261,9 @@ KINDS: Mapping[str, Kind] = {
     "torchvision": Kind(0, rules=TORCHVISION, config=TorchvisionConfig),
     "detectron2": Kind(1, rules=DETECTRON2, config=Detectron2Config),
     "resnext": Kind(0, RESNEXT),
+    "deepdoctection": Kind(
+        1, UNBIASED_RESNEXT, config=DeepdoctectionConfig, settings={"detections": 40}
+    ),
     "c5": Kind(1, C5, DETECTRON2_ONE_MAP, Detectron2Config, {"dilation": 2, "stride_1x1": False}),
     "detectron2_c4": Kind(0, C4, DETECTRON2_ONE_MAP, Detectron2Config, {"stride_1x1": False}),
     "group_norm_first": Kind(0, GROUP_NORM_FIRST, DETECTRON2, Detectron2Config),
