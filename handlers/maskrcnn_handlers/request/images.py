@@ -16,7 +16,7 @@ import PIL.Image
 import PIL.ImageOps
 
 from maskrcnn_handlers.request import arrays, tiff
-from maskrcnn_server.errors import ImageTooLarge, InvalidImage
+from maskrcnn_server.errors import InvalidImage
 from maskrcnn_server.machine import give_back_memory_soon
 
 if TYPE_CHECKING:
@@ -38,8 +38,6 @@ MAGIC = {
 }
 """Media types by a pattern of the first bytes, of image files and of arrays."""
 ANY_MAGIC = re.compile(b"|".join(b"(%s)" % pattern for pattern in MAGIC), re.DOTALL)
-MEDIA_TYPES = tuple(MAGIC.values())
-
 NO_IMAGES = (
     (rb"\x89PNG\x1a", "a PNG without its line ends; with curl, use --data-binary, not -d"),
     (rb"\s*[{\[]\s*[\"{]", "they are JSON; send it as Content-Type: application/json"),
@@ -50,13 +48,12 @@ NO_IMAGES = (
     (rb"%PDF", "they are a PDF"),
 )
 """Patterns of the beginnings of bytes that people send, and what to do."""
-
 LARGE_BYTES = 32 << 20
 """Size above which freed memory is returned to the system after an image."""
 
 
 class Gif(PIL.GifImagePlugin.GifImageFile):
-    """A GIF of `max_pixels` at most, also when a frame that lies outside makes Pillow enlarge it."""
+    """A GIF of `max_pixels` at most, also where a frame lies outside, and Pillow enlarges it."""
 
     def __init__(self, file: BytesIO, max_pixels: int) -> None:
         self._limit = max_pixels
@@ -64,7 +61,7 @@ class Gif(PIL.GifImagePlugin.GifImageFile):
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "_size":
-            check(*value, self._limit)
+            arrays.check(value[0], value[1], self._limit)
         super().__setattr__(name, value)
 
 
@@ -108,7 +105,7 @@ def decode(data: bytes, max_pixels: int) -> Image:
 def media_type(data: bytes) -> str | None:
     """Media type that the first bytes tell, of an image file or an array. None: neither."""
     found = ANY_MAGIC.match(data)
-    return None if found is None or found.lastindex is None else MEDIA_TYPES[found.lastindex - 1]
+    return [*MAGIC.values()][found.lastindex - 1] if found and found.lastindex else None
 
 
 def unknown(data: bytes) -> str:
@@ -123,13 +120,6 @@ def unknown(data: bytes) -> str:
     return f"the bytes are no JPEG, PNG, WebP, BMP, GIF or TIFF image{hint}"
 
 
-def check(width: int, height: int, max_pixels: int) -> None:
-    """Raise ImageTooLarge for an image of more than `max_pixels`."""
-    if width * height > max_pixels:
-        said = f"the image has {width} x {height} pixels; at most {max_pixels} are allowed"
-        raise ImageTooLarge(said, width=width, height=height, max_pixels=max_pixels)
-
-
 def _decoded(data: bytes, max_pixels: int) -> Image:
     # Pillow has a limit of its own, below which it warns and above which ours would not count.
     PIL.Image.MAX_IMAGE_PIXELS = None
@@ -137,7 +127,7 @@ def _decoded(data: bytes, max_pixels: int) -> Image:
         tiff.check(data)
     is_gif, file = data.startswith(b"GIF8"), BytesIO(data)
     with Gif(file, max_pixels) if is_gif else PIL.Image.open(file, formats=readable()) as image:
-        check(*image.size, max_pixels)
+        arrays.check(*image.size, max_pixels)
         is_inverted = is_tiff and tiff.prepare(image)
         image.load()
         PIL.ImageOps.exif_transpose(image, in_place=True)

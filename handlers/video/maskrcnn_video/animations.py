@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import PIL.Image
 
-from maskrcnn_handlers.request.images import Gif, check, media_type
+from maskrcnn_handlers.request.arrays import check
+from maskrcnn_handlers.request.images import Gif, media_type
 from maskrcnn_server.errors import InvalidImage
 from maskrcnn_video.frames import Chosen, Frame
 

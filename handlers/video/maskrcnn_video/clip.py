@@ -12,7 +12,7 @@ import av.error
 import numpy as np
 from av.sidedata.sidedata import Type
 
-from maskrcnn_handlers.request.images import check
+from maskrcnn_handlers.request.arrays import check
 from maskrcnn_server.errors import InvalidImage, InvalidSetting
 from maskrcnn_video import animations
 from maskrcnn_video.animations import animated, may_be_animated
