@@ -19,6 +19,7 @@ from maskrcnn_server.detections import Detections
 from maskrcnn_server.masks import BitMasks
 
 av = pytest.importorskip("av")
+pytest.importorskip("trackers")
 pytestmark = pytest.mark.full
 
 RATE, FRAMES = 10, 20
@@ -220,8 +221,10 @@ def test_a_phone_has_room_for_it(
     size = {"width": 390, "height": 844}
     page = visit(site, viewport=size, color_scheme=scheme, bypass_csp=True)
     opened(page, moving, FRAMES)
+    expect(page.locator("#list .note")).to_have_count(4)
+    page.locator("#list li").first.click()
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    for name in ("#play", "#seek", "#time"):
+    for name in ("#play", "#tracks", "#seek", "#time"):
         box = page.locator(name).bounding_box()
         assert box is not None
         assert box["width"] > 60

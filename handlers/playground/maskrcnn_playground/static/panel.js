@@ -17,18 +17,25 @@ const STAGES = {
   rest: ["rest of the server", "#5d6475"],
 };
 
-/** List what was found, each instance's row and the mark of its score above the slider. */
+let listedAs = "";
+
+/**
+ * List what was found, each instance's row and the mark of its score above the slider. Rows stay
+ * where only `isAway` changes, whether a track is in the frame that is shown.
+ */
 export function list(instances) {
-  const { min, max } = $("score");
-  $("list").replaceChildren(...instances.map(row));
-  const marks = instances.map(({ score, colour }) => {
-    const mark = element("span");
-    mark.dataset.score = score;
-    mark.style.setProperty("--at", (score - min) / (max - min));
-    mark.style.setProperty("--colour", css(colour));
-    return mark;
+  const signature = JSON.stringify(instances.map(({ isAway, box, mask, ...told }) => told));
+  if (signature !== listedAs) {
+    listedAs = signature;
+    $("list").replaceChildren(...instances.map(row));
+    $("dots").replaceChildren(...instances.map(dot).reverse());
+  }
+  instances.forEach(({ track, isAway }, i) => {
+    if (!track) return;
+    const own = $("list").children[i];
+    own.classList.toggle("away", isAway);
+    own.querySelector(".unseen").textContent = isAway ? ", not in this frame" : "";
   });
-  $("dots").replaceChildren(...marks.reverse());
 }
 
 /** Show the rows of `shown` alone, and count them; dim the marks of scores below `least`. */
@@ -99,7 +106,16 @@ function rowId(index) {
   return `instance-${index}`;
 }
 
-function row({ index, category, score, colour, wrong, reshaped, note, scores, track, isAway }) {
+function dot({ score, colour }) {
+  const { min, max } = $("score");
+  const made = element("span");
+  made.dataset.score = score;
+  made.style.setProperty("--at", (score - min) / (max - min));
+  made.style.setProperty("--colour", css(colour));
+  return made;
+}
+
+function row({ index, category, score, colour, wrong, reshaped, note, scores, track }) {
   const made = element("li", "", { id: rowId(index), value: index });
   made.setAttribute("role", "option");
   made.style.setProperty("--colour", css(colour));
@@ -110,10 +126,7 @@ function row({ index, category, score, colour, wrong, reshaped, note, scores, tr
     element("span", note, { className: note ? "note" : "meter", title: note ?? "" }),
     element("span", scores ?? score.toFixed(2), { className: "score" }),
   );
-  if (isAway) {
-    made.classList.add("away");
-    made.append(element("span", ", not in this frame", { className: "unseen" }));
-  }
+  if (track) made.append(element("span", "", { className: "unseen" }));
   if (wrong) {
     made.classList.add("wrong");
     made.append(element("span", ", marked as wrong", { className: "unseen" }));

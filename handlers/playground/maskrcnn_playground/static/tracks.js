@@ -17,12 +17,13 @@ export class Tracks {
       const category = own?.category ?? nameOf(answers.slice(0, known), categoryId);
       return { number, categoryId, category, score, places: new Map(places) };
     });
+    this._here = answers.map(() => []);
+    for (const track of this.all) for (const frame of track.places.keys()) this._here[frame].push(track);
   }
 
   /** The instances of a frame: each has the number and the class of its track. */
   at(frame, answer) {
-    return this.all
-      .filter(({ places }) => places.has(frame))
+    return (this._here[frame] ?? [])
       .map(({ number, categoryId, category, places }) => {
         const one = answer.instances[places.get(frame)];
         return { ...one, index: number, track: number, categoryId, category };
