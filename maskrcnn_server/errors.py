@@ -4,18 +4,20 @@ Errors know no HTTP: `maskrcnn_handlers.answer.status` gives each its status cod
 """
 
 import re
+from collections.abc import Iterator
 from typing import ClassVar
 
 ADDRESS = re.compile(r"(?<=:)/+[^\s<>\"]+")
 """Whatever follows the scheme of an address in a text, and punctuation after it."""
 PUNCTUATION = ".,:;)]}'"
+CAPITAL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
 class MaskRCNNError(Exception):
     """Base of all errors that this project raises on purpose.
 
-    `code` is stable and machine-readable; `detail` holds JSON values about this occurrence.
-    Addresses in the message lose what may be secret.
+    `code` is stable and machine-readable: the name of the class, unless it says another. `detail`
+    holds JSON values about this occurrence. Addresses in the message lose what may be secret.
     """
 
     code: ClassVar[str] = "internal_error"
@@ -35,79 +37,53 @@ class RequestError(MaskRCNNError):
 class Unauthorized(RequestError):
     """The request does not have the server's API key."""
 
-    code = "unauthorized"
-
 
 class OriginRefused(RequestError):
     """The request comes from a page of another site."""
-
-    code = "origin_refused"
 
 
 class InvalidImage(RequestError):
     """The bytes are not an image that can be decoded."""
 
-    code = "invalid_image"
-
 
 class ImageTooLarge(InvalidImage):
     """The image has more pixels than the server decodes."""
-
-    code = "image_too_large"
 
 
 class PayloadTooLarge(RequestError):
     """The request's body is larger than the server reads."""
 
-    code = "payload_too_large"
-
 
 class HeadersTooLarge(RequestError):
     """The request's headers are larger than the server reads."""
-
-    code = "headers_too_large"
 
 
 class RequestTooSlow(RequestError):
     """The request did not arrive in time."""
 
-    code = "request_too_slow"
-
 
 class UnsupportedContentType(RequestError):
     """The content type of the request is not supported."""
-
-    code = "unsupported_content_type"
 
 
 class NotAcceptable(RequestError):
     """The client accepts no response format of this server, or named an unknown one."""
 
-    code = "not_acceptable"
-
 
 class ModelNotFound(RequestError):
     """No model of this name is loaded."""
-
-    code = "model_not_found"
 
 
 class ModelExists(RequestError):
     """A model of this name is loaded already."""
 
-    code = "model_exists"
-
 
 class ModelRefused(RequestError):
     """The model to load cannot be served."""
 
-    code = "model_refused"
-
 
 class MultiModelOff(RequestError):
     """The server hosts one model and cannot load others."""
-
-    code = "multi_model_off"
 
 
 class UnavailableError(MaskRCNNError):
@@ -119,37 +95,25 @@ class UnavailableError(MaskRCNNError):
 class NotReady(UnavailableError):
     """The model is still loading, or the server is shutting down."""
 
-    code = "not_ready"
-
 
 class QueueFull(UnavailableError):
     """The queue is full."""
-
-    code = "queue_full"
 
 
 class Overloaded(UnavailableError):
     """The server has as many connections, or bytes of requests in memory, as it may."""
 
-    code = "overloaded"
-
 
 class OutOfMemory(UnavailableError):
     """The memory of the machine does not suffice for this request now."""
-
-    code = "out_of_memory"
 
 
 class DeadlineExceeded(UnavailableError):
     """The request waited longer than the time-out before the model could run it."""
 
-    code = "deadline_exceeded"
-
 
 class ModelFailed(UnavailableError):
     """The model could not be loaded, or its process keeps ending."""
-
-    code = "model_failed"
 
 
 class CallerGone(UnavailableError):
@@ -161,31 +125,21 @@ class CallerGone(UnavailableError):
 class InsufficientMemory(UnavailableError):
     """The memory does not suffice for one more model."""
 
-    code = "insufficient_memory"
-
 
 class OutOfDeviceMemory(UnavailableError):
     """The memory of the device does not suffice for one image."""
-
-    code = "out_of_device_memory"
 
 
 class BackendFailed(MaskRCNNError):
     """A backend raised an unexpected error or broke its contract."""
 
-    code = "backend_failed"
-
 
 class BackendCrashed(BackendFailed):
     """The process of the model ended while it computed this request."""
 
-    code = "backend_crashed"
-
 
 class BackendTimedOut(BackendFailed):
     """The model took longer than it may for this request."""
-
-    code = "backend_timed_out"
 
 
 class StartupError(MaskRCNNError):
@@ -197,13 +151,9 @@ class StartupError(MaskRCNNError):
 class InvalidSetting(StartupError):
     """An environment variable or a configuration key has a value that is not allowed."""
 
-    code = "invalid_setting"
-
 
 class WarmUpFailed(StartupError):
     """The model was loaded, and failed to predict."""
-
-    code = "warm_up_failed"
 
 
 class PluginError(StartupError):
@@ -215,38 +165,33 @@ class PluginError(StartupError):
 class BackendNotSelected(StartupError):
     """No backend, or more than one, fits the model."""
 
-    code = "backend_not_selected"
-
 
 class DownloadFailed(StartupError):
     """A model cannot be downloaded, or differs from the first download."""
-
-    code = "download_failed"
 
 
 class InvalidModel(StartupError):
     """The backend cannot serve the model folder."""
 
-    code = "invalid_model"
-
 
 class DeploymentFailed(MaskRCNNError):
     """AWS refused a call, or an endpoint failed to start."""
-
-    code = "deployment_failed"
 
 
 class NoAnswer(MaskRCNNError):
     """A server cannot be reached, or its reply is not one of this project."""
 
-    code = "no_answer"
+
+def _classes() -> Iterator[type[MaskRCNNError]]:
+    """All classes of errors; those without a code of their own get their name: `queue_full`."""
+    for name, kind in list(globals().items()):
+        if isinstance(kind, type) and issubclass(kind, MaskRCNNError):
+            if "code" not in vars(kind):
+                kind.code = CAPITAL.sub("_", name).lower()
+            yield kind
 
 
-ERROR_CLASSES = {
-    kind.code: kind
-    for kind in list(globals().values())
-    if isinstance(kind, type) and issubclass(kind, MaskRCNNError)
-}
+ERROR_CLASSES = {kind.code: kind for kind in _classes()}
 """Classes of errors by code."""
 
 
