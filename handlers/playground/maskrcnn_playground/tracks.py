@@ -127,8 +127,8 @@ def written(found: Frames, model: ModelMetadata, form: str) -> bytes:
     from maskrcnn_video.formats import mots, youtube_vis
 
     if form == "coco-video":
-        content = youtube_vis(found.name, found.size, found.times_s, tracks, model.categories)
-        return json.dumps(content, separators=(",", ":")).encode()
+        pieces = youtube_vis(found.name, found.size, found.times_s, tracks, model.categories)
+        return "".join(pieces).encode()
     try:
         return "".join(f"{line}\n" for line in mots(len(found.times_s), tracks)).encode()
     except InvalidSetting as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import ExitStack
 from dataclasses import dataclass
 from io import BytesIO
@@ -146,7 +145,9 @@ def _write(
 
     tracks = sorted(tracker.tracks.values(), key=lambda one: one.number)
     if wanted.json is not None:
-        content = youtube_vis(wanted.path.stem, size, times_s, tracks, categories)
-        wanted.json.write_text(json.dumps(content, separators=(",", ":")))
+        pieces = youtube_vis(wanted.path.stem, size, times_s, tracks, categories)
+        with wanted.json.open("w") as file:
+            file.writelines(pieces)
     if wanted.mots is not None:
-        wanted.mots.write_text("".join(f"{line}\n" for line in mots(len(times_s), tracks)))
+        with wanted.mots.open("w") as file:
+            file.writelines(f"{line}\n" for line in mots(len(times_s), tracks))

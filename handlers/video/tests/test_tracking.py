@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import tracemalloc
+
 import numpy as np
 import pycocotools.mask
 import pytest
@@ -122,7 +125,8 @@ def test_detections_without_masks_are_refused() -> None:
 def test_youtube_vis_has_a_place_for_every_frame(tracker: Tracker) -> None:
     categories = [Category(1, "square", 17), Category(3, "star", 3)]
     tracks = list(tracker.tracks.values())
-    content = youtube_vis("clip", SIZE, [k / 4 for k in range(10)], tracks, categories)
+    pieces = youtube_vis("clip", SIZE, [k / 4 for k in range(10)], tracks, categories)
+    content = json.loads("".join(pieces))
     assert content["videos"][0]["length"] == 10
     assert content["videos"][0]["timestamps"] == [k / 4 for k in range(10)]
     assert {one["category_id"] for one in content["annotations"]} == {17, 3}
@@ -136,6 +140,31 @@ def test_youtube_vis_has_a_place_for_every_frame(tracker: Tracker) -> None:
             mask = pycocotools.mask.decode(segmentation)
             assert mask[int(y) : int(y + height), int(x) : int(x + width)].sum() == mask.sum()
             assert mask.sum() == annotation["areas"][frame] == 900
+
+
+def test_no_tracks_are_written_too() -> None:
+    content = json.loads("".join(youtube_vis('a"b', SIZE, [0.0], [], [])))
+    assert (content["annotations"], content["categories"]) == ([], [])
+    assert content["videos"][0]["file_names"] == ['a"b/00000.jpg']
+
+
+def test_many_tracks_of_a_long_clip_are_written_one_by_one(tracker: Tracker) -> None:
+    """All of these together have 60 million places."""
+    (first, *_) = tracker.tracks.values()
+    pieces = youtube_vis(
+        "a",
+        SIZE,
+        [0.04 * n for n in range(20_000)],
+        [first] * 1000,
+        [Category(first.category_id, "square", 1)],
+    )
+    assert len(next(pieces)) > 20_000
+    tracemalloc.start()
+    lengths = [len(piece) for piece, _ in zip(pieces, range(3), strict=False)]
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert min(lengths) > 3 * 20_000 * len("null,") - 2_000
+    assert peak < 2**23
 
 
 def test_masks_of_mots_do_not_overlap() -> None:
