@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import av
 import av.error
 import numpy as np
+import PIL.Image
 from av.sidedata.sidedata import Type
 
 from maskrcnn_handlers.request.arrays import check
@@ -57,8 +58,10 @@ class VideoFile:
         self.size: Size = (self._stream.height, self._stream.width)
 
     def frames(self) -> Iterator[Frame]:
-        """The frames that are used. Raises InvalidImage for what cannot be decoded, and frames that
-        are too large."""
+        """The frames that are used, all as large as the first.
+
+        Raises InvalidImage for what cannot be decoded, and frames that are too large.
+        """
         height, width = self.size
         check(width, height, self._max_pixels)
         number = 0
@@ -71,7 +74,7 @@ class VideoFile:
                 if number == 0:
                     self.size = pixels.shape[0], pixels.shape[1]
                 if pixels.shape[:2] != self.size:
-                    raise InvalidImage(f"frame {number}: its size is not that of the first")
+                    pixels = np.asarray(PIL.Image.fromarray(pixels).resize(self.size[::-1]))
                 yield Frame(number, time_s, pixels, end_s - time_s)
                 number += 1
         except av.error.FFmpegError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from fractions import Fraction
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 pytest.importorskip("av")
+
+import av
 
 from maskrcnn_video.clip import ClipWriter, opened
 
@@ -118,6 +121,30 @@ def test_frames_are_upright(
         (first, *_) = clip.frames()
         assert clip.size == first.pixels.shape[:2]
     assert abs(first.pixels.astype(int) - turn(shown)).mean() < 5
+
+
+def test_frames_are_as_large_as_the_first(tmp_path: Path) -> None:
+    """As calls are recorded, whose size changes with the connection."""
+    parts = []
+    for size in ((48, 64), (96, 128)):
+        file = BytesIO()
+        with av.open(file, "w", format="mpegts") as container:
+            stream = container.add_stream("libx264", rate=10)
+            stream.height, stream.width, stream.pix_fmt = *size, "yuv420p"
+            shown = np.zeros((*size, 3), np.uint8)
+            shown[: size[0] // 2] = 250
+            for _ in range(3):
+                frame = av.VideoFrame.from_ndarray(shown, format="rgb24")
+                container.mux(stream.encode(frame))
+            container.mux(stream.encode())
+        parts.append(file.getvalue())
+    (tmp_path / "a.ts").write_bytes(b"".join(parts))
+    with opened(tmp_path / "a.ts", LIMIT) as clip:
+        frames = list(clip.frames())
+    assert [frame.pixels.shape for frame in frames] == [(48, 64, 3)] * 6
+    assert abs(frames[5].pixels.astype(int) - frames[0].pixels).mean() < 5
+    times_s = [frame.time_s for frame in frames]
+    assert times_s == sorted(set(times_s))
 
 
 def test_a_clip_without_frames_is_refused(tmp_path: Path) -> None:
