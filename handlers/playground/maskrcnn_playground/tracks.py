@@ -61,7 +61,7 @@ class Frames(BaseModel):
     """Time of each frame in seconds, which grows."""
     is_timed: bool = True
     """Whether things move by these times. If not, each frame is a step."""
-    rate: Annotated[float, Field(ge=0.001, le=1000)]
+    rate: Annotated[float, Field(ge=0.0001, le=1000)]
     """Frames a second."""
     score_threshold: Annotated[float, Field(ge=0, le=1)]
     """Score from which an instance begins a track."""

@@ -31,6 +31,8 @@ MAX_ALL_PIXELS = 1 << 35
 """Number of pixels at most, of all frames together."""
 SHORT_S = 0.01
 """Duration up to which browsers do not believe a frame."""
+LONG_S = 3600.0
+"""Longest duration of a frame in seconds."""
 DEFAULT_S = 0.1
 """Duration of a frame that they do not believe, or that says none, in seconds."""
 
@@ -48,7 +50,7 @@ class Animation:
         self._first = 1 if getattr(image, "default_image", False) else 0
         """Number of frames at the beginning that animations do not show."""
         durations = [_duration_s(image) for _ in self._each()]
-        own = Fraction(len(durations) / sum(durations)).limit_denominator(1000)
+        own = Fraction(len(durations) / sum(durations)).limit_denominator(10**6)
         self._chosen = Chosen(own, fps)
         self.rate = self._chosen.rate
         self.length: int | None = round(len(durations) * self.rate / own)
@@ -127,7 +129,7 @@ def _check(image: PIL.Image.Image, count: int, max_pixels: int, max_all_pixels: 
 
 def _duration_s(image: PIL.Image.Image) -> float:
     given = float(image.info.get("duration") or 0) / 1000
-    return given if given > SHORT_S else DEFAULT_S
+    return min(given, LONG_S) if given > SHORT_S else DEFAULT_S
 
 
 def _rgb(image: PIL.Image.Image) -> Image:

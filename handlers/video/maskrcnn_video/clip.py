@@ -117,12 +117,14 @@ def opened(path: Path, max_pixels: int, fps: float | None = None) -> Iterator[Cl
 def _video_file(path: Path, max_pixels: int, fps: float | None) -> Iterator[Clip]:
     options = {"protocol_whitelist": "file", "format_whitelist": FORMATS}
     try:
-        container = av.open(str(path), options=options)
+        container = av.open(str(path), options=options, metadata_errors="ignore")
     except (av.error.FFmpegError, OSError) as error:
         raise InvalidImage(f"{path}: {error.strerror}") from error
     with container:
         if not container.streams.video:
             raise InvalidImage(f"{path}: it has no frames")
+        if container.streams.video[0].codec_context is None:
+            raise InvalidImage(f"{path}: its codec is not known")
         yield VideoFile(container, max_pixels, fps)
 
 

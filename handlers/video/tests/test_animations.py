@@ -152,3 +152,13 @@ def test_frames_beyond_the_screen_make_all_frames_larger() -> None:
     with animated(files[0][:-1] + files[1][start:], LIMIT) as clip:
         assert clip.size == (10, 20)
         assert [one.pixels.shape for one in clip.frames()] == [(10, 20, 3)] * 2
+
+
+def test_a_frame_lasts_an_hour_at_most() -> None:
+    """As the mean of the durations tells the frame rate. A WebP may say four hours and a half."""
+    first, *others = map(frame, range(3))
+    file = BytesIO()
+    first.save(file, "WEBP", save_all=True, append_images=others, duration=16_000_000)
+    with animated(file.getvalue(), LIMIT) as clip:
+        assert [one.duration_s for one in clip.frames()] == [3600] * 3
+        assert float(clip.rate) == pytest.approx(1 / 3600, rel=1e-3)

@@ -161,6 +161,22 @@ def test_a_clip_without_frames_is_refused(tmp_path: Path) -> None:
         assert list(clip.frames())
 
 
+def test_texts_of_other_encodings_are_passed_over(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.mp4", 3)
+    data = path.read_bytes()
+    assert b"Lavf" in data
+    path.write_bytes(data.replace(b"Lavf", b"L\xe4vf").replace(b"isomiso2", b"iso\xffiso2"))
+    with opened(path, LIMIT) as clip:
+        assert len(list(clip.frames())) == 3
+
+
+def test_an_unknown_codec_is_refused(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.mp4", 3)
+    path.write_bytes(path.read_bytes().replace(b"avc1\0\0\0\0", b"wxyz\0\0\0\0"))
+    with pytest.raises(InvalidImage, match="codec"), opened(path, LIMIT):
+        pass
+
+
 def test_a_long_pause_is_written_as_an_hour(tmp_path: Path) -> None:
     """MP4 has 32 bits for it."""
     with ClipWriter(tmp_path / "a.mp4", (60, 82), Fraction(10)) as writer:
