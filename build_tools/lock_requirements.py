@@ -33,9 +33,9 @@ HANDLERS = ("annotation_formats", "playground", "workers")
 EXTRAS = ("s3", "fast")
 """Extras of the core that are in every image."""
 NOT_WITH = {
-    "openvino": ("tensorflow", "torch"),
+    "openvino": ("tensorflow", "torch", "tf_object_detection"),
     "tensorflow": ("openvino", "torch", "onnx"),
-    "torch": ("openvino", "tensorflow", "onnx"),
+    "torch": ("openvino", "tensorflow", "onnx", "tf_object_detection"),
 }
 """By engine, the folders of backends/ that no image with it has."""
 BUILDS = "setuptools>=77"

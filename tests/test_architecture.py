@@ -10,6 +10,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 DIALECTS = ("tensorpack", "aws_samples", "detectron2", "torchvision", "matterport", "mmdetection")
 ENGINES = ("openvino", "torch", "tensorflow")
+GRAPHS = {"onnx": "openvino", "tf_object_detection": "tensorflow"}
+"""Backends of graphs that others exported, and the engine that runs them."""
 AROUND_THE_CORE = (
     "annotation_formats",
     "opentelemetry",
@@ -36,7 +38,7 @@ PACKAGES = {
     },
     **{
         f"maskrcnn_{name}": ROOT / f"backends/{name}/maskrcnn_{name}"
-        for name in ("network", *ENGINES, *DIALECTS, "onnx")
+        for name in ("network", *ENGINES, *DIALECTS, *GRAPHS)
     },
 }
 CORE = {"maskrcnn_server", "maskrcnn_handlers"}
@@ -61,7 +63,10 @@ MAY_IMPORT = {
     # The kit is for tests of engines, the workers for the frameworks' own code.
     "maskrcnn_network": {"maskrcnn_server", "maskrcnn_plugin_kit", "maskrcnn_workers"},
     **{f"maskrcnn_{name}": {"maskrcnn_server", "maskrcnn_network"} for name in ENGINES + DIALECTS},
-    "maskrcnn_onnx": {"maskrcnn_server", "maskrcnn_network", "maskrcnn_openvino"},
+    **{
+        f"maskrcnn_{name}": {"maskrcnn_server", "maskrcnn_network", f"maskrcnn_{engine}"}
+        for name, engine in GRAPHS.items()
+    },
 }
 FRAMEWORKS = {"cv2", "onnx", "openvino", "tensorflow", "torch", "torchvision"}
 WAIST_NEEDS = {"numpy", "pluggy", "pydantic", "typing_extensions", "yaml"}

@@ -41,6 +41,10 @@ DISTRIBUTIONS = {
     "backends/matterport": ("maskrcnn_matterport", {"maskrcnn_matterport"}),
     "backends/mmdetection": ("maskrcnn_mmdetection", {"maskrcnn_mmdetection"}),
     "backends/onnx": ("maskrcnn_onnx", {"maskrcnn_onnx"}),
+    "backends/tf_object_detection": (
+        "maskrcnn_tf_object_detection",
+        {"maskrcnn_tf_object_detection"},
+    ),
     "backends/torchvision": ("maskrcnn_torchvision", {"maskrcnn_torchvision"}),
     "backends/tensorpack": ("maskrcnn_tensorpack", {"maskrcnn_tensorpack"}),
 }

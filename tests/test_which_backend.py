@@ -160,7 +160,7 @@ FAMILIES: dict[str, tuple[str, bytes, str]] = {
     "saved_model.pb": (
         "frozen_inference_graph.pb",
         b"\n\x20SecondStageBoxPredictor/ClassPredictor/weights",
-        "TensorFlow's Object Detection API, which no backend serves",
+        "`pip install maskrcnn-tf-object-detection`",
     ),
 }
 """By a file of the page's first table: a small one of the kind, and what is said of it."""

@@ -99,6 +99,16 @@ FILES: dict[str, tuple[str, bytes, str]] = {
         b"\n\x20FirstStageFeatureExtractor/resnet_v1_101/conv1",
         "TensorFlow's Object Detection API",
     ),
+    "checkpoint of TensorFlow 1": (
+        "model.ckpt-200000.index",
+        b"\0FirstStageBoxPredictor/BoxEncodingPredictor/biases",
+        "is a checkpoint of TensorFlow's Object Detection API: export it with",
+    ),
+    "checkpoint of TensorFlow 2": (
+        "ckpt-0.index",
+        b"\0model/_feature_extractor_for_box_classifier_features/layer_with_weights-0/bias",
+        "is a checkpoint of TensorFlow's Object Detection API: export it with",
+    ),
     "other graph": ("saved_model.pb", b"\x08\x01\x12\x04serve", "is a graph of TensorFlow"),
     "backbone of TensorPack": (
         "ImageNet-R50-AlignPadding.npz",

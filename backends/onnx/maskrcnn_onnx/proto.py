@@ -1,16 +1,17 @@
 """The header of an ONNX file, read without a runtime and without its weights.
 
-Sources: onnx/onnx.proto, whose field numbers these are, and protobuf's wire format.
+Source: onnx/onnx.proto, whose field numbers these are.
 """
 
 import mmap
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
+from maskrcnn_network.checkpoints.protobuf import Message
 from maskrcnn_server.errors import InvalidModel
-from maskrcnn_server.work import STEP_BYTES, Meter, meter
+from maskrcnn_server.work import meter
 
 MAX_DEPTH = 16
 """Maximum depth of nested graphs."""
@@ -55,68 +56,8 @@ def read(path: Path) -> Header:
         raise InvalidModel(f"{path}: not a valid ONNX model ({error})") from None
 
 
-@dataclass(frozen=True)
-class _Message:
-    """A message in `data` from `start` to `end`."""
-
-    data: mmap.mmap
-    start: int
-    end: int
-    meter: Meter
-
-    def __iter__(self) -> Iterator[tuple[int, "int | _Message"]]:
-        """Field numbers, with their numbers or messages."""
-        at = self.start
-        while at < self.end:
-            self.meter.spend()
-            tag, at = self._varint(at)
-            field, kind = tag >> 3, tag & 7
-            if kind == 0:
-                value, at = self._varint(at)
-                yield field, value
-            elif kind == 2:
-                length, at = self._varint(at)
-                if at + length > self.end:
-                    raise ValueError("it is truncated")
-                yield field, _Message(self.data, at, at + length, self.meter)
-                at += length
-            elif kind in (1, 5):
-                at += 8 if kind == 1 else 4
-            else:
-                raise ValueError(f"unexpected wire type {kind}")
-
-    def messages(self, *fields: int) -> Iterator["_Message"]:
-        """The messages in these fields."""
-        for field, value in self:
-            if field in fields and isinstance(value, _Message):
-                yield value
-
-    def number(self, field: int) -> int:
-        """The number in a field; 0 without it."""
-        return next((v for f, v in self if f == field and isinstance(v, int)), 0)
-
-    def text(self, field: int) -> str:
-        """The text in a field; empty without it."""
-        found = next(self.messages(field), None)
-        if found is None:
-            return ""
-        self.meter.spend((found.end - found.start) // STEP_BYTES)
-        return self.data[found.start : found.end].decode()
-
-    def _varint(self, at: int) -> tuple[int, int]:
-        value = shift = 0
-        while shift < 64:
-            byte = self.data[at]
-            at += 1
-            value |= (byte & 127) << shift
-            if byte < 128:
-                return value, at
-            shift += 7
-        raise ValueError("a number of more than 64 bits")
-
-
 def _header(data: mmap.mmap, path: Path) -> Header:
-    model = _Message(data, 0, len(data), meter(path))
+    model = Message(data, 0, len(data), meter(path))
     graphs = list(model.messages(7))
     if not graphs or not model.number(1):
         raise ValueError("it contains no graph")
@@ -136,7 +77,7 @@ def _header(data: mmap.mmap, path: Path) -> Header:
     )
 
 
-def _tensor(value: _Message) -> Tensor:
+def _tensor(value: Message) -> Tensor:
     kind = next((t for info in value.messages(2) for t in info.messages(1)), None)
     if kind is None:
         return Tensor(value.text(1), "no tensor", None)
@@ -146,7 +87,7 @@ def _tensor(value: _Message) -> Tensor:
     return Tensor(value.text(1), DTYPES.get(number, f"type {number}"), dims)
 
 
-def _refuse_other_files(graph: _Message, path: Path, depth: int) -> None:
+def _refuse_other_files(graph: Message, path: Path, depth: int) -> None:
     if depth > MAX_DEPTH:
         raise ValueError(f"graphs are nested deeper than {MAX_DEPTH}")
     for tensor in graph.messages(5):
@@ -158,7 +99,7 @@ def _refuse_other_files(graph: _Message, path: Path, depth: int) -> None:
         _refuse_in_node(node, path, depth)
 
 
-def _refuse_in_node(node: _Message, path: Path, depth: int) -> None:
+def _refuse_in_node(node: Message, path: Path, depth: int) -> None:
     for attribute in node.messages(5):
         for tensor in attribute.messages(5, 10):
             _refuse_external(tensor, path)
@@ -169,7 +110,7 @@ def _refuse_in_node(node: _Message, path: Path, depth: int) -> None:
             _refuse_other_files(graph, path, depth + 1)
 
 
-def _refuse_external(tensor: _Message, path: Path) -> None:
+def _refuse_external(tensor: Message, path: Path) -> None:
     if tensor.number(14) == EXTERNAL or next(tensor.messages(13), None) is not None:
         raise InvalidModel(
             f"{path}: the weights are in another file ({tensor.text(8)}); save them in one file "

@@ -22,7 +22,7 @@ BOTH = {
 OURS = set(
     "annotation_formats aws_samples client detectron2 matterport mmdetection network onnx openvino "
     "playground plugin_kit predict sagemaker server study tensorflow tensorpack torch torchserve "
-    "torchvision".split()
+    "torchvision tf_object_detection".split()
 )
 """Names of this project's own distributions, without `maskrcnn-`."""
 NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")

@@ -44,6 +44,7 @@ READ = {
     "matterport": (".h5", ".hdf5"),
     "mmdetection": (".pth",),
     "onnx": (".onnx",),
+    "tf_object_detection": (".pb",),
 }
 """Ends of the names of files that official backends read, besides those that are the same in
 every framework. The first is that of a file whose name has another."""
@@ -64,6 +65,10 @@ class Kind:
     """Names of the official backends that may serve it."""
 
 
+NOT_EXPORTED = Kind(
+    "is a checkpoint of TensorFlow's Object Detection API: export it with its exporter_main_v2.py "
+    "or, of TensorFlow 1, export_inference_graph.py"
+)
 FAMILIES = {
     r"roi_heads\.(box|mask)\.feature_extractor|backbone\.body\.stem\.conv1": Kind(
         "has the tensors of maskrcnn-benchmark, which no backend serves"
@@ -101,8 +106,9 @@ FAMILIES = {
     r"mrcnn_(mask|bbox|class)|rpn_class_raw": Kind(
         "has the layers of Matterport's Mask_RCNN", ("matterport",)
     ),
+    r"_feature_extractor_for_\w+_features|mask_rcnn_box_predictor/_box_pred": NOT_EXPORTED,
     r"(First|Second)StageBoxPredictor|FirstStageFeatureExtractor|detection_masks": Kind(
-        "has the nodes of TensorFlow's Object Detection API, which no backend serves"
+        "has the nodes of TensorFlow's Object Detection API", ("tf_object_detection",)
     ),
     r"res2_0_branch2a_w & rpn_cls_logits|mask_fcn|cls_score": Kind(
         "has the blobs of Caffe2's Detectron; only checkpoints of Detectron2 are served"
@@ -231,6 +237,8 @@ def _by_names(text: bytes, path: Path, meter: Meter) -> Kind | None:
     names = _words(_listed(text, path, meter))
     for patterns, found in FAMILIES.items():
         if all(re.search(pattern, names) for pattern in patterns.encode().split(b" & ")):
+            if path.suffix == ".index" and found.backends == ("tf_object_detection",):
+                return NOT_EXPORTED
             shown = ", ".join(_shown(names))
             some = f" ({shown})" if shown else ""
             return Kind(f"{found.description}{some}", found.backends)

@@ -1,0 +1,1 @@
+"""Serves models that TensorFlow's Object Detection API exported."""
