@@ -36,6 +36,8 @@ PHONE = MappingProxyType(
 )
 TABLET = MappingProxyType({"viewport": {"width": 820, "height": 1180}, "has_touch": True})
 SAMPLE = 2
+TRACK = 6
+"""Number of a track that is seen in about half of the frames."""
 DRAWN = ("overlay", "instance-map")
 """Response formats that are images."""
 TWO = """
@@ -105,7 +107,9 @@ def take_clip(browser: Browser, url: str, out: Path) -> None:
         expect(page.locator("#clip")).to_be_visible()
         expect(page.locator("#bars .waiting")).to_have_count(0, timeout=WAIT_MS)
         page.locator("#status").wait_for(state="hidden")
-        page.locator("#seek").fill("15")
+        expect(page.locator("#list .note").first).to_contain_text("of 36 frames")
+        page.locator("#seek").fill("1.55")
+        page.locator("#list li").nth(TRACK).click()
         page.wait_for_timeout(SETTLE_MS)
         picture = PIL.Image.open(BytesIO(page.screenshot())).convert("RGB")
     picture.save(out, optimize=True)

@@ -15,6 +15,8 @@ Order: TypeAlias = Literal["rows", "columns"]
 Size: TypeAlias = tuple[int, int]
 """Height and width in pixels."""
 
+MAX_RUNS = 1 << 17
+"""Maximum number of runs written together, unless one mask has more."""
 MAX_GROUP = 8
 """Maximum number of characters of a number in COCO's text: 40 bits, far more than a mask has
 pixels."""
@@ -103,6 +105,9 @@ def compressed(masks: Sequence[RLE]) -> list[str]:
     difference to the last run of the same value, in groups of five bits, least significant
     first, offset by 48; bit 5 says that another group follows.
     """
+    if len(masks) > 1 and sum(len(mask.counts) for mask in masks) > MAX_RUNS:
+        half = len(masks) // 2
+        return compressed(masks[:half]) + compressed(masks[half:])
     counts = np.concatenate([np.zeros(0, np.int64), *(mask.counts for mask in masks)])
     ends = np.cumsum([0, *(len(mask.counts) for mask in masks)])
     deltas = counts.copy()

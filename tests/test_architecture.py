@@ -47,7 +47,7 @@ MAY_IMPORT = {
     "maskrcnn_handlers": {"maskrcnn_server"},
     "maskrcnn_client": set(),
     **{f"maskrcnn_{name}": CORE for name in AROUND_THE_CORE},
-    "maskrcnn_playground": {*CORE, "maskrcnn_annotation_formats"},
+    "maskrcnn_playground": {*CORE, "maskrcnn_annotation_formats", "maskrcnn_video"},
     "maskrcnn_predict": {
         *(*CORE, "maskrcnn_annotation_formats", "maskrcnn_client"),
         *("maskrcnn_ray", "maskrcnn_tiles", "maskrcnn_video"),

@@ -1,5 +1,6 @@
 """pycocotools is the oracle: it is what reads our run lengths."""
 
+import tracemalloc
 from typing import TypeAlias
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco
 
 from maskrcnn_server.rle import (
+    MAX_RUNS,
     RLE,
     Order,
     compressed,
@@ -286,3 +288,18 @@ def test_masks_that_cannot_be_laid_over_each_other_have_no_intersection() -> Non
     mask = encode(np.ones((2, 3), np.bool_), "rows")
     with pytest.raises(ValueError, match="masks of"):
         mask.intersection(encode(np.ones((2, 3), np.bool_), "columns"))
+
+
+def test_many_masks_are_written_in_little_memory() -> None:
+    random = np.random.default_rng(1)
+    masks = [encode(random.random((40, 40)) < 0.5, "columns") for _ in range(1600)]
+    runs = sum(len(mask.counts) for mask in masks)
+    assert runs > 8 * MAX_RUNS
+    tracemalloc.start()
+    try:
+        texts = compressed(masks)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert texts == [mask.compressed() for mask in masks]
+    assert peak < 150 * MAX_RUNS

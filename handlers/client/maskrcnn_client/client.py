@@ -19,6 +19,7 @@ from collections.abc import (
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
 
+from maskrcnn_client.animations import File, unpacked
 from maskrcnn_client.endpoints import InThreads, SageMaker
 from maskrcnn_client.errors import ClientError, ConnectionBroken, IncompleteReply
 from maskrcnn_client.frames import in_order, in_order_async
@@ -135,13 +136,14 @@ class Client(_Connected[Transport]):
                 yield number, found.prediction if isinstance(found, Tile) else found
 
     def frames(
-        self, frames: Iterable[Image], *, at_once: int = 4, **options: "Unpack[Options]"
+        self, frames: Iterable[Image] | File, *, at_once: int = 4, **options: "Unpack[Options]"
     ) -> Iterator[Prediction]:
         """The prediction of each frame, in order. `at_once` frames, 1 to 64, are with the server.
 
-        A frame is taken from `frames` when there is room for it. Raises what `predict` raises.
+        `frames` are images, or the file of an animated one (GIF, WebP, PNG), which needs Pillow. A
+        frame is taken from them when there is room for it. Raises what `predict` raises.
         """
-        return in_order(frames, lambda frame: self.predict(frame, **options), at_once)
+        return in_order(unpacked(frames), lambda frame: self.predict(frame, **options), at_once)
 
     def close(self) -> None:
         """Close the connections."""
@@ -243,13 +245,15 @@ class AsyncClient(_Connected[AsyncTransport]):
 
     def frames(
         self,
-        frames: Iterable[Image] | AsyncIterable[Image],
+        frames: Iterable[Image] | AsyncIterable[Image] | File,
         *,
         at_once: int = 4,
         **options: "Unpack[Options]",
     ) -> AsyncIterator[Prediction]:
         """Like `Client.frames`."""
-        return in_order_async(frames, lambda frame: self.predict(frame, **options), at_once)
+        return in_order_async(
+            unpacked(frames), lambda frame: self.predict(frame, **options), at_once
+        )
 
     async def close(self) -> None:
         """Close the connections."""

@@ -66,7 +66,7 @@ def payload(image: Image) -> Payload:
         return Payload(image)
     if isinstance(image, str | os.PathLike):
         return Payload(Path(image).read_bytes())
-    pixels = image if isinstance(image, np.ndarray) else np.asarray(_rgb(image))
+    pixels = image if isinstance(image, np.ndarray) else np.asarray(rgb(image))
     is_gray = pixels.ndim == 2
     if pixels.dtype != np.uint8 or not (is_gray or pixels.shape[2:] == (3,)) or not pixels.size:
         raise ImageRefused(
@@ -83,7 +83,7 @@ def payload(image: Image) -> Payload:
 def measured(body: bytes) -> Size:
     """Height and width of the upright image in an image file. Raises ImageRefused, NotInstalled."""
     pil = pillow("the size of an image file")
-    with _opened(body) as image:
+    with opened(body) as image:
         if image.format == "TIFF":
             # Pillow may have turned it already, and does not say so.
             turned = pil.ImageOps.exif_transpose(image)
@@ -102,8 +102,8 @@ def upright(body: bytes) -> "PIL.Image.Image":
     if body.startswith(ARRAY_START):
         array: PIL.Image.Image = pil.Image.fromarray(np.load(BytesIO(body)))
         return array
-    with _opened(body) as image:
-        return _rgb(pil.ImageOps.exif_transpose(image))
+    with opened(body) as image:
+        return rgb(pil.ImageOps.exif_transpose(image))
 
 
 def fitted(sent: Payload, limit_mb: float | None) -> Payload:
@@ -149,11 +149,13 @@ def _smaller(body: bytes, image: "PIL.Image.Image") -> Iterator[tuple[bytes, Siz
 def _is_lossy(body: bytes) -> bool:
     if body.startswith(ARRAY_START):
         return False
-    with _opened(body) as image:
+    with opened(body) as image:
         return image.format in ("JPEG", "MPO", "WEBP")
 
 
-def _rgb(image: "PIL.Image.Image") -> "PIL.Image.Image":
+def rgb(image: "PIL.Image.Image") -> "PIL.Image.Image":
+    """The image in RGB of 8 bits, as the server makes it: transparency is dropped. Raises
+    ImageRefused."""
     if image.mode == "F":
         raise ImageRefused("pixels of mode F have no agreed range: save 8 or 16 bits")
     if image.mode.startswith("I"):
@@ -170,7 +172,7 @@ def _saved(image: "PIL.Image.Image", form: str, **options: object) -> bytes:
 
 
 @contextmanager
-def _opened(body: bytes) -> Iterator[Any]:
+def opened(body: bytes) -> Iterator[Any]:
     """The Pillow image, its pixels not yet decoded; whatever is wrong is an ImageRefused."""
     pil = pillow("decoding an image")
     try:

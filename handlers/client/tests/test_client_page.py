@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import PIL.Image
 import pytest
 
 PAGE = (Path(__file__).parents[3] / "docs/client.md").read_text()
@@ -23,6 +24,7 @@ ADDRESS = "http://127.0.0.1:8080"
         ("Tiles and images as they are done", 1, "7.png"),
         ("Frames", 0, "0 1"),
         ("Frames", 1, "frame 7: red 1"),
+        ("Frames", 2, "0\n1\n1\n1\n"),
     ],
 )
 def test_an_example_runs(
@@ -43,9 +45,11 @@ def test_an_example_runs(
     pixels[20:40, 30:60, 0] = 255
     Path("field.png").write_bytes(encode(pixels))
     Path("frames").mkdir()
-    for frame in range(8):
-        small = np.roll(pixels[:80, :160], 2 * frame, axis=1)
+    shown = [np.roll(pixels[:80, :160], 2 * frame, axis=1) for frame in range(8)]
+    for frame, small in enumerate(shown):
         Path(f"frames/{frame}.png").write_bytes(encode(small))
+    first, *others = map(PIL.Image.fromarray, shown)
+    first.save("clip.gif", save_all=True, append_images=others, duration=100)
     assert ADDRESS in example
     code = compile(example.replace(ADDRESS, streaming), f"docs/client.md, {title}", "exec")
     exec(code, {})  # noqa: S102 (ours)

@@ -2,12 +2,15 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from io import BytesIO
+from pathlib import Path
 
 import numpy as np
+import PIL.Image
 import pytest
 from numpy.typing import NDArray
 
-from maskrcnn_client import AsyncClient, Client, ImageRefused, Prediction
+from maskrcnn_client import AsyncClient, Client, ImageRefused, Prediction, animations
 
 Pixels = NDArray[np.uint8]
 
@@ -70,6 +73,46 @@ def test_a_frame_that_fails_ends_the_rest(streaming: str) -> None:
     with pytest.raises(ImageRefused):
         asyncio.run(ask())
     assert widths(found) == [1, 2, 1, 2]
+
+
+@pytest.mark.parametrize("form", ["GIF", "WEBP", "PNG"])
+def test_an_animated_image_is_a_clip(streaming: str, tmp_path: Path, form: str) -> None:
+    shown = [PIL.Image.fromarray(coloured(size)) for size in range(1, 8)]
+    file = tmp_path / "a.bin"
+    shown[0].save(file, form, save_all=True, append_images=shown[1:], lossless=True, duration=50)
+
+    async def ask() -> list[Prediction]:
+        async with AsyncClient(streaming) as client:
+            return [one async for one in client.frames(file.read_bytes())]
+
+    with Client(streaming) as client:
+        assert widths(list(client.frames(file))) == list(range(1, 8))
+        assert len(list(client.predict(file).boxes)) == 1
+    assert widths(asyncio.run(ask())) == list(range(1, 8))
+
+
+@pytest.mark.parametrize(
+    ("data", "said"), [(b"no image", "not an image"), (b"BM", "image"), (b"", "image")]
+)
+def test_other_files_are_no_clips(streaming: str, data: bytes, said: str) -> None:
+    with Client(streaming) as client, pytest.raises(ImageRefused, match=said):
+        next(client.frames(data))
+
+
+def test_a_photograph_and_many_frames_are_refused(
+    monkeypatch: pytest.MonkeyPatch, streaming: str
+) -> None:
+    shown, files = [PIL.Image.fromarray(coloured(size)) for size in range(1, 5)], []
+    for form, options in (("JPEG", {}), ("GIF", {"append_images": shown[1:]})):
+        file = BytesIO()
+        shown[0].save(file, form, **options)
+        files.append(file.getvalue())
+    monkeypatch.setattr(animations, "MAX_FRAMES", 3)
+    with Client(streaming) as client:
+        with pytest.raises(ImageRefused, match="JPEG is no animated image"):
+            next(client.frames(files[0]))
+        with pytest.raises(ImageRefused, match="4 frames; at most 3"):
+            next(client.frames(files[1]))
 
 
 @pytest.mark.parametrize("at_once", [0, 65])

@@ -280,12 +280,10 @@ if HttpToolsProtocol is not None:
 
         in_head = True
         _header_count = 0
-        _is_overfull = False
 
         def on_message_begin(self) -> None:
             if len(self.pipeline) >= MAX_PIPELINED:
                 # The parser stops; those that wait are answered, and the connection is closed.
-                self._is_overfull = True
                 raise ValueError("too many pipelined requests")
             self.in_head = True
             self._header_count = 0

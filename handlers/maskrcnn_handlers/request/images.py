@@ -8,14 +8,15 @@ from contextlib import suppress
 from functools import cache
 from importlib import import_module
 from io import BytesIO
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import PIL.GifImagePlugin
 import PIL.Image
 import PIL.ImageOps
 
 from maskrcnn_handlers.request import arrays, tiff
-from maskrcnn_server.errors import ImageTooLarge, InvalidImage
+from maskrcnn_server.errors import InvalidImage
 from maskrcnn_server.machine import give_back_memory_soon
 
 if TYPE_CHECKING:
@@ -37,8 +38,6 @@ MAGIC = {
 }
 """Media types by a pattern of the first bytes, of image files and of arrays."""
 ANY_MAGIC = re.compile(b"|".join(b"(%s)" % pattern for pattern in MAGIC), re.DOTALL)
-MEDIA_TYPES = tuple(MAGIC.values())
-
 NO_IMAGES = (
     (rb"\x89PNG\x1a", "a PNG without its line ends; with curl, use --data-binary, not -d"),
     (rb"\s*[{\[]\s*[\"{]", "they are JSON; send it as Content-Type: application/json"),
@@ -53,9 +52,21 @@ NO_IMAGES = (
     (rb"%PDF", "they are a PDF"),
 )
 """Patterns of the beginnings of bytes that people send, and what to do."""
-
 LARGE_BYTES = 32 << 20
 """Size above which freed memory is returned to the system after an image."""
+
+
+class Gif(PIL.GifImagePlugin.GifImageFile):
+    """A GIF of `max_pixels` at most, also where a frame lies outside, and Pillow enlarges it."""
+
+    def __init__(self, file: BytesIO, max_pixels: int) -> None:
+        self._limit = max_pixels
+        super().__init__(file)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "_size":
+            arrays.check(value[0], value[1], self._limit)
+        super().__setattr__(name, value)
 
 
 @cache
@@ -98,7 +109,7 @@ def decode(data: bytes, max_pixels: int) -> Image:
 def media_type(data: bytes) -> str | None:
     """Media type that the first bytes tell, of an image file or an array. None: neither."""
     found = ANY_MAGIC.match(data)
-    return None if found is None or found.lastindex is None else MEDIA_TYPES[found.lastindex - 1]
+    return [*MAGIC.values()][found.lastindex - 1] if found and found.lastindex else None
 
 
 def unknown(data: bytes) -> str:
@@ -116,18 +127,11 @@ def unknown(data: bytes) -> str:
 def _decoded(data: bytes, max_pixels: int) -> Image:
     # Pillow has a limit of its own, below which it warns and above which ours would not count.
     PIL.Image.MAX_IMAGE_PIXELS = None
-    is_tiff = data.startswith(tiff.MAGIC)
-    if is_tiff:
+    if is_tiff := data.startswith(tiff.MAGIC):
         tiff.check(data)
-    with PIL.Image.open(BytesIO(data), formats=readable()) as image:
-        width, height = image.size
-        if width * height > max_pixels:
-            raise ImageTooLarge(
-                f"the image has {width} x {height} pixels; at most {max_pixels} are allowed",
-                width=width,
-                height=height,
-                max_pixels=max_pixels,
-            )
+    is_gif, file = data.startswith(b"GIF8"), BytesIO(data)
+    with Gif(file, max_pixels) if is_gif else PIL.Image.open(file, formats=readable()) as image:
+        arrays.check(*image.size, max_pixels)
         is_inverted = is_tiff and tiff.prepare(image)
         image.load()
         PIL.ImageOps.exif_transpose(image, in_place=True)

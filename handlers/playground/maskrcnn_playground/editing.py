@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 from typing import TYPE_CHECKING
 
 import PIL.Image
-from anyio import CapacityLimiter, to_thread
 from pydantic_core import from_json
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from maskrcnn_handlers.answer.reply import Reply, failed, json_reply, refusal
-from maskrcnn_handlers.http.bodies import Bodies
+from maskrcnn_handlers.answer.reply import json_reply, refusal
 from maskrcnn_handlers.http.host import InferenceRoute, response
 from maskrcnn_handlers.request import images, requests
 from maskrcnn_handlers.request.envelope import Envelope
 from maskrcnn_playground import edited
+from maskrcnn_playground.answering import Answering, Making
 from maskrcnn_playground.playground import HEADERS
 from maskrcnn_server.categories import coco
 from maskrcnn_server.errors import InvalidImage, MaskRCNNError, RequestError
@@ -31,11 +30,6 @@ if TYPE_CHECKING:
 
 SHOWN_SIDE = 4096
 """Longest side, in pixels, of an image that is made for a browser to show."""
-AT_ONCE = 2
-"""Number of exports and pictures that are made at the same time."""
-
-Making = tuple[bytes, str]
-"""Type of a body and its media type."""
 
 
 class Editing:
@@ -44,14 +38,9 @@ class Editing:
     def __init__(self, service: Service, formats: Mapping[str, Format]) -> None:
         self._service = service
         self._formats = formats
-        self._limiter = CapacityLimiter(AT_ONCE)
-        settings = service.settings
-        self._bodies = Bodies(
-            int(AT_ONCE * 2 * settings.max_payload_mb * 2**20),
-            settings.body_timeout_s,
-            # An image in base64 takes a third more, and masks come with it.
-            lambda length: service.check_length(length // 2),
-        )
+        # An image in base64 takes a third more, and masks come with it.
+        answering = Answering(service, lambda length: service.check_length(length // 2))
+        self._answer = answering.answer
 
     def routes(self) -> Sequence[BaseRoute]:
         """`/playground/export`, `/playground/picture`, `/playground/address`, and
@@ -128,21 +117,3 @@ class Editing:
     def _metadata(self, name: str | None) -> ModelMetadata:
         hosted = self._service.models.find(name)
         return hosted.ready().metadata
-
-    async def _answer(self, request: Request, make: Callable[[bytes], Making]) -> Response:
-        def answered(body: bytes) -> Reply:
-            try:
-                made, media_type = make(body)
-            except MaskRCNNError as error:
-                return refusal(error)
-            except Exception as error:
-                return refusal(failed(error))
-            return Reply(200, made, media_type, HEADERS)
-
-        try:
-            async with self._bodies.body(request) as body:
-                return response(await to_thread.run_sync(answered, body, limiter=self._limiter))
-        except ClientDisconnect:
-            return Response()
-        except MaskRCNNError as error:
-            return response(refusal(error))

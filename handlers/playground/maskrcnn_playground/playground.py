@@ -6,6 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from maskrcnn_handlers.answer.reply import Reply, json_reply
+from maskrcnn_playground import tracks
 from maskrcnn_server.backend import Demo
 from maskrcnn_server.formats import Format, NeedsPixels
 from maskrcnn_server.settings import Settings
@@ -102,6 +103,8 @@ class Playground:
                 "mask_threshold": settings.model.mask_threshold,
                 "max_payload_mb": settings.max_payload_mb,
                 "photographs": sorted(self._photographs),
+                "tracks": tracks.are_installed(),
+                "animations": find_spec("maskrcnn_video") is not None,
                 "streams": find_spec("maskrcnn_streaming") is not None,
                 "samples": [path.name for path in self._samples.values()],
             },

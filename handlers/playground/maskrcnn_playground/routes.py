@@ -10,6 +10,7 @@ from starlette.routing import BaseRoute, Route
 
 from maskrcnn_handlers.answer.reply import Reply
 from maskrcnn_handlers.http.host import Host, PublicRoute, response
+from maskrcnn_playground.clips import Clips
 from maskrcnn_playground.editing import Editing
 from maskrcnn_playground.playground import Playground
 from maskrcnn_server import settings as environment
@@ -25,7 +26,8 @@ class PlaygroundRoutes:
             return []
         demos = list(host.plugins.demos().values())
         page = mounted(Playground(host.formats, demos, host.settings))
-        return [*Editing(host.service, host.formats).routes(), *page]
+        editing = Editing(host.service, host.formats).routes()
+        return [*editing, *Clips(host.service).routes(), *page]
 
 
 def mounted(playground: Playground) -> Sequence[BaseRoute]:

@@ -8,6 +8,7 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
+import PIL.Image
 import pytest
 from firefox import PROGRAM, Tab, firefox
 from playground_site import Site
@@ -103,19 +104,39 @@ def test_tiles_and_clips_work_in_firefox(tab: Tab) -> None:
             shown = np.full((90, 120, 3), level, np.uint8)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(shown, format="rgb24")))
         container.mux(stream.encode())
-    content = base64.b64encode(file.getvalue()).decode()
-    tab.run(
-        f"""(() => {{
-            const bytes = Uint8Array.from(atob("{content}"), (c) => c.charCodeAt(0));
-            const data = new DataTransfer();
-            data.items.add(new File([bytes], "a.webm", {{ type: "video/webm" }}));
-            const dropped = {{ dataTransfer: data, bubbles: true }};
-            document.body.dispatchEvent(new DragEvent("drop", dropped));
-        }})()"""
-    )
+    drop(tab, file.getvalue(), "a.webm", "video/webm")
     tab.wait("document.querySelectorAll('#bars span:not(.waiting)').length === 10")
-    tab.run("(() => { seek.value = 7; seek.dispatchEvent(new Event('input')); })()")
+    tab.run("(() => { seek.value = 0.75; seek.dispatchEvent(new Event('input')); })()")
     tab.wait("document.getElementById('time').textContent === '0.7 s · 4 instances'")
     tab.run("play.click()")
     tab.wait("video.ended")
     tab.wait("document.getElementById('time').textContent === '0.9 s · 4 instances'")
+    tab.wait("document.querySelectorAll('#list .note').length === 4")
+
+
+def test_animated_images_play_in_firefox(tab: Tab) -> None:
+    pytest.importorskip("av")
+    first, *others = (PIL.Image.new("L", (120, 90), level) for level in (0, 40, 80))
+    file = BytesIO()
+    first.save(file, "GIF", save_all=True, append_images=others, duration=[100, 300, 100])
+    drop(tab, file.getvalue(), "a.gif", "image/gif")
+    tab.wait("document.querySelectorAll('#bars span:not(.waiting)').length === 3")
+    tab.run("(() => { seek.value = 0.3; seek.dispatchEvent(new Event('input')); })()")
+    tab.wait("document.getElementById('time').textContent === '0.1 s · 4 instances'")
+    tab.run("play.click()")
+    tab.wait("document.getElementById('time').textContent === '0.4 s · 4 instances'")
+    tab.wait("play.textContent === 'Play'")
+
+
+def drop(tab: Tab, content: bytes, name: str, kind: str) -> None:
+    """Drop a file on the page."""
+    encoded = base64.b64encode(content).decode()
+    tab.run(
+        f"""(() => {{
+            const bytes = Uint8Array.from(atob("{encoded}"), (c) => c.charCodeAt(0));
+            const data = new DataTransfer();
+            data.items.add(new File([bytes], "{name}", {{ type: "{kind}" }}));
+            const dropped = {{ dataTransfer: data, bubbles: true }};
+            document.body.dispatchEvent(new DragEvent("drop", dropped));
+        }})()"""
+    )

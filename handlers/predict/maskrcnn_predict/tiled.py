@@ -85,7 +85,7 @@ def predicted(
         return found.detections
 
     with _windows(source, max_pixels) as image:
-        found = list(instances(image, tiling, see))
+        found = [one for one in instances(image, tiling, see) if one.score >= threshold]
         together = detections(found, image.size, threshold, asked.max_detections)
     known = tuple(categories[number] for number in sorted(categories))
     model = ModelMetadata(name="", backend="", categories=known, score_threshold=SCORE_THRESHOLD)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import ExitStack
 from dataclasses import dataclass
 from io import BytesIO
@@ -17,14 +16,14 @@ from maskrcnn_server.errors import InvalidSetting, MaskRCNNError
 from maskrcnn_server.options import Options
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from contextlib import AbstractContextManager
 
     from rich.console import Console
 
     from maskrcnn_predict.predictors import ImageResult, Predictor
     from maskrcnn_server.categories import Category
-    from maskrcnn_video.clip import Clip, Frame
+    from maskrcnn_video.frames import Clip, Frame
     from maskrcnn_video.tracking import Tracker
 
 
@@ -85,10 +84,10 @@ def track(
     with clip.opened(wanted.path, max_pixels, wanted.fps) as opened:
         start = tracking.START_SCORE if wanted.score_threshold is None else wanted.score_threshold
         tracker = tracking.Tracker(float(opened.rate), start)
-        length, categories = _followed(console, wanted, opened, tracker, opening, concurrency)
+        times_s, categories = _followed(console, wanted, opened, tracker, opening, concurrency)
         size = opened.size
-    _write(wanted, size, length, tracker, categories)
-    console.print(f"{length} frames, {len(tracker.tracks)} tracks")
+    _write(wanted, size, times_s, tracker, categories)
+    console.print(f"{len(times_s)} frames, {len(tracker.tracks)} tracks")
 
 
 def _followed(
@@ -98,8 +97,8 @@ def _followed(
     tracker: Tracker,
     opening: Callable[[], AbstractContextManager[Predictor]],
     concurrency: int,
-) -> tuple[int, list[Category]]:
-    """Number of frames, and the categories that were seen."""
+) -> tuple[list[float], list[Category]]:
+    """The time of each frame, and the categories that were seen."""
     from maskrcnn_video.clip import ClipWriter
     from maskrcnn_video.drawing import drawn
     from maskrcnn_video.tracking import FLOOR
@@ -111,7 +110,7 @@ def _followed(
         np.save(file, frame.pixels)
         return predictor.predict(file.getvalue(), options)
 
-    length, categories = 0, dict[int, "Category"]()
+    times_s, categories = list[float](), dict[int, "Category"]()
     with ExitStack() as stack:
         writer: ClipWriter | None = None
         pairs = each(
@@ -121,22 +120,24 @@ def _followed(
             if isinstance(result, MaskRCNNError):
                 raise result
             categories |= {one.id: one for one in result.categories}
-            seen = tracker.see(frame.number, result.detections)
-            length += 1
+            time_s = frame.time_s if opened.is_timed else None
+            seen = tracker.see(frame.number, result.detections, time_s)
+            times_s.append(frame.time_s)
             if wanted.out is None:
                 continue
             if writer is None:
                 size = frame.pixels.shape[0], frame.pixels.shape[1]
                 writer = stack.enter_context(ClipWriter(wanted.out, size, opened.rate))
             names = {one.id: one.name for one in categories.values()}
-            writer.write(drawn(frame.pixels, frame.number, seen, names))
-    return length, [categories[number] for number in sorted(categories)]
+            pixels = drawn(frame.pixels, frame.number, seen, names)
+            writer.write(pixels, frame.time_s, frame.duration_s)
+    return times_s, [categories[number] for number in sorted(categories)]
 
 
 def _write(
     wanted: Tracking,
     size: tuple[int, int],
-    length: int,
+    times_s: Sequence[float],
     tracker: Tracker,
     categories: list[Category],
 ) -> None:
@@ -144,7 +145,9 @@ def _write(
 
     tracks = sorted(tracker.tracks.values(), key=lambda one: one.number)
     if wanted.json is not None:
-        content = youtube_vis(wanted.path.stem, size, length, tracks, categories)
-        wanted.json.write_text(json.dumps(content, separators=(",", ":")))
+        pieces = youtube_vis(wanted.path.stem, size, times_s, tracks, categories)
+        with wanted.json.open("w") as file:
+            file.writelines(pieces)
     if wanted.mots is not None:
-        wanted.mots.write_text("".join(f"{line}\n" for line in mots(length, tracks)))
+        with wanted.mots.open("w") as file:
+            file.writelines(f"{line}\n" for line in mots(len(times_s), tracks))

@@ -8,6 +8,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 import numpy as np
+import PIL.Image
 import pytest
 from typer.testing import CliRunner, Result
 
@@ -63,6 +64,41 @@ def test_a_clip_is_followed_drawn_and_written(
         assert (written.size, written.length) == ((120, 160), 12)
     done = run(str(clip), "--track", "--fps", "5", "--model", str(tmp_path))
     assert "6 frames" in done.output
+
+
+def test_an_animated_image_is_a_clip_with_times_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    model = FakeBackend().load(ModelConfig(model_dir=tmp_path))
+    monkeypatch.setattr(local, "open_model", lambda *_: model)
+    shown = []
+    for number in range(8):
+        pixels = np.zeros((120, 160, 3), np.uint8)
+        pixels[20:60, 10 + 4 * number : 50 + 4 * number, 0] = 255
+        shown.append(PIL.Image.fromarray(pixels))
+    path, out, found = tmp_path / "a.gif", tmp_path / "drawn.mp4", tmp_path / "tracks.json"
+    durations = [50, 50, 700, 50, 50, 50, 2000, 300]
+    shown[0].save(path, save_all=True, append_images=shown[1:], duration=durations)
+    files = ("--out", str(out), "--json", str(found))
+    done = run(str(path), "--track", "--model", str(tmp_path), *files)
+    assert done.exit_code == 0, done.output
+    content = json.loads(found.read_text())
+    times_s = np.cumsum([0, *durations[:-1]]) / 1000
+    assert content["videos"][0]["timestamps"] == pytest.approx(times_s)
+    (track,) = content["annotations"]
+    assert None not in track["bboxes"]
+    with opened(out, 10**6) as written:
+        frames = list(written.frames())
+    assert [one.time_s for one in frames] == pytest.approx(times_s, abs=0.001)
+    assert frames[-1].duration_s == pytest.approx(0.3, abs=0.001)
+
+
+def test_a_picture_is_no_clip(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    PIL.Image.new("RGB", (40, 30)).save(path)
+    done = run(str(path), "--track", "--model", str(tmp_path))
+    assert done.exit_code != 0
+    assert "one frame, no clip" in f"{done.exception} {done.output}"
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,43 +22,34 @@ MAX_MOTS = 999
 
 
 def youtube_vis(
-    name: str, size: Size, length: int, tracks: Sequence[Track], categories: Sequence[Category]
-) -> dict[str, Any]:
-    """Tracks of one clip of `length` frames, in the format of YouTube-VIS' annotations, which
-    extends COCO's: each annotation is a track, and has a `score` as well.
+    name: str,
+    size: Size,
+    times_s: Sequence[float],
+    tracks: Sequence[Track],
+    categories: Sequence[Category],
+) -> Iterator[str]:
+    """Pieces of the JSON of one clip's tracks, whose frames are shown at `times_s`: the format of
+    YouTube-VIS' annotations, which extends COCO's. Each annotation is a track, and has a place for
+    every frame. Besides the format, it has a `score`, and the video `timestamps` in seconds.
 
     Source: https://github.com/youtubevos/cocoapi (PythonAPI/pycocotools/ytvos.py).
     """
     height, width = size
-    frames = range(length)
-    return {
-        "videos": [
-            {
-                "id": 1,
-                "width": width,
-                "height": height,
-                "length": length,
-                "file_names": [f"{name}/{frame:05d}.jpg" for frame in frames],
-            }
-        ],
-        "categories": [{"id": one.dataset_id, "name": one.name} for one in categories],
-        "annotations": [
-            {
-                "id": track.number,
-                "video_id": 1,
-                "category_id": _dataset_id(track, categories),
-                "score": round(track.score, 4),
-                "iscrowd": 0,
-                "segmentations": [_segmentation(track, frame) for frame in frames],
-                "bboxes": [_box(track, frame) for frame in frames],
-                "areas": [
-                    track.sightings[frame].mask.area if frame in track.sightings else None
-                    for frame in frames
-                ],
-            }
-            for track in tracks
-        ],
+    length = len(times_s)
+    video = {
+        "id": 1,
+        "width": width,
+        "height": height,
+        "length": length,
+        "file_names": [f"{name}/{frame:05d}.jpg" for frame in range(length)],
+        "timestamps": [round(time_s, 4) for time_s in times_s],
     }
+    named = [{"id": one.dataset_id, "name": one.name} for one in categories]
+    yield f'{{"videos":[{_json(video)}],"categories":{_json(named)},"annotations":['
+    for number, track in enumerate(tracks):
+        # All of them together may not fit into memory.
+        yield f"{',' if number else ''}{_json(_annotation(track, length, categories))}"
+    yield "]}"
 
 
 def mots(length: int, tracks: Sequence[Track]) -> Iterator[str]:
@@ -99,6 +91,27 @@ def _apart(seen: Sequence[Track], frame: int) -> Iterator[tuple[Track, RLE]]:
         if left.any():
             lines = edges(left.T, (x, y), size[0])
             yield track, from_edges([lines], size, "columns")
+
+
+def _annotation(track: Track, length: int, categories: Sequence[Category]) -> dict[str, Any]:
+    frames = range(length)
+    return {
+        "id": track.number,
+        "video_id": 1,
+        "category_id": _dataset_id(track, categories),
+        "score": round(track.score, 4),
+        "iscrowd": 0,
+        "segmentations": [_segmentation(track, frame) for frame in frames],
+        "bboxes": [_box(track, frame) for frame in frames],
+        "areas": [
+            track.sightings[frame].mask.area if frame in track.sightings else None
+            for frame in frames
+        ],
+    }
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, separators=(",", ":"))
 
 
 def _segmentation(track: Track, frame: int) -> dict[str, Any] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import repeat
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from maskrcnn_server.detections import Detections
@@ -45,17 +46,22 @@ P = TypeVar("P", bound=Predicted)
 
 
 def tracked(
-    predictions: Iterable[P], rate: float, start_score: float = START_SCORE
+    predictions: Iterable[P],
+    rate: float,
+    start_score: float = START_SCORE,
+    times_s: Iterable[float] | None = None,
 ) -> Iterator[tuple[P, Sequence[Track]]]:
     """Each prediction, and the tracks that are seen in its frame, of a clip in order.
 
-    `rate` is the number of frames a second. Predictions should have what scores 0.1 or more. A
+    `rate` is the number of frames a second; `times_s` are the times of the frames, if they last
+    different times. Predictions should have what scores 0.1 or more. A
     track's sightings are by the number of the frame, from 0. Raises ValueError for predictions
     without masks, and InvalidSetting without the library.
     """
     tracker = Tracker(rate, start_score)
-    for number, one in enumerate(predictions):
-        yield one, tracker.see(number, detections(one))
+    times = repeat(None) if times_s is None else times_s
+    for number, (one, time_s) in enumerate(zip(predictions, times, strict=False)):
+        yield one, tracker.see(number, detections(one), time_s)
 
 
 def detections(predicted: Predicted) -> Detections:

@@ -66,6 +66,15 @@ def test_a_frame_without_instances_ends_nothing() -> None:
     assert numbers[-1] == numbers[1] == [1]
 
 
+def test_a_track_is_lost_by_the_times_of_frames() -> None:
+    frames = [predicted(10), predicted(12), predicted(), predicted(), predicted(), predicted(14)]
+    for period_s, tracks in ((0.05, 1), (0.4, 2)):
+        times = [period_s * number for number in range(len(frames))]
+        frames_again = [*frames, predicted(16)]
+        pairs = list(tracked(frames_again, rate=1 / 0.05, times_s=[*times, times[-1] + 0.05]))
+        assert pairs[-1][1][0].number == tracks
+
+
 def test_predictions_without_masks_are_refused() -> None:
     with pytest.raises(ValueError, match="masks"):
         detections(predicted(10, masks=False))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import tracemalloc
+
 import numpy as np
 import pycocotools.mask
 import pytest
@@ -64,6 +67,49 @@ def test_nothing_is_followed_where_nothing_is_seen() -> None:
     assert tracker.see(3, detections([(1, 0.3, 10, 10)])) == []
 
 
+@pytest.mark.parametrize("pause_s", [0.5, 5.0])
+def test_a_frame_that_is_shown_for_long_ends_no_track(pause_s: float) -> None:
+    tracker = Tracker(10)
+    for frame in range(6):
+        time_s = frame / 10 + (pause_s if frame >= 3 else 0)
+        seen = tracker.see(frame, detections([(1, 0.9, 10 + 3 * frame, 10)]), time_s)
+    assert [track.number for track in seen] == [1]
+    assert sorted(seen[0].sightings) == list(range(6))
+
+
+def test_a_track_that_is_lost_for_more_than_a_second_ends() -> None:
+    tracker = Tracker(10)
+    for frame in range(20):
+        there: Seen = [(1, 0.9, 10, 10)] if not 4 <= frame < 16 else []
+        tracker.see(frame, detections(there), frame / 10)
+    assert sorted(map(sorted, (one.sightings for one in tracker.tracks.values()))) == [
+        [0, 1, 2, 3],
+        [16, 17, 18, 19],
+    ]
+
+
+def test_at_less_than_a_frame_a_second_tracks_go_on() -> None:
+    tracker = Tracker(0.25)
+    for frame in range(4):
+        tracker.see(frame, detections([(1, 0.9, 10 + frame, 10)]), 4.0 * frame)
+    assert [len(track.sightings) for track in tracker.tracks.values()] == [4]
+
+
+def test_a_track_has_its_first_frame() -> None:
+    """It begins with its second: what is seen once, in frame 2, is none."""
+    tracker = Tracker(25)
+    for frame in range(4):
+        seen: Seen = [(1, 0.9, 10 + 3 * frame, 10)]
+        if frame == 2:
+            seen.append((1, 0.8, 120, 60))
+        tracker.see(frame, detections(seen))
+    (track,) = tracker.tracks.values()
+    assert {frame: one.box[0] for frame, one in sorted(track.sightings.items())} == {
+        frame: 10 + 3 * frame for frame in range(4)
+    }
+    assert track.votes == {1: pytest.approx(3.6)}
+
+
 def test_boxes_of_one_object_are_one_group() -> None:
     boxes = np.array([(0, 0, 10, 10), (50, 0, 60, 10), (1, 0, 11, 10), (50, 0, 50, 0)], np.float32)
     assert same_places(boxes) == [[0, 2], [1], [3]]
@@ -79,8 +125,10 @@ def test_detections_without_masks_are_refused() -> None:
 def test_youtube_vis_has_a_place_for_every_frame(tracker: Tracker) -> None:
     categories = [Category(1, "square", 17), Category(3, "star", 3)]
     tracks = list(tracker.tracks.values())
-    content = youtube_vis("clip", SIZE, 10, tracks, categories)
+    pieces = youtube_vis("clip", SIZE, [k / 4 for k in range(10)], tracks, categories)
+    content = json.loads("".join(pieces))
     assert content["videos"][0]["length"] == 10
+    assert content["videos"][0]["timestamps"] == [k / 4 for k in range(10)]
     assert {one["category_id"] for one in content["annotations"]} == {17, 3}
     for annotation in content["annotations"]:
         assert len(annotation["segmentations"]) == len(annotation["bboxes"]) == 10
@@ -92,6 +140,31 @@ def test_youtube_vis_has_a_place_for_every_frame(tracker: Tracker) -> None:
             mask = pycocotools.mask.decode(segmentation)
             assert mask[int(y) : int(y + height), int(x) : int(x + width)].sum() == mask.sum()
             assert mask.sum() == annotation["areas"][frame] == 900
+
+
+def test_no_tracks_are_written_too() -> None:
+    content = json.loads("".join(youtube_vis('a"b', SIZE, [0.0], [], [])))
+    assert (content["annotations"], content["categories"]) == ([], [])
+    assert content["videos"][0]["file_names"] == ['a"b/00000.jpg']
+
+
+def test_many_tracks_of_a_long_clip_are_written_one_by_one(tracker: Tracker) -> None:
+    """All of these together have 60 million places."""
+    (first, *_) = tracker.tracks.values()
+    pieces = youtube_vis(
+        "a",
+        SIZE,
+        [0.04 * n for n in range(20_000)],
+        [first] * 1000,
+        [Category(first.category_id, "square", 1)],
+    )
+    assert len(next(pieces)) > 20_000
+    tracemalloc.start()
+    lengths = [len(piece) for piece, _ in zip(pieces, range(3), strict=False)]
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert min(lengths) > 3 * 20_000 * len("null,") - 2_000
+    assert peak < 2**23
 
 
 def test_masks_of_mots_do_not_overlap() -> None:

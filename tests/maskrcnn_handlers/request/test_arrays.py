@@ -1,3 +1,4 @@
+import ast
 import io
 import pickle
 import tracemalloc
@@ -43,6 +44,27 @@ def test_the_second_version_of_the_format_is_read() -> None:
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        "{'shape': (5, 7, 3), 'descr': '|u1', 'fortran_order': False, }  \n",
+        '{"descr":"<u1","fortran_order":False,"shape":(5,7,3,)}',
+    ],
+    ids=["another order", "another program"],
+)
+def test_headers_of_other_programs_are_read(text: str) -> None:
+    np.testing.assert_array_equal(decode(with_header(text, PIXELS.tobytes()), 35), PIXELS)
+
+
+def test_arrays_are_read_without_a_parser_that_threads_share(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In Python 3.11, two threads that make syntax trees disturb each other: cpython#106905."""
+    data = npy(PIXELS)
+    monkeypatch.setattr(ast, "literal_eval", None)
+    np.testing.assert_array_equal(decode(data, 35), PIXELS)
+
+
+@pytest.mark.parametrize(
     "data",
     [
         npy(PIXELS.astype(np.float32)),
@@ -68,8 +90,10 @@ def test_the_second_version_of_the_format_is_read() -> None:
         with_header("[" * 60_000),
         with_header(header() + " " * 20_000, PIXELS.tobytes(), (2, 0)),
         with_header("", b"\xff" * 8, (2, 0)),
+        with_header(header(), PIXELS.tobytes(), (3, 0)),
+        with_header(header(shape=(0, 7, 3))),
     ],
-    ids=range(23),
+    ids=range(25),
 )
 @pytest.mark.filterwarnings("ignore")
 def test_what_is_no_image_is_refused(data: bytes) -> None:

@@ -180,6 +180,22 @@ def test_a_limit_above_pillows_own_is_honoured() -> None:
     assert not isinstance(refused.value, ImageTooLarge)
 
 
+def test_a_gif_whose_frame_is_larger_than_the_image_is_refused_by_its_header() -> None:
+    """Pillow would make the image 200 megapixels, and fill it, before anybody sees its size."""
+    screen = b"GIF89a" + struct.pack("<HHBBB", 8, 6, 0x80, 0, 0) + bytes(6)
+    cleared = b"!\xf9\x04\x08" + bytes(4)
+    frame = b"," + struct.pack("<4HB", 0, 0, 20_000, 10_000, 0) + b"\x02\x02\x44\x01\x00;"
+    tracemalloc.start()
+    try:
+        with pytest.raises(ImageTooLarge) as refused:
+            decode(screen + cleared + frame, LIMIT)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 2**18
+    assert refused.value.detail["width"] == 20_000
+
+
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "BMP", "TIFF"])
 @pytest.mark.parametrize("kept", [0.02, 0.5, 0.95])
 def test_truncated_files_are_refused(encode: Encode, form: str, kept: float) -> None:

@@ -114,7 +114,8 @@ function review() {
   save(blob, snippets.fileName(file.name, "review", "application/json"));
 }
 
-async function busy(button, act) {
+/** Do something, while a button waits for it; say what goes wrong. */
+export async function busy(button, act) {
   button.disabled = true;
   complain(null);
   try {
@@ -126,7 +127,8 @@ async function busy(button, act) {
   }
 }
 
-function save(blob, name) {
+/** Let the browser save a file. */
+export function save(blob, name) {
   const url = URL.createObjectURL(blob);
   element("a", "", { href: url, download: name }).click();
   setTimeout(() => URL.revokeObjectURL(url), SAVED_MS);

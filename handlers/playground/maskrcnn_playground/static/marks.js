@@ -47,7 +47,8 @@ export function labels(context, place, { instances, marked }, room) {
   context.textBaseline = "middle";
   for (const one of [...instances].sort((a, b) => first(a) - first(b))) {
     if (marked !== null && one.index !== marked) continue;
-    const text = `${one.category.slice(0, LABEL)} ${one.wrong ? "✗" : one.score.toFixed(2)}`;
+    const name = one.track ? `${one.track} ${one.category}` : one.category;
+    const text = `${name.slice(0, LABEL)} ${one.wrong ? "✗" : one.score.toFixed(2)}`;
     const [width, height] = [context.measureText(text).width + 10, LABEL_HEIGHT];
     const [left, top] = place(one.box);
     const x = Math.max(0, Math.min(room - width, left - 1));

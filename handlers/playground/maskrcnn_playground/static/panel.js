@@ -17,18 +17,25 @@ const STAGES = {
   rest: ["rest of the server", "#5d6475"],
 };
 
-/** List what was found, each instance's row and the mark of its score above the slider. */
+let listedAs = "";
+
+/**
+ * List what was found, each instance's row and the mark of its score above the slider. Rows stay
+ * where only `isAway` changes, whether a track is in the frame that is shown.
+ */
 export function list(instances) {
-  const { min, max } = $("score");
-  $("list").replaceChildren(...instances.map(row));
-  const marks = instances.map(({ score, colour }) => {
-    const mark = element("span");
-    mark.dataset.score = score;
-    mark.style.setProperty("--at", (score - min) / (max - min));
-    mark.style.setProperty("--colour", css(colour));
-    return mark;
+  const signature = JSON.stringify(instances.map(({ isAway, box, mask, ...told }) => told));
+  if (signature !== listedAs) {
+    listedAs = signature;
+    $("list").replaceChildren(...instances.map(row));
+    $("dots").replaceChildren(...instances.map(dot).reverse());
+  }
+  instances.forEach(({ track, isAway }, i) => {
+    if (!track) return;
+    const own = $("list").children[i];
+    own.classList.toggle("away", isAway);
+    own.querySelector(".unseen").textContent = isAway ? ", not in this frame" : "";
   });
-  $("dots").replaceChildren(...marks.reverse());
 }
 
 /** Show the rows of `shown` alone, and count them; dim the marks of scores below `least`. */
@@ -67,6 +74,7 @@ export function describe(one, size, threshold, isLow) {
   const [x1, y1, x2, y2] = one.box;
   const pair = (u, v, sign) => `${u.toFixed(1)}${sign}${v.toFixed(1)}`;
   const lines = [
+    ...(one.track ? [["track", String(one.track)]] : []),
     ["class", one.category],
     ["score", one.score.toFixed(4)],
     ["x, y", pair(x1, y1, ", ")],
@@ -98,17 +106,27 @@ function rowId(index) {
   return `instance-${index}`;
 }
 
-function row({ index, category, score, colour, wrong, reshaped, note, scores }) {
+function dot({ score, colour }) {
+  const { min, max } = $("score");
+  const made = element("span");
+  made.dataset.score = score;
+  made.style.setProperty("--at", (score - min) / (max - min));
+  made.style.setProperty("--colour", css(colour));
+  return made;
+}
+
+function row({ index, category, score, colour, wrong, reshaped, note, scores, track }) {
   const made = element("li", "", { id: rowId(index), value: index });
   made.setAttribute("role", "option");
   made.style.setProperty("--colour", css(colour));
   made.style.setProperty("--at", score);
   made.append(
     element("i"),
-    element("span", category, { className: "name", title: category }),
+    element("span", track ? `${track} ${category}` : category, { className: "name", title: category }),
     element("span", note, { className: note ? "note" : "meter", title: note ?? "" }),
     element("span", scores ?? score.toFixed(2), { className: "score" }),
   );
+  if (track) made.append(element("span", "", { className: "unseen" }));
   if (wrong) {
     made.classList.add("wrong");
     made.append(element("span", ", marked as wrong", { className: "unseen" }));

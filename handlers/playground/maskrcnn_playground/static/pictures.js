@@ -1,6 +1,6 @@
 // The pictures that were opened: which one is shown, what is known of each, and their strip.
 
-import { isClip } from "./clips.js";
+import { isFilm } from "./clips.js";
 import { Edits } from "./edits.js";
 import { $, element } from "./page.js";
 import * as server from "./server.js";
@@ -10,8 +10,9 @@ const THUMB = 56;
 
 /** A picture, and what the server has said of it. */
 export class Picture {
-  constructor(file) {
+  constructor(file, isAnimated = false) {
     this.file = file;
+    this.isAnimated = isAnimated;
     this.answer = null;
     this.reply = null;
     this.edits = null;
@@ -33,11 +34,12 @@ export class Picture {
 
   /** Forget what the server has said. */
   forget() {
-    this.answer = this.reply = this.edits = this.error = this.part = this.answers = null;
+    this.answer = this.reply = this.edits = this.error = this.part = null;
+    this.answers = this.tracks = null;
   }
 
   get isClip() {
-    return isClip(this.file);
+    return this.isAnimated || isFilm(this.file);
   }
 
   get isWaiting() {
@@ -79,10 +81,10 @@ export class Pictures {
     this._shown = shown;
   }
 
-  /** Add files, and show the first of them; how many were too many. */
-  add(files) {
+  /** Add files, `animated` the images that are, and show the first; how many were too many. */
+  add(files, animated = new Set()) {
     const room = Math.max(0, MOST - this.all.length);
-    const added = [...files].slice(0, room).map((file) => new Picture(file));
+    const added = [...files].slice(0, room).map((file) => new Picture(file, animated.has(file)));
     this.all.push(...added);
     if (added.length) this.show(added[0]);
     return files.length - added.length;

@@ -1,5 +1,6 @@
 // The page: which picture is shown, which part of what was found in it, and what people do.
 
+import { isAnimated } from "./animation.js";
 import { Choices } from "./choices.js";
 import { Classes } from "./classes.js";
 import { Clips } from "./clips.js";
@@ -12,16 +13,20 @@ import { shortcuts } from "./keys.js";
 import { listenToList } from "./listing.js";
 import { asking } from "./looking.js";
 import { RunMask } from "./masks.js";
-import { colour } from "./overlay.js";
+import { colour, css } from "./overlay.js";
 import { $, complain, tell } from "./page.js";
 import * as panel from "./panel.js";
 import { MOST, Pictures } from "./pictures.js";
 import { Serving } from "./serving.js";
+import { showing } from "./showing.js";
 import { progress, Tiling } from "./tiling.js";
+import * as trackfile from "./trackfile.js";
 import { View } from "./view.js";
 
 const MIN_SCORE = 0.05;
 
+const parts = {};
+const { threshold, least, instances, drawn, listed, isShown } = showing(parts);
 const view = new View($("canvas"), {
   hover,
   pick: select,
@@ -65,13 +70,21 @@ const clips = new Clips({
   redraw: draw,
   tell,
   failed: (error) => {
+    const { current } = pictures;
     tell("");
-    pictures.current.error = error;
+    current.error = error;
     pictures.draw();
-    complain(error);
+    const act = () => {
+      Object.assign(current, { isAnimated: false, error: null });
+      pictures.show(current);
+    };
+    complain(error, current.isAnimated ? { text: "Look at its first frame", act } : null);
   },
+  complain,
   model: () => state.model,
   options: request,
+  least,
+  follows: () => Boolean(state.server.tracks),
 });
 const choices = new Choices(relist);
 const classes = new Classes(state.hidden, show);
@@ -98,6 +111,7 @@ const editing = new Editing({
   },
 });
 
+Object.assign(parts, { state, pictures, comparing, choices, clips });
 const serving = new Serving({ state, pictures, comparing, choices, editing, tiling, given, show });
 
 // Asking
@@ -192,28 +206,6 @@ function answered(picture, bitmap) {
 
 // What is shown
 
-function threshold() {
-  return Number($("mask").value);
-}
-
-// Scores are 32-bit floats, and so the server compares them.
-const least = () => Math.fround(Number($("score").value));
-
-/** The instances of a picture, with their colours. */
-function instances(picture = pictures.current) {
-  const number = (one) => (choices.values.colours === "class" ? one.categoryId : one.index);
-  return (picture?.edits?.instances ?? picture?.part?.instances ?? []).map((one) => ({ ...one, colour: colour(number(one)) }));
-}
-
-/** The instances that are listed: with those of the other model, if there is one. */
-function listed() {
-  return comparing.instances(instances(), threshold(), least());
-}
-
-function isShown(one) {
-  return one.score >= least() && !state.hidden.has(one.category) && comparing.shows(one);
-}
-
 /** List the instances and their classes anew. */
 function list() {
   const all = listed();
@@ -235,13 +227,15 @@ function show() {
   const shown = all.filter(isShown);
   if (comparing.isOn) panel.list(all);
   panel.filter(all, shown, least());
-  classes.count(all.filter(({ score }) => score >= least()));
+  classes.count(all.filter((one) => one.track || one.score >= least()));
+  $("found-name").textContent = clips.tracks ? "Tracks" : "Instances";
   const count = comparing.left(shown).length;
   const said = pictures.current?.answer ? `Picture with ${count} instances` : "Picture";
   $("canvas").setAttribute("aria-label", said);
   draw();
-  clips.draw((answer) => answer.instances.filter(isShown).length);
+  clips.draw((all) => all.filter(isShown).length);
   const { current } = pictures;
+  trackfile.show(current?.isClip ? current : null, state.server.tracks);
   const opened = pictures.all.filter((picture) => !picture.isClip);
   const asked = { picture: current?.isClip ? null : current, all: opened, model: state.model, options: options() };
   elsewhere.show({ ...asked, edited });
@@ -261,6 +255,12 @@ function options() {
   return isWhole ? chosen : { ...chosen, classes: ids.sort((a, b) => a - b).join(",") };
 }
 
+/** A clip's tracks as a file in a format: those of the classes that are shown. */
+function tracksAs(format) {
+  const kept = clips.listed.filter(({ category }) => !state.hidden.has(category));
+  return clips.file(format, threshold(), [...new Set(kept.map(({ categoryId }) => categoryId))]);
+}
+
 /** What is exported of an edited picture: what is shown and not wrong. Null: it is not edited. */
 function edited({ answer, edits }) {
   if (!edits?.isEdited) return null;
@@ -270,7 +270,7 @@ function edited({ answer, edits }) {
 
 /** Draw, with the instance that is pointed at or selected standing out. */
 function draw() {
-  const all = listed();
+  const all = drawn();
   const shown = all.filter(isShown);
   const marked = shown.find(({ index }) => index === (state.hovered ?? state.selected));
   const { masks, boxes, labels, opacity } = choices.values;
@@ -289,6 +289,7 @@ function draw() {
   comparing.show(all.filter(({ score }) => score >= least()), scene);
   panel.mark(marked?.index ?? null, state.selected);
   const described = selected ?? marked;
+  clips.mark(state.selected, css(colour(state.selected ?? 0)));
   const isLow = Boolean(described) && view.isLow(described.box);
   const { answer, part } = pictures.current ?? {};
   panel.describe(described, (answer ?? part)?.size, threshold(), isLow);
@@ -303,7 +304,9 @@ function hover(index) {
 function select(index) {
   Object.assign(state, { selected: index, hovered: null });
   draw();
-  if (index !== null) panel.reveal(index);
+  if (index === null) return;
+  panel.reveal(index);
+  clips.reveal(index);
 }
 
 /** Select the instance below one that is about to go, or above. */
@@ -318,7 +321,10 @@ function selectNext(index) {
 function listen() {
   for (const id of ["score", "mask"]) $(id).addEventListener("input", show);
   $("score").addEventListener("input", () => (state.moved = true));
-  const reveal = (index) => view.reveal(listed().find((one) => one.index === index).box);
+  const reveal = (index) => {
+    const box = drawn().find((one) => one.index === index)?.box;
+    if (box) view.reveal(box);
+  };
   listenToList({ hover, select, reveal, selected: () => state.selected });
   $("out").addEventListener("click", () => view.zoom(0.8));
   $("fit").addEventListener("click", () => view.fit());
@@ -337,8 +343,9 @@ function listen() {
   addEventListener("beforeunload", (event) => pictures.isEdited && event.preventDefault());
 }
 
-function given(files) {
-  const tooMany = pictures.add(files);
+async function given(files) {
+  const kinds = state.server.animations ? await Promise.all([...files].map(isAnimated)) : [];
+  const tooMany = pictures.add(files, new Set([...files].filter((_, i) => kinds[i])));
   if (tooMany) complain(new Error(`${tooMany} pictures are left out: ${MOST} is the most.`));
 }
 
@@ -347,6 +354,7 @@ function given(files) {
 async function start() {
   listen();
   elsewhere.listen();
+  trackfile.listen({ made: tracksAs, name: () => pictures.current.file.name });
   show();
   await serving.begin();
 }

@@ -139,6 +139,22 @@ export async function exported(edited, model, format) {
   return { bytes: await reply.arrayBuffer(), type: reply.headers.get("Content-Type") ?? "" };
 }
 
+/** The frames of an animated image: {size, frames}, each {time_s, duration_s, image}. */
+export async function frames(file) {
+  const headers = { "Content-Type": contentType(file) };
+  return (await fetched(address("playground/frames"), { method: "POST", body: file, headers })).json();
+}
+
+/** Tracks through what was found in frames, as {text, type}: the page's own, or in a format. */
+export async function tracks(asked, model, format = null) {
+  const reply = await fetched(address(`playground/tracks${query({ model, format })}`), {
+    method: "POST",
+    body: JSON.stringify(asked),
+    headers: { "Content-Type": "application/json" },
+  });
+  return { text: await reply.text(), type: reply.headers.get("Content-Type") ?? "" };
+}
+
 /** Of format `soft`: the picture's size, the model, and the instances, best first. */
 export function parsed(bytes) {
   const answer = JSON.parse(new TextDecoder().decode(bytes));

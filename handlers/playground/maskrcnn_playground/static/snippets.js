@@ -57,7 +57,8 @@ with open(${python(out)}, "wb") as answer:
 `;
 }
 
-function shell(text) {
+/** A word as a shell reads it. */
+export function shell(text) {
   return /^[\w@./:-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
 }
 
