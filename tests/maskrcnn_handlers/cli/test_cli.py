@@ -110,7 +110,7 @@ def test_pytest_runs_the_suite_on_an_installed_backend(install: Install, tmp_pat
         command, cwd=tmp_path, env=install(), capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout
-    assert re.search(r"\b4 passed, \d+ deselected in", done.stdout)
+    assert re.search(r"\b[4-9] passed, \d+ deselected in", done.stdout)
     for wrong in (
         command[:-2],
         [*command[:-1], str(tmp_path / "no")],

@@ -5,13 +5,14 @@ The model needs no framework, and takes as long as the test says.
 
 from __future__ import annotations
 
+import re
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import httpx
 import pytest
@@ -19,7 +20,10 @@ import pytest
 if TYPE_CHECKING:
     from server_fixtures import Install, Server
 
+Post: TypeAlias = "Callable[[Server, int], list[Future[int]]]"
+
 PNG = {"Content-Type": "image/png"}
+INSIDE = re.compile(r"^maskrcnn_requests_(?:waiting|in_flight)\{.*\} (\d+)", re.MULTILINE)
 PROMPT_S = 25
 """Time within which a server ends, on a busy machine, too: SageMaker kills after 30 s."""
 
@@ -63,26 +67,43 @@ def slow(start: Callable[..., Server], install: Install, tmp_path: Path) -> Call
     return server
 
 
-def post(server: Server, data: bytes) -> int:
-    return httpx.post(
-        f"{server.url}/invocations", content=data, headers=PNG, timeout=60
-    ).status_code
+@pytest.fixture(scope="module")
+def connecting() -> Iterator[httpx.Client]:
+    """A new connection for each request. One client: each reads all certificates."""
+    with httpx.Client(timeout=60, headers={"Connection": "close"}) as connecting:
+        yield connecting
 
 
-def running(pool: ThreadPoolExecutor, server: Server, data: bytes) -> Future[int]:
-    """A request that has reached the server, but not its end."""
-    request = pool.submit(post, server, data)
-    time.sleep(0.5)
-    assert not request.done()
-    return request
+@pytest.fixture
+def post(connecting: httpx.Client, pool: ThreadPoolExecutor, png: bytes) -> Post:
+    """Sends images, and returns when all of them are in the server, or answered."""
+
+    def posted(server: Server, count: int) -> list[Future[int]]:
+        def status() -> int:
+            return connecting.post(
+                f"{server.url}/invocations", content=png, headers=PNG
+            ).status_code
+
+        requests = [pool.submit(status) for _ in range(count)]
+        end = time.monotonic() + PROMPT_S
+        arrived = 0
+        while arrived < count:
+            assert time.monotonic() < end
+            inside = map(int, INSIDE.findall(connecting.get(f"{server.url}/metrics").text))
+            arrived = sum(inside) + sum(request.done() for request in requests)
+            time.sleep(0.02)
+        assert not all(request.done() for request in requests)
+        return requests
+
+    return posted
 
 
 def test_a_signal_while_requests_run_lets_them_finish(
-    slow: Callable[..., Server], pool: ThreadPoolExecutor, png: bytes
+    slow: Callable[..., Server], post: Post
 ) -> None:
     server = slow(SLOW_PREDICT_S="2")
     server.wait_for(200)
-    requests = [running(pool, server, png), running(pool, server, png)]
+    requests = post(server, 2)
     code, seconds = server.end()
     assert [request.result() for request in requests] == [200, 200]
     assert code == 0, server.log.read_text()
@@ -90,13 +111,11 @@ def test_a_signal_while_requests_run_lets_them_finish(
 
 
 def test_of_twenty_requests_in_flight_a_signal_loses_none(
-    slow: Callable[..., Server], pool: ThreadPoolExecutor, png: bytes
+    slow: Callable[..., Server], post: Post
 ) -> None:
     server = slow(SLOW_PREDICT_S="0.4")
     server.wait_for(200)
-    requests = [pool.submit(post, server, png) for _ in range(20)]
-    time.sleep(1)
-    assert not all(request.done() for request in requests)
+    requests = post(server, 20)
     code, seconds = server.end()
     assert [request.result() for request in requests] == [200] * 20
     assert code == 0, server.log.read_text()
@@ -123,13 +142,12 @@ def test_a_signal_while_the_model_loads_ends_the_server(slow: Callable[..., Serv
 
 
 def test_requests_that_wait_do_not_outlast_the_drain_timeout(
-    slow: Callable[..., Server], pool: ThreadPoolExecutor, png: bytes
+    slow: Callable[..., Server], post: Post
 ) -> None:
     """SageMaker kills after 30 s: what still waits is told before that it will not run."""
     server = slow(SLOW_PREDICT_S="2", MASKRCNN_DRAIN_TIMEOUT="3")
     server.wait_for(200)
-    requests = [pool.submit(post, server, png) for _ in range(8)]
-    time.sleep(1)
+    requests = post(server, 8)
     code, seconds = server.end()
     statuses = [request.result() for request in requests]
     assert seconds < PROMPT_S, (seconds, statuses)
@@ -140,11 +158,11 @@ def test_requests_that_wait_do_not_outlast_the_drain_timeout(
 
 
 def test_a_request_that_outlasts_the_drain_does_not_keep_the_server(
-    slow: Callable[..., Server], pool: ThreadPoolExecutor, png: bytes
+    slow: Callable[..., Server], post: Post
 ) -> None:
     server = slow(SLOW_PREDICT_S="60", MASKRCNN_DRAIN_TIMEOUT="1")
     server.wait_for(200)
-    request = running(pool, server, png)
+    (request,) = post(server, 1)
     code, seconds = server.end()
     assert request.result() == 503
     assert code == 0, server.log.read_text()
