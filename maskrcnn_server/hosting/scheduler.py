@@ -198,10 +198,15 @@ class Scheduler:
                     job.changed.wait(wait_s)
                 else:
                     self._run(self._batch_of(job))
-                    if self._turns.next_job() in self._jobs:
-                        start_new_thread(self._drive, ())
-                    else:
-                        self._wake_next()
+                    self._go_on()
+
+    def _go_on(self) -> None:
+        """Let the next call begin, in a thread of its own if it is one of this model."""
+        if self._turns.next_job() in self._jobs:
+            with suppress(RuntimeError):  # no more threads can be started
+                start_new_thread(self._drive, ())
+                return
+        self._wake_next()
 
     def _drive(self) -> None:
         """Run one call after the other while jobs are ready.

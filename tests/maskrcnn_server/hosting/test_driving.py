@@ -12,6 +12,7 @@ from maskrcnn_plugin_kit.testing.fake import FakeModel
 from maskrcnn_server.backend import Image, PredictOptions
 from maskrcnn_server.detections import Detections
 from maskrcnn_server.errors import ModelFailed, NotReady
+from maskrcnn_server.hosting import scheduler as scheduling
 from maskrcnn_server.hosting.job import Caller
 from maskrcnn_server.hosting.scheduler import Scheduler
 from maskrcnn_server.hosting.turns import Turns
@@ -168,3 +169,16 @@ def test_another_model_has_its_turn_in_between(pool: ThreadPoolExecutor) -> None
     for each in asked:
         each.result(WAIT_S)
     assert (len(one.threads), len(other.threads)) == (2, 1)
+
+
+def test_without_another_thread_each_request_computes_in_its_own(
+    pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none_left(*_: object) -> int:
+        raise RuntimeError("can't start new thread")
+
+    model = Held()
+    asked = waiting(pool, model, scheduler(model), 3)
+    monkeypatch.setattr(scheduling, "start_new_thread", none_left)
+    model.opened.set()
+    assert sorted(each.result(WAIT_S)[0] for each in asked) == sorted(model.threads)
