@@ -5,7 +5,7 @@
 
 OUT gets a file for each CASE of `CASES`: see tests/golden/thin.py; kernels are stored output
 channels first. A CASE may also be a `conf_frcnn_*.yaml`, for a network of its size. Needs
-deepdoctection 0.39.4 with tensorpack, and tf-keras beside TensorFlow 2.
+deepdoctection 0.39.4 with tensorpack, and tf-keras besides TensorFlow 2.
 
 Each layer's output is made to have mean 0 and the wanted spread on the first picture, in the
 framework's own graph, so that a network of random kernels finds objects of several classes.

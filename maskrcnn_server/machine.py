@@ -53,7 +53,7 @@ def _numbers(file: str) -> list[int]:
 
 
 def give_back_memory_soon() -> None:
-    """Do it in a second, once for all who ask until then: after large images it takes 20 ms."""
+    """Return freed memory in a second, once for all who ask until then: it takes up to 20 ms."""
 
     def give_back() -> None:
         _is_asked.release()
@@ -62,7 +62,10 @@ def give_back_memory_soon() -> None:
     if _is_asked.acquire(blocking=False):
         timer = threading.Timer(1, give_back)
         timer.daemon = True
-        timer.start()
+        try:
+            timer.start()
+        except RuntimeError:  # no more threads can be started
+            _is_asked.release()
 
 
 def give_back_memory() -> None:

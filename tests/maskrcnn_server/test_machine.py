@@ -73,3 +73,18 @@ def test_memory_is_given_back_once_for_all_who_ask(monkeypatch: pytest.MonkeyPat
         assert (len(started), len(calls)) == (count, count - 1)
         started[-1]()
         assert len(calls) == count
+
+
+def test_without_another_thread_memory_may_be_asked_for_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tried: list[None] = []
+
+    def none_left(_: threading.Timer) -> None:
+        tried.append(None)
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Timer, "start", none_left)
+    machine.give_back_memory_soon()
+    machine.give_back_memory_soon()
+    assert len(tried) == 2

@@ -74,7 +74,7 @@ class Used:
 
     nodes: set[str] = field(default_factory=set)
     functions: dict[str, list[str]] = field(default_factory=dict)
-    """By function, a text for each of its nodes: the function that it calls, or none."""
+    """Texts of the nodes of each function: the function that a node calls, or none."""
 
     def check_nesting(self) -> None:
         """Raises InvalidModel if functions call each other without end, or too often."""

@@ -142,7 +142,7 @@ def test_a_network_exported_to_onnx_finds_the_same(
 
 @pytest.mark.full
 def test_class_names_of_the_published_models_are_known(file: Path, tmp_path: Path) -> None:
-    """By the names of their files, which are TensorFlow's V2 checkpoints."""
+    """The names of their files, TensorFlow's V2 checkpoints, tell the classes."""
     two = {n: v[..., :3] if "outputs/class" in n else v for n, v in variables(file).items()}
     source = save(tmp_path / "source", two, thin.config(file))
     backend, published = TensorPackBackend(), tmp_path / "published"

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from maskrcnn_server.backend import Image
     from maskrcnn_server.rle import Size
 
-LONGEST_S = 1000
+MAX_FRAME_S = 1000
 """Longest period in seconds between two frames that are used."""
 ROUNDING = 1e-6
 """Share of a period by which times may be inexact."""
@@ -57,12 +57,12 @@ class Chosen:
     """
 
     def __init__(self, own: Fraction, fps: float | None) -> None:
-        if fps is not None and not fps * LONGEST_S >= 1:
+        if fps is not None and not fps * MAX_FRAME_S >= 1:
             raise InvalidSetting(
-                f"fps: {fps:g} frames a second; {1 / LONGEST_S} or more is allowed"
+                f"fps: {fps:g} frames a second; {1 / MAX_FRAME_S} or more is allowed"
             )
         is_all = fps is None or fps >= own
-        self.rate = own if is_all else Fraction(str(fps)).limit_denominator(LONGEST_S)
+        self.rate = own if is_all else Fraction(str(fps)).limit_denominator(MAX_FRAME_S)
         """Frames a second of those that are used."""
         self._period_s = 0.0 if is_all else float(1 / self.rate)
         self._first_s: float | None = None

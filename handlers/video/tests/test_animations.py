@@ -142,7 +142,7 @@ def test_large_frames_are_refused_by_their_headers(data: bytes) -> None:
 
 
 def test_frames_beyond_the_screen_make_all_frames_larger() -> None:
-    """As Pillow has it, whose frames must be of one size here."""
+    """Pillow is the oracle; its frames must be of one size here."""
     files = []
     for size in ((8, 6), (20, 10)):
         file = BytesIO()
@@ -155,7 +155,7 @@ def test_frames_beyond_the_screen_make_all_frames_larger() -> None:
 
 
 def test_a_frame_lasts_an_hour_at_most() -> None:
-    """As the mean of the durations tells the frame rate. A WebP may say four hours and a half."""
+    """The mean of the durations tells the frame rate. A WebP may say four hours and a half."""
     first, *others = map(frame, range(3))
     file = BytesIO()
     first.save(file, "WEBP", save_all=True, append_images=others, duration=16_000_000)

@@ -106,7 +106,7 @@ def test_a_frame_rate_of_nothing_is_refused(tmp_path: Path, fps: float) -> None:
 def test_frames_are_upright(
     tmp_path: Path, matrix: tuple[float, ...], turn: Callable[[Any], Any]
 ) -> None:
-    """As phones hold them, and mirror them: by the matrix of the track's head (ISO 14496-12)."""
+    """Phones turn and mirror clips by the matrix of the track's head (ISO 14496-12)."""
     shown = np.zeros((40, 60, 3), np.uint8)
     shown[4:12, 6:30] = 250
     with ClipWriter(tmp_path / "a.mp4", (40, 60), Fraction(10)) as writer:

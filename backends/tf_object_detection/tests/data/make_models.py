@@ -72,7 +72,7 @@ SPREADS = {
     "class_predictions_with_background": ("mask_rcnn_class_head", 2.0),
     "mask_predictions": ("MaskPredictor_last_conv2d", 3.0),
 }
-"""By an output of the network: the layer that makes it, and the wanted spread."""
+"""Layer that makes each output of the network, and the wanted spread."""
 
 
 class LeftOut(importlib.abc.MetaPathFinder, importlib.abc.Loader):

@@ -119,7 +119,7 @@ class ConductChecks:
         model.predict([image], EVERYTHING)
 
     def test_memory_does_not_grow(self, model: Model) -> None:
-        """In one round of calls at least it does not. In the first ones caches fill."""
+        """At least one round of calls needs no more memory. Caches fill in the first rounds."""
         if not STATM.exists():
             pytest.skip("this system does not tell what memory a process has, as Linux does")
         options = PredictOptions(score_threshold=0.0, max_detections=5)

@@ -120,7 +120,7 @@ class OptionChecks:
                 )
 
     def test_masks_can_be_picked(self, model: Model) -> None:
-        """As the option `classes` does, and in both orders of run lengths."""
+        """The option `classes` picks masks; both orders of run lengths must tell the same."""
         answer = ask(model)
         if answer.masks is None or not len(answer):
             return
